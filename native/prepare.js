@@ -1,0 +1,119 @@
+/**
+ * Compiles TypeScript into dist/ and the native core into native/pare.<platform>.node.
+ * Runs as npm's `prepare`; does nothing where everything is newer than its sources. Progress goes to stderr.
+ */
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { platformName } from './platform.js'
+import { bindingTypes } from './types.js'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const native = join(root, 'native')
+const say = (text) => process.stderr.write(`pare: ${text}\n`)
+
+/** Hash of all sources under the given paths: file names, sizes and contents. */
+function fingerprint(paths) {
+  const hash = createHash('sha256')
+  const visit = (path) => {
+    if (!existsSync(path)) return
+    if (statSync(path).isDirectory()) {
+      for (const name of readdirSync(path).sort()) visit(join(path, name))
+      return
+    }
+    hash.update(path.slice(root.length)).update(readFileSync(path))
+  }
+  for (const path of paths) visit(join(root, path))
+  return hash.digest('hex')
+}
+
+function run(command, args, options = {}) {
+  const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], ...options })
+  if (result.error?.code === 'ENOENT') return { missing: true, status: 1 }
+  return { missing: false, status: result.status ?? 1 }
+}
+
+/** Runs `build` unless the stamp beside the product carries the fingerprint of the sources. */
+function unlessFresh(stamp, product, sources, build) {
+  const now = fingerprint(sources)
+  if (existsSync(product) && existsSync(stamp) && readFileSync(stamp, 'utf8') === now) return
+  build()
+  mkdirSync(dirname(stamp), { recursive: true })
+  writeFileSync(stamp, now)
+}
+
+function buildNative() {
+  const product = join(native, `pare.${platformName()}.node`)
+  unlessFresh(
+    join(native, 'target', 'prepare.stamp'),
+    product,
+    ['native/src', 'native/Cargo.toml', 'native/Cargo.lock', 'native/build.rs'],
+    () => {
+      say('compiling the native core (the first time takes a few minutes) ...')
+      const types = join(native, 'target', 'types')
+      rmSync(types, { recursive: true, force: true })
+      mkdirSync(types, { recursive: true })
+      // The definitions are written while the crate compiles; without them it must compile again.
+      if (!existsSync(join(native, 'binding.d.ts')))
+        utimesSync(join(native, 'src', 'lib.rs'), new Date(), new Date())
+      const { missing, status } = run(
+        'cargo',
+        ['build', '--release', '--locked', '--manifest-path', join(native, 'Cargo.toml')],
+        {
+          env: { ...process.env, NAPI_TYPE_DEF_TMP_FOLDER: types, CARGO_TARGET_DIR: join(native, 'target') },
+        },
+      )
+      if (missing) {
+        say('cargo was not found: install Rust (https://rustup.rs), then run `npm run build`.')
+        process.exit(1)
+      }
+      if (status !== 0) {
+        say('the native core did not compile; the reason stands above.')
+        process.exit(1)
+      }
+      const library =
+        { win32: 'pare_native.dll', darwin: 'libpare_native.dylib' }[process.platform] ?? 'libpare_native.so'
+      const temporary = `${product}.${process.pid}`
+      copyFileSync(join(native, 'target', 'release', library), temporary)
+      renameSync(temporary, product)
+      const definitions = readdirSync(types)
+        .map((name) => readFileSync(join(types, name), 'utf8'))
+        .join('\n')
+      if (definitions.trim()) writeFileSync(join(native, 'binding.d.ts'), bindingTypes(definitions))
+    },
+  )
+}
+
+function buildTypeScript() {
+  unlessFresh(
+    join(root, 'dist', 'prepare.stamp'),
+    join(root, 'dist', 'index.js'),
+    ['src', 'native/binding.d.ts', 'tsconfig.json', 'tsconfig.build.json'],
+    () => {
+      say('compiling TypeScript ...')
+      const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+      if (!existsSync(compiler)) {
+        say('the TypeScript compiler is missing: run `npm ci` first.')
+        process.exit(1)
+      }
+      const { status } = run(process.execPath, [compiler, '-p', 'tsconfig.build.json'])
+      if (status !== 0) process.exit(1)
+    },
+  )
+}
+
+buildNative()
+buildTypeScript()
