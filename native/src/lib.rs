@@ -1,6 +1,18 @@
 //! Kernels and solvers of Pare. Knows nothing of files, networks or methods.
 
+pub mod arena;
+pub mod copy;
+pub mod dtype;
+pub mod exponential;
+pub mod fault;
+pub mod matmul;
+pub mod matmul_bf16;
+pub mod parallel;
+pub mod simd;
+pub mod tensors;
+
+/// The version of the native core; it must equal that of the package.
 #[napi_derive::napi]
-pub fn version() -> String {
-    env!("CARGO_PKG_VERSION").to_string()
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
 }

@@ -1,0 +1,168 @@
+/**
+ * What a set of kernels must do: `native` (Rust) and `reference` (short TypeScript loops, the oracle of the
+ * tests). Shapes and types are checked above; a kernel checks only what would break memory.
+ *
+ * A handle names a strided view on a buffer. Every result is a new row-major tensor unless said otherwise.
+ * Axes are already moved: a reduction runs over the trailing axes, softmax and norms over the last.
+ */
+import type { DType } from './dtype.ts'
+
+export type Handle = number
+
+export type UnaryName =
+  | 'neg'
+  | 'abs'
+  | 'sign'
+  | 'exp'
+  | 'expm1'
+  | 'log'
+  | 'log1p'
+  | 'sqrt'
+  | 'rsqrt'
+  | 'reciprocal'
+  | 'square'
+  | 'sin'
+  | 'cos'
+  | 'tanh'
+  | 'sigmoid'
+  | 'silu'
+  | 'relu'
+  | 'geluErf'
+  | 'geluTanh'
+  | 'erf'
+  | 'floor'
+  | 'ceil'
+  | 'round'
+/** Result bool. `logicalNot` takes bool. */
+export type TestName = 'isNan' | 'isFinite' | 'logicalNot'
+export type BinaryName = 'add' | 'sub' | 'mul' | 'div' | 'pow' | 'maximum' | 'minimum'
+/** Result bool; the logical ones take bool. */
+export type CompareName =
+  | 'equal'
+  | 'notEqual'
+  | 'less'
+  | 'lessEqual'
+  | 'greater'
+  | 'greaterEqual'
+  | 'logicalAnd'
+  | 'logicalOr'
+/** `any` and `all` take and give bool; `argmax` and `argmin` give u32, the lowest index on ties, NaN wins. */
+export type ReduceName =
+  | 'sum'
+  | 'mean'
+  | 'max'
+  | 'min'
+  | 'prod'
+  | 'logsumexp'
+  | 'argmax'
+  | 'argmin'
+  | 'any'
+  | 'all'
+export type Activation = 'none' | 'relu' | 'silu'
+
+export interface MemoryUse {
+  /** Bytes in live tensors of this thread. */
+  live: number
+  /** The largest `live` since the start or since the peak was reset. */
+  peak: number
+  /** Freed bytes kept for reuse. */
+  pooled: number
+  /** Live tensors. */
+  tensors: number
+}
+
+export interface AttentionOptions {
+  /** Factor on the scores before softmax. */
+  scale: number
+  /** Query i sees keys up to i + (keys - queries). */
+  causal: boolean
+}
+
+export interface Kernels {
+  readonly name: string
+
+  upload(dtype: DType, shape: readonly number[], bytes: Uint8Array): Handle
+  /** Packed little-endian bytes in row-major order. */
+  download(x: Handle, bytes: Uint8Array): void
+  /** In place; for state only. */
+  overwrite(state: Handle, bytes: Uint8Array): void
+  fill(dtype: DType, shape: readonly number[], value: number): Handle
+  /** Another window on the buffer of `base`; strides and offset count elements of the buffer. */
+  restride(base: Handle, shape: readonly number[], strides: readonly number[], offset: number): Handle
+  release(x: Handle): void
+  memory(): MemoryUse
+  resetPeak(): void
+
+  /** Row-major form; may share the buffer where it is row-major already. */
+  contiguous(x: Handle): Handle
+  /** A row-major copy in a buffer of its own. */
+  duplicate(x: Handle): Handle
+  cast(x: Handle, dtype: DType): Handle
+  unary(name: UnaryName, x: Handle): Handle
+  test(name: TestName, x: Handle): Handle
+  /** Both operands have the output's shape (broadcast by stride 0). */
+  binary(name: BinaryName, a: Handle, b: Handle): Handle
+  compare(name: CompareName, a: Handle, b: Handle): Handle
+  where(condition: Handle, a: Handle, b: Handle): Handle
+  /** Reduces all axes after the first `kept`. Sums run in a fixed order; bf16 sums in f32. */
+  reduce(name: ReduceName, x: Handle, kept: number): Handle
+  softmax(x: Handle): Handle
+  logSoftmax(x: Handle): Handle
+  rmsNorm(x: Handle, weight: Handle | undefined, epsilon: number): Handle
+  layerNorm(x: Handle, weight: Handle | undefined, bias: Handle | undefined, epsilon: number): Handle
+  /** x [.., tokens, dim]; cos and sin [tokens, rotated / 2] in f32 or f64; dims past `rotated` pass through. */
+  rotary(x: Handle, cos: Handle, sin: Handle, interleaved: boolean): Handle
+  /**
+   * q [batch, heads, queries, dim], k and v [batch, kvHeads, keys, dim], kvHeads divides heads; bias, where given,
+   * [batch, heads, queries, keys] (stride 0 allowed). Result [batch, queries, heads, dim].
+   */
+  attention(q: Handle, k: Handle, v: Handle, bias: Handle | undefined, options: AttentionOptions): Handle
+  /** left [.., m, k], right [.., k, n] with equal leading axes, any strides; + bias [n], activation, + residual. */
+  matmul(
+    left: Handle,
+    right: Handle,
+    bias: Handle | undefined,
+    activation: Activation,
+    residual: Handle | undefined,
+  ): Handle
+  /** In place: accumulator [n, n] (f32 or f64) += x^T x for x [m, n]. Both triangles are written. */
+  addGram(accumulator: Handle, x: Handle): void
+
+  /** Rows of x along axis 0; ids are u32 and in range. */
+  indexSelect(x: Handle, ids: Handle): Handle
+  /** result[.., i, ..] = x[.., index[.., i, ..], ..] along `axis`. */
+  gather(x: Handle, index: Handle, axis: number): Handle
+  /** A copy of x with source put at (or added to) index along `axis`; adds in row-major order of the source. */
+  scatter(x: Handle, index: Handle, source: Handle, axis: number, mode: 'set' | 'add'): Handle
+  concat(parts: readonly Handle[], axis: number): Handle
+  /** Last axis, stable, NaN last; values and u32 indices. */
+  sort(x: Handle, descending: boolean): [Handle, Handle]
+  /** Last axis; the k largest (or smallest) in order, lowest index on ties; NaN counts as largest. */
+  topK(x: Handle, k: number, largest: boolean): [Handle, Handle]
+
+  /** Philox4x32-10 words: counter blocks from `counter` on under a 64-bit key, as uniform, normal or raw bits. */
+  random(
+    kind: 'uniform' | 'normal' | 'bits',
+    dtype: DType,
+    shape: readonly number[],
+    key: bigint,
+    counter: bigint,
+  ): Handle
+
+  /** Lower factor L with a = L L^T; a numerical error names the pivot that is not positive. */
+  cholesky(a: Handle): Handle
+  /** Inverse of a symmetric positive definite matrix from its lower factor. */
+  choleskyInverse(factor: Handle): Handle
+  triangularSolve(
+    a: Handle,
+    b: Handle,
+    options: { lower: boolean; transpose: boolean; unit: boolean },
+  ): Handle
+  solve(a: Handle, b: Handle): Handle
+  /** Thin: q [m, k], r [k, n], k = min(m, n); the diagonal of r is not negative. */
+  qr(a: Handle): [Handle, Handle]
+  /** Thin: u [m, k], s [k] descending, vt [k, n]; the largest entry of each u column is positive. */
+  svd(a: Handle): [Handle, Handle, Handle]
+  /** Symmetric: values ascending, vectors in columns; the largest entry of each is positive. */
+  eigh(a: Handle): [Handle, Handle]
+}

@@ -1,0 +1,89 @@
+/** The native kernels behind the kernel interface: codes for number types, error classes for error codes. */
+import { type Binding, binding } from './binding.ts'
+import { codeOf } from './dtype.ts'
+import { AbortError, FormatError, NativeError, NumericalError, ResourceError, ShapeError } from './errors.ts'
+import type { Kernels } from './kernels.ts'
+
+/** The error class for what the native core reports; anything else passes unchanged. */
+export function nativeFault(error: unknown): unknown {
+  const { code, message } = error as { code?: string; message: string }
+  switch (code) {
+    case 'PARE_E_SHAPE':
+      return new ShapeError(message)
+    case 'PARE_E_NUMERICAL':
+      return new NumericalError(message)
+    case 'PARE_E_FORMAT':
+      return new FormatError(message)
+    case 'PARE_E_RESOURCE':
+      return new ResourceError(message)
+    case 'PARE_E_ABORTED':
+      return new AbortError()
+    case 'PARE_E_INTERNAL':
+      return new NativeError(message, { code })
+    default:
+      return error
+  }
+}
+
+/** Calls the native core, with its faults turned into errors of Pare. */
+export function callNative<T>(call: (native: typeof Binding) => T): T {
+  try {
+    return call(binding())
+  } catch (error) {
+    throw nativeFault(error)
+  }
+}
+
+let kernels: Kernels | undefined
+
+export function nativeKernels(): Kernels {
+  if (kernels) return kernels
+  const native = binding()
+  kernels = {
+    name: 'native',
+    upload: (dtype, shape, bytes) => native.upload(codeOf(dtype), shape as number[], bytes),
+    download: (x, bytes) => native.download(x, bytes),
+    overwrite: (state, bytes) => native.overwrite(state, bytes),
+    fill: (dtype, shape, value) => native.fill(codeOf(dtype), shape as number[], value),
+    restride: (base, shape, strides, offset) =>
+      native.restride(base, shape as number[], strides as number[], offset),
+    release: (x) => native.release(x),
+    memory: () => native.memory(),
+    resetPeak: () => native.resetPeak(),
+    contiguous: (x) => native.contiguous(x),
+    duplicate: (x) => native.duplicate(x),
+    cast: (x, dtype) => native.cast(x, codeOf(dtype)),
+    unary: (name, x) => native.unary(name, x),
+    test: (name, x) => native.test(name, x),
+    binary: (name, a, b) => native.binary(name, a, b),
+    compare: (name, a, b) => native.compare(name, a, b),
+    where: (condition, a, b) => native.select(condition, a, b),
+    reduce: (name, x, kept) => native.reduce(name, x, kept),
+    softmax: (x) => native.softmax(x),
+    logSoftmax: (x) => native.logSoftmax(x),
+    rmsNorm: (x, weight, epsilon) => native.rmsNorm(x, weight, epsilon),
+    layerNorm: (x, weight, bias, epsilon) => native.layerNorm(x, weight, bias, epsilon),
+    rotary: (x, cos, sin, interleaved) => native.rotary(x, cos, sin, interleaved),
+    attention: (q, k, v, bias, { scale, causal }) => native.attention(q, k, v, bias, scale, causal),
+    matmul: (left, right, bias, activation, residual) =>
+      native.matmul(left, right, bias, activation, residual),
+    addGram: (accumulator, x) => native.addGram(accumulator, x),
+    indexSelect: (x, ids) => native.indexSelect(x, ids),
+    gather: (x, index, axis) => native.gather(x, index, axis),
+    scatter: (x, index, source, axis, mode) => native.scatter(x, index, source, axis, mode),
+    concat: (parts, axis) => native.concat(parts as number[], axis),
+    sort: (x, descending) => native.sort(x, descending) as [number, number],
+    topK: (x, k, largest) => native.topK(x, k, largest) as [number, number],
+    random: (kind, dtype, shape, key, counter) =>
+      native.random(kind, codeOf(dtype), shape as number[], key, counter),
+    cholesky: (a) => native.cholesky(a),
+    choleskyInverse: (factor) => native.choleskyInverse(factor),
+    triangularSolve: (a, b, { lower, transpose, unit }) =>
+      native.triangularSolve(a, b, lower, transpose, unit),
+    solve: (a, b) => native.solve(a, b),
+    qr: (a) => native.qr(a) as [number, number],
+    svd: (a) => native.svd(a) as [number, number, number],
+    eigh: (a) => native.eigh(a) as [number, number],
+  }
+  return kernels
+}
