@@ -1,14 +1,18 @@
 //! Kernels and solvers of Pare. Knows nothing of files, networks or methods.
 
+pub mod affine_grid;
 pub mod arena;
+pub mod attention;
 pub mod copy;
 pub mod dtype;
 pub mod exponential;
 pub mod fault;
+pub mod gram;
 pub mod matmul;
 pub mod matmul_bf16;
 pub mod parallel;
 pub mod simd;
+pub mod sweep;
 pub mod tensors;
 
 /// The version of the native core; it must equal that of the package.

@@ -1,0 +1,195 @@
+/** The llama family: its stages, sites, embedding and head over any store of weights. */
+import { Linear } from '../../nn/linear.ts'
+import { type Sites, visit } from '../../nn/sites.ts'
+import { denseSource } from '../../nn/weight_source.ts'
+import { FormatError } from '../../tensor/errors.ts'
+import { rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
+import type { ModelWeights } from '../model_weights.ts'
+import { runStage, type KeyValueCache, type Stage, type StageContext, type StagePlan } from '../stage.ts'
+import { LlamaBlock } from './block.ts'
+import type { LlamaConfig } from './config.ts'
+import { blockMatrices, blockName, embeddingName, finalNormName, headName } from './names.ts'
+import { rotaryTables } from './rotary_tables.ts'
+
+/** The last norm and the matrix that turns hidden states into logits. */
+export interface LlamaHead {
+  /** hidden [tokens, hidden] -> logits [tokens, vocabulary] */
+  logits(hidden: Tensor): Tensor
+  resources(): Iterable<unknown>
+}
+
+export interface ForwardOptions {
+  at?: Sites
+  /** Added to the scores of every block; stretches to [batch, heads, queries, keys]. */
+  bias?: Tensor
+  /** Position of each token. @default past length, past length + 1, ... */
+  positions?: readonly number[]
+  /** Input embeddings [.., tokens, hidden] in place of token ids. */
+  embeddings?: Tensor
+  cache?: KeyValueCache
+}
+
+export class Llama {
+  readonly config: LlamaConfig
+  readonly weights: ModelWeights
+  readonly stages: readonly StagePlan[]
+
+  constructor(config: LlamaConfig, weights: ModelWeights) {
+    this.config = config
+    this.weights = weights
+    checkShapes(config, weights)
+    this.stages = config.layers.map((_, block) => ({
+      name: `block.${block}`,
+      weights: blockMatrices.map((part) => blockName(block, part)),
+      load: () => this.loadBlock(block),
+    }))
+  }
+
+  /** Every site of the family, in the order that a forward visits them. */
+  sites(): string[] {
+    return ['embedding', ...this.config.layers.flatMap((_, i) => LlamaBlock.sites(i)), 'norm', 'logits']
+  }
+
+  /** Token ids -> embeddings [ids.length, hidden]. */
+  embed(ids: Uint32Array): Tensor {
+    return this.weights.rows(embeddingName, ids)
+  }
+
+  private loadBlock(block: number): Stage {
+    const linear = (part: (typeof blockMatrices)[number], bias = false) =>
+      new Linear(
+        blockName(block, part),
+        denseSource(this.weights.load(blockName(block, part))),
+        bias ? this.weights.load(blockName(block, part, 'bias')) : undefined,
+      )
+    const { attentionBias } = this.config
+    return new LlamaBlock(this.config, block, {
+      attentionNorm: this.weights.load(blockName(block, 'input_layernorm')),
+      mlpNorm: this.weights.load(blockName(block, 'post_attention_layernorm')),
+      q: linear('self_attn.q_proj', attentionBias),
+      k: linear('self_attn.k_proj', attentionBias),
+      v: linear('self_attn.v_proj', attentionBias),
+      o: linear('self_attn.o_proj', this.weights.infos.has(blockName(block, 'self_attn.o_proj', 'bias'))),
+      gate: linear('mlp.gate_proj'),
+      up: linear('mlp.up_proj'),
+      down: linear('mlp.down_proj'),
+    })
+  }
+
+  loadHead(): LlamaHead {
+    const norm = this.weights.load(finalNormName)
+    const source = denseSource(this.weights.load(this.config.tied ? embeddingName : headName))
+    const { normEpsilon } = this.config
+    return {
+      logits: (hidden) => source.matmul(rmsNorm(hidden, norm, normEpsilon)),
+      resources: () => [norm, source],
+    }
+  }
+
+  /**
+   * Side inputs for `tokens` new tokens after `past` earlier ones. A model with a sliding window gets a bias that
+   * hides older keys, but only where the sequence is longer than the window.
+   */
+  context(tokens: number, { past = 0, positions, at, bias, cache }: ForwardOptions & { past?: number } = {}): StageContext {
+    const places = positions ?? Array.from({ length: tokens }, (_, i) => past + i)
+    const window = this.config.slidingWindow
+    const total = past + tokens
+    const hidden = window !== undefined && total > window ? windowBias(tokens, total, window) : undefined
+    const sum = bias && hidden ? bias.add(hidden) : (bias ?? hidden)
+    return {
+      rotary: rotaryTables(this.config, places),
+      ...(sum ? { bias: sum } : {}),
+      ...(cache ? { cache } : {}),
+      ...(at ? { at } : {}),
+    }
+  }
+
+  /** All stages and the head in memory. The caller's scope owns them. */
+  load(): ResidentLlama {
+    return new ResidentLlama(this, this.stages.map((stage) => stage.load()), this.loadHead())
+  }
+}
+
+/** 0 for the last `window` keys that a query may see, -infinity for older ones. [1, 1, tokens, total] */
+function windowBias(tokens: number, total: number, window: number): Tensor {
+  const values = new Float32Array(tokens * total)
+  for (let query = 0; query < tokens; query++) {
+    const oldest = total - tokens + query - window + 1
+    values.fill(-Infinity, query * total, query * total + Math.max(0, oldest))
+  }
+  return tensor(values, [1, 1, tokens, total])
+}
+
+/** A model whose weights are all in memory. */
+export class ResidentLlama {
+  readonly model: Llama
+  readonly stages: readonly Stage[]
+  readonly head: LlamaHead
+
+  constructor(model: Llama, stages: readonly Stage[], head: LlamaHead) {
+    this.model = model
+    this.stages = stages
+    this.head = head
+  }
+
+  /**
+   * Logits [tokens, vocabulary] of one sequence.
+   *
+   * @example const logits = resident.forward(tokenizer.encode('Hello'))
+   */
+  forward(ids: Uint32Array, options: ForwardOptions = {}): Tensor {
+    return scope(() => {
+      const { at, cache } = options
+      const past = cache?.length ?? 0
+      const tokens = options.embeddings ? options.embeddings.extent(-2) : ids.length
+      const context = this.model.context(tokens, { ...options, past })
+      let hidden = visit(at, 'embedding', options.embeddings ?? this.model.embed(ids))
+      for (const stage of this.stages) hidden = runStage(stage, hidden, context)
+      return visit(at, 'logits', this.head.logits(visit(at, 'norm', hidden)))
+    })
+  }
+
+  resources(): Iterable<unknown> {
+    return [...this.stages, this.head]
+  }
+}
+
+/** Every weight that the config promises, with its shape; the first that is missing or different is named. */
+function checkShapes(config: LlamaConfig, weights: ModelWeights): void {
+  const { hidden, headSize, vocabulary, attentionBias, tied } = config
+  if (headSize % 2 !== 0) throw new FormatError(`config: the head size must be even for rotary positions, got ${headSize}`)
+  const check = (name: string, shape: readonly number[]) => {
+    const info = weights.infos.get(name)
+    const found = info ? `[${info.shape.join(', ')}]` : 'nothing'
+    if (info?.shape.length === shape.length && shape.every((extent, i) => extent === info.shape[i])) return
+    throw new FormatError(`${name}: the config asks for [${shape.join(', ')}], the file has ${found}; it is damaged or another model's`, {
+      code: 'PARE_E_WEIGHT_SHAPE',
+      facts: { tensor: name, needed: [...shape], found },
+    })
+  }
+  check(embeddingName, [vocabulary, hidden])
+  check(finalNormName, [hidden])
+  if (!tied) check(headName, [vocabulary, hidden])
+  config.layers.forEach(({ heads, kvHeads, intermediate }, block) => {
+    if (heads % kvHeads !== 0) {
+      throw new FormatError(`block.${block}: ${kvHeads} key heads do not divide ${heads} query heads; the file is damaged`)
+    }
+    const shapes = {
+      'self_attn.q_proj': [heads * headSize, hidden],
+      'self_attn.k_proj': [kvHeads * headSize, hidden],
+      'self_attn.v_proj': [kvHeads * headSize, hidden],
+      'self_attn.o_proj': [hidden, heads * headSize],
+      'mlp.gate_proj': [intermediate, hidden],
+      'mlp.up_proj': [intermediate, hidden],
+      'mlp.down_proj': [hidden, intermediate],
+    } as const
+    for (const part of blockMatrices) check(blockName(block, part), shapes[part])
+    check(blockName(block, 'input_layernorm'), [hidden])
+    check(blockName(block, 'post_attention_layernorm'), [hidden])
+    if (attentionBias) {
+      for (const part of ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'] as const) {
+        check(blockName(block, part, 'bias'), [shapes[part][0]])
+      }
+    }
+  })
+}

@@ -1,0 +1,42 @@
+/**
+ * What a Linear or Embedding holds. A plain tensor is the simplest source; compressed weights, LoRA pairs,
+ * fake-quantised views and slices of larger weights are others. The layer does not know which.
+ */
+import { linear, type Tensor } from '../tensor/index.ts'
+import type { ResourceHolder } from '../tensor/scope.ts'
+import { sizeOf } from '../tensor/dtype.ts'
+
+export interface SourceSize {
+  /** Bits that the codes, scales and zeros carry. */
+  informationBits: number
+  /** Bits that they take where they are stored, padding included. */
+  storedBits: number
+  /** Name of the array that owns the bits where many weights read one; its bits count once. */
+  owner?: string
+}
+
+export interface WeightSource extends ResourceHolder {
+  /** [out, in] */
+  readonly shape: readonly [number, number]
+  /** x [.., in] times the transposed weight, plus bias [out]: [.., out]. */
+  matmul(x: Tensor, bias?: Tensor): Tensor
+  /** The weight as numbers, [out, in] in f32 (or the type of a plain tensor). The caller's scope owns it. */
+  dense(): Tensor
+  /** The continuous part that training may change, by name. */
+  parameters(): ReadonlyMap<string, Tensor>
+  size(): SourceSize
+}
+
+/** A plain tensor as a weight source. @example denseSource(tensor([1, 2], [1, 2])).matmul(x) */
+export function denseSource(weight: Tensor): WeightSource {
+  const [out, inputs] = weight.shape as [number, number]
+  const bits = out * inputs * sizeOf(weight.dtype) * 8
+  return {
+    shape: [out, inputs],
+    matmul: (x, bias) => linear(x, weight, bias),
+    dense: () => weight,
+    parameters: () => new Map([['weight', weight]]),
+    size: () => ({ informationBits: bits, storedBits: bits }),
+    resources: () => [weight],
+  }
+}
