@@ -1,6 +1,6 @@
 /**
- * Stages: the parts of a model that are loaded, compressed and stored at once. A stage runs in segments; before a
- * segment its state holds the input of the segment's weights as `x`, after the last one the output as `hidden`.
+ * Stages: the parts of a model that are loaded, compressed and stored at once. A stage runs in segments, each with
+ * the weights that share one input, so that a walk can stop before a group of weights and look at what it gets.
  */
 import type { Linear } from '../nn/linear.ts'
 import type { Sites } from '../nn/sites.ts'
@@ -29,15 +29,17 @@ export interface StageContext {
 }
 
 export interface Segment {
-  /** Weights that all take `x` of the state as their input. */
+  /** Weights that all take the tensor of `input`. */
   readonly linears: readonly Linear[]
-  run(state: StageState, context: StageContext): StageState
+  /** Their input [.., tokens, in], cheap to make from the state. */
+  input(state: StageState, context: StageContext): Tensor
+  /** The state before the next segment; tensors that stay are handed on as they are. */
+  run(state: StageState, x: Tensor, context: StageContext): StageState
 }
 
-/** A loaded stage. */
+/** A loaded stage. Its state is `{ hidden }` before the first segment and after the last one. */
 export interface Stage extends ResourceHolder {
   readonly segments: readonly Segment[]
-  enter(hidden: Tensor, context: StageContext): StageState
 }
 
 /** A stage before it is loaded. */
@@ -50,9 +52,9 @@ export interface StagePlan {
   load(): Stage
 }
 
-/** The whole stage: hidden in, hidden out. */
+/** The whole stage: hidden in, hidden out, [.., tokens, hidden]. */
 export function runStage(stage: Stage, hidden: Tensor, context: StageContext): Tensor {
-  let state = stage.enter(hidden, context)
-  for (const segment of stage.segments) state = segment.run(state, context)
+  let state: StageState = { hidden }
+  for (const segment of stage.segments) state = segment.run(state, segment.input(state, context), context)
   return state.hidden!
 }

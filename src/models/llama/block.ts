@@ -5,8 +5,7 @@
 import type { Linear } from '../../nn/linear.ts'
 import { anyAsked, type Sites, visit } from '../../nn/sites.ts'
 import { attention, explicitAttention, rmsNorm, silu, type Tensor } from '../../tensor/index.ts'
-import type { ResourceHolder } from '../../tensor/scope.ts'
-import type { Segment, StageContext, StageState } from '../stage.ts'
+import type { Segment, Stage, StageContext } from '../stage.ts'
 import type { LlamaConfig, LlamaLayer } from './config.ts'
 
 export interface LlamaBlockWeights {
@@ -21,7 +20,7 @@ export interface LlamaBlockWeights {
   down: Linear
 }
 
-export class LlamaBlock implements ResourceHolder {
+export class LlamaBlock implements Stage {
   readonly config: LlamaConfig
   readonly layer: LlamaLayer
   readonly index: number
@@ -35,10 +34,29 @@ export class LlamaBlock implements ResourceHolder {
     this.weights = weights
     const { q, k, v, o, gate, up, down } = weights
     this.segments = [
-      { linears: [q, k, v], run: (state, context) => this.attend(state, context) },
-      { linears: [o], run: (state, context) => this.afterAttention(state, context) },
-      { linears: [gate, up], run: (state, context) => this.gateAndUp(state, context) },
-      { linears: [down], run: (state, context) => this.finish(state, context) },
+      {
+        linears: [q, k, v],
+        input: ({ hidden }, { at }) =>
+          this.visit(at, 'attn/norm', this.normalize(this.visit(at, 'input', hidden!), weights.attentionNorm)),
+        run: ({ hidden }, x, context) => ({ hidden: hidden!, heads: this.attend(x, context) }),
+      },
+      {
+        linears: [o],
+        input: ({ heads }) => heads!,
+        run: ({ hidden }, x, { at }) => ({ residual: hidden!.add(this.visit(at, 'attn/out', o.forward(x))) }),
+      },
+      {
+        linears: [gate, up],
+        input: ({ residual }, { at }) => this.visit(at, 'mlp/norm', this.normalize(residual!, weights.mlpNorm)),
+        run: ({ residual }, x, context) => ({ residual: residual!, activated: this.activate(x, context) }),
+      },
+      {
+        linears: [down],
+        input: ({ activated }) => activated!,
+        run: ({ residual }, x, { at }) => ({
+          hidden: this.visit(at, 'output', residual!.add(this.visit(at, 'mlp/out', down.forward(x)))),
+        }),
+      },
     ]
   }
 
@@ -55,53 +73,37 @@ export class LlamaBlock implements ResourceHolder {
     return at ? visit(at, `block.${this.index}/${site}`, x) : x
   }
 
-  /** hidden [tokens, hidden] or [batch, tokens, hidden] -> the input of q, k and v. */
-  enter(hidden: Tensor, { at }: StageContext): StageState {
-    const residual = this.visit(at, 'input', hidden)
-    const x = rmsNorm(residual, this.weights.attentionNorm, this.config.normEpsilon)
-    return { residual, x: this.visit(at, 'attn/norm', x) }
+  private normalize(x: Tensor, weight: Tensor): Tensor {
+    return rmsNorm(x, weight, this.config.normEpsilon)
   }
 
-  private attend({ residual, x }: StageState, context: StageContext): StageState {
-    const { at, rotary, cache, bias } = context
+  /** x [.., tokens, hidden] -> mixed values [.., tokens, heads * headSize] */
+  private attend(x: Tensor, { at, rotary, cache, bias }: StageContext): Tensor {
     const { heads, kvHeads } = this.layer
     const { q, k, v } = this.weights
-    const leading = x!.shape.slice(0, -1)
-    const tokens = leading.at(-1)!
-    const batch = leading.length === 2 ? leading[0]! : 1
-    const split = (y: Tensor, count: number) => y.reshape([batch, tokens, count, this.config.headSize]).transpose(1, 2)
+    const leading = x.shape.slice(0, -1)
+    const [batch, tokens] = leading.length === 2 ? (leading as [number, number]) : [1, leading[0]!]
+    const split = (y: Tensor, count: number) =>
+      y.reshape([batch, tokens, count, this.config.headSize]).transpose(1, 2)
     const rotate = (y: Tensor, site: string) => this.visit(at, site, y.rotary(rotary.cos, rotary.sin))
-    const queries = rotate(split(this.visit(at, 'attn/q', q.forward(x!)), heads), 'attn/q.rope')
-    let keys = rotate(split(this.visit(at, 'attn/k', k.forward(x!)), kvHeads), 'attn/k.rope')
-    let values = split(this.visit(at, 'attn/v', v.forward(x!)), kvHeads)
+    const queries = rotate(split(this.visit(at, 'attn/q', q.forward(x)), heads), 'attn/q.rope')
+    let keys = rotate(split(this.visit(at, 'attn/k', k.forward(x)), kvHeads), 'attn/k.rope')
+    let values = split(this.visit(at, 'attn/v', v.forward(x)), kvHeads)
     if (cache) ({ keys, values } = cache.append(this.index, keys, values))
-    const options = { scale: this.config.headSize ** -0.5, causal: true, ...(bias ? { bias } : {}) }
-    const inner = ['attn/scores', 'attn/probs'].map((site) => `block.${this.index}/${site}`)
+    const options = { scale: this.config.headSize ** -0.5, causal: true, bias }
+    const sites = { scores: 'attn/scores', probabilities: 'attn/probs' }
+    const inner = Object.values(sites).map((site) => `block.${this.index}/${site}`)
     const mixed = anyAsked(at, inner)
-      ? explicitAttention(queries, keys, values, {
-          ...options,
-          inspect: (what: 'scores' | 'probs', y: Tensor) => this.visit(at, `attn/${what}`, y),
-        })
+      ? explicitAttention(queries, keys, values, { ...options, at: (what, y) => this.visit(at, sites[what], y) })
       : attention(queries, keys, values, options)
-    const joined = mixed.transpose(1, 2).reshape([...leading, heads * this.config.headSize])
-    return { residual: residual!, x: this.visit(at, 'attn/heads', joined) }
+    return this.visit(at, 'attn/heads', mixed.transpose(1, 2).reshape([...leading, heads * this.config.headSize]))
   }
 
-  private afterAttention({ residual, x }: StageState, { at }: StageContext): StageState {
-    const sum = residual!.add(this.visit(at, 'attn/out', this.weights.o.forward(x!)))
-    const normed = rmsNorm(sum, this.weights.mlpNorm, this.config.normEpsilon)
-    return { residual: sum, x: this.visit(at, 'mlp/norm', normed) }
-  }
-
-  private gateAndUp({ residual, x }: StageState, { at }: StageContext): StageState {
-    const gate = this.visit(at, 'mlp/gate', this.weights.gate.forward(x!))
-    const up = this.visit(at, 'mlp/up', this.weights.up.forward(x!))
-    return { residual: residual!, x: this.visit(at, 'mlp/act', silu(gate).mul(up)) }
-  }
-
-  private finish({ residual, x }: StageState, { at }: StageContext): StageState {
-    const sum = residual!.add(this.visit(at, 'mlp/out', this.weights.down.forward(x!)))
-    return { hidden: this.visit(at, 'output', sum) }
+  /** x [.., tokens, hidden] -> silu(gate) * up [.., tokens, intermediate] */
+  private activate(x: Tensor, { at }: StageContext): Tensor {
+    const gate = this.visit(at, 'mlp/gate', this.weights.gate.forward(x))
+    const up = this.visit(at, 'mlp/up', this.weights.up.forward(x))
+    return this.visit(at, 'mlp/act', silu(gate).mul(up))
   }
 
   resources(): Iterable<unknown> {
