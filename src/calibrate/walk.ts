@@ -10,7 +10,7 @@ import type { Linear } from '../nn/linear.ts'
 import type { Stage, StageContext, StagePlan, StageState } from '../models/stage.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
 import { scope, type Tensor } from '../tensor/index.ts'
-import { ActivationSet, type ActivationOptions } from './activations.ts'
+import { type ActivationOptions, ActivationSet } from '../models/activations.ts'
 
 export type ChainName = 'dense' | 'current'
 

@@ -4,19 +4,13 @@ import { type Sites, visit } from '../../nn/sites.ts'
 import { denseSource } from '../../nn/weight_source.ts'
 import { FormatError } from '../../tensor/errors.ts'
 import { rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
+import type { LanguageHead, LanguageModel } from '../language_model.ts'
 import type { ModelWeights } from '../model_weights.ts'
 import { runStage, type KeyValueCache, type Stage, type StageContext, type StagePlan } from '../stage.ts'
 import { LlamaBlock } from './block.ts'
 import type { LlamaConfig } from './config.ts'
 import { blockMatrices, blockName, embeddingName, finalNormName, headName } from './names.ts'
 import { rotaryTables } from './rotary_tables.ts'
-
-/** The last norm and the matrix that turns hidden states into logits. */
-export interface LlamaHead {
-  /** hidden [tokens, hidden] -> logits [tokens, vocabulary] */
-  logits(hidden: Tensor): Tensor
-  resources(): Iterable<unknown>
-}
 
 export interface ForwardOptions {
   at?: Sites
@@ -29,7 +23,7 @@ export interface ForwardOptions {
   cache?: KeyValueCache
 }
 
-export class Llama {
+export class Llama implements LanguageModel {
   readonly config: LlamaConfig
   readonly weights: ModelWeights
   readonly stages: readonly StagePlan[]
@@ -76,7 +70,7 @@ export class Llama {
     })
   }
 
-  loadHead(): LlamaHead {
+  loadHead(): LanguageHead {
     const norm = this.weights.load(finalNormName)
     const source = denseSource(this.weights.load(this.config.tied ? embeddingName : headName))
     const { normEpsilon } = this.config
@@ -124,9 +118,9 @@ function windowBias(tokens: number, total: number, window: number): Tensor {
 export class ResidentLlama {
   readonly model: Llama
   readonly stages: readonly Stage[]
-  readonly head: LlamaHead
+  readonly head: LanguageHead
 
-  constructor(model: Llama, stages: readonly Stage[], head: LlamaHead) {
+  constructor(model: Llama, stages: readonly Stage[], head: LanguageHead) {
     this.model = model
     this.stages = stages
     this.head = head

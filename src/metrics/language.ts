@@ -1,0 +1,164 @@
+/**
+ * Perplexity of a language model, and its distance from another one on the same tokens.
+ *
+ *   perplexity       exp of the mean of -log p(next token)
+ *   KL               mean over tokens of sum_v p_source(v) (log p_source(v) - log p(v)), in nats
+ *   top1             share of tokens where both models have the same most likely next token
+ *
+ * Both models run stage by stage, so that one stage of each is in memory at a time, and logits are made for 64
+ * tokens at a time.
+ */
+import { ActivationSet } from '../models/activations.ts'
+import type { LanguageHead, LanguageModel } from '../models/language_model.ts'
+import { runStage } from '../models/stage.ts'
+import { AbortError } from '../tensor/errors.ts'
+import { gather, logSoftmax, scope, type Tensor, tensor } from '../tensor/index.ts'
+import type { Windows } from './windows.ts'
+
+export interface LanguageMetrics {
+  perplexity: number
+  /** Of the source on the same tokens. */
+  perplexitySource?: number
+  /** Mean over windows, in nats a token. */
+  kl?: number
+  /** Of the mean over windows; absent for one window. */
+  klStandardError?: number
+  top1?: number
+  /** Predictions scored. */
+  tokens: number
+  protocol: string
+}
+
+export interface LanguageOptions {
+  model: LanguageModel
+  /** The source to compare with. */
+  against?: LanguageModel | undefined
+  windows: Windows
+  /** Share of the work that is done. */
+  progress?: ((share: number) => void) | undefined
+  signal?: AbortSignal | undefined
+  scratch?: string
+}
+
+/** Rows of logits in memory at a time. */
+const ROWS = 64
+
+/** Sums over the scored tokens of one window. */
+interface WindowSums {
+  tokens: number
+  loss: number
+  sourceLoss: number
+  kl: number
+  agreed: number
+}
+
+export async function languageMetrics(options: LanguageOptions): Promise<LanguageMetrics> {
+  const { model, against, windows, progress = () => {} } = options
+  const sets = [model, ...(against ? [against] : [])]
+  const hidden = sets.map(() => new ActivationSet(options.scratch ? { scratch: options.scratch } : {}))
+  const steps = sets.reduce((sum, m) => sum + m.stages.length, 0)
+  // The head costs about as much as a quarter of the stages.
+  const total = steps + steps / 4
+  let done = 0
+  try {
+    for (const [which, set] of sets.entries()) {
+      await runStages(set, windows.windows, hidden[which]!, options.signal, () => progress(++done / total))
+    }
+    const heads = sets.map((m) => m.loadHead())
+    const sums: WindowSums[] = []
+    try {
+      for (const index of windows.windows.keys()) {
+        await pause(options.signal)
+        sums.push(scope(() => scoreWindow(windows, index, hidden, heads)))
+        progress((steps + ((index + 1) / windows.windows.length) * (steps / 4)) / total)
+      }
+    } finally {
+      for (const head of heads) for (const resource of head.resources()) disposeAll(resource)
+    }
+    return summarize(sums, windows, against !== undefined)
+  } finally {
+    for (const set of hidden) set.close()
+  }
+}
+
+async function pause(signal: AbortSignal | undefined): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve))
+  if (signal?.aborted) throw new AbortError()
+}
+
+/** The hidden states of every window after the last stage. */
+async function runStages(
+  model: LanguageModel,
+  windows: readonly Uint32Array[],
+  hidden: ActivationSet,
+  signal: AbortSignal | undefined,
+  stageDone: () => void,
+): Promise<void> {
+  for (const [index, ids] of windows.entries()) scope(() => hidden.write(index, 'hidden', model.embed(ids)))
+  for (const plan of model.stages) {
+    await pause(signal)
+    scope(() => {
+      const stage = plan.load()
+      for (const [index, ids] of windows.entries()) {
+        scope(() => hidden.write(index, 'hidden', runStage(stage, hidden.read(index, 'hidden'), model.context(ids.length))))
+      }
+    })
+    stageDone()
+  }
+}
+
+function scoreWindow({ windows, firstScored }: Windows, index: number, hidden: readonly ActivationSet[], heads: readonly LanguageHead[]): WindowSums {
+  const ids = windows[index]!
+  const states = hidden.map((set) => set.read(index, 'hidden'))
+  const sums: WindowSums = { tokens: 0, loss: 0, sourceLoss: 0, kl: 0, agreed: 0 }
+  for (let start = firstScored; start < ids.length - 1; start += ROWS) {
+    const end = Math.min(start + ROWS, ids.length - 1)
+    scope(() => {
+      const next = tensor(ids.subarray(start + 1, end + 1), [end - start, 1], 'u32')
+      const [own, source] = states.map((state, which) => logSoftmax(heads[which]!.logits(state.slice(0, start, end))))
+      sums.tokens += end - start
+      sums.loss -= total(gather(own!, next, 1))
+      if (!source) return
+      sums.sourceLoss -= total(gather(source, next, 1))
+      sums.kl += total(source.exp().mul(source.sub(own!)).sum([-1]))
+      const [a, b] = [own!, source].map((x) => x.argmax(-1).toArray())
+      for (const [i, choice] of a!.entries()) if (choice === b![i]) sums.agreed += 1
+    })
+  }
+  return sums
+}
+
+/** Sum in f64 of a small tensor. */
+function total(x: Tensor): number {
+  let sum = 0
+  for (const value of x.toArray()) sum += Number(value)
+  return sum
+}
+
+function summarize(sums: readonly WindowSums[], windows: Windows, compared: boolean): LanguageMetrics {
+  const tokens = sums.reduce((n, s) => n + s.tokens, 0)
+  const mean = (of: (s: WindowSums) => number) =>
+    windows.firstScored > 0
+      ? sums.reduce((n, s) => n + of(s), 0) / tokens
+      : sums.reduce((n, s) => n + of(s) / s.tokens, 0) / sums.length
+  const result: LanguageMetrics = { perplexity: Math.exp(mean((s) => s.loss)), tokens, protocol: windows.protocol }
+  if (!compared) return result
+  const kl = mean((s) => s.kl)
+  result.perplexitySource = Math.exp(mean((s) => s.sourceLoss))
+  result.kl = kl
+  if (sums.length > 1) {
+    const squares = sums.reduce((n, s) => n + (s.kl / s.tokens - kl) ** 2, 0)
+    result.klStandardError = Math.sqrt(squares / (sums.length - 1) / sums.length)
+  }
+  result.top1 = sums.reduce((n, s) => n + s.agreed, 0) / tokens
+  return result
+}
+
+/** Frees what a head holds; it was loaded outside of every scope. */
+function disposeAll(resource: unknown): void {
+  if (typeof resource !== 'object' || resource === null) return
+  if (typeof (resource as Tensor).dispose === 'function') (resource as Tensor).dispose()
+  else if (typeof (resource as LanguageHead).resources === 'function') {
+    for (const inner of (resource as LanguageHead).resources()) disposeAll(inner)
+  }
+}
