@@ -2,6 +2,7 @@
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { type ArchiveWriter, elementCount, type TensorInfo } from '../archive.ts'
 import { createOutput } from '../output.ts'
+import { placedWriter } from '../placed_writer.ts'
 import { typeOfName } from './block_types.ts'
 import { alignUp, DEFAULT_ALIGNMENT, isPowerOfTwo, LONGEST_NAME, MOST_AXES } from './container.ts'
 import {
@@ -30,37 +31,12 @@ export function createGguf(
   metadata: GgufMetadata,
   tensors: readonly TensorInfo[],
 ): ArchiveWriter {
-  const { head, places, size } = layOutGguf(metadata, tensors)
-  const output = createOutput(path, { expectedBytes: size })
-  output.write(head)
-  return {
-    append(name, bytes) {
-      const place = places.get(name)
-      const room = place ? place.end - place.position : 0
-      if (!place || bytes.length > room) {
-        output.abort()
-        throw new OptionError(
-          `${printable(name)}: ${bytes.length} bytes are too many, ${place ? `${room} are missing` : 'the tensor was not announced'}; announce its full size first`,
-          { code: 'PARE_E_TENSOR_SIZE', facts: { tensor: name, bytes: bytes.length, missing: room } },
-        )
-      }
-      output.writeAt(place.position, bytes)
-      place.position += bytes.length
-    },
-    finish() {
-      for (const [name, { position, end }] of places) {
-        if (position === end) continue
-        output.abort()
-        throw new OptionError(
-          `${printable(name)}: ${end - position} bytes are missing at the end; write every announced tensor`,
-          { code: 'PARE_E_TENSOR_SIZE', facts: { tensor: name, missing: end - position } },
-        )
-      }
-      output.extendTo(size)
-      output.commit()
-    },
-    abort: () => output.abort(),
-  }
+  const layout = layOutGguf(metadata, tensors)
+  const output = createOutput(path, { expectedBytes: layout.size })
+  output.write(layout.head)
+  // Padding is never written: what lies between the tensors is zero from the start.
+  output.extendTo(layout.size)
+  return placedWriter([{ output, tensors: layout.tensors }])
 }
 
 /** The bytes before the data, where each tensor goes, and the size of the whole file. */
@@ -77,31 +53,28 @@ export function layOutGguf(metadata: GgufMetadata, tensors: readonly TensorInfo[
   header.u64(tensors.length)
   header.u64(metadata.size)
   for (const [key, value] of metadata) writeValue(header, key, value)
-  const relative = new Map<string, { position: number; end: number }>()
+  const placed: { name: string; offset: number; bytes: number }[] = []
+  const names = new Set<string>()
   let offset = 0
   for (const tensor of tensors) {
-    const bytes = checkTensor(tensor, relative)
+    const bytes = checkTensor(tensor, names)
     header.string(tensor.name)
     header.u32(tensor.shape.length)
     for (const size of [...tensor.shape].reverse()) header.u64(size)
     header.u32(typeOfName(tensor.type)!.id)
     header.u64(offset)
-    relative.set(tensor.name, { position: offset, end: offset + bytes })
+    names.add(tensor.name)
+    placed.push({ name: tensor.name, offset, bytes })
     offset = alignUp(offset + bytes, alignment)
   }
   header.padTo(alignment)
   const head = header.take()
-  const places = new Map(
-    [...relative].map(([name, { position, end }]) => [
-      name,
-      { position: head.length + position, end: head.length + end },
-    ]),
-  )
-  return { head, places, size: head.length + offset }
+  for (const tensor of placed) tensor.offset += head.length
+  return { head, tensors: placed, size: head.length + offset }
 }
 
 /** @returns the bytes of the tensor. */
-function checkTensor({ name, type, shape }: TensorInfo, taken: ReadonlyMap<string, unknown>): number {
+function checkTensor({ name, type, shape }: TensorInfo, taken: ReadonlySet<string>): number {
   const refuse = (what: string) =>
     new OptionError(`${printable(name)}: ${what}`, {
       code: 'PARE_E_GGUF_TENSOR',

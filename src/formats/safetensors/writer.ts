@@ -2,7 +2,8 @@
 import { basename, dirname, join } from 'node:path'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { type ArchiveWriter, elementCount, type TensorInfo } from '../archive.ts'
-import { createOutput, type OutputFile, writeWhole } from '../output.ts'
+import { createOutput, writeWhole } from '../output.ts'
+import { type PlacedFile, placedWriter } from '../placed_writer.ts'
 import { dtypeBytes } from './dtypes.ts'
 import { layOut } from './header.ts'
 import { INDEX_FILE, SINGLE_FILE } from './safetensors.ts'
@@ -111,78 +112,21 @@ function checkTensors(tensors: readonly TensorInfo[]): void {
   }
 }
 
-/** Where the next byte of a tensor goes. */
-interface Place {
-  shard: Shard
-  position: number
-  end: number
-}
-
-interface Shard {
-  output: OutputFile
-  /** Bytes that have not come yet. */
-  missing: number
-}
-
 function writeFiles(
   files: readonly { path: string; tensors: readonly TensorInfo[] }[],
   metadata: Readonly<Record<string, string>>,
 ): ArchiveWriter {
-  const places = new Map<string, Place>()
-  const shards: Shard[] = []
-  const abort = () => {
-    for (const { output } of shards) output.abort()
-  }
-  const attempt = (step: () => void) => {
-    try {
-      step()
-    } catch (error) {
-      abort()
-      throw error
+  const placed: PlacedFile[] = []
+  try {
+    for (const file of files) {
+      const { head, tensors, size } = layOut(file.tensors, metadata)
+      const output = createOutput(file.path, { expectedBytes: size })
+      placed.push({ output, tensors })
+      output.write(head)
     }
+  } catch (error) {
+    for (const { output } of placed) output.abort()
+    throw error
   }
-  attempt(() => {
-    for (const { path, tensors } of files) {
-      const { head, tensors: placed, size } = layOut(tensors, metadata)
-      const shard = { output: createOutput(path, { expectedBytes: size }), missing: size - head.length }
-      shards.push(shard)
-      shard.output.write(head)
-      for (const { name, offset, bytes } of placed)
-        places.set(name, { shard, position: offset, end: offset + bytes })
-    }
-  })
-  return {
-    append(name, bytes) {
-      const place = places.get(name)
-      const room = place ? place.end - place.position : 0
-      if (!place || bytes.length > room) {
-        abort()
-        throw new OptionError(
-          `${printable(name)}: ${bytes.length} bytes are too many, ${place ? `${room} are missing` : 'the tensor was not announced'}; announce its full size first`,
-          { code: 'PARE_E_TENSOR_SIZE', facts: { tensor: name, bytes: bytes.length, missing: room } },
-        )
-      }
-      // A complete shard is sealed already; an empty tensor may still be written to it.
-      if (bytes.length === 0) return
-      attempt(() => place.shard.output.writeAt(place.position, bytes))
-      place.position += bytes.length
-      place.shard.missing -= bytes.length
-      // A full shard gives its descriptor back at once; it gets its name when all are full.
-      if (place.shard.missing === 0) attempt(() => place.shard.output.seal())
-    },
-    finish() {
-      for (const [name, { position, end }] of places) {
-        if (position === end) continue
-        abort()
-        throw new OptionError(
-          `${printable(name)}: ${end - position} bytes are missing at the end; write every announced tensor`,
-          { code: 'PARE_E_TENSOR_SIZE', facts: { tensor: name, missing: end - position } },
-        )
-      }
-      attempt(() => {
-        for (const { output } of shards) output.commit()
-      })
-    },
-    abort,
-  }
+  return placedWriter(placed)
 }
