@@ -3,6 +3,7 @@
 pub mod affine_grid;
 pub mod arena;
 pub mod attention;
+pub mod blocks;
 pub mod copy;
 pub mod dtype;
 pub mod exponential;

@@ -1,0 +1,95 @@
+//! Whole matrices: rows in parallel, in fixed parts, so that the number of threads does not show in the result.
+
+use super::{BlockParameters, BlockType, BlockType::*, LONGEST_BLOCK};
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+/// A value that cannot be encoded, and its position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowError {
+    pub position: usize,
+    pub value: f32,
+}
+
+pub(super) fn quantize_row(
+    block_type: BlockType,
+    x: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), RowError> {
+    let (block_len, block_bytes) = (block_type.block_len(), block_type.block_bytes());
+    let blocks = x.len() / block_len;
+    assert_eq!(x.len(), blocks * block_len, "whole blocks");
+    assert_eq!(out.len(), blocks * block_bytes, "bytes for each block");
+    let most = block_type.largest();
+    if let Some(position) = x.iter().position(|v| v.is_nan() || v.abs() > most) {
+        return Err(RowError {
+            position,
+            value: x[position],
+        });
+    }
+    match block_type {
+        F32 => x
+            .iter()
+            .zip(out.as_chunks_mut::<4>().0)
+            .for_each(|(v, out)| *out = v.to_le_bytes()),
+        F16 => x
+            .iter()
+            .zip(out.as_chunks_mut::<2>().0)
+            .for_each(|(v, out)| *out = f16::from_f32(*v).to_le_bytes()),
+        BF16 => x
+            .iter()
+            .zip(out.as_chunks_mut::<2>().0)
+            .for_each(|(v, out)| *out = bf16::from_f32(*v).to_le_bytes()),
+        _ => {
+            let mut codes = [0; LONGEST_BLOCK];
+            for (i, (x, out)) in x
+                .chunks_exact(block_len)
+                .zip(out.chunks_exact_mut(block_bytes))
+                .enumerate()
+            {
+                let importance = importance.map(|all| &all[i * block_len..(i + 1) * block_len]);
+                let parameters: BlockParameters = block_type.fit(x, importance);
+                block_type.quantize_with(x, &parameters, &mut codes[..block_len]);
+                block_type.pack(&parameters, &codes[..block_len], out);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Encodes rows of `columns` values; `importance` has one weight per column. The error is that of the first
+/// value that cannot be encoded, its position counted over the whole matrix.
+pub fn quantize(
+    block_type: BlockType,
+    x: &[f32],
+    columns: usize,
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), RowError> {
+    let row_bytes = columns / block_type.block_len() * block_type.block_bytes();
+    let first = x
+        .par_chunks(columns.max(1))
+        .zip(out.par_chunks_mut(row_bytes.max(1)))
+        .enumerate()
+        .filter_map(|(row, (x, out))| {
+            let error = quantize_row(block_type, x, importance, out).err()?;
+            Some(RowError {
+                position: row * columns + error.position,
+                ..error
+            })
+        })
+        .min_by_key(|error| error.position);
+    first.map_or(Ok(()), Err)
+}
+
+/// Decodes whole blocks.
+pub fn dequantize(block_type: BlockType, bytes: &[u8], out: &mut [f32]) {
+    /// Elements that one task decodes.
+    const PART: usize = 1 << 16;
+    let part_bytes = PART / block_type.block_len() * block_type.block_bytes();
+    bytes
+        .par_chunks(part_bytes)
+        .zip(out.par_chunks_mut(PART))
+        .for_each(|(bytes, out)| block_type.dequantize_row(bytes, out));
+}

@@ -1,0 +1,39 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { FormatError } from '../tensor/errors.ts'
+import { strictJson } from './json.ts'
+
+test('any JSON value comes back as it was', () => {
+  fc.assert(
+    fc.property(fc.jsonValue({ maxDepth: 5 }), (value) => {
+      const text = JSON.stringify(value)
+      expect(strictJson('x', text)).toEqual(JSON.parse(text))
+    }),
+  )
+})
+test.each([
+  '{"a":1,"a":2}',
+  '{"a":1,"\\u0061":2}',
+  '{"x":{"a":[1,{"b":1}],"b":{},"a":2}}',
+  '{"":1,"":2}',
+  '{"a\\"b":1,"a\\"b":2}',
+  '{"__proto__":1,"__proto__":2}',
+])('a repeated key is refused: %s', (text) => {
+  expect(() => strictJson('x', text)).toThrow(/stands twice/)
+})
+test('equal keys in different objects, and strings equal to keys, are allowed', () => {
+  expect(strictJson('x', '{"a":{"a":"a"},"b":["a","a",{"a":"}"}]}')).toEqual({
+    a: { a: 'a' },
+    b: ['a', 'a', { a: '}' }],
+  })
+})
+test('nesting past the limit is refused, a long flat text is not', () => {
+  expect(() => strictJson('x', '['.repeat(1e6))).toThrow(/deeper than 64/)
+  expect(strictJson('x', `[${'[],'.repeat(1000)}1]`)).toHaveLength(1001)
+})
+test.each(['', '{', '{"a":1,}', '"a', '{"a" 1}', 'nul', '{"\\x":1}', '{"a":1}}'])(
+  'broken text is refused: %s',
+  (text) => {
+    expect(() => strictJson('x', text)).toThrow(FormatError)
+  },
+)

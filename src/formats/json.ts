@@ -1,0 +1,83 @@
+/** JSON of files nobody vouches for: nesting is limited and a key may stand only once in an object. */
+import { FormatError, printable } from '../tensor/errors.ts'
+
+/**
+ * Parses JSON text strictly.
+ *
+ * `name` is how messages call the text; `depth` is the deepest nesting of objects and arrays. @default 64
+ *
+ * @throws FormatError if the text is not JSON, nests too deeply, or repeats a key.
+ * @example strictJson('index.json', '{"a":1}')
+ */
+export function strictJson(name: string, text: string, { depth = 64 } = {}): unknown {
+  checkNesting(name, text, depth)
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new FormatError(
+      `${printable(name)}: is not valid JSON (${printable((cause as Error).message)}); it is damaged`,
+      { code: 'PARE_E_JSON', facts: { path: name }, cause },
+    )
+  }
+}
+
+/** An object of JSON, not an array and not null. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Walks over strings and brackets only; the grammar itself is left to `JSON.parse`. */
+function checkNesting(name: string, text: string, depth: number): void {
+  /** Keys of each open object; undefined stands for an open array. */
+  const open: (Set<string> | undefined)[] = []
+  let keyExpected = false
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i]
+    if (c === '"') {
+      const end = closingQuote(text, i)
+      const keys = open.at(-1)
+      if (keyExpected && keys) {
+        const key = decodeString(text.slice(i, end + 1))
+        if (keys.has(key))
+          throw new FormatError(`${printable(name)}: key "${printable(key)}" stands twice in one object`, {
+            code: 'PARE_E_DUPLICATE',
+            facts: { path: name, key },
+          })
+        keys.add(key)
+        keyExpected = false
+      }
+      i = end
+    } else if (c === '{' || c === '[') {
+      if (open.length >= depth)
+        throw new FormatError(`${printable(name)}: JSON nests deeper than ${depth} levels; it is damaged`, {
+          code: 'PARE_E_JSON',
+          facts: { path: name, depth },
+        })
+      open.push(c === '{' ? new Set() : undefined)
+      keyExpected = c === '{'
+    } else if (c === '}' || c === ']') {
+      open.pop()
+      keyExpected = false
+    } else if (c === ',') keyExpected = open.at(-1) !== undefined
+  }
+}
+
+/** Index of the quote that closes the string opened at `start`, or the last index of an unclosed text. */
+function closingQuote(text: string, start: number): number {
+  for (let i = text.indexOf('"', start + 1); i >= 0; i = text.indexOf('"', i + 1)) {
+    let backslashes = 0
+    while (text[i - 1 - backslashes] === '\\') backslashes++
+    if (backslashes % 2 === 0) return i
+  }
+  return text.length - 1
+}
+
+/** The text of a JSON string; one that JSON does not allow stays as it is and fails in the parse that follows. */
+function decodeString(quoted: string): string {
+  if (!quoted.includes('\\')) return quoted.slice(1, -1)
+  try {
+    return JSON.parse(quoted)
+  } catch {
+    return quoted
+  }
+}

@@ -1,0 +1,132 @@
+/** Writes safetensors as the reference does: wide types first, then by name; the header ends on a multiple of 8. */
+import { basename, dirname, join } from 'node:path'
+import { OptionError, printable } from '../../tensor/errors.ts'
+import { type ArchiveWriter, elementCount, type TensorInfo } from '../archive.ts'
+import { createOutput, writeWhole } from '../output.ts'
+import { type PlacedFile, placedWriter } from '../placed_writer.ts'
+import { dtypeBytes } from './dtypes.ts'
+import { layOut } from './header.ts'
+import { INDEX_FILE, SINGLE_FILE } from './safetensors.ts'
+
+export interface SafetensorsOptions {
+  /** Strings for `__metadata__`; transformers looks for `format`. @default { format: 'pt' } */
+  metadata?: Readonly<Record<string, string>>
+}
+
+export interface ShardedOptions extends SafetensorsOptions {
+  /** Bytes of tensors in one file; a larger tensor gets a file of its own. @default 5e9 */
+  maxShardBytes?: number
+}
+
+/**
+ * Starts one file. Tensors may come in any order and in parts: their places are known from the start.
+ *
+ * @throws OptionError if a type or shape cannot be stored, or a name stands twice.
+ * @example
+ * const writer = createSafetensors('model.safetensors', [{ name: 'w', type: 'F32', shape: [1] }])
+ * writer.append('w', new Uint8Array(new Float32Array([1]).buffer))
+ * writer.finish()
+ */
+export function createSafetensors(
+  path: string,
+  tensors: readonly TensorInfo[],
+  { metadata = { format: 'pt' } }: SafetensorsOptions = {},
+): ArchiveWriter {
+  checkTensors(tensors)
+  return writeFiles([{ path, tensors }], metadata)
+}
+
+/**
+ * Starts a folder's worth: `model.safetensors`, or `model-00001-of-0000K.safetensors` with an index when the
+ * tensors need more than one file. They are dealt to the files in the order given. The index comes last.
+ *
+ * @example createShardedSafetensors('out', tensors, { maxShardBytes: 2e9 })
+ */
+export function createShardedSafetensors(
+  folder: string,
+  tensors: readonly TensorInfo[],
+  { metadata = { format: 'pt' }, maxShardBytes = 5e9 }: ShardedOptions = {},
+): ArchiveWriter {
+  if (!(maxShardBytes > 0))
+    throw new OptionError(`maxShardBytes must be above 0, got ${maxShardBytes}; 5e9 is usual`, {
+      facts: { maxShardBytes },
+    })
+  checkTensors(tensors)
+  const shards = dealOut(tensors, maxShardBytes)
+  if (shards.length === 1) return writeFiles([{ path: join(folder, SINGLE_FILE), tensors }], metadata)
+  const files = shards.map((shard, i) => ({
+    path: join(folder, `model-${padded(i + 1)}-of-${padded(shards.length)}.safetensors`),
+    tensors: shard,
+  }))
+  const writer = writeFiles(files, metadata)
+  return {
+    ...writer,
+    finish() {
+      writer.finish()
+      const weightMap = files.flatMap(({ path, tensors: own }) =>
+        own.map(({ name }) => [name, basename(path)] as const),
+      )
+      const index = {
+        metadata: { total_size: tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0) },
+        weight_map: Object.fromEntries(weightMap),
+      }
+      writeWhole(join(dirname(files[0]!.path), INDEX_FILE), `${JSON.stringify(index, null, 2)}\n`)
+    },
+  }
+}
+
+const padded = (n: number) => String(n).padStart(5, '0')
+const bytesOf = ({ type, shape }: TensorInfo) => dtypeBytes(type, elementCount(shape)!)!
+
+function dealOut(tensors: readonly TensorInfo[], limit: number): TensorInfo[][] {
+  const shards: TensorInfo[][] = [[]]
+  let used = 0
+  for (const tensor of tensors) {
+    const bytes = bytesOf(tensor)
+    if (used > 0 && used + bytes > limit) {
+      shards.push([])
+      used = 0
+    }
+    shards.at(-1)!.push(tensor)
+    used += bytes
+  }
+  return shards
+}
+
+function checkTensors(tensors: readonly TensorInfo[]): void {
+  const names = new Set<string>()
+  for (const { name, type, shape } of tensors) {
+    const facts = { tensor: name, type, shape: [...shape] }
+    if (name === '__metadata__' || names.has(name))
+      throw new OptionError(`${printable(name)}: the name is taken; each tensor needs its own`, {
+        code: 'PARE_E_DUPLICATE',
+        facts,
+      })
+    names.add(name)
+    const count = elementCount(shape)
+    if (count === undefined || dtypeBytes(type, count) === undefined)
+      throw new OptionError(
+        `${printable(name)}: safetensors cannot store shape [${shape}] of type ${printable(type)}; choose one of its types and a size in whole bytes`,
+        { code: 'PARE_E_SAFETENSORS_TENSOR', facts },
+      )
+  }
+}
+
+function writeFiles(
+  files: readonly { path: string; tensors: readonly TensorInfo[] }[],
+  metadata: Readonly<Record<string, string>>,
+): ArchiveWriter {
+  const placed: PlacedFile[] = []
+  try {
+    for (const file of files) {
+      const { head, tensors, size } = layOut(file.tensors, metadata)
+      const output = createOutput(file.path, { expectedBytes: size })
+      placed.push({ output, tensors })
+      output.write(head)
+    }
+  } catch (error) {
+    for (const { output } of placed) output.abort()
+    throw error
+  }
+  return placedWriter(placed)
+}
