@@ -1,11 +1,21 @@
 /** The native kernels behind the kernel interface: codes for number types, error classes for error codes. */
 import { type Binding, binding } from './binding.ts'
 import { codeOf } from './dtype.ts'
-import { AbortError, FormatError, NativeError, NumericalError, ResourceError, ShapeError } from './errors.ts'
+import {
+  AbortError,
+  FormatError,
+  NativeError,
+  NumericalError,
+  OptionError,
+  PareError,
+  ResourceError,
+  ShapeError,
+} from './errors.ts'
 import type { Kernels } from './kernels.ts'
 
 /** The error class for what the native core reports; anything else passes unchanged. */
 export function nativeFault(error: unknown): unknown {
+  if (error instanceof PareError || !(error instanceof Error)) return error
   const { code, message } = error as { code?: string; message: string }
   switch (code) {
     case 'PARE_E_SHAPE':
@@ -87,3 +97,16 @@ export function nativeKernels(): Kernels {
   }
   return kernels
 }
+
+/** Threads that native kernels share; results have the same bits for every number. @default the cores */
+export function setThreads(threads: number): void {
+  if (!(Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
+    throw new OptionError(`threads: needs a whole number from 1 to 1024, got ${threads}`)
+  }
+  callNative((native) => native.setThreads(threads))
+}
+
+export const threads = (): number => callNative((native) => native.threads())
+
+/** The instruction set that native kernels run with: `portable`, `avx2` or `avx512`. */
+export const instructionSet = (): string => callNative((native) => native.instructionSet())

@@ -302,7 +302,10 @@ export function tensor(
   }
   const narrow = dtype === 'bf16' || dtype === 'f16'
   const stored = storageArray(narrow ? 'f64' : dtype, values.length)
-  stored.set(values as never)
+  if (dtype === 'u64') stored.set(Array.from<number | bigint, bigint>(values, BigInt) as never)
+  else if (dtype === 'bool')
+    stored.set(Array.from<number | bigint, number>(values, (x) => Number(x !== 0)) as never)
+  else stored.set(values as never)
   const whole = fromBytes(bytesOf(stored), shape, narrow ? 'f64' : dtype)
   if (!narrow) return whole
   const result = new Tensor(whole.kernels, whole.kernels.cast(whole.handle, dtype), dtype, shape)

@@ -1,0 +1,57 @@
+/** The tensor engine: what the layers above import. */
+import './fluent.ts'
+
+export { currentKernels, withKernels } from './current_kernels.ts'
+export {
+  asStorage,
+  bytesOf,
+  type ComputeType,
+  computes,
+  type DType,
+  dtypes,
+  type NumberArray,
+  sizeOf,
+  storageArray,
+} from './dtype.ts'
+export type { Activation, Kernels, MemoryUse } from './kernels.ts'
+export { instructionSet, nativeKernels, setThreads, threads } from './native.ts'
+export {
+  apply,
+  type Entry,
+  type GradientContext,
+  type Operation,
+  type Recorder,
+  withRecorder,
+} from './operation.ts'
+export {
+  type AttentionOptions,
+  type AttentionSite,
+  attention,
+  type ExplicitOptions,
+  explicitAttention,
+} from './operations/attention.ts'
+export type { Axes } from './operations/axes.ts'
+export { cast } from './operations/cast.ts'
+export * from './operations/elementwise.ts'
+export { explicitPaths, isExplicit } from './operations/explicit.ts'
+export * from './operations/gather.ts'
+export * from './operations/linalg.ts'
+export { type Epilogue, type GramOptions, gram, linear, matmul } from './operations/matmul.ts'
+export * from './operations/normalize.ts'
+export type { Operand } from './operations/operand.ts'
+export * from './operations/reduce.ts'
+export { type RotaryOptions, rotary } from './operations/rotary.ts'
+export { type RandomStream, randomStream, type StreamState } from './random.ts'
+export { referenceKernels } from './reference/kernels.ts'
+export { adopt, detach, type Resource, type ResourceHolder, register, scope, unregister } from './scope.ts'
+export {
+  broadcastShapes,
+  elementCount,
+  normalizeAxis,
+  rowMajor,
+  type Shape,
+  sameShape,
+  showShape,
+} from './shape.ts'
+export { State } from './state.ts'
+export { arange, fromBytes, full, ones, Tensor, tensor, zeros } from './tensor.ts'

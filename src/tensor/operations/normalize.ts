@@ -1,0 +1,89 @@
+/** Softmax along any axis, and the norms of the last axis. */
+import { ShapeError } from '../errors.ts'
+import { apply, type Operation } from '../operation.ts'
+import { scope } from '../scope.ts'
+import { showShape } from '../shape.ts'
+import { needCompute, Tensor } from '../tensor.ts'
+import { alongAxis } from './axes.ts'
+import { needSame } from './operand.ts'
+
+const softmaxOperation: Operation<[Tensor], object, Tensor> = {
+  name: 'softmax',
+  forward(kernels, [x]) {
+    needCompute(x, 'softmax')
+    return new Tensor(kernels, kernels.softmax(x.handle), x.dtype, x.shape)
+  },
+}
+
+const logSoftmaxOperation: Operation<[Tensor], object, Tensor> = {
+  name: 'logSoftmax',
+  forward(kernels, [x]) {
+    needCompute(x, 'logSoftmax')
+    return new Tensor(kernels, kernels.logSoftmax(x.handle), x.dtype, x.shape)
+  },
+}
+
+/** exp(x) / sum(exp(x)) along an axis; NaN where a whole row is minus infinity. */
+export function softmax(x: Tensor, axis = -1): Tensor {
+  return scope(() => alongAxis(x, axis, 'softmax', (moved) => apply(softmaxOperation, [moved], {})))
+}
+
+/** log(softmax(x)) without the detour over small probabilities. */
+export function logSoftmax(x: Tensor, axis = -1): Tensor {
+  return scope(() => alongAxis(x, axis, 'logSoftmax', (moved) => apply(logSoftmaxOperation, [moved], {})))
+}
+
+export interface NormalizeOptions {
+  /** Added under the root. */
+  epsilon: number
+}
+
+const rmsNormOperation: Operation<[Tensor, Tensor | undefined], NormalizeOptions, Tensor> = {
+  name: 'rmsNorm',
+  forward(kernels, [x, weight], { epsilon }) {
+    checkNorm('rmsNorm', x, weight)
+    return new Tensor(kernels, kernels.rmsNorm(x.handle, weight?.handle, epsilon), x.dtype, x.shape)
+  },
+}
+
+/** x / sqrt(mean(x^2) + epsilon) * weight over the last axis; weight [dim] of x's number type. */
+export function rmsNorm(x: Tensor, weight: Tensor | undefined, options: NormalizeOptions): Tensor {
+  return apply(rmsNormOperation, [x, weight], options)
+}
+
+const layerNormOperation: Operation<
+  [Tensor, Tensor | undefined, Tensor | undefined],
+  NormalizeOptions,
+  Tensor
+> = {
+  name: 'layerNorm',
+  forward(kernels, [x, weight, bias], { epsilon }) {
+    checkNorm('layerNorm', x, weight, bias)
+    const handle = kernels.layerNorm(x.handle, weight?.handle, bias?.handle, epsilon)
+    return new Tensor(kernels, handle, x.dtype, x.shape)
+  },
+}
+
+/** (x - mean) / sqrt(variance + epsilon) * weight + bias over the last axis; weight and bias [dim]. */
+export function layerNorm(
+  x: Tensor,
+  weight: Tensor | undefined,
+  bias: Tensor | undefined,
+  options: NormalizeOptions,
+): Tensor {
+  return apply(layerNormOperation, [x, weight, bias], options)
+}
+
+function checkNorm(name: string, x: Tensor, ...parameters: (Tensor | undefined)[]): void {
+  needCompute(x, name)
+  if (x.rank === 0) throw new ShapeError(`${name}: needs at least one axis`)
+  for (const parameter of parameters) {
+    if (!parameter) continue
+    needSame(name, x, parameter)
+    if (parameter.rank !== 1 || parameter.size !== x.extent(-1)) {
+      throw new ShapeError(
+        `${name}: ${showShape(x.shape)} needs a weight and bias of shape [${x.extent(-1)}], got ${showShape(parameter.shape)}`,
+      )
+    }
+  }
+}

@@ -1,0 +1,77 @@
+/** One number in, one number out: the functions behind unary, binary and compare kernels, in f64. */
+import type { BinaryName, CompareName, TestName, UnaryName } from '../kernels.ts'
+import { roundHalfEven } from './numbers.ts'
+
+/** erf(x) = 2 / sqrt(pi) * exp(-x^2) * sum of 2^n x^(2n+1) / (2n+1)!!, whose terms all have one sign. */
+export function erf(x: number): number {
+  if (Math.abs(x) > 6) return Math.sign(x)
+  let term = x
+  let sum = x
+  for (let n = 1; Math.abs(term) > Math.abs(sum) * 1e-17; n++) {
+    term *= (2 * x * x) / (2 * n + 1)
+    sum += term
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum
+}
+
+const sigmoid = (x: number) => 1 / (1 + Math.exp(-x))
+/** Zero where the other factor overflows: silu and gelu go to 0 towards minus infinity. */
+const gated = (x: number, gate: number) => (x === -Infinity ? 0 : x * gate)
+
+export const unary: Record<UnaryName, (x: number) => number> = {
+  neg: (x) => -x,
+  abs: Math.abs,
+  sign: Math.sign,
+  exp: Math.exp,
+  expm1: Math.expm1,
+  log: Math.log,
+  log1p: Math.log1p,
+  sqrt: Math.sqrt,
+  rsqrt: (x) => 1 / Math.sqrt(x),
+  reciprocal: (x) => 1 / x,
+  square: (x) => x * x,
+  sin: Math.sin,
+  cos: Math.cos,
+  tanh: Math.tanh,
+  sigmoid,
+  silu: (x) => gated(x, sigmoid(x)),
+  relu: (x) => Math.max(x, 0),
+  geluErf: (x) => gated(x, (1 + erf(x / Math.SQRT2)) / 2),
+  geluTanh: (x) => gated(x, (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))) / 2),
+  erf,
+  floor: Math.floor,
+  ceil: Math.ceil,
+  round: (x) => (Number.isFinite(x) ? roundHalfEven(x) : x),
+}
+
+export const tests: Record<TestName, (x: number) => boolean> = {
+  isNan: Number.isNaN,
+  isFinite: Number.isFinite,
+  logicalNot: (x) => x === 0,
+}
+
+/** JavaScript gives NaN for 1 ** NaN and (-1) ** Infinity, where IEEE 754 and C give 1. */
+const power = (x: number, y: number) => (x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : x ** y)
+
+/** A NaN on either side wins. */
+export const binary: Record<BinaryName, (x: number, y: number) => number> = {
+  add: (x, y) => x + y,
+  sub: (x, y) => x - y,
+  mul: (x, y) => x * y,
+  div: (x, y) => x / y,
+  pow: power,
+  maximum: (x, y) => Math.max(x, y),
+  minimum: (x, y) => Math.min(x, y),
+}
+
+/** For numbers and bigints alike. */
+export const compare: Record<CompareName, (x: number | bigint, y: number | bigint) => boolean> = {
+  equal: (x, y) => x === y,
+  notEqual: (x, y) => x !== y,
+  less: (x, y) => x < y,
+  lessEqual: (x, y) => x <= y,
+  greater: (x, y) => x > y,
+  greaterEqual: (x, y) => x >= y,
+  logicalAnd: (x, y) => Boolean(x) && Boolean(y),
+  logicalOr: (x, y) => Boolean(x) || Boolean(y),
+}

@@ -1,0 +1,96 @@
+/** Mutable state beside value tensors: sums of statistics, moments of optimisers. */
+import { currentKernels } from './current_kernels.ts'
+import type { DType } from './dtype.ts'
+import { sizeOf } from './dtype.ts'
+import { ShapeError, StateError } from './errors.ts'
+import type { Handle, Kernels } from './kernels.ts'
+import { nativeFault } from './native.ts'
+import { asRows } from './operations/matmul.ts'
+import { adopt, type Resource, scope, unregister } from './scope.ts'
+import { checkShape, elementCount, type Shape, sameShape, showShape } from './shape.ts'
+import { needCompute, Tensor } from './tensor.ts'
+
+/**
+ * A named tensor that changes in place, zero at first. It belongs to no scope, since it outlives the steps that
+ * change it: `dispose` frees it, or else the garbage collector.
+ *
+ * @example const hessian = new State('layers.0.mlp.up', [n, n], 'f64'); hessian.addGram(x)
+ */
+export class State implements Resource {
+  readonly name: string
+  readonly shape: Shape
+  readonly dtype: DType
+  readonly #kernels: Kernels
+  readonly #handle: Handle
+  #alive = true
+
+  constructor(name: string, shape: Shape, dtype: DType = 'f32', kernels: Kernels = currentKernels()) {
+    checkShape(shape, `state ${name}`)
+    this.name = name
+    this.shape = [...shape]
+    this.dtype = dtype
+    this.#kernels = kernels
+    try {
+      this.#handle = kernels.fill(dtype, shape, 0)
+    } catch (error) {
+      throw nativeFault(error)
+    }
+    const handle = this.#handle
+    adopt(this, () => kernels.release(handle))
+  }
+
+  /** Adds x^T x, summed over all leading axes of x [.., n], to a state [n, n] in f32 or f64. */
+  addGram(x: Tensor): void {
+    needCompute(x, 'addGram')
+    const fits = x.rank > 0 && sameShape(this.shape, [x.extent(-1), x.extent(-1)])
+    if (!fits || (this.dtype !== 'f64' && (this.dtype !== 'f32' || x.dtype === 'f64'))) {
+      throw new ShapeError(
+        `addGram: state ${this.name} ${this.dtype} ${showShape(this.shape)} cannot sum the products of ${x.dtype} ${showShape(x.shape)}`,
+      )
+    }
+    if (!x.alive || x.kernels !== this.#kernels) {
+      throw new ShapeError(`addGram: x must be alive and in the memory of state ${this.name}`)
+    }
+    scope(() => this.#call(() => this.#kernels.addGram(this.#handle, asRows(x).handle)))
+  }
+
+  /** The numbers of now, as a tensor that later changes do not reach. */
+  value(): Tensor {
+    const handle = this.#call(() => this.#kernels.duplicate(this.#handle))
+    return new Tensor(this.#kernels, handle, this.dtype, this.shape)
+  }
+
+  /** Packed little-endian bytes in row-major order. */
+  bytes(): Uint8Array {
+    const bytes = new Uint8Array(elementCount(this.shape) * sizeOf(this.dtype))
+    this.#call(() => this.#kernels.download(this.#handle, bytes))
+    return bytes
+  }
+
+  /** Takes over what `bytes` gave. @throws StateError where the length is another one */
+  load(bytes: Uint8Array): void {
+    const needed = elementCount(this.shape) * sizeOf(this.dtype)
+    if (bytes.byteLength !== needed) {
+      throw new StateError(
+        `state ${this.name}: ${this.dtype} ${showShape(this.shape)} needs ${needed} bytes, got ${bytes.byteLength}; load the file of the same model and options`,
+      )
+    }
+    this.#call(() => this.#kernels.overwrite(this.#handle, bytes))
+  }
+
+  dispose(): void {
+    if (!this.#alive) return
+    this.#alive = false
+    unregister(this)
+    this.#kernels.release(this.#handle)
+  }
+
+  #call<T>(call: () => T): T {
+    if (!this.#alive) throw new ShapeError(`state ${this.name}: it was disposed of`)
+    try {
+      return call()
+    } catch (error) {
+      throw nativeFault(error)
+    }
+  }
+}
