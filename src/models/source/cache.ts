@@ -115,8 +115,11 @@ export async function publish(cacheFolder: string, extracted: string, model: Cac
   try {
     await rename(extracted, target)
   } catch (error) {
-    // Another process was first, or the folder is damaged. The files are the same, so each may replace its twin.
     if (!['ENOTEMPTY', 'EEXIST', 'EPERM', 'ENOTDIR'].includes(codeOf(error))) throw error
+    const other = await readMarker(target)
+    // Another process was first.
+    if (other && (await isWhole(target, other))) return target
+    // The folder is damaged. The files have the same bytes, so each may replace its twin.
     for (const path of [...model.files.map((file) => file.path), markerName]) {
       const place = join(target, ...path.split('/'))
       await mkdir(dirname(place), { recursive: true })

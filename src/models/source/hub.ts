@@ -58,7 +58,9 @@ export async function resolveHub(spec: HubSpec, options: HubOptions): Promise<Re
   })
   const request = { spec, options, subject, repository, client }
   if (options.offline ?? settings.offline) return fromCache(request)
-  const pinned = isCommit(spec.revision) ? await findComplete(request, spec.revision) : undefined
+  // Without the names of all its files, a snapshot of Python's could be another model of the same commit.
+  const known = isCommit(spec.revision) && (await repository.readListing(spec.revision)) !== undefined
+  const pinned = known ? await findComplete(request, spec.revision) : undefined
   if (pinned) return pinned
   try {
     return await fromHub(request)
@@ -204,6 +206,12 @@ async function fetchFile(request: Request, commit: string, file: string): Promis
   await downloadBlob(client, repository, address, metadata, {
     signal: options.signal,
     subject: `${subject}, ${printable(file)}`,
+    verifying: () =>
+      options.progress?.({
+        stage: 'verify',
+        text: `checking ${printable(file)}`,
+        ...(metadata.bytes && { total: metadata.bytes }),
+      }),
     progress: (done, total) => {
       const now = performance.now()
       if (now - last < progressInterval && done !== total) return

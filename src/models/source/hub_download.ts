@@ -15,6 +15,8 @@ export interface DownloadOptions {
   signal?: AbortSignal | undefined
   /** Bytes on disk so far, bytes in all where known. */
   progress?: (done: number, total: number | undefined) => void
+  /** Called when all bytes are there and their hash is computed. */
+  verifying?: () => void
   /** What is fetched, for messages. */
   subject: string
 }
@@ -66,7 +68,7 @@ async function fill(
   address: string,
   partial: string,
   { etag, bytes }: FileMetadata,
-  { signal, progress, subject }: DownloadOptions,
+  { signal, progress, verifying, subject }: DownloadOptions,
 ): Promise<string> {
   const file = await open(partial, 'a')
   try {
@@ -105,6 +107,7 @@ async function fill(
   } finally {
     await file.close()
   }
+  verifying?.()
   return etag.length === 64 ? hashBlob('sha256', partial, '', signal) : gitHash(partial, signal)
 }
 

@@ -30,6 +30,8 @@ interface Ended {
 
 /** Bytes kept of a client's output: its end says why it failed. */
 const outputBytes = 64 * 1024
+/** A Python without pip; Windows' placeholder for a Python. */
+const missingPip = /No module named pip\b|Python was not found/
 /** Milliseconds between the polite and the final signal. */
 const patience = 3000
 
@@ -44,7 +46,7 @@ export async function runClient(call: ClientCall): Promise<void> {
     stopIfAborted(call.signal)
     const ended = await run(program!, [...first, ...call.arguments], call)
     stopIfAborted(call.signal)
-    if (ended === undefined || /No module named pip\b/.test(ended.output)) continue
+    if (ended === undefined || missingPip.test(ended.output)) continue
     if (ended.code === 0) return
     throw failed(call, ended)
   }
@@ -92,7 +94,7 @@ function run(program: string, parameters: string[], call: ClientCall): Promise<E
   signal?.addEventListener('abort', stop, { once: true })
   return new Promise<Ended | undefined>((resolve, reject) => {
     child.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'EACCES') resolve(undefined)
+      if (['ENOENT', 'EACCES', 'ENOTDIR', 'EINVAL'].includes(error.code ?? '')) resolve(undefined)
       else reject(error)
     })
     // 'close' waits for the whole output; after a kill, a grandchild could hold it open for ever.
