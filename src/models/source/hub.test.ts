@@ -559,6 +559,9 @@ test("a snapshot of Python's with an unfinished download, a missing shard or a m
   await rm(join(repositoryFolder(), 'snapshots', commit, 'tokenizer.json'))
   await expect(resolve(undefined, { offline: true })).rejects.toMatchObject({ facts: { partial: true } })
   await rm(repositoryFolder(), { recursive: true })
+  await putSnapshot({ 'config.json': Buffer.from('{}') })
+  await expect(resolve(undefined, { offline: true })).rejects.toMatchObject({ facts: { partial: true } })
+  await rm(repositoryFolder(), { recursive: true })
   const { 'model-2.safetensors': _, ...rest } = sharded
   await putSnapshot(rest)
   await expect(resolve(undefined, { offline: true })).rejects.toMatchObject({ facts: { partial: true } })

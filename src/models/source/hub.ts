@@ -2,7 +2,7 @@
  * Models of the Hugging Face hub, in the cache that Python's programs use. Only the files that one model needs are
  * fetched: configuration, tokenizer, licences, and its safetensors or one gguf.
  */
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { FormatError, OptionError, PareError, printable, SourceError } from '../../tensor/errors.ts'
 import { permissionError } from './cache.ts'
@@ -18,6 +18,7 @@ import { HubRepository, isCommit } from './hub_cache.ts'
 import { HubClient } from './hub_client.ts'
 import { downloadBlob } from './hub_download.ts'
 import { readHubSettings } from './hub_settings.ts'
+import { hasTokenizer, weightFiles } from './hub_weights.ts'
 import { unsafeNameReason } from './member_name.ts'
 import { hashFile, wrongHash } from './packaged_model.ts'
 import type { ResolvedSource, ResolveOptions } from './resolved.ts'
@@ -80,7 +81,9 @@ async function fromHub(request: Request): Promise<ResolvedSource> {
   const needed = neededFiles(candidate, files)
   const weights = new Set(candidate.weights)
   for (const file of needed) if (!weights.has(file)) await fetchFile(request, commit, file)
-  for (const file of await weightFiles(request, commit, candidate, files))
+  for (const file of await weightFiles(candidate, files, request.subject, (index) =>
+    repository.snapshot(commit, index),
+  ))
     await fetchFile(request, commit, file)
   await repository.writeReference(spec.revision, commit)
   return resolved(request, commit, candidate)
@@ -139,58 +142,6 @@ function choose({ spec, subject }: Request, files: readonly string[]): ModelCand
     )
   }
   return candidate
-}
-
-/**
- * The weight files a reader would open: `model.safetensors`, else the shards of its index, else every
- * safetensors. Repositories often carry the same weights in a second layout.
- */
-async function weightFiles(
-  { repository, subject }: Pick<Request, 'repository' | 'subject'>,
-  commit: string,
-  { kind, path, weights }: ModelCandidate,
-  files: readonly string[],
-): Promise<string[]> {
-  const inside = (file: string) => (path === '' ? file : `${path}/${file}`)
-  const [single, index] = [inside('model.safetensors'), inside('model.safetensors.index.json')]
-  if (kind === 'gguf') return completeShards(weights, subject)
-  if (weights.includes(single)) return [single]
-  if (!files.includes(index)) return weights
-  let shards: unknown[]
-  try {
-    const text = await readFile(repository.snapshot(commit, index), 'utf8')
-    shards = Object.values((JSON.parse(text) as { weight_map: Record<string, unknown> }).weight_map)
-  } catch (error) {
-    throw new FormatError(
-      `${subject}: ${printable(index)} must hold a weight_map, it does not; use another revision`,
-      {
-        code: 'PARE_E_FORMAT',
-        facts: { source: subject, file: index },
-        cause: error,
-      },
-    )
-  }
-  const names = [...new Set(shards)].map((shard) => inside(String(shard))).sort()
-  const missing = names.find((name) => !weights.includes(name))
-  if (missing === undefined && names.length > 0) return names
-  throw incomplete(subject, missing ?? 'any weights')
-}
-
-/** @throws SourceError unless every shard from 1 to the count in the names is there */
-function completeShards(weights: readonly string[], subject: string): string[] {
-  const count = Number(/-of-(\d{5})\.gguf$/i.exec(weights[0]!)?.[1] ?? 1)
-  if (count === weights.length) return [...weights]
-  throw incomplete(subject, `${count - weights.length} of ${count} shards`)
-}
-
-function incomplete(subject: string, missing: string): SourceError {
-  return new SourceError(
-    `${subject}: ${printable(missing)} must be in the repository, it is not; use another revision`,
-    {
-      code: 'PARE_E_HUB_INCOMPLETE',
-      facts: { source: subject, missing: printable(missing) },
-    },
-  )
 }
 
 async function fetchFile(request: Request, commit: string, file: string): Promise<void> {
@@ -267,6 +218,8 @@ async function findComplete(request: Request, commit: string): Promise<ResolvedS
   const present = await repository.snapshotFiles(commit)
   if (present.length === 0) return undefined
   const listing = await repository.readListing(commit)
+  // Python stopped before the weights; with a listing, the repository itself would have no model.
+  if (listing === undefined && findCandidates(present).length === 0) return undefined
   const candidate = choose(request, listing ?? present)
   if (!(await isComplete())) return undefined
   return resolved(request, commit, candidate)
@@ -279,20 +232,15 @@ async function findComplete(request: Request, commit: string): Promise<ResolvedS
     const described = neededFiles(candidate, names).filter((name) => !candidate.weights.includes(name))
     if (!described.every((name) => has.has(name))) return false
     try {
-      const weights = await weightFiles(request, commit, candidate, names)
+      const weights = await weightFiles(candidate, names, request.subject, (index) =>
+        repository.snapshot(commit, index),
+      )
       return weights.every((name) => has.has(name)) && (listing !== undefined || hasTokenizer(has, candidate))
     } catch (error) {
       if (error instanceof SourceError || error instanceof FormatError) return false
       throw error
     }
   }
-}
-
-/** A tokenizer that is announced by its settings must have its vocabulary. */
-function hasTokenizer(present: ReadonlySet<string>, { kind, path }: ModelCandidate): boolean {
-  const inside = (file: string) => present.has(path === '' ? file : `${path}/${file}`)
-  if (kind === 'gguf' || !inside('tokenizer_config.json')) return true
-  return ['tokenizer.json', 'tokenizer.model', 'vocab.json', 'vocab.txt', 'spiece.model'].some(inside)
 }
 
 async function fromCache(request: Request): Promise<ResolvedSource> {

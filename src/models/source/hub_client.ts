@@ -4,6 +4,7 @@
  */
 import { AbortError, PareError, printable, SourceError } from '../../tensor/errors.ts'
 import { pause } from './abort.ts'
+import { malformedAnswer, statusError, TransientFailure, unreachable } from './hub_errors.ts'
 
 export interface HubClientOptions {
   endpoint: URL
@@ -38,19 +39,6 @@ export const maximumRetries = 5
 const maximumPause = 10_000
 const maximumJsonBytes = 32 * 2 ** 20
 
-/** A failure that the next attempt may not see. */
-export class TransientFailure extends Error {
-  /** Milliseconds that the server asks to wait. */
-  readonly retryAfter: number | undefined
-  constructor(
-    message: string,
-    { cause, retryAfter }: { cause?: unknown; retryAfter?: number | undefined } = {},
-  ) {
-    super(message, { cause })
-    this.retryAfter = retryAfter
-  }
-}
-
 export class HubClient {
   readonly #options: HubClientOptions
 
@@ -69,12 +57,12 @@ export class HubClient {
         for await (const chunk of exchange.body) {
           bytes += chunk.length
           if (bytes > maximumJsonBytes)
-            throw this.#malformed(`an answer of at most ${maximumJsonBytes} bytes`)
+            throw malformedAnswer(this.#options.subject, `an answer of at most ${maximumJsonBytes} bytes`)
           chunks.push(chunk)
         }
         return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown
       } catch (error) {
-        if (error instanceof SyntaxError) throw this.#malformed('JSON', error)
+        if (error instanceof SyntaxError) throw malformedAnswer(this.#options.subject, 'JSON', error)
         throw error
       } finally {
         await exchange.close()
@@ -125,7 +113,8 @@ export class HubClient {
         return await this.content(path, 0)
       }
       const first = Number(/^bytes (\d+)-/.exec(headers.get('content-range') ?? '')?.[1])
-      if (status === 206 && first !== from) throw this.#malformed(`a range from byte ${from} on`)
+      if (status === 206 && first !== from)
+        throw malformedAnswer(this.#options.subject, `a range from byte ${from} on`)
       return { start: status === 206 ? from : 0, body, close }
     } catch (error) {
       await exchange.close()
@@ -146,10 +135,10 @@ export class HubClient {
 
   /** Waits before the next attempt, or throws what ends them. */
   async pauseAfter(error: unknown, failures: number): Promise<void> {
-    const { subject, signal, retryDelay } = this.#options
+    const { subject, endpoint, signal, retryDelay } = this.#options
     if (signal?.aborted) throw new AbortError(undefined, { cause: signal.reason })
     if (!(error instanceof TransientFailure)) throw error
-    if (failures >= maximumRetries) throw this.#unreachable(error, failures)
+    if (failures >= maximumRetries) throw unreachable(subject, endpoint, error, failures)
     // Up to a quarter more, so that many clients do not come back at once.
     const own = Math.min(retryDelay * 2 ** failures * (1 + Math.random() / 4), maximumPause)
     const asked = error.retryAfter ?? 0
@@ -187,15 +176,16 @@ export class HubClient {
       if (exchange.status < 300 || exchange.status >= 400 || location === null)
         return { ...exchange, endpointHeaders }
       await exchange.close()
-      if (!URL.canParse(location, url.href)) throw this.#malformed('a redirect to an address')
+      if (!URL.canParse(location, url.href))
+        throw malformedAnswer(this.#options.subject, 'a redirect to an address')
       const next = new URL(location, url)
       if (next.protocol !== 'https:' && next.protocol !== url.protocol) {
-        throw this.#malformed('a redirect to https')
+        throw malformedAnswer(this.#options.subject, 'a redirect to https')
       }
       if (next.origin !== endpoint.origin && !how.leave) return { ...exchange, endpointHeaders }
       url = next
     }
-    throw this.#malformed(`at most ${maximumHops} redirects`)
+    throw malformedAnswer(this.#options.subject, `at most ${maximumHops} redirects`)
   }
 
   async #send(
@@ -243,7 +233,7 @@ export class HubClient {
 
   /** What fetch threw: an abort of the user, a failure for good (name, certificate), or one that may pass. */
   #failure(error: unknown): unknown {
-    const { signal } = this.#options
+    const { signal, subject, endpoint } = this.#options
     if (signal?.aborted) return new AbortError(undefined, { cause: signal.reason })
     if (error instanceof PareError || error instanceof TransientFailure) return error
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : (error as Error)
@@ -254,66 +244,14 @@ export class HubClient {
     const lasting = /^(?:ENOTFOUND|ECONNREFUSED|ERR_INVALID|ERR_TLS|CERT_|DEPTH_|SELF_SIGNED|UNABLE_TO)/.test(
       code,
     )
-    return lasting ? this.#unreachable(failure, 0) : failure
+    return lasting ? unreachable(subject, endpoint, failure, 0) : failure
   }
 
-  async #checkStatus(exchange: Exchange, wanted: number[]): Promise<void> {
-    const { status, headers } = exchange
+  async #checkStatus({ status, headers, close }: Exchange, wanted: number[]): Promise<void> {
     if (wanted.includes(status)) return
-    await exchange.close()
-    if (status === 408 || status === 429 || status >= 500) {
-      throw new TransientFailure(`HTTP ${status}`, { retryAfter: retryAfter(headers) })
-    }
+    await close()
     const { subject, token } = this.#options
-    const reason = printable(
-      headers.get('x-error-message') ?? headers.get('x-error-code') ?? `HTTP ${status}`,
-      300,
-    )
-    const facts = { source: subject, status, reason }
-    if (status === 401 || status === 403) {
-      const wayOut =
-        token === undefined
-          ? 'check the name, or set HF_TOKEN if the model is private or gated'
-          : 'check the name, and on its page whether your account was given access'
-      throw new SourceError(`${subject}: the hub must allow it, it refuses (${reason}); ${wayOut}`, {
-        code: 'PARE_E_HUB_REFUSED',
-        facts,
-      })
-    }
-    if (status === 404) {
-      throw new SourceError(
-        `${subject}: not found on the hub (${reason}); check organisation, name, revision and file`,
-        {
-          code: 'PARE_E_SOURCE_NOT_FOUND',
-          facts,
-        },
-      )
-    }
-    throw new SourceError(
-      `${subject}: the hub must answer ${wanted.join(' or ')}, it answers ${status} (${reason}); try later`,
-      {
-        code: 'PARE_E_HUB_ANSWER',
-        facts,
-      },
-    )
-  }
-
-  #malformed(needed: string, cause?: unknown): SourceError {
-    const { subject } = this.#options
-    return new SourceError(`${subject}: the hub must send ${needed}, it does not; check HF_ENDPOINT`, {
-      code: 'PARE_E_HUB_ANSWER',
-      facts: { source: subject },
-      cause,
-    })
-  }
-
-  #unreachable(failure: TransientFailure, failures: number): SourceError {
-    const { subject, endpoint } = this.#options
-    const tries = failures > 0 ? ` after ${failures + 1} attempts` : ''
-    return new SourceError(
-      `${subject}: ${endpoint.host} must be reachable, it is not${tries} (${failure.message}); check the network, a proxy (Node.js uses HTTPS_PROXY only with NODE_USE_ENV_PROXY=1, from version 24 on) or set HF_ENDPOINT to a mirror`,
-      { code: 'PARE_E_HUB_UNREACHABLE', facts: { source: subject, host: endpoint.host }, cause: failure },
-    )
+    throw statusError(status, headers, { subject, hasToken: token !== undefined, wanted })
   }
 }
 
@@ -332,12 +270,4 @@ function declaredBytes(headers: Headers, redirected: boolean): number | undefine
   const plain = redirected || headers.has('content-encoding') ? null : headers.get('content-length')
   const text = linked ?? plain
   return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : undefined
-}
-
-/** Milliseconds of a Retry-After, in seconds or as a date. */
-function retryAfter(headers: Headers): number | undefined {
-  const text = headers.get('retry-after')
-  if (text === null) return undefined
-  const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now()
-  return Number.isFinite(wait) ? Math.max(0, wait) : undefined
 }

@@ -6,7 +6,8 @@ import { PareError, printable, SourceError } from '../../tensor/errors.ts'
 import { stopIfAborted } from './abort.ts'
 import { checkFreeDisk, diskError } from './disk.ts'
 import type { HubRepository } from './hub_cache.ts'
-import { type FileMetadata, type HubClient, TransientFailure } from './hub_client.ts'
+import type { FileMetadata, HubClient } from './hub_client.ts'
+import { TransientFailure } from './hub_errors.ts'
 
 /** After so many cut connections, progress no longer buys new attempts. */
 const maximumConnections = 100

@@ -10,6 +10,9 @@ import { hashFile, resolvePackage, wrongHash } from './packaged_model.ts'
 import type { ResolvedSource, ResolveOptions } from './resolved.ts'
 import { formatSource, type PathSpec, parseSource, type SourceSpec } from './spec.ts'
 
+export type { ResolvedSource, ResolveOptions, SourceProgress } from './resolved.ts'
+export { formatSource, parseSource, type SourceSpec } from './spec.ts'
+
 /** How deep below a given folder a model is looked for. */
 const searchDepth = 2
 
