@@ -16,6 +16,33 @@ export function rowMajor(shape: Shape): number[] {
   return strides
 }
 
+/** Strides under which the same elements have another shape of as many, or nothing where that needs a copy. */
+export function reshapedStrides(
+  shape: Shape,
+  strides: readonly number[],
+  target: Shape,
+): number[] | undefined {
+  // Axes that follow each other without a gap are one run.
+  const runs: { extent: number; stride: number }[] = []
+  shape.forEach((extent, axis) => {
+    if (extent === 1) return
+    const [run, stride] = [runs.at(-1), strides[axis]!]
+    if (run && run.stride === extent * stride) runs.splice(-1, 1, { extent: run.extent * extent, stride })
+    else runs.push({ extent, stride })
+  })
+  const result = new Array<number>(target.length).fill(0)
+  let run = { extent: 1, stride: 1 }
+  for (let axis = target.length - 1; axis >= 0; axis--) {
+    const extent = target[axis]!
+    if (extent === 1) continue
+    if (run.extent === 1) run = runs.pop() ?? run
+    if (run.extent % extent !== 0) return undefined
+    result[axis] = run.stride
+    run = { extent: run.extent / extent, stride: run.stride * extent }
+  }
+  return result
+}
+
 export const sameShape = (a: Shape, b: Shape): boolean =>
   a.length === b.length && a.every((extent, i) => extent === b[i])
 

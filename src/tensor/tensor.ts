@@ -13,6 +13,7 @@ import {
   checkShape,
   elementCount,
   normalizeAxis,
+  reshapedStrides,
   rowMajor,
   type Shape,
   sameShape,
@@ -246,6 +247,8 @@ const reshape: Operation<[Tensor], { shape: Shape }, Tensor> = {
   name: 'reshape',
   forward(kernels, [x], { shape }) {
     if (x.isContiguous) return window(x, shape, rowMajor(shape), x.offset)
+    const strides = reshapedStrides(x.shape, x.strides, shape)
+    if (strides) return window(x, shape, strides, x.offset)
     const packed = kernels.contiguous(x.handle)
     const handle = kernels.restride(packed, shape, rowMajor(shape), 0)
     kernels.release(packed)

@@ -15,9 +15,6 @@ export function erf(x: number): number {
 }
 
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x))
-/** Zero where the other factor overflows: silu and gelu go to 0 towards minus infinity. */
-const gated = (x: number, gate: number) => (x === -Infinity ? 0 : x * gate)
-
 export const unary: Record<UnaryName, (x: number) => number> = {
   neg: (x) => -x,
   abs: Math.abs,
@@ -34,10 +31,10 @@ export const unary: Record<UnaryName, (x: number) => number> = {
   cos: Math.cos,
   tanh: Math.tanh,
   sigmoid,
-  silu: (x) => gated(x, sigmoid(x)),
+  silu: (x) => x * sigmoid(x),
   relu: (x) => Math.max(x, 0),
-  geluErf: (x) => gated(x, (1 + erf(x / Math.SQRT2)) / 2),
-  geluTanh: (x) => gated(x, (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))) / 2),
+  geluErf: (x) => (x * (1 + erf(x / Math.SQRT2))) / 2,
+  geluTanh: (x) => (x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))) / 2,
   erf,
   floor: Math.floor,
   ceil: Math.ceil,
