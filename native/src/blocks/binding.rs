@@ -1,6 +1,9 @@
 //! The border to JavaScript: names and lengths are checked here, arithmetic is elsewhere.
 
 use super::{BlockParameters, BlockType, dequantize, quantize};
+use crate::arena::{View, view};
+use crate::copy;
+use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::parallel;
 use napi::bindgen_prelude::{Float32Array, Int32Array, Uint8Array};
@@ -152,5 +155,28 @@ pub fn blocks_unpack(r#type: String, bytes: Uint8Array) -> js::Result<UnpackedBl
             d: d.into(),
             dmin: dmin.into(),
         })
+    })
+}
+
+/// bytes u8 [rows, bytes of a row] as f32 [rows, columns].
+#[napi]
+pub fn decode_blocks(r#type: String, bytes: u32, columns: u32) -> js::Result<u32> {
+    border(|| {
+        let block_type = type_of(&r#type)?;
+        let bytes = copy::contiguous(&view(bytes)?)?;
+        let columns = columns as usize;
+        let row = columns / block_type.block_len() * block_type.block_bytes();
+        let data = bytes.slice::<u8>()?;
+        if !columns.is_multiple_of(block_type.block_len()) || (row > 0 && !data.len().is_multiple_of(row)) {
+            return Err(Fault::shape(format!(
+                "{block_type:?}: {} bytes are no rows of {columns} values; give whole rows",
+                data.len()
+            )));
+        }
+        let rows = if row == 0 { 0 } else { data.len() / row };
+        let out = View::empty(DType::F32, &[rows, columns])?;
+        let target = out.slice_mut::<f32>()?;
+        parallel::install(|| dequantize(block_type, data, target))?;
+        Ok(out.into_handle())
     })
 }

@@ -8,7 +8,7 @@
  */
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { bf16ToNumber, f16ToNumber, numberToF16 } from '../half.ts'
-import { type BlockTypeName, isBlockType, typeOfName } from './block_types.ts'
+import { type BlockTypeName, isBlockType, typeOfName } from '../../nn/block_types.ts'
 
 /** Types with codes; the rest are plain floats. */
 export type CodedTypeName = Exclude<BlockTypeName, 'F32' | 'F16' | 'BF16'>

@@ -8,7 +8,7 @@
 import { printable } from '../../tensor/errors.ts'
 import { archiveOver, damaged, elementCount, type TensorArchive, type TensorEntry } from '../archive.ts'
 import { type ByteSource, openFile } from '../file.ts'
-import { nameOfId, typeOfId, typeOfName } from './block_types.ts'
+import { nameOfId, typeOfId, typeOfName } from '../../nn/block_types.ts'
 import { Cursor } from './cursor.ts'
 import {
   ARRAY_TYPE,

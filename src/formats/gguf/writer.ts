@@ -3,7 +3,7 @@ import { OptionError, printable } from '../../tensor/errors.ts'
 import { type ArchiveWriter, elementCount, type TensorInfo } from '../archive.ts'
 import { createOutput } from '../output.ts'
 import { placedWriter } from '../placed_writer.ts'
-import { typeOfName } from './block_types.ts'
+import { typeOfName } from '../../nn/block_types.ts'
 import { alignUp, DEFAULT_ALIGNMENT, isPowerOfTwo, LONGEST_NAME, MOST_AXES } from './container.ts'
 import {
   ARRAY_TYPE,

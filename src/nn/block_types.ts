@@ -3,6 +3,8 @@
  * where a type does not fit. Every number that was ever given out is named, so that a message can name it.
  */
 
+import { OptionError, printable } from '../tensor/errors.ts'
+
 export interface GgmlType {
   readonly id: number
   readonly name: string
@@ -162,4 +164,17 @@ export const fileTypes: Readonly<Record<string, number>> = {
   MXFP4_MOE: 38,
   NVFP4: 39,
   Q1_0: 40,
+}
+
+/** @throws OptionError for a name that is no block type, with the names there are. */
+export function blockTypeOf(name: BlockTypeName): GgmlType {
+  const type = isBlockType(name) ? byName.get(name) : undefined
+  if (type) return type
+  throw new OptionError(`--scheme: ${printable(String(name))} is no block type; possible are ${blockTypeNames.join(', ')}`)
+}
+
+/** Bytes of a row of `columns` weights. */
+export function rowBytes(name: BlockTypeName, columns: number): number {
+  const { blockLength, blockBytes } = blockTypeOf(name)
+  return (columns / blockLength) * blockBytes
 }

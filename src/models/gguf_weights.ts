@@ -1,0 +1,74 @@
+/** Weights of a llama-family GGUF file under Hugging Face names, decoded to f32, rows in Hugging Face order. */
+import type { GgufArchive } from '../formats/gguf/container.ts'
+import { isBlockType, rowBytes } from '../nn/block_types.ts'
+import { FormatError, printable } from '../tensor/errors.ts'
+import { fromBytes, indexSelect, scope, Tensor, tensor } from '../tensor/index.ts'
+import { callNative } from '../tensor/native.ts'
+import type { LlamaConfig } from './llama/config.ts'
+import { ggufName, ggufRowOrder, huggingFaceName, inverseOrder, rotaryHeads } from './llama/names.ts'
+import type { ModelWeights, WeightInfo } from './model_weights.ts'
+
+/** Tensors of a GGUF file that are no weights of the family's layers. */
+const sideTensors = new Set(['rope_freqs.weight'])
+
+export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes: number): ModelWeights {
+  const infos = new Map<string, WeightInfo>()
+  for (const entry of archive.tensors.values()) {
+    if (sideTensors.has(entry.name)) continue
+    const name = huggingFaceName(entry.name)
+    if (!name) {
+      throw new FormatError(
+        `${printable(entry.name)}: the ${config.architecture} family has no such tensor; Pare would lose it`,
+        { code: 'PARE_E_UNKNOWN_TENSOR', facts: { tensor: entry.name } },
+      )
+    }
+    infos.set(name, { name, shape: entry.shape, type: entry.type, bytes: entry.bytes })
+  }
+  const permuted = config.architecture === 'llama'
+  return {
+    infos,
+    fileBytes,
+    load(name) {
+      const info = find(infos, name)
+      const bytes = archive.read(ggufName(name)!)
+      return scope(() => {
+        const decoded = decode(info, bytes, info.shape)
+        if (!permuted || !rotaryHeads(name)) return decoded
+        const order = inverseOrder(ggufRowOrder(info.shape[0]!, config.headSize))
+        return indexSelect(decoded, 0, tensor(order, [order.length], 'u32'))
+      })
+    },
+    rows(name, ids) {
+      const info = find(infos, name)
+      const [rows, columns] = info.shape as [number, number]
+      const size = rowBytes(info.type as never, columns)
+      const bytes = new Uint8Array(ids.length * size)
+      for (const [i, id] of ids.entries()) {
+        if (id >= rows) throw new RangeError(`${name}: row ${id} is past the last of ${rows}`)
+        bytes.set(archive.readRows(ggufName(name)!, id, id + 1), i * size)
+      }
+      return decode(info, bytes, [ids.length, columns])
+    },
+    close: () => archive.close(),
+  }
+}
+
+export function find(infos: ReadonlyMap<string, WeightInfo>, name: string): WeightInfo {
+  const info = infos.get(name)
+  if (info) return info
+  throw new FormatError(`${printable(name)}: the model has no such weight`, { code: 'PARE_E_NO_TENSOR', facts: { tensor: name } })
+}
+
+function decode({ name, type }: WeightInfo, bytes: Uint8Array, shape: readonly number[]): Tensor {
+  if (!isBlockType(type)) {
+    throw new FormatError(`${printable(name)}: Pare does not decode ${type}; requantise the model with a current llama.cpp`, {
+      code: 'PARE_E_GGUF_TYPE',
+      facts: { tensor: name, type },
+    })
+  }
+  return scope(() => {
+    const raw = fromBytes(bytes, [bytes.length], 'u8')
+    const columns = shape.at(-1) ?? 1
+    return new Tensor(raw.kernels, callNative((native) => native.decodeBlocks(type, raw.handle, columns)), 'f32', shape)
+  })
+}

@@ -1,0 +1,130 @@
+/** Writes llama.cpp's GGUF: block types with llama.cpp's fall-backs, metadata and tokenizer kept. */
+import { join } from 'node:path'
+import type { TensorInfo } from '../../formats/archive.ts'
+import { gguf, type GgufMetadata, type GgufValue } from '../../formats/gguf/metadata.ts'
+import { createGguf, layOutGguf } from '../../formats/gguf/writer.ts'
+import { type BlockTypeName, blockTypeNames, fileTypes, rowBytes, typeForRow } from '../../nn/block_types.ts'
+import type { GridSource } from '../../nn/grid.ts'
+import { columnSweep } from '../../nn/column_sweep.ts'
+import { OptionError, printable } from '../../tensor/errors.ts'
+import { indexSelect, scope, type Tensor, tensor } from '../../tensor/index.ts'
+import type { LlamaConfig } from '../llama/config.ts'
+import { ggufName, ggufRowOrder, rotaryHeads } from '../llama/names.ts'
+import type { WeightInfo } from '../model_weights.ts'
+import type { ModelWriter, TargetPlan } from './model_writer.ts'
+import { roleOf, type TensorPlan } from './tensor_plan.ts'
+
+export interface GgufTargetOptions {
+  /** Block type of the matrices. @default 'Q4_K' */
+  scheme?: BlockTypeName
+  /** Type of the embedding and the head; `keep` copies what a GGUF source has. @default 'keep', else Q6_K */
+  embedding?: BlockTypeName | 'keep' | undefined
+  /** Another type may stand in where 256 does not divide the rows. @default true */
+  fallback?: boolean
+  /** File name without its ending. */
+  fileName: string
+}
+
+/** What the target needs to know of the source. */
+export interface GgufSource {
+  config: LlamaConfig
+  infos: ReadonlyMap<string, WeightInfo>
+  matrices: ReadonlySet<string>
+  /** Metadata with architecture, shapes and tokenizer. */
+  metadata: GgufMetadata
+  /** Tensors that go along unchanged: rotary divisors. */
+  side: readonly { info: TensorInfo; bytes: Uint8Array }[]
+  /** The source is a GGUF file, so that bytes can be kept. */
+  isGguf: boolean
+}
+
+export function planGguf(source: GgufSource, options: GgufTargetOptions): TargetPlan {
+  const { scheme = 'Q4_K', fallback = true, fileName } = options
+  const plain = ['F32', 'F16', 'BF16']
+  const tensors = [...source.infos.values()].map((info): TensorPlan => {
+    const { name, shape } = info
+    const role = roleOf(info, source.matrices)
+    const base = { name, shape, role, sourceType: info.type, kept: false }
+    if (role === 'vector') return { ...base, type: 'F32', bytes: 4 * shape.reduce((a, b) => a * b, 1) }
+    const [rows, columns] = shape as [number, number]
+    const isKnown = (blockTypeNames as readonly string[]).includes(info.type)
+    const asked = role === 'matrix' ? scheme : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K'))
+    if (asked === 'keep') {
+      if (!source.isGguf || !isKnown) {
+        throw new OptionError(`--embedding keep: ${printable(name)} is ${printable(info.type)} in the source; name a block type`)
+      }
+      return { ...base, type: info.type, kept: true, bytes: info.bytes }
+    }
+    const type = typeForRow(asked, columns)
+    if (type !== asked && !fallback) {
+      throw new OptionError(
+        `${name}: ${asked} needs rows that 256 divides, got ${columns}; leave --no-fallback out or choose a type with blocks of 32 such as IQ4_NL`,
+        { code: 'PARE_E_FALLBACK', facts: { tensor: name, columns, type: asked } },
+      )
+    }
+    const note = type === asked ? {} : { note: `${asked} does not divide rows of ${columns}` }
+    const bytes = rows * rowBytes(type, columns)
+    return plain.includes(type)
+      ? { ...base, type, bytes, ...note }
+      : { ...base, type, grid: { kind: 'blocks', type }, bytes, ...note }
+  })
+  const metadata = targetMetadata(source.metadata, scheme)
+  const infos = (): TensorInfo[] => [
+    ...source.side.map(({ info }) => info),
+    ...tensors.map(({ name, shape, type }) => ({ name: ggufName(name)!, shape, type })),
+  ]
+  const file = (folder: string) => join(folder, `${fileName}.gguf`)
+  return {
+    target: 'gguf',
+    tensors,
+    fileBytes: layOutGguf(metadata, infos()).size,
+    notes: [],
+    create: (folder) => ggufWriter(file(folder), source, metadata, infos()),
+  }
+}
+
+/** The source's metadata with the type of the new file. */
+function targetMetadata(metadata: GgufMetadata, scheme: BlockTypeName): GgufMetadata {
+  const fileType = fileTypes[scheme] ?? fileTypes[`${scheme}_S`] ?? fileTypes.F16!
+  const changed: [string, GgufValue][] = [
+    ['general.file_type', gguf.u32(fileType)],
+    ['general.quantization_version', gguf.u32(2)],
+  ]
+  return new Map([...metadata, ...changed])
+}
+
+function ggufWriter(path: string, source: GgufSource, metadata: GgufMetadata, infos: readonly TensorInfo[]): ModelWriter {
+  const writer = createGguf(path, metadata, infos)
+  const permuted = source.config.architecture === 'llama'
+  for (const { info, bytes } of source.side) writer.append(info.name, bytes)
+  /** Rows in the order of the file; each row is whole bytes, so packed rows move as they are. */
+  const inFileOrder = (name: string, rows: Tensor): Tensor => {
+    if (!permuted || !rotaryHeads(name)) return rows
+    const order = ggufRowOrder(rows.extent(0), source.config.headSize)
+    return indexSelect(rows, 0, tensor(order, [order.length], 'u32'))
+  }
+  const append = (name: string, rows: Tensor) =>
+    scope(() => writer.append(ggufName(name)!, inFileOrder(name, rows).bytes()))
+  return {
+    addSource({ name, grid }, compressed) {
+      const { values } = compressed as GridSource
+      if (values?.kind !== 'blocks' || grid?.kind !== 'blocks' || values.type !== grid.type) {
+        throw new OptionError(`${name}: a GGUF file stores block types, the method made something else`)
+      }
+      append(name, values.bytes)
+    },
+    addNumbers({ name, type, grid }, values) {
+      scope(() => {
+        if (grid) {
+          const { values: blocks } = columnSweep(values, { grid })
+          if (blocks.kind === 'blocks') append(name, blocks.bytes)
+          return
+        }
+        append(name, values.cast(type === 'F32' ? 'f32' : type === 'F16' ? 'f16' : 'bf16'))
+      })
+    },
+    addKept: ({ name }, bytes) => writer.append(ggufName(name)!, bytes),
+    finish: () => writer.finish(),
+    abort: () => writer.abort(),
+  }
+}

@@ -1,0 +1,153 @@
+/** Writes a GPTQ checkpoint: a Hugging Face folder that transformers, vLLM and others load. */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { TensorInfo } from '../../formats/archive.ts'
+import { packAcross, packDown, storedZeros } from '../../formats/gptq_packing.ts'
+import { writeWhole } from '../../formats/output.ts'
+import { layOut } from '../../formats/safetensors/header.ts'
+import { createSafetensors } from '../../formats/safetensors/writer.ts'
+import { type AffineGrid, gridName, groupWidth, type GridSource } from '../../nn/grid.ts'
+import { OptionError } from '../../tensor/errors.ts'
+import { bytesOf, scope, type Tensor } from '../../tensor/index.ts'
+import type { WeightInfo } from '../model_weights.ts'
+import type { ModelWriter, TargetPlan } from './model_writer.ts'
+import { roleOf, type TensorPlan } from './tensor_plan.ts'
+
+export interface GptqTargetOptions {
+  grid: AffineGrid
+  actOrder: boolean
+  /** Version of the zeros: `gptq` stores them less 1. @default 'gptq' */
+  checkpointFormat?: 'gptq' | 'gptq_v2'
+  /** Share of the mean diagonal that was added, for the record. */
+  damping?: number
+  staticGroups?: boolean
+  trueSequential?: boolean
+}
+
+export interface FolderSource {
+  infos: ReadonlyMap<string, WeightInfo>
+  matrices: ReadonlySet<string>
+  /** config.json without quantization. */
+  config: Record<string, unknown>
+  /** Further files of the folder: tokenizer, generation settings. */
+  files: ReadonlyMap<string, Uint8Array | string>
+}
+
+/** Divisors of `columns` near a size that does not fit. */
+function fittingSizes(columns: readonly number[]): number[] {
+  return [16, 32, 48, 64, 96, 128, 192, 256].filter((size) => columns.every((n) => n % size === 0))
+}
+
+/** Float type of what is not quantised: bf16 where the source has it, else f16. */
+export const plainType = (sourceType: string): 'F16' | 'BF16' => (sourceType === 'BF16' ? 'BF16' : 'F16')
+
+export function planGptq(source: FolderSource, options: GptqTargetOptions): TargetPlan {
+  const { grid, actOrder } = options
+  const widths = [...source.matrices].map((name) => source.infos.get(name)!.shape[1]!)
+  const bad = grid.groupSize === 'row' ? undefined : widths.find((n) => n % (grid.groupSize as number) !== 0)
+  if (bad !== undefined) {
+    throw new OptionError(
+      `--group-size ${grid.groupSize}: a GPTQ file needs groups that divide the rows, got rows of ${bad}; choose ${fittingSizes(widths).join(', ')} or row`,
+      { code: 'PARE_E_GROUP_SIZE', facts: { columns: bad, groupSize: grid.groupSize, fitting: fittingSizes(widths) } },
+    )
+  }
+  const tensors = [...source.infos.values()].map((info): TensorPlan => {
+    const { name, shape } = info
+    const role = roleOf(info, source.matrices)
+    const base = { name, shape, role, sourceType: info.type, kept: false }
+    if (role !== 'matrix') {
+      return { ...base, type: plainType(info.type), bytes: 2 * shape.reduce((a, b) => a * b, 1) }
+    }
+    const [rows, columns] = shape as [number, number]
+    if (rows % 32 !== 0 || columns % 32 !== 0) {
+      throw new OptionError(`${name}: a GPTQ file needs rows and columns that 32 divides, got [${rows}, ${columns}]; choose --target pare`)
+    }
+    const bytes = layerTensors(name, [rows, columns], options).reduce((sum, t) => sum + bytesIn(t), 0)
+    return { ...base, type: gridName(grid), grid, bytes }
+  })
+  const infos = tensors.flatMap((plan) =>
+    plan.grid ? layerTensors(plan.name, plan.shape as [number, number], options) : [{ name: plan.name, type: plan.type, shape: plan.shape }],
+  )
+  return {
+    target: 'gptq',
+    tensors,
+    fileBytes: layOut(infos, { format: 'pt' }).size,
+    notes: actOrder && !options.staticGroups ? ['columns were sorted, so that a reader must honour g_idx'] : [],
+    create: (folder) => gptqWriter(folder, source, options, infos),
+  }
+}
+
+const itemBytes: Readonly<Record<string, number>> = { I32: 4, F16: 2, BF16: 2, F32: 4 }
+const bytesIn = ({ type, shape }: TensorInfo) => itemBytes[type]! * shape.reduce((a, b) => a * b, 1)
+
+/** The four tensors of a quantised layer. */
+function layerTensors(name: string, [rows, columns]: readonly [number, number], { grid }: GptqTargetOptions): TensorInfo[] {
+  const stem = name.replace(/\.weight$/, '')
+  const groups = Math.ceil(columns / groupWidth(grid, columns))
+  return [
+    { name: `${stem}.qweight`, type: 'I32', shape: [(columns * grid.bits) / 32, rows] },
+    { name: `${stem}.qzeros`, type: 'I32', shape: [groups, (rows * grid.bits) / 32] },
+    { name: `${stem}.scales`, type: 'F16', shape: [groups, rows] },
+    { name: `${stem}.g_idx`, type: 'I32', shape: [columns] },
+  ]
+}
+
+function quantizationConfig(options: GptqTargetOptions): Record<string, unknown> {
+  const { grid, actOrder, checkpointFormat = 'gptq', damping = 0.01, staticGroups = false, trueSequential = true } = options
+  return {
+    quant_method: 'gptq',
+    bits: grid.bits,
+    group_size: grid.groupSize === 'row' ? -1 : grid.groupSize,
+    desc_act: actOrder,
+    sym: grid.symmetric,
+    lm_head: false,
+    damp_percent: damping,
+    static_groups: staticGroups,
+    true_sequential: trueSequential,
+    checkpoint_format: checkpointFormat,
+    pack_dtype: 'int32',
+    meta: { quantizer: ['pare:0.1.0'] },
+  }
+}
+
+function gptqWriter(folder: string, source: FolderSource, options: GptqTargetOptions, infos: readonly TensorInfo[]): ModelWriter {
+  mkdirSync(folder, { recursive: true })
+  const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
+  const { checkpointFormat = 'gptq' } = options
+  return {
+    addSource({ name }, compressed) {
+      const { values } = compressed as GridSource
+      if (values?.kind !== 'grid') throw new OptionError(`${name}: a GPTQ file stores evenly spaced grids, the method made something else`)
+      const stem = name.replace(/\.weight$/, '')
+      const { codes, scales, zeros, groupOf, grid } = values
+      const [rows, columns] = codes.shape as [number, number]
+      const groups = scales.extent(1)
+      scope(() => {
+        const down = codes.transpose().contiguous().bytes() // [in, out]
+        const across = zeros.transpose().contiguous().bytes() // [groups, out]
+        writer.append(`${stem}.qweight`, bytesOf(packDown(down, columns, rows, grid.bits)))
+        writer.append(`${stem}.qzeros`, bytesOf(packAcross(storedZeros(across, grid.bits, checkpointFormat), groups, rows, grid.bits)))
+        writer.append(`${stem}.scales`, scales.transpose().cast('f16').bytes())
+        writer.append(`${stem}.g_idx`, new Uint8Array(groupOf.buffer, groupOf.byteOffset, groupOf.byteLength))
+      })
+    },
+    addNumbers: ({ name, type }, values) => scope(() => writer.append(name, asType(values, type).bytes())),
+    addKept({ name }) {
+      throw new OptionError(`${name}: a GPTQ file does not keep bytes of the source`)
+    },
+    finish() {
+      writer.finish()
+      const quantization = quantizationConfig(options)
+      writeWhole(join(folder, 'config.json'), json({ ...source.config, torch_dtype: 'float16', quantization_config: quantization }))
+      writeWhole(join(folder, 'quantize_config.json'), json(quantization))
+      for (const [name, content] of source.files) writeWhole(join(folder, name), content)
+    },
+    abort: () => writer.abort(),
+  }
+}
+
+export const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`
+
+/** Numbers in a plain type of safetensors. */
+export const asType = (values: Tensor, type: string): Tensor =>
+  values.cast(type === 'F16' ? 'f16' : type === 'BF16' ? 'bf16' : 'f32')

@@ -1,0 +1,125 @@
+/**
+ * Writes a Pare folder: config and tokenizer as in a Hugging Face folder, weights in safetensors, and pare.json,
+ * which says how each compressed weight is put together.
+ *
+ *   NAME.codes    U32 [out, words]   codes of a row as one little-endian bit stream, padded to words
+ *   NAME.scales   F16 [out, groups]
+ *   NAME.zeros    U32 [out, words]   as codes; absent on symmetric grids
+ *   NAME.group_of I32 [in]           absent where groups are neighbours
+ *   NAME.blocks   U8 [out, bytes]    rows of a ggml block type
+ */
+import { join } from 'node:path'
+import type { TensorInfo } from '../../formats/archive.ts'
+import { packRows, type PareWeight, rowWords } from '../../formats/pare_folder.ts'
+import { writeWhole } from '../../formats/output.ts'
+import { layOut } from '../../formats/safetensors/header.ts'
+import { createSafetensors } from '../../formats/safetensors/writer.ts'
+import { type BlockTypeName, rowBytes, typeForRow } from '../../nn/block_types.ts'
+import { columnSweep } from '../../nn/column_sweep.ts'
+import { type AffineGrid, type Grid, type GridSource, gridName, groupWidth } from '../../nn/grid.ts'
+import { bytesOf, scope } from '../../tensor/index.ts'
+import { asType, type FolderSource, json, plainType } from './gptq_target.ts'
+import type { ModelWriter, TargetPlan } from './model_writer.ts'
+import { roleOf, type TensorPlan } from './tensor_plan.ts'
+
+export interface PareTargetOptions {
+  grid: AffineGrid
+  /** Groups of sorted columns need to be named. */
+  groupsSorted: boolean
+  /** Type of the embedding and the head. @default 'F16', or BF16 where the source has it */
+  embedding?: BlockTypeName | undefined
+}
+
+export function planPare(source: FolderSource, options: PareTargetOptions): TargetPlan {
+  const tensors = [...source.infos.values()].map((info): TensorPlan => {
+    const { name, shape } = info
+    const role = roleOf(info, source.matrices)
+    const base = { name, shape, role, sourceType: info.type, kept: false }
+    const planned = (type: string, grid: Grid | undefined, note?: string): TensorPlan => {
+      const plan = { ...base, type, ...(grid ? { grid } : {}), ...(note ? { note } : {}) }
+      return { ...plan, bytes: storedTensors({ ...plan, bytes: 0 }, options).reduce((sum, t) => sum + bytesIn(t), 0) }
+    }
+    if (role === 'matrix') return planned(gridName(options.grid), options.grid)
+    const asked = options.embedding ?? plainType(info.type)
+    if (role === 'vector') return planned(plainType(info.type), undefined)
+    const type = typeForRow(asked, shape[1]!)
+    const note = type === asked ? undefined : `${asked} does not divide rows of ${shape[1]}`
+    return planned(type, ['F32', 'F16', 'BF16'].includes(type) ? undefined : { kind: 'blocks', type }, note)
+  })
+  const infos = tensors.flatMap((plan) => storedTensors(plan, options))
+  return {
+    target: 'pare',
+    tensors,
+    fileBytes: layOut(infos, { format: 'pt' }).size,
+    notes: [],
+    create: (folder) => pareWriter(folder, source, tensors, infos, options),
+  }
+}
+
+const itemBytes: Readonly<Record<string, number>> = { U32: 4, I32: 4, F16: 2, BF16: 2, F32: 4, U8: 1 }
+const bytesIn = ({ type, shape }: TensorInfo) => itemBytes[type]! * shape.reduce((a, b) => a * b, 1)
+
+/** The tensors that a weight takes in the file. */
+function storedTensors({ name, shape, type, grid }: TensorPlan, { groupsSorted }: PareTargetOptions): TensorInfo[] {
+  if (!grid) return [{ name, type, shape }]
+  const [rows, columns] = shape as [number, number]
+  if (grid.kind === 'blocks') return [{ name: `${name}.blocks`, type: 'U8', shape: [rows, rowBytes(grid.type, columns)] }]
+  const groups = Math.ceil(columns / groupWidth(grid, columns))
+  return [
+    { name: `${name}.codes`, type: 'U32', shape: [rows, rowWords(columns, grid.bits)] },
+    { name: `${name}.scales`, type: grid.scaleType === 'f16' ? 'F16' : 'F32', shape: [rows, groups] },
+    ...(grid.symmetric ? [] : [{ name: `${name}.zeros`, type: 'U32', shape: [rows, rowWords(groups, grid.bits)] }]),
+    ...(groupsSorted ? [{ name: `${name}.group_of`, type: 'I32', shape: [columns] }] : []),
+  ]
+}
+
+function describe({ shape, grid }: TensorPlan): PareWeight | undefined {
+  if (!grid) return undefined
+  const [rows, columns] = shape as [number, number]
+  if (grid.kind === 'blocks') return { kind: 'blocks', type: grid.type, shape: [rows, columns] }
+  const { bits, groupSize, symmetric, scaleType } = grid
+  return { kind: 'grid', shape: [rows, columns], bits, groupSize, symmetric, scaleType }
+}
+
+function pareWriter(
+  folder: string,
+  source: FolderSource,
+  plans: readonly TensorPlan[],
+  infos: readonly TensorInfo[],
+  { groupsSorted }: PareTargetOptions,
+): ModelWriter {
+  const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
+  const add = (name: string, { values }: Pick<GridSource, 'values'>) =>
+    scope(() => {
+      if (values.kind === 'blocks') {
+        writer.append(`${name}.blocks`, values.bytes.bytes())
+        return
+      }
+      const { codes, scales, zeros, groupOf, grid } = values
+      const [rows, columns] = codes.shape as [number, number]
+      writer.append(`${name}.codes`, bytesOf(packRows(codes.bytes(), rows, columns, grid.bits)))
+      writer.append(`${name}.scales`, scales.cast(grid.scaleType).bytes())
+      if (!grid.symmetric) writer.append(`${name}.zeros`, bytesOf(packRows(zeros.bytes(), rows, scales.extent(1), grid.bits)))
+      if (groupsSorted) writer.append(`${name}.group_of`, new Uint8Array(groupOf.buffer, groupOf.byteOffset, groupOf.byteLength))
+    })
+  return {
+    addSource: ({ name }, compressed) => add(name, compressed as GridSource),
+    addNumbers({ name, type, grid }, values) {
+      scope(() => {
+        if (grid) add(name, columnSweep(values, { grid }))
+        else writer.append(name, asType(values, type).bytes())
+      })
+    },
+    addKept({ name }) {
+      throw new TypeError(`${name}: a Pare folder does not keep bytes of the source`)
+    },
+    finish() {
+      writer.finish()
+      const weights = Object.fromEntries(plans.flatMap((plan) => (plan.grid ? [[plan.name, describe(plan)]] : [])))
+      writeWhole(join(folder, 'pare.json'), json({ format: 'pare', version: 1, weights }))
+      writeWhole(join(folder, 'config.json'), json(source.config))
+      for (const [name, content] of source.files) writeWhole(join(folder, name), content)
+    },
+    abort: () => writer.abort(),
+  }
+}
