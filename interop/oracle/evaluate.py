@@ -2,6 +2,7 @@
 
     evaluate.py MODEL nonoverlap --texts A.txt B.txt --context 512 --windows 16 --every 4 --against SOURCE
     evaluate.py MODEL head --texts A.txt --cut 200000 --tokens 257
+    evaluate.py MODEL nonoverlap --texts A.txt --windows 64 --dump WINDOWS.json
 
 CONTEXT/nonoverlap: the texts are joined by two newlines and tokenised once without BOS, the ids cut into
 windows of CONTEXT tokens side by side. Windows 0, K, 2K, ... are scored (K is `--every`), each by its own
@@ -61,6 +62,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"{len(ids)} tokens hold no window of {arguments.context}")
     if arguments.dump:
         Path(arguments.dump).write_text(json.dumps(windows))
+        return {"windows": len(windows), "tokens": sum(map(len, windows)), "file": arguments.dump}
     model = load(arguments.model)
     source = load(arguments.against) if arguments.against else None
     scores = []
@@ -87,7 +89,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="nonoverlap: take every K-th window (default 1)")
     parser.add_argument("--cut", type=int, default=0, help="head: characters left out (default 0)")
     parser.add_argument("--tokens", type=int, default=257, help="head: tokens of the window (default 257)")
-    parser.add_argument("--dump", help="also write the token ids of the windows to this JSON file")
+    parser.add_argument("--dump", help="only write the token ids of the windows to this JSON file")
     return parser.parse_args()
 
 
