@@ -36,7 +36,10 @@ Array = NDArray[Any]
 
 VOCABULARY, WIDTH, HIDDEN, CONTEXT = 32, 32, 32, 16
 LLAMA3 = {
-    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 512,
 }
 LINEAR = {"rope_type": "linear", "factor": 4.0}
@@ -70,8 +73,10 @@ SHARDS = {"llama-untied": 2}
 GPTQ = {"llama-gptq-4": (4, 16, True, 1, False), "llama-gptq-3": (3, 32, False, 2, True)}
 # File name, the model whose weights it holds, and the type of its matrices.
 GGUFS = [
-    ("llama-f16", "llama-tied", "F16"), ("llama-f32", "llama-head-size", "F32"),
-    ("llama-rope-freqs-f16", "llama-rope-llama3", "F16"), ("llama-rope-linear-f16", "llama-rope-linear", "F16"),
+    ("llama-f16", "llama-tied", "F16"),
+    ("llama-f32", "llama-head-size", "F32"),
+    ("llama-rope-freqs-f16", "llama-rope-llama3", "F16"),
+    ("llama-rope-linear-f16", "llama-rope-linear", "F16"),
     ("qwen2-f16", "qwen2", "F16"),
 ]
 

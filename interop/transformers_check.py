@@ -1,6 +1,6 @@
 """Compares the expected logits of the tiny checkpoints with transformers' float64 forward. Exit 1 when one differs.
 
-    transformers_check.py fixtures
+transformers_check.py fixtures
 """
 
 from __future__ import annotations

@@ -92,7 +92,9 @@ if __name__ == "__main__":
     parser.add_argument("--folder", required=True, help="scratch folder for the model as safetensors")
     parser.add_argument("--bits", type=int, default=3)
     parser.add_argument("--group-size", type=int, default=64)
-    parser.add_argument("--act-order", choices=["group", "static"], default="group", help="static: groups in file order")
+    parser.add_argument(
+        "--act-order", choices=["group", "static"], default="group", help="static: groups in file order"
+    )
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)

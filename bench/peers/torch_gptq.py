@@ -19,6 +19,7 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from torch_llama import Block, TorchLlama, perplexity, read_windows
 
@@ -82,7 +83,11 @@ def gptq(weight: Tensor, h: Tensor, bits: int, group_size: int, damping: float =
         scale = symmetric_scale(w, bits)
         for start in range(0, w.shape[1], columns):
             end = min(start + columns, w.shape[1])
-            block, errors, factor = w[:, start:end].clone(), torch.empty(w.shape[0], end - start), u[start:end, start:end]
+            block, errors, factor = (
+                w[:, start:end].clone(),
+                torch.empty(w.shape[0], end - start),
+                u[start:end, start:end],
+            )
             for i in range(end - start):
                 if group_size > 0 and (start + i) % group_size == 0:
                     scale = symmetric_scale(w[:, start + i : start + i + group_size], bits)
@@ -94,22 +99,22 @@ def gptq(weight: Tensor, h: Tensor, bits: int, group_size: int, damping: float =
     return quantised[:, torch.argsort(order)]
 
 
+def watch(linear: nn.Linear, statistics: Statistics) -> RemovableHandle:
+    """Adds every input of the linear to its statistics until the handle is removed."""
+
+    def hook(_: nn.Module, received: tuple[Tensor, ...]) -> None:
+        with timed("statistics"):
+            statistics.add(received[0])
+
+    return linear.register_forward_pre_hook(hook)
+
+
 def compress_block(block: Block, inputs: Tensor, cos: Tensor, sin: Tensor, options: argparse.Namespace) -> Tensor:
     """Quantises the block in place; returns what it makes of the inputs [sequences, tokens, width] afterwards."""
     for names in TRUE_SEQUENTIAL if options.true_sequential else WHOLE_BLOCK:
         linears: dict[str, nn.Linear] = {name: getattr(block, name) for name in names}
         statistics = {name: Statistics(linear.in_features) for name, linear in linears.items()}
-
-        def watch(name: str) -> None:
-            def hook(_: nn.Module, received: tuple[Tensor, ...]) -> None:
-                with timed("statistics"):
-                    statistics[name].add(received[0])
-
-            handles.append(linears[name].register_forward_pre_hook(hook))
-
-        handles: list[torch.utils.hooks.RemovableHandle] = []
-        for name in names:
-            watch(name)
+        handles = [watch(linears[name], statistics[name]) for name in names]
         inside = seconds["statistics"]
         with timed("forwards"):
             for sequence in inputs:
@@ -158,6 +163,8 @@ if __name__ == "__main__":
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--layers", type=int, help="only the first so many blocks")
-    parser.add_argument("--true-sequential", action="store_true", help="four groups of layers a block, one after another")
+    parser.add_argument(
+        "--true-sequential", action="store_true", help="four groups of layers a block, one after another"
+    )
     parser.add_argument("--threads", type=int, default=2)
     main(parser.parse_args())

@@ -1,6 +1,6 @@
 """Square f32 matrix products with PyTorch: GFLOP/s, best and median. Prints JSON.
 
-    torch_matmul.py --threads 2 --sizes 1024 2048 --repeats 20
+torch_matmul.py --threads 2 --sizes 1024 2048 --repeats 20
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 //
 //   node perplexity.js FILE.gguf WINDOWS.json [--tokenize TEXT.txt]... [--speed] [--threads N]
 //
-// WINDOWS.json holds a list of token windows (`oracle/evaluate.py --dump` writes it); `-` scores none. Every
-// window starts from an empty context without BOS, and its first token is not predicted. The perplexity is exp of
-// the average over windows of their mean negative log-likelihood.
+// WINDOWS.json holds a list of token windows (`oracle/evaluate.py --dump` writes it); `-` scores none, and `--speed`
+// times the first. Every window starts from an empty context without BOS, and its first token is not predicted.
+// The perplexity is exp of the average over windows of their mean negative log-likelihood.
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { getLlama } from 'node-llama-cpp'
@@ -25,14 +25,22 @@ const { values, positionals } = parseArgs({
   },
 })
 const [file, windowsFile] = positionals
-if (file === undefined || windowsFile === undefined) {
-  process.stderr.write('usage: perplexity.js FILE.gguf WINDOWS.json|- [--tokenize TEXT.txt]... [--speed] [--threads N]\n')
+if (file === undefined || windowsFile === undefined || (values.speed && windowsFile === '-')) {
+  process.stderr.write(
+    'usage: perplexity.js FILE.gguf WINDOWS.json|- [--tokenize TEXT]... [--speed] [--threads N]\n',
+  )
   process.exit(2)
 }
 
 const windows = windowsFile === '-' ? [] : JSON.parse(await readFile(windowsFile, 'utf8'))
 const threads = Number(values.threads)
-const llama = await getLlama({ gpu: false, build: 'never', skipDownload: true, maxThreads: threads, logLevel: 'error' })
+const llama = await getLlama({
+  gpu: false,
+  build: 'never',
+  skipDownload: true,
+  maxThreads: threads,
+  logLevel: 'error',
+})
 const model = await llama.loadModel({ modelPath: file, gpuLayers: 0 })
 const contextSize = Math.max(1024, ...windows.map((window) => window.length))
 const context = await model.createContext({ contextSize, batchSize: 512, threads })
@@ -41,7 +49,7 @@ const sequence = context.getSequence()
 const result = { file, threads, llamaCpp: llama.llamaCppRelease.release }
 if (windows.length > 0) Object.assign(result, await perplexity(windows))
 if (values.tokenize.length > 0) result.tokens = await tokenized(values.tokenize)
-if (values.speed) result.speed = await speed(windows[0] ?? Array.from({ length: 512 }, (_, i) => 1000 + 7 * i))
+if (values.speed) result.speed = await speed(windows[0])
 process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
 await llama.dispose()
 
@@ -71,7 +79,8 @@ async function score(window) {
     const outputs = await sequence.controlledEvaluate(items)
     for (let at = start; at < end; at++) {
       const probability = outputs[at - start]?.next.probabilities?.get(window[at + 1])
-      if (probability === undefined) throw new Error(`position ${at}: token ${window[at + 1]} got no probability`)
+      if (probability === undefined)
+        throw new Error(`position ${at}: token ${window[at + 1]} has no probability`)
       if (probability === 0) underflows++
       sum -= Math.log(Math.max(probability, SMALLEST))
     }

@@ -69,7 +69,9 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     for number, window in enumerate(windows):
         started = time.perf_counter()
         scores.append(score(window, model, source))
-        print(f"window {number + 1}/{len(windows)}: {scores[-1]} {time.perf_counter() - started:.1f} s", file=sys.stderr)
+        print(
+            f"window {number + 1}/{len(windows)}: {scores[-1]} {time.perf_counter() - started:.1f} s", file=sys.stderr
+        )
     if arguments.protocol == "head":
         per_text = {path: averaged([each]) for path, each in zip(arguments.texts, scores)}
         return {"protocol": f"head {arguments.cut}+{arguments.tokens}", "texts": per_text}

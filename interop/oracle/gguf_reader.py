@@ -19,14 +19,21 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 SCALARS = {
-    0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4",
-    6: "<f4", 7: "<u1", 10: "<u8", 11: "<i8", 12: "<f8",
+    0: "<u1",
+    1: "<i1",
+    2: "<u2",
+    3: "<i2",
+    4: "<u4",
+    5: "<i4",
+    6: "<f4",
+    7: "<u1",
+    10: "<u8",
+    11: "<i8",
+    12: "<f8",
 }
 BOOL, STRING, ARRAY = 7, 8, 9
 
-IQ4_NL_LEVELS = np.array(
-    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], dtype=np.float32
-)
+IQ4_NL_LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], dtype=np.float32)
 
 
 def half(blocks: Bytes, offset: int) -> Floats:
@@ -161,12 +168,19 @@ class TensorType:
 
 
 TYPES = {
-    0: TensorType("F32", 1, 4, f32), 1: TensorType("F16", 1, 2, f16), 30: TensorType("BF16", 1, 2, bf16),
-    2: TensorType("Q4_0", 32, 18, q4_0), 3: TensorType("Q4_1", 32, 20, q4_1),
-    6: TensorType("Q5_0", 32, 22, q5_0), 7: TensorType("Q5_1", 32, 24, q5_1),
-    8: TensorType("Q8_0", 32, 34, q8_0), 20: TensorType("IQ4_NL", 32, 18, iq4_nl),
-    10: TensorType("Q2_K", 256, 84, q2_k), 11: TensorType("Q3_K", 256, 110, q3_k),
-    12: TensorType("Q4_K", 256, 144, q4_k), 13: TensorType("Q5_K", 256, 176, q5_k),
+    0: TensorType("F32", 1, 4, f32),
+    1: TensorType("F16", 1, 2, f16),
+    30: TensorType("BF16", 1, 2, bf16),
+    2: TensorType("Q4_0", 32, 18, q4_0),
+    3: TensorType("Q4_1", 32, 20, q4_1),
+    6: TensorType("Q5_0", 32, 22, q5_0),
+    7: TensorType("Q5_1", 32, 24, q5_1),
+    8: TensorType("Q8_0", 32, 34, q8_0),
+    20: TensorType("IQ4_NL", 32, 18, iq4_nl),
+    10: TensorType("Q2_K", 256, 84, q2_k),
+    11: TensorType("Q3_K", 256, 110, q3_k),
+    12: TensorType("Q4_K", 256, 144, q4_k),
+    13: TensorType("Q5_K", 256, 176, q5_k),
     14: TensorType("Q6_K", 256, 210, q6_k),
 }
 

@@ -17,8 +17,19 @@ Array = NDArray[Any]
 
 # BF16 is held as its 16-bit words; `as_float32` widens them.
 DTYPES = {
-    "BOOL": "?", "U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "BF16": "<u2",
-    "U32": "<u4", "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",
+    "BOOL": "?",
+    "U8": "<u1",
+    "I8": "<i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "F32": "<f4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F64": "<f8",
 }
 # The reference writer's order: wide items first, so that every tensor is aligned to its item size.
 WRITE_ORDER = ["U64", "I64", "F64", "U32", "I32", "F32", "BF16", "F16", "U16", "I16", "I8", "U8", "BOOL"]
