@@ -1,7 +1,8 @@
-"""GPTQ by llm-compressor's `oneshot` on the CPU, with the settings of torch_gptq.py. Prints JSON.
+"""GPTQ by llm-compressor's `oneshot` on the CPU, with the settings of torch_gptq.py --static-groups. Prints JSON.
 
     llmcompressor_gptq.py MODEL.gguf CALIBRATION.json --evaluation HELD_OUT.json --folder SCRATCH
 
+llm-compressor 0.14 has act-order with groups in file order only ("static"). It takes one decoder block at a time.
 The GGUF file is first written as a Hugging Face folder under SCRATCH (not timed). The window files come from
 `interop/oracle/evaluate.py --dump`, so that no tokenizer or data set is involved.
 """
@@ -20,8 +21,10 @@ import torch
 import torch.nn.functional as F
 from llmcompressor import oneshot
 from llmcompressor.modifiers.gptq import GPTQModifier
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from torch.utils.data import DataLoader
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from gguf_to_folder import write_folder
 
@@ -43,11 +46,11 @@ def perplexity(model: PreTrainedModel, windows: list[list[int]]) -> float:
 def recipe(options: argparse.Namespace) -> GPTQModifier:
     weights = {
         "num_bits": options.bits, "type": "int", "symmetric": True, "strategy": "group",
-        "group_size": options.group_size, "actorder": options.act_order,
+        "group_size": options.group_size, "actorder": "static",
     }  # fmt: skip
     groups = {"group_0": {"targets": ["Linear"], "weights": weights}}
     return GPTQModifier(
-        config_groups=groups, ignore=["lm_head"], block_size=128, dampening_frac=0.01, actorder=options.act_order
+        config_groups=groups, ignore=["lm_head"], block_size=128, dampening_frac=0.01, actorder="static"
     )
 
 
@@ -68,6 +71,7 @@ def main(options: argparse.Namespace) -> None:
     started = time.perf_counter()
     compressed = oneshot(
         model=model,
+        processor=PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE())),  # asked for, though ids are given
         dataset=loader,
         recipe=recipe(options),
         max_seq_length=options.tokens,
@@ -77,7 +81,7 @@ def main(options: argparse.Namespace) -> None:
     after = perplexity(compressed, held_out) if held_out else None
     result = {
         "llmcompressor": version("llmcompressor"), "torch": torch.__version__, "threads": options.threads,
-        "bits": options.bits, "group_size": options.group_size, "act_order": options.act_order,
+        "bits": options.bits, "group_size": options.group_size, "act_order": "static",
         "sequences": len(calibration), "tokens": options.tokens, "total_s": total,
         "perplexity_before": before, "perplexity_after": after,
     }  # fmt: skip
@@ -92,9 +96,6 @@ if __name__ == "__main__":
     parser.add_argument("--folder", required=True, help="scratch folder for the model as safetensors")
     parser.add_argument("--bits", type=int, default=3)
     parser.add_argument("--group-size", type=int, default=64)
-    parser.add_argument(
-        "--act-order", choices=["group", "static"], default="group", help="static: groups in file order"
-    )
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)

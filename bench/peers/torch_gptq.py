@@ -3,7 +3,8 @@
     torch_gptq.py MODEL CALIBRATION.json --evaluation HELD_OUT.json --bits 3 --group-size 64
 
 Frantar et al. 2022 (arXiv 2210.17323), the order of work of its repository: symmetric grid, act-order with groups
-along the permuted columns, each fitted on the lazily updated weights; damping 0.01 of the mean diagonal.
+along the permuted columns, each fitted on the lazily updated weights (or, with --static-groups, in file order on the
+original weights); damping 0.01 of the mean diagonal.
 The window files come from `interop/oracle/evaluate.py --dump`.
 """
 
@@ -68,13 +69,15 @@ def upper_factor(h: Tensor, damping: float) -> Tensor:
     return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
 
 
-def gptq(weight: Tensor, h: Tensor, bits: int, group_size: int, damping: float = 0.01, columns: int = 128) -> Tensor:
+def gptq(weight: Tensor, h: Tensor, options: argparse.Namespace, damping: float = 0.01, columns: int = 128) -> Tensor:
     """Returns the dequantised weight [out, in]."""
+    bits, group_size = options.bits, options.group_size
     w = weight.clone()
     dead = h.diagonal() == 0
     h.diagonal()[dead] = 1
     w[:, dead] = 0
     order = torch.argsort(h.diagonal(), descending=True)
+    static = [symmetric_scale(group, bits) for group in w.split(group_size, dim=1)] if options.static_groups else []
     w, h = w[:, order], h[order][:, order]
     with timed("factors"):
         u = upper_factor(h, damping)
@@ -83,13 +86,12 @@ def gptq(weight: Tensor, h: Tensor, bits: int, group_size: int, damping: float =
         scale = symmetric_scale(w, bits)
         for start in range(0, w.shape[1], columns):
             end = min(start + columns, w.shape[1])
-            block, errors, factor = (
-                w[:, start:end].clone(),
-                torch.empty(w.shape[0], end - start),
-                u[start:end, start:end],
-            )
+            block, factor = w[:, start:end].clone(), u[start:end, start:end]
+            errors = torch.empty(w.shape[0], end - start)
             for i in range(end - start):
-                if group_size > 0 and (start + i) % group_size == 0:
+                if static:
+                    scale = static[int(order[start + i]) // group_size]
+                elif group_size > 0 and (start + i) % group_size == 0:
                     scale = symmetric_scale(w[:, start + i : start + i + group_size], bits)
                 q = rounded(block[:, i : i + 1], scale, bits)[:, 0]
                 errors[:, i] = (block[:, i] - q) / factor[i, i]
@@ -123,7 +125,7 @@ def compress_block(block: Block, inputs: Tensor, cos: Tensor, sin: Tensor, optio
         for handle in handles:
             handle.remove()
         for name, linear in linears.items():
-            linear.weight.data = gptq(linear.weight.data, statistics[name].hessian, options.bits, options.group_size)
+            linear.weight.data = gptq(linear.weight.data, statistics[name].hessian, options)
     with timed("forwards"):
         return torch.cat([block(sequence[None], cos, sin) for sequence in inputs])
 
@@ -146,7 +148,8 @@ def main(options: argparse.Namespace) -> None:
     rest = seconds["statistics"] + seconds["factors"] + seconds["sweep"]
     result = {
         "torch": torch.__version__, "threads": options.threads, "bits": options.bits, "group_size": options.group_size,
-        "true_sequential": options.true_sequential, "sequences": tokens.shape[0], "tokens": tokens.shape[1],
+        "static_groups": options.static_groups, "true_sequential": options.true_sequential,
+        "sequences": tokens.shape[0], "tokens": tokens.shape[1],
         "total_s": total, "forwards_s": seconds["forwards"], "statistics_factors_sweep_s": rest,
         "phases_s": dict(seconds), "perplexity_before": before, "perplexity_after": after,
     }  # fmt: skip
@@ -162,6 +165,7 @@ if __name__ == "__main__":
     parser.add_argument("--group-size", type=int, default=64, help="columns a scale; 0: one a row")
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--static-groups", action="store_true", help="groups in file order, fitted before the sweep")
     parser.add_argument("--layers", type=int, help="only the first so many blocks")
     parser.add_argument(
         "--true-sequential", action="store_true", help="four groups of layers a block, one after another"
