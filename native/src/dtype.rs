@@ -79,7 +79,7 @@ element!(f32 => F32, f64 => F64, bf16 => BF16, f16 => F16, i8 => I8, i16 => I16,
 
 /// The types that arithmetic runs in. bf16 computes in f32 and rounds once when it is stored.
 pub trait Compute: Element {
-    type Wide: num::Float;
+    type Wide: crate::math::Math;
     fn widen(self) -> Self::Wide;
     fn narrow(wide: Self::Wide) -> Self;
 }
@@ -169,6 +169,21 @@ pub mod num {
     }
 }
 
+/// Without branches, so that loops over it vectorise.
+#[inline(always)]
+pub fn bf16_to_f32(x: bf16) -> f32 {
+    f32::from_bits(u32::from(x.to_bits()) << 16)
+}
+
+/// Rounds to the nearest, of two equally near to the even one; NaN stays NaN.
+#[inline(always)]
+pub fn f32_to_bf16(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff).wrapping_add((bits >> 16) & 1) >> 16;
+    let quiet = (bits >> 16) | 0x40;
+    bf16::from_bits(if x.is_nan() { quiet as u16 } else { rounded as u16 })
+}
+
 macro_rules! compute {
     ($($rust:ty, $wide:ty, $to:expr, $from:expr);*) => { $(impl Compute for $rust {
         type Wide = $wide;
@@ -178,7 +193,7 @@ macro_rules! compute {
         fn narrow(wide: $wide) -> $rust { $from(wide) }
     })* };
 }
-compute!(f32, f32, |x: f32| x, |x: f32| x; f64, f64, |x: f64| x, |x: f64| x; bf16, f32, |x: bf16| x.to_f32(), bf16::from_f32);
+compute!(f32, f32, |x: f32| x, |x: f32| x; f64, f64, |x: f64| x, |x: f64| x; bf16, f32, bf16_to_f32, f32_to_bf16);
 
 /// Runs `$body` with `$T` bound to the computing type of `$dtype`; other types end in a shape fault that names `$what`.
 #[macro_export]

@@ -6,18 +6,26 @@ pub mod attention;
 pub mod blocks;
 pub mod copy;
 pub mod dtype;
+pub mod elementwise;
+pub mod error_function;
 pub mod exponential;
 pub mod fault;
 pub mod gram;
 pub mod grid_decode;
 pub mod grid_rule;
+pub mod lanes;
+pub mod logarithm;
+pub mod math;
 pub mod matmul;
 pub mod matmul_bf16;
 pub mod parallel;
 pub mod quantize;
+pub mod rows;
+pub mod sigmoid;
 pub mod simd;
 pub mod sweep;
 pub mod tensors;
+pub mod trigonometry;
 
 /// The version of the native core; it must equal that of the package.
 #[napi_derive::napi]
