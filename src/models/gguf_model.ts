@@ -1,0 +1,48 @@
+/** Opens a GGUF file as a model: shapes, weights, tokenizer and templates from its one file. */
+import { statSync } from 'node:fs'
+import { type GgufArchive, openGguf } from '../formats/gguf/container.ts'
+import { ggufChatTemplateSources } from '../formats/tokenizer/chat_template.ts'
+import { ggufTokenizer } from '../formats/tokenizer/gguf_tokenizer.ts'
+import { FormatError } from '../tensor/errors.ts'
+import { ggufWeights } from './gguf_weights.ts'
+import { configFromGguf } from './llama/gguf_config.ts'
+import { Llama } from './llama/llama.ts'
+import type { OpenModel } from './open_model.ts'
+
+export function openGgufModel(path: string, name: string): OpenModel & { gguf: GgufArchive } {
+  const archive = openGguf(path)
+  try {
+    const config = configFromGguf(
+      (key) => {
+        const value = archive.metadata.get(key)
+        return value?.type === 'array' ? Array.from(value.value as ArrayLike<unknown>) : value?.value
+      },
+      (tensor) => archive.tensors.get(tensor)?.shape,
+      rotaryDivisors(archive),
+    )
+    const weights = ggufWeights(archive, config, statSync(path).size)
+    return {
+      name,
+      path,
+      format: 'gguf',
+      model: new Llama(config, weights),
+      weights,
+      tokenizer: () => ggufTokenizer(archive.metadata),
+      chatTemplates: () => ggufChatTemplateSources(archive.metadata),
+      close: () => weights.close(),
+      gguf: archive,
+    }
+  } catch (error) {
+    archive.close()
+    throw error
+  }
+}
+
+/** The divisors of `rope_freqs.weight`, where the file has them. */
+function rotaryDivisors(archive: GgufArchive): number[] | undefined {
+  const entry = archive.tensors.get('rope_freqs.weight')
+  if (!entry) return undefined
+  if (entry.type !== 'F32' || entry.shape.length !== 1) throw new FormatError('rope_freqs.weight: must be a vector in F32')
+  const bytes = archive.read('rope_freqs.weight')
+  return [...new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)]
+}

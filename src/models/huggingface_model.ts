@@ -1,0 +1,57 @@
+/** Opens a Hugging Face folder (plain or GPTQ) or a Pare folder as a model. */
+import { existsSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import type { TensorArchive } from '../formats/archive.ts'
+import { readPareJson } from '../formats/pare_folder.ts'
+import { openSafetensors } from '../formats/safetensors/safetensors.ts'
+import { chatTemplateSources } from '../formats/tokenizer/chat_template.ts'
+import { loadTokenizer, readJsonFile } from '../formats/tokenizer/tokenizer.ts'
+import { FormatError, printable } from '../tensor/errors.ts'
+import { huggingFaceWeights, readGptqConfig } from './huggingface_weights.ts'
+import { configFromHuggingFace } from './llama/config.ts'
+import { Llama } from './llama/llama.ts'
+import type { OpenModel } from './open_model.ts'
+import { pareWeights } from './pare_weights.ts'
+
+export function openFolderModel(folder: string, name: string): OpenModel & { configJson: Record<string, unknown> } {
+  const configJson = readJsonFile(join(folder, 'config.json'))
+  if (!configJson) {
+    throw new FormatError(`${printable(folder)}: has no config.json, so that it is no model folder`, {
+      code: 'PARE_E_NO_CONFIG',
+      facts: { folder },
+    })
+  }
+  const config = configFromHuggingFace(configJson)
+  const archive = openSafetensors(folder)
+  try {
+    const fileBytes = sizeOfFiles(archive)
+    const isPare = existsSync(join(folder, 'pare.json'))
+    const quantization = configJson.quantization_config as Record<string, unknown> | undefined
+    const gptq = quantization ? readGptqConfig(quantization) : undefined
+    const weights = isPare
+      ? pareWeights(archive, readPareJson(readJsonFile(join(folder, 'pare.json'))), fileBytes)
+      : huggingFaceWeights(archive, gptq, fileBytes)
+    return {
+      name,
+      path: folder,
+      format: isPare ? 'pare' : gptq ? 'gptq' : 'huggingface',
+      model: new Llama(config, weights),
+      weights,
+      tokenizer: () => loadTokenizer(folder),
+      chatTemplates: () => chatTemplateSources(folder),
+      close: () => weights.close(),
+      configJson,
+    }
+  } catch (error) {
+    archive.close()
+    throw error
+  }
+}
+
+function sizeOfFiles(archive: TensorArchive): number {
+  const files = new Set([...archive.tensors.values()].map(({ file }) => file))
+  return [...files].reduce((sum, file) => sum + statSync(file).size, 0)
+}
+
+/** Folder of a model path, for the files beside it. */
+export const folderOf = (path: string): string => (statSync(path).isDirectory() ? path : dirname(path))

@@ -1,0 +1,89 @@
+/** Puts together what a target needs to know of a model that was opened from any format. */
+import { ggufTokenizerMetadata } from '../../formats/tokenizer/gguf_tokenizer_metadata.ts'
+import { readFileSync, existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Tokenizer } from '../../formats/tokenizer/tokenizer.ts'
+import { bytesOf } from '../../tensor/index.ts'
+import type { GgufArchive } from '../../formats/gguf/container.ts'
+import { type LlamaConfig, configToHuggingFace } from '../llama/config.ts'
+import { llamaGgufMetadata } from '../llama/gguf_metadata.ts'
+import { rotaryDivisors } from '../llama/rotary_divisors.ts'
+import type { OpenModel } from '../open_model.ts'
+import type { FolderSource } from './gptq_target.ts'
+import type { GgufSource } from './gguf_target.ts'
+
+/** Names of the matrices that methods compress. */
+export const matricesOf = ({ model }: OpenModel): Set<string> => new Set(model.stages.flatMap(({ weights }) => weights))
+
+/** Metadata, tokenizer and side tensors for a GGUF file. */
+export function ggufSource(source: OpenModel & { gguf?: GgufArchive }): GgufSource & { losses: string[] } {
+  const { model, weights, gguf } = source
+  const base = { config: model.config, infos: weights.infos, matrices: matricesOf(source) }
+  if (gguf) {
+    const side = ['rope_freqs.weight'].flatMap((name) => {
+      const info = gguf.tensors.get(name)
+      return info ? [{ info, bytes: gguf.read(name) }] : []
+    })
+    return { ...base, metadata: gguf.metadata, side, isGguf: true, losses: [] }
+  }
+  const tokenizer = source.tokenizer()
+  const template = source.chatTemplates().get('default')
+  const { metadata, losses } = ggufTokenizerMetadata(tokenizer, {
+    vocabularySize: model.config.vocabulary,
+    ...(template === undefined ? {} : { chatTemplate: template }),
+  })
+  const divisors = rotaryDivisors(model.config)
+  const side = divisors
+    ? [{ info: { name: 'rope_freqs.weight', type: 'F32', shape: [divisors.length] }, bytes: bytesOf(divisors) }]
+    : []
+  const config: LlamaConfig = model.config.architecture === 'mistral' ? { ...model.config, architecture: 'llama' } : model.config
+  return { ...base, config, metadata: llamaGgufMetadata(model.config, source.name, metadata), side, isGguf: false, losses }
+}
+
+/** Files of a Hugging Face folder that go along as they are. */
+const companions = [
+  'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.json', 'merges.txt',
+  'chat_template.jinja', 'generation_config.json',
+]
+
+/** config.json, tokenizer and generation settings for a Hugging Face folder. */
+export function folderSource(source: OpenModel & { configJson?: Record<string, unknown> }): FolderSource {
+  const { model, weights, configJson } = source
+  const base = { infos: weights.infos, matrices: matricesOf(source) }
+  if (configJson) {
+    const { quantization_config: _, ...config } = configJson
+    const files = companions.filter((name) => existsSync(join(source.path, name)))
+    return { ...base, config, files: new Map(files.map((name) => [name, readFileSync(join(source.path, name))])) }
+  }
+  const tokenizer = source.tokenizer()
+  return {
+    ...base,
+    config: {
+      ...configToHuggingFace(model.config),
+      bos_token_id: tokenizer.bosId ?? null,
+      eos_token_id: tokenizer.eosIds[0] ?? null,
+      torch_dtype: 'float16',
+    },
+    files: new Map([
+      ['tokenizer.json', tokenizer.json()],
+      ['tokenizer_config.json', pretty(tokenizerConfig(tokenizer, source))],
+      ['generation_config.json', pretty({ bos_token_id: tokenizer.bosId ?? null, eos_token_id: eosIds(tokenizer) })],
+    ]),
+  }
+}
+
+const pretty = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`
+const eosIds = ({ eosIds: ids }: Tokenizer) => (ids.length === 1 ? ids[0] : [...ids])
+
+function tokenizerConfig(tokenizer: Tokenizer, source: OpenModel): Record<string, unknown> {
+  const token = (id: number | undefined) => (id === undefined ? undefined : tokenizer.token(id))
+  const template = source.chatTemplates().get('default')
+  return {
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    model_max_length: source.model.config.context,
+    bos_token: token(tokenizer.bosId),
+    eos_token: token(tokenizer.eosIds[0]),
+    ...(template === undefined ? {} : { chat_template: template }),
+    clean_up_tokenization_spaces: false,
+  }
+}

