@@ -25,6 +25,7 @@ pub mod sigmoid;
 pub mod simd;
 pub mod sweep;
 pub mod tensors;
+pub mod tokenizer;
 pub mod trigonometry;
 
 /// The version of the native core; it must equal that of the package.

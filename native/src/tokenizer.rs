@@ -1,0 +1,181 @@
+//! Tokenizers behind integer handles: text to ids and back, with Hugging Face's `tokenizers`.
+//!
+//! Truncation and padding that a file asks for are switched off: they belong to one use of a model, and a
+//! caller who wants the ids of a text wants all of them and no others.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use napi::bindgen_prelude::{Buffer, Either, Uint32Array};
+use napi::{Error, Result, Status};
+use napi_derive::napi;
+use tokenizers::Tokenizer;
+
+struct Loaded {
+    tokenizer: Tokenizer,
+    /// Highest id of the vocabulary plus one.
+    size: u32,
+}
+
+#[derive(Default)]
+struct Table {
+    next: u32,
+    entries: HashMap<u32, Arc<Loaded>>,
+}
+
+static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
+
+fn table<T>(change: impl FnOnce(&mut Table) -> T) -> T {
+    change(&mut TABLE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What the crate reports; plain text, so that tests need no Node around them.
+type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Runs `work`; a panic of the crate becomes an error like those that it returns.
+fn guarded<T>(work: impl FnOnce() -> Outcome<T>) -> std::result::Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => Err(panic_text(&*panic)),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|s| s.to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "panic without a message".to_string())
+}
+
+fn load(json: &[u8]) -> Outcome<Loaded> {
+    let mut tokenizer = Tokenizer::from_bytes(json)?;
+    tokenizer.with_truncation(None)?;
+    tokenizer.with_padding(None);
+    let highest = tokenizer.get_vocab(true).into_values().max();
+    let size = highest.map_or(Some(0), |id| id.checked_add(1));
+    let size = size.ok_or("the id 4294967295 is too large")?;
+    Ok(Loaded { tokenizer, size })
+}
+
+fn loaded(handle: u32) -> Result<Arc<Loaded>> {
+    table(|t| t.entries.get(&handle).cloned()).ok_or_else(|| {
+        let reason = format!("tokenizer {handle} does not exist or was released");
+        Error::new(Status::InvalidArg, reason)
+    })
+}
+
+fn failure(reason: String) -> Error {
+    Error::new(Status::GenericFailure, reason)
+}
+
+/// Parses the text of a tokenizer.json; the handle lives until `tokenizerRelease`.
+#[napi]
+pub fn tokenizer_load(json: Either<String, Buffer>) -> Result<u32> {
+    let bytes = match &json {
+        Either::A(text) => text.as_bytes(),
+        Either::B(buffer) => buffer.as_ref(),
+    };
+    let entry = Arc::new(guarded(|| load(bytes)).map_err(failure)?);
+    table(|t| {
+        while t.entries.contains_key(&t.next) {
+            t.next = t.next.wrapping_add(1);
+        }
+        let handle = t.next;
+        t.next = t.next.wrapping_add(1);
+        t.entries.insert(handle, entry);
+        Ok(handle)
+    })
+}
+
+/// Frees a tokenizer; calls that still run keep theirs. False if there was none.
+#[napi]
+pub fn tokenizer_release(handle: u32) -> bool {
+    table(|t| t.entries.remove(&handle)).is_some()
+}
+
+/// The longest run of white space that the regular expressions of pre-tokenisers can take back step by step;
+/// past a million they give up without a word and leave the rest of the text in one piece.
+const LONGEST_BLANK_RUN: usize = 500_000;
+
+fn check_blank_runs(text: &str) -> std::result::Result<(), String> {
+    let mut run = 0;
+    for character in text.chars() {
+        run = if character.is_whitespace() { run + 1 } else { 0 };
+        if run > LONGEST_BLANK_RUN {
+            return Err(format!(
+                "a run of white space is longer than {LONGEST_BLANK_RUN} characters"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Ids of `text`, with what the post-processor adds if asked for.
+#[napi]
+pub fn tokenizer_encode(handle: u32, text: String, add_special_tokens: bool) -> Result<Uint32Array> {
+    let entry = loaded(handle)?;
+    let encoding = guarded(|| {
+        check_blank_runs(&text)?;
+        entry.tokenizer.encode_fast(text.as_str(), add_special_tokens)
+    })
+    .map_err(failure)?;
+    Ok(encoding.get_ids().to_vec().into())
+}
+
+/// Text of `ids`; ids that the vocabulary does not have add nothing.
+#[napi]
+pub fn tokenizer_decode(handle: u32, ids: Uint32Array, skip_special_tokens: bool) -> Result<String> {
+    let entry = loaded(handle)?;
+    guarded(|| entry.tokenizer.decode(&ids, skip_special_tokens)).map_err(failure)
+}
+
+#[napi]
+pub fn tokenizer_token_to_id(handle: u32, token: String) -> Result<Option<u32>> {
+    let entry = loaded(handle)?;
+    guarded(|| Ok(entry.tokenizer.token_to_id(&token))).map_err(failure)
+}
+
+#[napi]
+pub fn tokenizer_id_to_token(handle: u32, id: u32) -> Result<Option<String>> {
+    let entry = loaded(handle)?;
+    guarded(|| Ok(entry.tokenizer.id_to_token(id))).map_err(failure)
+}
+
+/// Highest id plus one.
+#[napi]
+pub fn tokenizer_vocabulary_size(handle: u32) -> Result<u32> {
+    Ok(loaded(handle)?.size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_runs_of_white_space_are_refused_and_shorter_ones_are_not() {
+        let run = |n: usize| format!("a{}b", "\u{2003}".repeat(n));
+        assert!(check_blank_runs(&run(LONGEST_BLANK_RUN)).is_ok());
+        assert!(check_blank_runs(&run(LONGEST_BLANK_RUN + 1)).is_err());
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_with_its_text() {
+        let result: std::result::Result<(), String> = guarded(|| panic!("reason {}", 1));
+        assert_eq!(result.unwrap_err(), "reason 1");
+    }
+
+    #[test]
+    fn truncation_and_padding_of_the_file_are_switched_off() {
+        let json = br###"{"version":"1.0","truncation":{"max_length":2,"strategy":"LongestFirst","stride":0},
+            "padding":{"strategy":{"Fixed":9},"direction":"Right","pad_to_multiple_of":null,"pad_id":0,"pad_type_id":0,"pad_token":"a"},
+            "added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
+            "model":{"type":"WordLevel","vocab":{"a":0,"b":7},"unk_token":"a"}}"###;
+        let loaded = load(json).unwrap();
+        let ids = loaded.tokenizer.encode_fast("a b b a", true).unwrap();
+        assert_eq!(ids.get_ids(), [0, 7, 7, 0]);
+        assert_eq!(loaded.size, 8);
+    }
+}

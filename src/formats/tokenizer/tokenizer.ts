@@ -1,0 +1,214 @@
+/** Text to ids and back: a tokenizer.json with the special ids that the files beside it name. */
+import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { FormatError, OptionError, printable, SourceError } from '../../tensor/errors.ts'
+import { nativeTokenizer } from './native_tokenizer.ts'
+import { type SpecialIds, specialIds } from './special_tokens.ts'
+import { byteStream, type TextStream, windowStream } from './text_stream.ts'
+import { byteDecoder } from './token_bytes.ts'
+import { isRecord, type JsonRecord, LARGEST_TOKENIZER_BYTES, parseTokenizerJson } from './tokenizer_json.ts'
+
+export interface EncodeOptions {
+  /** Whether the post-processor adds its tokens, such as the beginning of the text. @default true */
+  addSpecialTokens?: boolean
+}
+
+export interface DecodeOptions {
+  /** Whether special tokens stay out of the text. @default false */
+  skipSpecialTokens?: boolean
+}
+
+export interface Tokenizer extends Readonly<SpecialIds> {
+  /** Highest id plus one; ids in between may be unused. */
+  readonly vocabularySize: number
+  /** Special tokens written in the text become their ids. Lone surrogates count as U+FFFD. */
+  encode(text: string, options?: EncodeOptions): Uint32Array
+  /** Bytes that are no UTF-8 become U+FFFD; ids without a token add nothing. */
+  decode(ids: Iterable<number>, options?: DecodeOptions): string
+  /** Text of ids that arrive one by one; never cuts a character. Each stream has its own state. */
+  stream(options?: DecodeOptions): TextStream
+  /** The id of a token in the vocabulary's own form, or undefined. */
+  idOf(token: string): number | undefined
+  /** The vocabulary's own form of an id, byte-level or with U+2581, or undefined. */
+  token(id: number): string | undefined
+  /** Readable text of one token alone, with its leading blank; U+FFFD where it is only a part of a character. */
+  tokenText(id: number): string
+  /** The bytes that a token adds to a text; empty for an unused id. */
+  tokenBytes(id: number): Uint8Array
+  /** Whether `skipSpecialTokens` leaves the id out. */
+  isSpecial(id: number): boolean
+  /** The tokenizer.json, as it was given. */
+  json(): string
+  /** Frees the native memory now; otherwise it goes with the object. */
+  dispose(): void
+}
+
+const releases = new FinalizationRegistry((handle: number) => nativeTokenizer().tokenizerRelease(handle))
+
+/**
+ * Makes a tokenizer from the text of a tokenizer.json. Truncation and padding in the file are not applied.
+ *
+ * `special` gets the vocabulary and names the special ids. @default none
+ *
+ * @throws FormatError if the text is no tokenizer.json that can be used.
+ * @example createTokenizer(readFileSync('tokenizer.json', 'utf8')).encode('Hello')
+ */
+export function createTokenizer(
+  json: string,
+  special: (idOf: (token: string) => number | undefined) => SpecialIds = () => ({ eosIds: [] }),
+): Tokenizer {
+  const parsed = parseTokenizerJson(json)
+  const native = nativeTokenizer()
+  const handle = loadNative(json)
+  const use = <T>(work: () => T): T => {
+    if (disposed)
+      throw new OptionError('the tokenizer was disposed; make a new one', { code: 'PARE_E_DISPOSED' })
+    return work()
+  }
+  let disposed = false
+  const specialTokens = new Set(parsed.added_tokens.filter((t) => t.special).map((t) => t.id))
+  const token = (id: number) => use(() => native.tokenizerIdToToken(handle, checkedId(id)) ?? undefined)
+  const idOf = (text: string) => use(() => native.tokenizerTokenToId(handle, text) ?? undefined)
+  const decode = (ids: Iterable<number>, { skipSpecialTokens = false }: DecodeOptions = {}) =>
+    use(() => native.tokenizerDecode(handle, idArray(ids), skipSpecialTokens))
+  const bytes = byteDecoder(parsed)
+  const utf8 = new TextEncoder()
+  const tokenBytes = (id: number) => {
+    const text = token(id)
+    if (text === undefined) return new Uint8Array(0)
+    return bytes ? bytes.bytesOf(text) : utf8.encode(decode([id]))
+  }
+  const tokenizer: Tokenizer = {
+    ...special(idOf),
+    vocabularySize: native.tokenizerVocabularySize(handle),
+    encode: (text, { addSpecialTokens = true } = {}) =>
+      use(() => encodeNative(handle, text, addSpecialTokens)),
+    decode,
+    stream({ skipSpecialTokens = false } = {}) {
+      const shown = (id: number) => (skipSpecialTokens && specialTokens.has(id) ? undefined : token(id))
+      return bytes ? byteStream(shown, bytes) : windowStream(shown, decode)
+    },
+    idOf,
+    token,
+    tokenText: (id) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(tokenBytes(id)),
+    tokenBytes,
+    isSpecial: (id) => specialTokens.has(id),
+    json: () => json,
+    dispose() {
+      if (disposed) return
+      disposed = true
+      releases.unregister(tokenizer)
+      native.tokenizerRelease(handle)
+    },
+  }
+  releases.register(tokenizer, handle, tokenizer)
+  return tokenizer
+}
+
+function loadNative(json: string): number {
+  try {
+    return nativeTokenizer().tokenizerLoad(json)
+  } catch (cause) {
+    const reason = printable((cause as Error).message, 300)
+    throw new FormatError(`tokenizer.json: cannot be used (${reason}); get the file of the model again`, {
+      code: 'PARE_E_TOKENIZER_JSON',
+      cause,
+    })
+  }
+}
+
+function encodeNative(handle: number, text: string, addSpecialTokens: boolean): Uint32Array {
+  try {
+    return nativeTokenizer().tokenizerEncode(handle, text, addSpecialTokens)
+  } catch (cause) {
+    const reason = printable((cause as Error).message, 300)
+    throw new OptionError(
+      `text of ${text.length} characters: cannot be tokenised (${reason}); split it first`,
+      {
+        code: 'PARE_E_TOKENIZER_TEXT',
+        facts: { characters: text.length },
+        cause,
+      },
+    )
+  }
+}
+
+function checkedId(id: number): number {
+  if (Number.isInteger(id) && id >= 0 && id < 2 ** 32) return id
+  throw new OptionError(
+    `token ids are integers from 0 to 4294967295, got ${id}; check where the id comes from`,
+    {
+      code: 'PARE_E_TOKEN_ID',
+    },
+  )
+}
+
+const idArray = (ids: Iterable<number>) =>
+  ids instanceof Uint32Array ? ids : Uint32Array.from(ids, checkedId)
+
+/**
+ * Loads the tokenizer of a Hugging Face folder: tokenizer.json, and for the special ids
+ * tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json where they exist.
+ *
+ * @throws SourceError if there is no tokenizer.json, FormatError if a file is damaged.
+ * @example loadTokenizer('models/smollm2').encode('Hello world!')
+ */
+export function loadTokenizer(folder: string): Tokenizer {
+  const path = join(folder, 'tokenizer.json')
+  const json = readText(path, LARGEST_TOKENIZER_BYTES)
+  if (json === undefined)
+    throw new SourceError(`${printable(path)}: is missing; the folder needs a tokenizer.json`, {
+      code: 'PARE_E_TOKENIZER_MISSING',
+      facts: { path },
+    })
+  const files = {
+    tokenizerConfig: readJsonFile(join(folder, 'tokenizer_config.json')),
+    specialTokensMap: readJsonFile(join(folder, 'special_tokens_map.json')),
+    generationConfig: readJsonFile(join(folder, 'generation_config.json')),
+    config: readJsonFile(join(folder, 'config.json')),
+  }
+  return createTokenizer(json, (idOf) => specialIds(files, idOf))
+}
+
+const LARGEST_CONFIG_BYTES = 1 << 24
+
+/** An object in a JSON file of a model folder, or undefined if there is no such file. */
+export function readJsonFile(path: string): JsonRecord | undefined {
+  const text = readText(path, LARGEST_CONFIG_BYTES)
+  if (text === undefined) return undefined
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (cause) {
+    throw new FormatError(
+      `${printable(path)}: is not valid JSON (${printable((cause as Error).message)}); it is damaged`,
+      { code: 'PARE_E_JSON', facts: { path }, cause },
+    )
+  }
+  if (isRecord(value)) return value
+  throw new FormatError(`${printable(path)}: an object is needed, this is something else; it is damaged`, {
+    code: 'PARE_E_JSON',
+    facts: { path },
+  })
+}
+
+/** A text file of at most `limit` bytes, or undefined if there is none. */
+export function readText(path: string, limit: number): string | undefined {
+  try {
+    const status = statSync(path)
+    if (!status.isFile() || status.size > limit)
+      throw new FormatError(
+        `${printable(path)}: a file of at most ${limit} bytes is needed, this has ${status.size}; it is damaged`,
+        { code: 'PARE_E_TOO_LARGE', facts: { path, bytes: status.size, limit } },
+      )
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if (error instanceof FormatError) throw error
+    const reason = (error as NodeJS.ErrnoException).code
+    if (reason === 'ENOENT' || reason === 'ENOTDIR') return undefined
+    throw new SourceError(`${printable(path)}: cannot be read (${reason}); check its permissions`, {
+      facts: { path },
+      cause: error,
+    })
+  }
+}
