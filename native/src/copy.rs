@@ -160,7 +160,20 @@ macro_rules! floats {
     })* };
 }
 floats!(f32, |x: f32| f64::from(x), |v: f64| v as f32; f64, |x: f64| x, |v: f64| v;
-    bf16, |x: bf16| f64::from(x), |v: f64| bf16::from_f64(v); f16, |x: f16| f64::from(x), |v: f64| f16::from_f64(v));
+    bf16, |x: bf16| f64::from(x), |v: f64| bf16::from_f32(to_odd(v)); f16, |x: f16| f64::from(x), |v: f64| f16::from_f32(to_odd(v)));
+
+/// f64 to f32, cut towards zero, with the last bit set where anything was lost: what remains rounds to 16 bits as
+/// the f64 would. (`half` drops 32 bits of an f64 before it rounds, and so takes some values for ties.)
+#[inline(always)]
+fn to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    let wide = f64::from(near);
+    if wide == value || value.is_nan() {
+        return near;
+    }
+    let cut = if wide.abs() > value.abs() { near.to_bits() - 1 } else { near.to_bits() };
+    f32::from_bits(cut | 1)
+}
 
 /// The values as another number type: floats round to nearest even, floats to integers cut towards zero and
 /// saturate, integers to narrower integers wrap, anything but 0 is a true bool.

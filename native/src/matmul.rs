@@ -108,7 +108,7 @@ pub fn finish<T: Real>(line: &mut [T], epilogue: &Epilogue<T>, column: usize, po
     }
     match epilogue.activation {
         Activation::None => {}
-        Activation::Relu => line.iter_mut().for_each(|x| *x = T::ZERO.max(*x)),
+        Activation::Relu => line.iter_mut().for_each(|x| *x = if *x < T::ZERO { T::ZERO } else { *x }),
         Activation::Silu => line.iter_mut().for_each(|x| *x = *x / (T::ONE + <T as crate::dtype::num::Float>::exp(-*x))),
     }
     if let Some(residual) = epilogue.residual {

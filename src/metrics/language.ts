@@ -117,9 +117,9 @@ function scoreWindow({ windows, firstScored }: Windows, index: number, hidden: r
       const next = tensor(ids.subarray(start + 1, end + 1), [end - start, 1], 'u32')
       const [own, source] = states.map((state, which) => logSoftmax(heads[which]!.logits(state.slice(0, start, end))))
       sums.tokens += end - start
-      sums.loss -= total(gather(own!, next, 1))
+      sums.loss -= total(gather(own!, 1, next))
       if (!source) return
-      sums.sourceLoss -= total(gather(source, next, 1))
+      sums.sourceLoss -= total(gather(source, 1, next))
       sums.kl += total(source.exp().mul(source.sub(own!)).sum([-1]))
       const [a, b] = [own!, source].map((x) => x.argmax(-1).toArray())
       for (const [i, choice] of a!.entries()) if (choice === b![i]) sums.agreed += 1

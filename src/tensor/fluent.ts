@@ -6,6 +6,7 @@ import { gather, indexSelect, sort, topK } from './operations/gather.ts'
 import { gram, linear, matmul } from './operations/matmul.ts'
 import { logSoftmax, softmax } from './operations/normalize.ts'
 import * as reduce from './operations/reduce.ts'
+import { rotary } from './operations/rotary.ts'
 import { Tensor } from './tensor.ts'
 
 const operations = {
@@ -55,6 +56,7 @@ const operations = {
   norm: reduce.norm,
   softmax,
   logSoftmax,
+  rotary,
   matmul,
   linear,
   gram,

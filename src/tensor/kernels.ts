@@ -113,8 +113,9 @@ export interface Kernels {
   /** x [.., tokens, dim]; cos and sin [tokens, rotated / 2] in f32 or f64; dims past `rotated` pass through. */
   rotary(x: Handle, cos: Handle, sin: Handle, interleaved: boolean): Handle
   /**
-   * q [batch, heads, queries, dim], k and v [batch, kvHeads, keys, dim], kvHeads divides heads; bias, where given,
-   * [batch, heads, queries, keys] (stride 0 allowed). Result [batch, queries, heads, dim].
+   * q [batch, heads, queries, dim], k [batch, kvHeads, keys, dim], v [batch, kvHeads, keys, valueDim], kvHeads
+   * divides heads; bias, where given, [batch, heads, queries, keys] (stride 0 allowed). Result [batch, queries,
+   * heads, valueDim]. A query without any visible key gives NaN.
    */
   attention(q: Handle, k: Handle, v: Handle, bias: Handle | undefined, options: AttentionOptions): Handle
   /** left [.., m, k], right [.., k, n] with equal leading axes, any strides; + bias [n], activation, + residual. */
@@ -125,7 +126,10 @@ export interface Kernels {
     activation: Activation,
     residual: Handle | undefined,
   ): Handle
-  /** In place: accumulator [n, n] (f32 or f64) += x^T x for x [m, n]. Both triangles are written. */
+  /**
+   * In place: accumulator [n, n] (f32 or f64) += x^T x for x [m, n]. Both triangles are written. Up to 512 rows may
+   * be summed in the type of x (bf16 in f32) before they are added to the accumulator.
+   */
   addGram(accumulator: Handle, x: Handle): void
 
   /** Rows of x along axis 0; ids are u32 and in range. */

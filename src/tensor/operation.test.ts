@@ -13,7 +13,7 @@ import {
   State,
   scope,
   softmax,
-  type Tensor,
+  Tensor,
   tensor,
   withKernels,
   withRecorder,
@@ -45,6 +45,28 @@ test('a recorder sees every operation once, in order, views included', () => {
     'permute',
   ])
   expect(recorded(() => clamp(zeros([2]), { min: -1, max: 1 }))).toEqual(['clamp'])
+})
+test('a recorder may keep windows on what the scope around an operation frees', () => {
+  const kept: Tensor[] = []
+  const keep = (x: Tensor | undefined) => {
+    if (!x) return
+    const handle = x.kernels.restride(x.handle, x.shape, x.strides, x.offset)
+    const own = new Tensor(x.kernels, handle, x.dtype, x.shape, x.strides, x.offset)
+    own.adopt()
+    kept.push(own)
+  }
+  const before = referenceKernels().memory().tensors
+  withKernels(referenceKernels(), () =>
+    scope(() => {
+      withRecorder({ record: (entry) => entry.inputs.forEach(keep) }, () => {
+        scope(() => softmax(tensor([0, 0, 0, 0], [2, 2]).mul(2), 0).sum())
+      })
+    }),
+  )
+  expect(kept.map((x) => x.alive)).toEqual(kept.map(() => true))
+  expect([...kept.at(-1)!.toArray()]).toEqual([0.5, 0.5, 0.5, 0.5])
+  for (const x of kept) x.dispose()
+  expect(referenceKernels().memory().tensors).toBe(before)
 })
 test('nothing is recorded outside of a recorder, and an error ends it', () => {
   const seen: Entry[] = []

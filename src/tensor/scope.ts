@@ -82,7 +82,8 @@ function keep(value: unknown, from: Set<Resource>, seen = new Set<object>()): vo
   }
 }
 
-/** Hands a resource that no scope holds to the finaliser. */
+/** Takes a resource out of all scopes and hands it to the finaliser. */
 export function adopt(resource: Resource, free: () => void): void {
+  for (const set of stack) set.delete(resource)
   finaliser.register(resource, free, resource)
 }

@@ -36,9 +36,9 @@ fn zeroed<T: Clone + Default>(length: usize) -> Result<Vec<T>> {
 
 /// Decodes whole blocks of `type` into `out`, which has a value for each element.
 #[napi]
-pub fn blocks_dequantize(r#type: String, bytes: Uint8Array, mut out: Float32Array) -> js::Result<()> {
+pub fn blocks_dequantize(block_type: String, bytes: Uint8Array, mut out: Float32Array) -> js::Result<()> {
     border(|| {
-        let block_type = type_of(&r#type)?;
+        let block_type = type_of(&block_type)?;
         let needed = whole_blocks(block_type, bytes.len())?.saturating_mul(block_type.block_len());
         if out.len() != needed {
             return Err(Fault::shape(format!(
@@ -62,13 +62,13 @@ pub fn blocks_dequantize(r#type: String, bytes: Uint8Array, mut out: Float32Arra
 /// Encodes rows of `columns` values; `importance` has a finite weight, not negative, for each column.
 #[napi]
 pub fn blocks_quantize(
-    r#type: String,
+    block_type: String,
     x: Float32Array,
     columns: u32,
     importance: Option<Float32Array>,
 ) -> js::Result<Uint8Array> {
     border(|| {
-        let block_type = type_of(&r#type)?;
+        let block_type = type_of(&block_type)?;
         let (columns, block_len) = (columns as usize, block_type.block_len());
         if columns == 0 || !x.len().is_multiple_of(columns) || !columns.is_multiple_of(block_len) {
             return Err(Fault::shape(format!(
@@ -123,9 +123,9 @@ pub struct UnpackedBlocks {
 
 /// Takes whole blocks of a type with codes apart.
 #[napi]
-pub fn blocks_unpack(r#type: String, bytes: Uint8Array) -> js::Result<UnpackedBlocks> {
+pub fn blocks_unpack(block_type: String, bytes: Uint8Array) -> js::Result<UnpackedBlocks> {
     border(|| {
-        let block_type = type_of(&r#type)?;
+        let block_type = type_of(&block_type)?;
         if !block_type.is_coded() {
             return Err(Fault::format(format!(
                 "{block_type:?}: floats have no codes; decode them instead"

@@ -147,6 +147,25 @@ export function attentionClaims(claim: Claim): void {
     const forced = explicitPaths(() => attention(q, k, v, { causal: true }))
     expect(forced.bytes()).toEqual(explicitAttention(q, k, v, { causal: true }).bytes())
   })
+  claim('values may have another width than keys', () => {
+    const sizes = { batch: 2, heads: 2, kvHeads: 1, queries: 3, keys: 4, dim: 6 }
+    const [q, k, v] = inputs(sizes, 'f32')
+    const whole = attention(q, k, v, { causal: true })
+    for (const path of [attention, explicitAttention]) {
+      const part = path(q, k, v.slice(3, 1, 4), { causal: true })
+      expectShape(part, [2, 2, 3, 3])
+      expectNear(part, valuesOf(whole.slice(3, 1, 4)), { units: 8, scale: 2 })
+    }
+  })
+  claim('a query that sees no key gives NaN and leaves the others alone', () => {
+    const sizes = { batch: 1, heads: 1, kvHeads: 1, queries: 2, keys: 3, dim: 2 }
+    const [q, k, v] = inputs(sizes, 'f32')
+    const bias = tensor([-Infinity, 0], [2, 1])
+    const rest = valuesOf(attention(q, k, v)).slice(2)
+    for (const path of [attention, explicitAttention]) {
+      expectNear(path(q, k, v, { bias }), [NaN, NaN, ...rest], { units: 8, scale: 2 })
+    }
+  })
   claim('no queries give no rows', () => {
     const k = zeros([2, 1, 3, 4])
     expectShape(attention(zeros([2, 2, 0, 4]), k, k), [2, 2, 0, 4])

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { explicitPaths, gram, linear, matmul, type Tensor, tensor, zeros } from '../index.ts'
+import { concat, explicitPaths, full, gram, linear, matmul, type Tensor, tensor, zeros } from '../index.ts'
 import { type Claim, computing, exactTensor, expectNear, expectShape, valuesOf } from './claims.suite.ts'
 
 /** [m, k] times [k, n] by the definition. */
@@ -133,8 +133,8 @@ export function matmulClaims(claim: Claim): void {
     }
   }
   claim('f64 sums of f32 rows keep what f32 sums lose', () => {
-    // 4096^2 + 1 needs 25 bits.
-    const x = tensor([4096, 1], [2, 1])
+    // 4096^2 + 1 needs 25 bits; the two stand further apart than the rows that may be summed in f32 first.
+    const x = concat([full([1, 1], 4096), zeros([600, 1]), full([1, 1], 1)])
     expect(gram(x, { into: 'f64' }).item()).toBe(2 ** 24 + 1)
     expect(() => gram(x.cast('f64'), { into: 'f32' })).toThrow(/sum into f64/)
   })

@@ -44,21 +44,21 @@ export function normalizeClaims(claim: Claim): void {
           return row.map((v) => v * scale)
         })
         expectNear(
-          pare.rmsNorm(x, weight, { epsilon }),
+          pare.rmsNorm(x, weight, epsilon),
           rms.map((v, i) => v * w[i % width]!),
           { units },
         )
-        expectNear(pare.rmsNorm(x, undefined, { epsilon }), rms, { units })
+        expectNear(pare.rmsNorm(x, undefined, epsilon), rms, { units })
         const layer = rows.flatMap((row) => {
           const mean = total(row) / width
           const scale = 1 / Math.sqrt(total(row.map((v) => (v - mean) ** 2)) / width + epsilon)
           return row.map((v) => (v - mean) * scale)
         })
         const scaled = layer.map((v, i) => v * w[i % width]! + b[i % width]!)
-        expectNear(pare.layerNorm(x, weight, bias, { epsilon }), scaled, { units, scale: 8 })
-        expectNear(pare.layerNorm(x, undefined, undefined, { epsilon }), layer, { units, scale: 8 })
+        expectNear(pare.layerNorm(x, weight, bias, epsilon), scaled, { units, scale: 8 })
+        expectNear(pare.layerNorm(x, undefined, undefined, epsilon), layer, { units, scale: 8 })
         expectNear(
-          pare.layerNorm(x, weight, undefined, { epsilon }),
+          pare.layerNorm(x, weight, undefined, epsilon),
           layer.map((v, i) => v * w[i % width]!),
           {
             units,
@@ -107,21 +107,16 @@ export function normalizeClaims(claim: Claim): void {
   claim('empty rows and tensors without rows pass', () => {
     expectShape(zeros([0, 5]).softmax(), [0, 5])
     expectShape(zeros([2, 0]).softmax(), [2, 0])
-    expectShape(pare.rmsNorm(zeros([0, 4]), full([4], 1), { epsilon: 1e-5 }), [0, 4])
+    expectShape(pare.rmsNorm(zeros([0, 4]), full([4], 1), 1e-5), [0, 4])
     expectShape(rotary(zeros([2, 0, 4]), zeros([0, 2]), zeros([0, 2])), [2, 0, 4])
   })
   claim('a norm of zeros is zero, not NaN', () => {
-    expectNear(pare.rmsNorm(zeros([2, 8]), full([8], 1), { epsilon: 1e-6 }), new Float64Array(16))
-    expectNear(
-      pare.layerNorm(full([2, 8], 3), full([8], 1), undefined, { epsilon: 1e-6 }),
-      new Float64Array(16),
-    )
+    expectNear(pare.rmsNorm(zeros([2, 8]), full([8], 1), 1e-6), new Float64Array(16))
+    expectNear(pare.layerNorm(full([2, 8], 3), full([8], 1), undefined, 1e-6), new Float64Array(16))
   })
   claim('weights and tables that do not fit are refused', () => {
-    expect(() => pare.rmsNorm(zeros([2, 4]), zeros([3]), { epsilon: 1e-5 })).toThrow(/shape \[4\], got \[3\]/)
-    expect(() => pare.layerNorm(zeros([2, 4]), zeros([4], 'f64'), undefined, { epsilon: 1e-5 })).toThrow(
-      /number type/,
-    )
+    expect(() => pare.rmsNorm(zeros([2, 4]), zeros([3]), 1e-5)).toThrow(/shape \[4\], got \[3\]/)
+    expect(() => pare.layerNorm(zeros([2, 4]), zeros([4], 'f64'), undefined, 1e-5)).toThrow(/number type/)
     expect(() => rotary(zeros([3, 4]), zeros([3, 3]), zeros([3, 3]))).toThrow(/at most dim/)
     expect(() => rotary(zeros([3, 4]), zeros([2, 2]), zeros([2, 2]))).toThrow(/tokens/)
     expect(() => rotary(zeros([3, 4]), zeros([3, 2], 'bf16'), zeros([3, 2], 'bf16'))).toThrow(/f32 or f64/)

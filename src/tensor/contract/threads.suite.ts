@@ -36,12 +36,11 @@ const work: Record<string, () => Tensor[]> = {
   norms: () => {
     const x = exactTensor([601, 300]).div(3)
     const weight = exactTensor([300])
-    const options = { epsilon: 1e-5 }
     return [
       x.softmax(),
       x.logSoftmax(0),
-      pare.rmsNorm(x, weight, options),
-      pare.layerNorm(x, weight, weight, options),
+      pare.rmsNorm(x, weight, 1e-5),
+      pare.layerNorm(x, weight, weight, 1e-5),
     ]
   },
   attention: () => {

@@ -36,18 +36,19 @@ export interface ExplicitOptions extends AttentionOptions {
 const attentionOperation: Operation<[Tensor, Tensor, Tensor, Tensor | undefined], KernelOptions, Tensor> = {
   name: 'attention',
   forward(kernels, [q, k, v, bias], options) {
-    const [batch, heads, queries, dim] = q.shape as [number, number, number, number]
+    const [batch, heads, queries] = q.shape as [number, number, number, number]
     const handle = kernels.attention(q.handle, k.handle, v.handle, bias?.handle, options)
-    return new Tensor(kernels, handle, q.dtype, [batch, queries, heads, dim])
+    return new Tensor(kernels, handle, q.dtype, [batch, queries, heads, v.extent(3)])
   },
 }
 
 /**
  * softmax(scale q k^T + bias) v without the whole score matrix in memory.
  *
- * q [batch, heads, queries, dim], k and v [batch, kvHeads, keys, dim], where kvHeads divides heads. The result
- * [batch, heads, queries, dim] is a view of row-major [batch, queries, heads, dim]: `transpose(1, 2)` and a
- * reshape to [batch, queries, heads * dim] cost nothing.
+ * q [batch, heads, queries, dim], k [batch, kvHeads, keys, dim], v [batch, kvHeads, keys, valueDim], where kvHeads
+ * divides heads. The result [batch, heads, queries, valueDim] is a view of row-major [batch, queries, heads,
+ * valueDim]: `transpose(1, 2)` and a reshape to [batch, queries, heads * valueDim] cost nothing. A query that sees
+ * no key gives NaN.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   if (isExplicit()) return explicitAttention(q, k, v, options)
@@ -86,8 +87,8 @@ export function explicitAttention(q: Tensor, k: Tensor, v: Tensor, options: Expl
       causal ? where(causalMask(q.kernels, queries, keys), biased, -Infinity) : biased,
     )
     const probabilities = visit('probabilities', softmax(scores))
-    const mixed = matmul(grouped(probabilities), value.unsqueeze(2)) // [batch, kvHeads, group, queries, dim]
-    return cast(mixed.reshape([batch, heads, queries, q.extent(3)]), q.dtype)
+    const mixed = matmul(grouped(probabilities), value.unsqueeze(2)) // [batch, kvHeads, group, queries, valueDim]
+    return cast(mixed.reshape([batch, heads, queries, v.extent(3)]), q.dtype)
   })
 }
 
@@ -105,10 +106,11 @@ function checked(q: Tensor, k: Tensor, v: Tensor, { scale, causal = false, bias 
   needSame('attention', q, v)
   const [batch, heads, queries, dim] = q.shape as [number, number, number, number]
   const [kBatch, kvHeads, keys, kDim] = k.shape as [number, number, number, number]
-  const fits = q.rank === 4 && k.rank === 4 && sameShape(k.shape, v.shape) && batch === kBatch && dim === kDim
+  const sameKeys = k.rank === 4 && v.rank === 4 && sameShape(k.shape.slice(0, 3), v.shape.slice(0, 3))
+  const fits = q.rank === 4 && sameKeys && batch === kBatch && dim === kDim
   if (!fits || kvHeads === 0 || heads % kvHeads !== 0) {
     throw new ShapeError(
-      `attention: needs q [batch, heads, queries, dim] and k, v [batch, kvHeads, keys, dim] with kvHeads a divisor of heads, got ${[q, k, v].map((x) => showShape(x.shape)).join(', ')}`,
+      `attention: needs q [batch, heads, queries, dim] and k, v [batch, kvHeads, keys, ..] with kvHeads a divisor of heads, got ${[q, k, v].map((x) => showShape(x.shape)).join(', ')}`,
     )
   }
   if (causal && queries > keys) {

@@ -33,8 +33,7 @@ export function logSoftmax(x: Tensor, axis = -1): Tensor {
   return scope(() => alongAxis(x, axis, 'logSoftmax', (moved) => apply(logSoftmaxOperation, [moved], {})))
 }
 
-export interface NormalizeOptions {
-  /** Added under the root. */
+interface NormalizeOptions {
   epsilon: number
 }
 
@@ -47,8 +46,8 @@ const rmsNormOperation: Operation<[Tensor, Tensor | undefined], NormalizeOptions
 }
 
 /** x / sqrt(mean(x^2) + epsilon) * weight over the last axis; weight [dim] of x's number type. */
-export function rmsNorm(x: Tensor, weight: Tensor | undefined, options: NormalizeOptions): Tensor {
-  return apply(rmsNormOperation, [x, weight], options)
+export function rmsNorm(x: Tensor, weight: Tensor | undefined, epsilon: number): Tensor {
+  return apply(rmsNormOperation, [x, weight], { epsilon })
 }
 
 const layerNormOperation: Operation<
@@ -69,9 +68,9 @@ export function layerNorm(
   x: Tensor,
   weight: Tensor | undefined,
   bias: Tensor | undefined,
-  options: NormalizeOptions,
+  epsilon: number,
 ): Tensor {
-  return apply(layerNormOperation, [x, weight, bias], options)
+  return apply(layerNormOperation, [x, weight, bias], { epsilon })
 }
 
 function checkNorm(name: string, x: Tensor, ...parameters: (Tensor | undefined)[]): void {

@@ -8,18 +8,19 @@ export interface AttentionSizes {
   queries: number
   keys: number
   dim: number
+  valueDim: number
 }
 
-/** q [batch, heads, queries, dim], k and v [batch, kvHeads, keys, dim]; result [batch, queries, heads, dim]. */
+/** q [batch, heads, queries, dim], k and v [batch, kvHeads, keys, ..]; result [batch, queries, heads, valueDim]. */
 export function attention(
   q: Float64Array,
   k: Float64Array,
   v: Float64Array,
   bias: Float64Array | undefined,
-  { batch, heads, kvHeads, queries, keys, dim }: AttentionSizes,
+  { batch, heads, kvHeads, queries, keys, dim, valueDim }: AttentionSizes,
   { scale, causal }: { scale: number; causal: boolean },
 ): Float64Array {
-  const out = new Float64Array(batch * queries * heads * dim)
+  const out = new Float64Array(batch * queries * heads * valueDim)
   for (let b = 0; b < batch; b++) {
     for (let head = 0; head < heads; head++) {
       const kvHead = b * kvHeads + Math.floor(head / (heads / kvHeads))
@@ -31,9 +32,10 @@ export function attention(
           for (let d = 0; d < dim; d++) dot += q[query * dim + d]! * k[(kvHead * keys + j) * dim + d]!
           return dot * scale + (bias?.[query * keys + j] ?? 0)
         })
-        const row = ((b * queries + i) * heads + head) * dim
+        const row = ((b * queries + i) * heads + head) * valueDim
         softmax(scores).forEach((probability, j) => {
-          for (let d = 0; d < dim; d++) out[row + d]! += probability * v[(kvHead * keys + j) * dim + d]!
+          for (let d = 0; d < valueDim; d++)
+            out[row + d]! += probability * v[(kvHead * keys + j) * valueDim + d]!
         })
       }
     }

@@ -2,9 +2,18 @@
 import type { BinaryName, CompareName, TestName, UnaryName } from '../kernels.ts'
 import { roundHalfEven } from './numbers.ts'
 
-/** erf(x) = 2 / sqrt(pi) * exp(-x^2) * sum of 2^n x^(2n+1) / (2n+1)!!, whose terms all have one sign. */
+/**
+ * Below 2 the series erf(x) = 2 / sqrt(pi) exp(-x^2) sum of 2^n x^(2n+1) / (2n+1)!!, whose terms all have one sign;
+ * from there on 1 - erfc(x) with erfc(x) = exp(-x^2) / sqrt(pi) / (x + (1/2) / (x + 1 / (x + (3/2) / (x + ..)))).
+ */
 export function erf(x: number): number {
-  if (Math.abs(x) > 6) return Math.sign(x)
+  const size = Math.abs(x)
+  if (size > 6) return Math.sign(x)
+  if (size > 2) {
+    let tail = 0
+    for (let n = 100; n >= 1; n--) tail = n / 2 / (size + tail)
+    return Math.sign(x) * (1 - Math.exp(-x * x) / Math.sqrt(Math.PI) / (size + tail))
+  }
   let term = x
   let sum = x
   for (let n = 1; Math.abs(term) > Math.abs(sum) * 1e-17; n++) {

@@ -134,9 +134,9 @@ function makeKernels(): Kernels {
     attention(q, k, v, bias, options) {
       const [batch, heads, queries, dim] = shapeOf(q) as [number, number, number, number]
       const [, kvHeads, keys] = shapeOf(k) as [number, number, number, number]
-      const sizes = { batch, heads, kvHeads, queries, keys, dim }
+      const sizes = { batch, heads, kvHeads, queries, keys, dim, valueDim: last(v) }
       const out = attention(values(q), values(k), values(v), optional(bias), sizes, options)
-      return memory.compute(typeOf(q), [batch, queries, heads, dim], out)
+      return memory.compute(typeOf(q), [batch, queries, heads, last(v)], out)
     },
     matmul(left, right, bias, activation, residual) {
       const [leading, m, k] = [shapeOf(left).slice(0, -2), shapeOf(left).at(-2)!, last(left)]
