@@ -5,7 +5,7 @@
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type DType, sizeOf } from '../tensor/dtype.ts'
+import type { DType } from '../tensor/dtype.ts'
 import { FormatError, printable, ResourceError } from '../tensor/errors.ts'
 import { fromBytes, type Tensor } from '../tensor/index.ts'
 

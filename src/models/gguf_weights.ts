@@ -49,6 +49,7 @@ export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes
       }
       return decode(info, bytes, [ids.length, columns])
     },
+    raw: (name) => archive.read(ggufName(find(infos, name).name)!),
     close: () => archive.close(),
   }
 }

@@ -22,5 +22,7 @@ export interface ModelWeights {
   load(name: string): Tensor
   /** Some rows in f32, [ids.length, in]. */
   rows(name: string, ids: Uint32Array): Tensor
+  /** The bytes as the file has them; only where the store can keep them. */
+  raw?(name: string): Uint8Array
   close(): void
 }

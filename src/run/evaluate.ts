@@ -1,8 +1,7 @@
 /** Evaluates a model on text, alone or against its source. */
-import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
 import { defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
 import { type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
-import { cutWindows, type WindowOptions } from '../metrics/windows.ts'
+import { cutWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import { OptionError } from '../tensor/errors.ts'
@@ -67,11 +66,8 @@ export async function evaluateOpen(
   options: WindowOptions & { text?: readonly string[] | undefined },
   { progress, signal }: RunHooks,
 ): Promise<{ metrics: LanguageMetrics; notes: string[] }> {
-  const tokenizer = (against ?? model).tokenizer()
-  if (against) checkTokenizers(model, against, tokenizer)
-  const files = options.text ?? [defaultEvaluationText()]
-  const tokens = readTokens(files, { tokenizer, chatTemplates: (against ?? model).chatTemplates() })
-  const windows = cutWindows(tokens, { ...options, bos: tokenizer.bosId })
+  if (against) checkTokenizers(model, against)
+  const windows = evaluationWindows(against ?? model, options)
   const metrics = await languageMetrics({
     model: model.model,
     against: against?.model,
@@ -83,11 +79,19 @@ export async function evaluateOpen(
   return { metrics, notes: windows.note ? [windows.note] : [] }
 }
 
+/** The windows of the evaluation text in a model's tokens. */
+export function evaluationWindows(model: OpenModel, options: WindowOptions & { text?: readonly string[] | undefined }): Windows {
+  const tokenizer = model.tokenizer()
+  const files = options.text ?? [defaultEvaluationText()]
+  const tokens = readTokens(files, { tokenizer, chatTemplates: model.chatTemplates() })
+  return cutWindows(tokens, { ...options, bos: tokenizer.bosId })
+}
+
 /** Two models can only be compared where one id means one token. */
-function checkTokenizers(model: OpenModel, against: OpenModel, tokenizer: Tokenizer): void {
+function checkTokenizers(model: OpenModel, against: OpenModel): void {
   const [a, b] = [model.model.config.vocabulary, against.model.config.vocabulary]
   const sample = 'The 1st of May, naïve & 東京 \t— x = 3.14;\n'
-  const same = a === b && String(model.tokenizer().encode(sample)) === String(tokenizer.encode(sample))
+  const same = a === b && String(model.tokenizer().encode(sample)) === String(against.tokenizer().encode(sample))
   if (!same) {
     throw new OptionError(`--against: the two models have different tokenizers (${a} and ${b} tokens), so that they cannot be compared token by token`, {
       code: 'PARE_E_TOKENIZERS_DIFFER',
