@@ -1,0 +1,69 @@
+/** `pare doctor`: what Pare finds on this machine, and one fix for each problem. Works without the native core. */
+import { spawnSync } from 'node:child_process'
+import { cpus, totalmem } from 'node:os'
+import type { Command } from 'commander'
+import { defaultCacheFolder } from '../models/source/cache.ts'
+import { binding, findBinding, platformName } from '../tensor/binding.ts'
+import { megabytes } from './terminal.ts'
+
+interface Finding {
+  subject: string
+  ok: boolean
+  found: string
+  fix?: string
+}
+
+export function addDoctor(pare: Command): void {
+  pare
+    .command('doctor')
+    .description('Check this machine and name one fix for each problem.')
+    .option('--json', 'the findings as JSON')
+    .action(({ json }) => {
+      const findings = examine()
+      if (json) process.stdout.write(`${JSON.stringify(findings, null, 2)}\n`)
+      else {
+        for (const { subject, ok, found, fix } of findings) {
+          process.stdout.write(`${ok ? 'ok     ' : 'missing'}  ${subject.padEnd(14)} ${found}${fix ? `\n         ${fix}` : ''}\n`)
+        }
+      }
+      if (findings.some(({ ok }) => !ok)) process.exitCode = 1
+    })
+}
+
+/** Everything that Pare uses. */
+export function examine(): Finding[] {
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  const nodeFits = major! > 20 || (major === 20 && minor! >= 19)
+  const findings: Finding[] = [
+    { subject: 'Node', ok: nodeFits, found: process.versions.node, ...(nodeFits ? {} : { fix: 'Pare needs Node 20.19 or newer.' }) },
+    nativeCore(),
+    { subject: 'machine', ok: true, found: `${cpus().length} cores, ${megabytes(totalmem())} memory, ${platformName()}` },
+    { subject: 'cache', ok: true, found: defaultCacheFolder(process.env, process.platform) },
+    client('pip', ['python3', '-m', 'pip', '--version'], 'Install Python with pip to fetch pypi: sources.'),
+    client('npm', ['npm', '--version'], 'Install npm to fetch npm: sources.'),
+  ]
+  return findings
+}
+
+function nativeCore(): Finding {
+  const path = findBinding()
+  const fix = `Run \`npm run build\` in the folder of Pare (needs Rust), or install @pare/native-${platformName()}.`
+  if (!path) return { subject: 'native core', ok: false, found: `not built for ${platformName()}`, fix }
+  try {
+    const native = binding()
+    return {
+      subject: 'native core',
+      ok: true,
+      found: `${native.version()}, ${native.instructionSet()}${native.hasBf16() ? ' with bf16' : ''}, ${native.threads()} threads`,
+    }
+  } catch (error) {
+    return { subject: 'native core', ok: false, found: (error as Error).message, fix }
+  }
+}
+
+function client(subject: string, [command, ...args]: [string, ...string[]] | string[], fix: string): Finding {
+  const { status, stdout } = spawnSync(command!, args, { encoding: 'utf8', timeout: 20_000 })
+  return status === 0
+    ? { subject, ok: true, found: stdout.trim().split(/\s+from\s/)[0]! }
+    : { subject, ok: false, found: 'not found', fix }
+}

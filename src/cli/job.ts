@@ -1,0 +1,69 @@
+/**
+ * Runs a long job in a worker thread. The main thread keeps the terminal and the signals: the first Ctrl-C stops
+ * the job where nothing is lost, the second ends the process.
+ */
+import { Worker } from 'node:worker_threads'
+import { AbortError, NativeError, OptionError, PareError } from '../tensor/errors.ts'
+import * as errors from '../tensor/errors.ts'
+import { binding } from '../tensor/binding.ts'
+import type { ProgressEvent } from '../run/progress.ts'
+import { terminalProgress } from './terminal.ts'
+
+export interface Job {
+  job: 'compress' | 'evaluate'
+  options: object
+  threads?: number | undefined
+  quiet?: boolean | undefined
+}
+
+/** What the worker says. */
+export type JobMessage =
+  | { kind: 'event'; event: ProgressEvent }
+  | { kind: 'done'; result: unknown }
+  | { kind: 'failed'; error: { class: string; message: string; code?: string; facts?: errors.Facts; stack?: string | undefined } }
+
+/** @throws what the job threw, as the same class; AbortError after a signal. */
+export async function runJob<Result>({ job, options, threads, quiet }: Job): Promise<Result> {
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
+    throw new OptionError(`--threads: a whole number from 1 on is needed, got ${threads}`)
+  }
+  const native = binding()
+  const { show, stop } = terminalProgress({ quiet: quiet ?? false })
+  const worker = new Worker(new URL('./job_worker.js', import.meta.url), { workerData: { job, options, threads } })
+  let signals = 0
+  const interrupt = () => {
+    signals += 1
+    if (signals > 1) process.exit(130)
+    process.stderr.write('\nstopping; once more to end at once\n')
+    native.setAborted(true)
+    worker.postMessage('abort')
+  }
+  process.on('SIGINT', interrupt)
+  process.on('SIGTERM', interrupt)
+  try {
+    return await new Promise<Result>((resolve, reject) => {
+      worker.on('message', (message: JobMessage) => {
+        if (message.kind === 'event') show(message.event)
+        else if (message.kind === 'done') resolve(message.result as Result)
+        else reject(signals > 0 ? new AbortError() : revive(message.error))
+      })
+      worker.on('error', reject)
+      worker.on('exit', (code) => reject(new NativeError(`the working thread ended early (${code}); this is a defect of Pare`)))
+    })
+  } finally {
+    process.off('SIGINT', interrupt)
+    process.off('SIGTERM', interrupt)
+    stop()
+    await worker.terminate()
+  }
+}
+
+/** The error of the worker as the class it was there. */
+function revive(error: Extract<JobMessage, { kind: 'failed' }>['error']): Error {
+  const known = (errors as unknown as Record<string, unknown>)[error.class]
+  if (typeof known === 'function' && known.prototype instanceof PareError) {
+    const Class = known as new (message: string, details: errors.ErrorDetails) => PareError
+    return new Class(error.message, { ...(error.code ? { code: error.code } : {}), facts: error.facts ?? {} })
+  }
+  return Object.assign(new Error(error.message), error.stack ? { stack: error.stack } : {})
+}

@@ -1,0 +1,30 @@
+/** The thread that works: one job, its events, its result. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { compress } from '../run/compress.ts'
+import { evaluate } from '../run/evaluate.ts'
+import { PareError } from '../tensor/errors.ts'
+import { setThreads } from '../tensor/index.ts'
+import type { Job, JobMessage } from './job.ts'
+
+const { job, options, threads } = workerData as Job
+const say = (message: JobMessage) => parentPort!.postMessage(message)
+const stopped = new AbortController()
+parentPort!.on('message', (message) => {
+  if (message === 'abort') stopped.abort()
+})
+
+try {
+  if (threads !== undefined) setThreads(threads)
+  const hooks = { signal: stopped.signal, progress: (event: Extract<JobMessage, { kind: 'event' }>['event']) => say({ kind: 'event', event }) }
+  const run = { compress, evaluate }[job] as (options: never, hooks: unknown) => Promise<unknown>
+  say({ kind: 'done', result: await run(options as never, hooks) })
+} catch (error) {
+  const { message, stack } = error instanceof Error ? error : new Error(String(error))
+  const known = error instanceof PareError
+  say({
+    kind: 'failed',
+    error: { class: known ? error.constructor.name : 'Error', message, ...(known ? { code: error.code, facts: error.facts } : { stack }) },
+  })
+} finally {
+  parentPort!.unref()
+}

@@ -1,0 +1,85 @@
+/** Progress on stderr: one live line in a terminal, plain lines elsewhere. */
+import picocolors from 'picocolors'
+import { printable } from '../tensor/errors.ts'
+import type { CompressionPlan } from '../run/plan.ts'
+import type { OnProgress, ProgressEvent } from '../run/progress.ts'
+
+/** `61.2 MB` */
+export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
+
+const verbs = { fetch: 'fetching', calibrate: 'calibrating', compress: 'compressing', write: 'writing', evaluate: 'evaluating' }
+
+/** `75 s`, `4 min` */
+function duration(seconds: number): string {
+  return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`
+}
+
+export interface TerminalOptions {
+  /** Prints nothing but notes. */
+  quiet?: boolean
+}
+
+/** Shows events; `stop` clears the live line. */
+export function terminalProgress({ quiet = false }: TerminalOptions = {}): { show: OnProgress; stop: () => void } {
+  const stream = process.stderr
+  const live = stream.isTTY === true && process.env.TERM !== 'dumb' && !process.env.CI
+  const { dim } = picocolors.createColors(stream.isTTY && !process.env.NO_COLOR)
+  let phase = ''
+  let phaseStart = 0
+  let lastLine = 0
+  const clear = () => {
+    if (live) stream.write('\r\u001b[K')
+  }
+  const show = (event: ProgressEvent) => {
+    if (event.kind === 'plan') {
+      clear()
+      if (!quiet) stream.write(`${planText(event.plan)}\n`)
+      return
+    }
+    if (event.kind === 'note') {
+      clear()
+      stream.write(`note    ${printable(event.text, 400)}\n`)
+      return
+    }
+    if (quiet) return
+    const now = performance.now()
+    if (event.phase !== phase) {
+      phase = event.phase
+      phaseStart = now
+      lastLine = 0
+    }
+    // A terminal is redrawn ten times a second; a log gets a line every five seconds.
+    if (now - lastLine < (live ? 100 : 5000) && event.share < 1) return
+    const first = lastLine === 0
+    lastLine = now
+    const elapsed = (now - phaseStart) / 1000
+    const left = event.share > 0.02 && elapsed > 1 ? `, ${duration((elapsed / event.share) * (1 - event.share))} left` : ''
+    const line = `${verbs[event.phase].padEnd(11)} ${String(Math.floor(event.share * 100)).padStart(3)}%  ${printable(event.text, 60)}${left}`
+    if (live) stream.write(`\r\u001b[K${line.slice(0, (stream.columns ?? 80) - 1)}`)
+    else if (!first || event.share < 1) stream.write(`${dim(line)}\n`)
+  }
+  return { show, stop: clear }
+}
+
+/** The plan as a table by type of weight. */
+export function planText(plan: CompressionPlan): string {
+  const kinds = new Map<string, { count: number; bytes: number; weights: number }>()
+  for (const { role, type, bytes, shape } of plan.tensors) {
+    const key = `${role.padEnd(9)}  ${type}`
+    const kind = kinds.get(key) ?? { count: 0, bytes: 0, weights: 0 }
+    kind.count += 1
+    kind.bytes += bytes
+    kind.weights += shape.reduce((a, b) => a * b, 1)
+    kinds.set(key, kind)
+  }
+  const rows = [...kinds].map(
+    ([key, { count, bytes, weights }]) =>
+      `  ${printable(key).padEnd(38)} ${String(count).padStart(5)} tensors ${megabytes(bytes).padStart(10)}  ${((bytes * 8) / weights).toFixed(2).padStart(6)} bits`,
+  )
+  return [
+    `plan    ${printable(plan.name)}: ${(plan.parameters / 1e6).toFixed(1)} M weights, ${plan.method} to ${plan.target}`,
+    ...rows,
+    `  weights ${megabytes(plan.bytesSource)} -> ${megabytes(plan.bytes)}; linear weights ${plan.bitsPerWeightSource.toFixed(2)} -> ${plan.bitsPerWeight.toFixed(2)} bits each`,
+    ...plan.notes.map((note) => `  note: ${printable(note, 300)}`),
+  ].join('\n')
+}

@@ -1,0 +1,74 @@
+/** What a model file or folder holds, from its headers. Works without the native core. */
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { openGguf } from '../formats/gguf/container.ts'
+import type { TensorArchive } from '../formats/archive.ts'
+import { openSafetensors } from '../formats/safetensors/safetensors.ts'
+import { readJsonFile } from '../formats/tokenizer/tokenizer.ts'
+import { openModel } from '../models/load_model.ts'
+import { PareError } from '../tensor/errors.ts'
+
+export interface Inspection {
+  path: string
+  format: string
+  fileBytes: number
+  parameters: number
+  metadata: readonly { key: string; value: string }[]
+  tensors: readonly { name: string; type: string; shape: readonly number[]; bytes: number; bits: number }[]
+  /** Family that Pare computes it as. */
+  supported?: string
+  /** Why Pare cannot compress it. */
+  reason?: string
+}
+
+/** @throws FormatError where the file is damaged. */
+export function inspect(path: string): Inspection {
+  const isFolder = statSync(path).isDirectory()
+  const archive: TensorArchive = isFolder || path.endsWith('.safetensors') ? openSafetensors(path) : openGguf(path)
+  try {
+    const tensors = [...archive.tensors.values()].map(({ name, type, shape, bytes }) => {
+      const count = shape.reduce((a, b) => a * b, 1)
+      return { name, type, shape, bytes, bits: count === 0 ? 0 : (bytes * 8) / count }
+    })
+    const files = new Set([...archive.tensors.values()].map(({ file }) => file))
+    return {
+      path,
+      format: archive.format,
+      fileBytes: [...files].reduce((sum, file) => sum + statSync(file).size, 0),
+      parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
+      metadata: isFolder ? folderMetadata(path) : [...archive.metadata].map(([key, value]) => ({ key, value: show(value) })),
+      tensors,
+      ...support(path),
+    }
+  } finally {
+    archive.close()
+  }
+}
+
+function folderMetadata(folder: string): { key: string; value: string }[] {
+  const config = readJsonFile(join(folder, 'config.json')) ?? {}
+  return Object.entries(config).map(([key, value]) => ({ key, value: JSON.stringify(value) ?? '' }))
+}
+
+/** A metadata value in one line; arrays by their length. */
+function show(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return String(value)
+  const { value: inner } = value as { value: unknown }
+  if (typeof inner === 'object' && inner !== null && 'length' in inner) {
+    const array = inner as ArrayLike<unknown>
+    const first = Array.from({ length: Math.min(4, array.length) }, (_, i) => String(array[i])).join(', ')
+    return `[${first}${array.length > 4 ? `, ... ${array.length} in all` : ''}]`
+  }
+  return String(inner)
+}
+
+function support(path: string): { supported?: string; reason?: string } {
+  try {
+    const model = openModel(path)
+    model.close()
+    return { supported: `a ${model.model.config.architecture} model of ${model.model.config.layers.length} blocks` }
+  } catch (error) {
+    if (error instanceof PareError) return { reason: error.message }
+    throw error
+  }
+}
