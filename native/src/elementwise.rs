@@ -521,3 +521,81 @@ pub fn compare_border(name: String, a: u32, b: u32) -> js::Result<u32> {
 pub fn select_border(condition: u32, a: u32, b: u32) -> js::Result<u32> {
     border(|| Ok(select(&view(condition)?, &view(a)?, &view(b)?)?.into_handle()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Dims;
+
+    fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> View {
+        let x = View::empty(DType::F32, shape).unwrap();
+        x.slice_mut::<f32>().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
+        x
+    }
+
+    fn floats(x: Result<View>) -> Vec<f32> {
+        copy::cast(&x.unwrap(), DType::F32).unwrap().slice::<f32>().unwrap().to_vec()
+    }
+
+    #[test]
+    fn operands_may_be_broadcast_turned_and_stepped() {
+        let (rows, columns) = (300, 700);
+        let a = tensor(&[rows, columns], |i| i as f32);
+        let row = tensor(&[columns], |i| 0.5 * i as f32).restrided(&[rows, columns], &[0, 1], 0).unwrap();
+        let column = tensor(&[rows], |i| 0.25 * i as f32).restrided(&[rows, columns], &[1, 0], 0).unwrap();
+        let turned = tensor(&[columns, rows], |i| i as f32).restrided(&[rows, columns], &[1, rows], 0).unwrap();
+        let stepped = tensor(&[rows, 3 * columns], |i| i as f32).restrided(&[rows, columns], &[3 * columns, 3], 1).unwrap();
+        for other in [row, column, turned, stepped] {
+            let (got, dense) = (floats(binary("add", &a, &other)), floats(copy::copy(&other)));
+            assert!(got.iter().zip(&dense).enumerate().all(|(i, (g, d))| *g == i as f32 + d));
+            assert_eq!(floats(binary("sub", &other, &a)), got.iter().enumerate().map(|(i, g)| g - 2.0 * i as f32).collect::<Vec<_>>());
+            assert_eq!(floats(unary("neg", &other)), dense.iter().map(|d| -d).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn nan_wins_and_halves_round_to_even() {
+        let a = tensor(&[4], |i| [1.0, f32::NAN, 3.0, -0.5][i]);
+        let b = tensor(&[4], |i| [2.0, 0.0, f32::NAN, -2.5][i]);
+        for name in ["maximum", "minimum"] {
+            let got = floats(binary(name, &a, &b));
+            assert!(got[1].is_nan() && got[2].is_nan(), "{name}");
+        }
+        let x = tensor(&[5], |i| [0.5, 1.5, 2.5, -0.5, -1.5][i]);
+        assert_eq!(floats(unary("round", &x)), [0.0, 2.0, 2.0, 0.0, -2.0]);
+        assert_eq!(floats(unary("relu", &a))[..1], [1.0]);
+        assert!(floats(unary("relu", &a))[1].is_nan());
+    }
+
+    #[test]
+    fn far_angles_are_as_good_as_near_ones() {
+        let x = tensor(&[3], |i| [1e10, -3e20, f32::INFINITY][i]);
+        let got = floats(unary("sin", &x));
+        assert_eq!(got[..2], [1e10f32, -3e20].map(|v| f64::from(v).sin() as f32));
+        assert!(got[2].is_nan());
+    }
+
+    #[test]
+    fn bf16_rounds_once() {
+        let x = copy::cast(&tensor(&[600], |i| 1.0 + i as f32 / 128.0), DType::BF16).unwrap();
+        let wide = floats(Ok(x.clone()));
+        let want: Vec<f32> = wide.iter().map(|v| bf16::from_f32(v * v).to_f32()).collect();
+        assert_eq!(floats(unary("square", &x)), want);
+    }
+
+    #[test]
+    fn comparisons_see_every_type_and_choices_follow_them() {
+        let (a, b) = (tensor(&[3], |i| i as f32), tensor(&[3], |_| 1.0));
+        for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16, DType::I8, DType::U16, DType::U32, DType::U64] {
+            let (a, b) = (copy::cast(&a, dtype).unwrap(), copy::cast(&b, dtype).unwrap());
+            let flags = |name: &str| compare(name, &a, &b).unwrap().bytes().unwrap().to_vec();
+            assert_eq!(flags("less"), [1, 0, 0], "{}", dtype.name());
+            assert_eq!(flags("greaterEqual"), [0, 1, 1]);
+            assert_eq!(flags("notEqual"), [1, 0, 1]);
+            let chosen = select(&compare("less", &a, &b).unwrap(), &a, &b);
+            assert_eq!(floats(chosen), [0.0, 1.0, 1.0]);
+        }
+        let none = View { shape: Dims::new(&[0]).unwrap(), ..a };
+        assert!(unary("exp", &none).unwrap().is_empty());
+    }
+}

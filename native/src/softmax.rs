@@ -1,0 +1,111 @@
+//! Softmax and its logarithm over the last axis, row by row while a row is in cache. A row of -infinity gives NaN.
+
+use crate::arena::{View, view};
+use crate::dtype::Compute;
+use crate::dtype::num::Float;
+use crate::fault::{Result, border, js};
+use crate::lanes::{Max, Sum, fold};
+use crate::rows::Rows;
+use crate::{parallel, simd, with_compute};
+use napi_derive::napi;
+
+simd! {
+    fn softmax_row<T: Compute>(x: &[T], powers: &mut [T::Wide], out: &mut [T])
+    {
+        let top = <T::Wide as Float>::from_f64(fold::<Max, T>(x, |v| v));
+        powers.iter_mut().zip(x).for_each(|(p, v)| *p = (v.widen() - top).exp());
+        let mut lanes = [<T::Wide as Float>::ZERO; 32];
+        let (lines, rest) = powers.as_chunks::<32>();
+        for line in lines {
+            for i in 0..32 {
+                lanes[i] += line[i];
+            }
+        }
+        let total = rest.iter().fold(0.0, |total, p| total + p.to_f64());
+        let total = lanes.iter().fold(total, |total, p| total + p.to_f64());
+        let scale = <T::Wide as Float>::from_f64(1.0 / total);
+        out.iter_mut().zip(powers).for_each(|(o, p)| *o = T::narrow(*p * scale));
+    }
+}
+
+simd! {
+    fn log_softmax_row<T: Compute>(x: &[T], out: &mut [T]) {
+        let top = <T::Wide as Float>::from_f64(fold::<Max, T>(x, |v| v));
+        let total = <T::Wide as Float>::from_f64(fold::<Sum, T>(x, |v| (v - top).exp()).ln());
+        out.iter_mut().zip(x).for_each(|(o, v)| *o = T::narrow(v.widen() - top - total));
+    }
+}
+
+pub fn softmax(x: &View) -> Result<View> {
+    let out = View::empty(x.dtype, &x.shape)?;
+    let (x, rows) = Rows::of(x)?;
+    let width = rows.width.max(1);
+    with_compute!(x.dtype, "softmax", T => {
+        let from = x.tail::<T>()?;
+        parallel::chunks(out.slice_mut::<T>()?, rows.group() * width, |start, part| {
+            let mut powers = vec![<<T as Compute>::Wide as Float>::ZERO; width];
+            for (index, out) in part.chunks_mut(width).enumerate() {
+                let base = rows.base(start / width + index);
+                softmax_row::<T>(&from[base..base + width], &mut powers, out);
+            }
+        })
+    })?;
+    Ok(out)
+}
+
+pub fn log_softmax(x: &View) -> Result<View> {
+    let out = View::empty(x.dtype, &x.shape)?;
+    let (x, rows) = Rows::of(x)?;
+    let width = rows.width.max(1);
+    with_compute!(x.dtype, "logSoftmax", T => {
+        let from = x.tail::<T>()?;
+        parallel::chunks(out.slice_mut::<T>()?, rows.group() * width, |start, part| {
+            for (index, out) in part.chunks_mut(width).enumerate() {
+                let base = rows.base(start / width + index);
+                log_softmax_row::<T>(&from[base..base + width], out);
+            }
+        })
+    })?;
+    Ok(out)
+}
+
+#[napi(js_name = "softmax")]
+pub fn softmax_border(x: u32) -> js::Result<u32> {
+    border(|| Ok(softmax(&view(x)?)?.into_handle()))
+}
+
+#[napi(js_name = "logSoftmax")]
+pub fn log_softmax_border(x: u32) -> js::Result<u32> {
+    border(|| Ok(log_softmax(&view(x)?)?.into_handle()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DType;
+
+    #[test]
+    fn softmax_is_that_of_f64_rounded() {
+        let x = View::empty(DType::F32, &[3, 101]).unwrap();
+        x.slice_mut::<f32>().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v = (i as f32 * 0.7).sin() * 20.0);
+        let (got, log) = (softmax(&x).unwrap(), log_softmax(&x).unwrap());
+        for row in 0..3 {
+            let line: Vec<f64> = x.slice::<f32>().unwrap()[row * 101..][..101].iter().map(|&v| f64::from(v)).collect();
+            let total: f64 = line.iter().map(|v| v.exp()).sum();
+            for (i, v) in line.iter().enumerate() {
+                let want = v.exp() / total;
+                // exp within 2 units, the sum and the product within one each.
+                assert!((f64::from(got.slice::<f32>().unwrap()[row * 101 + i]) - want).abs() <= 4.0 * 2e-7 * want);
+                let want = want.ln();
+                assert!((f64::from(log.slice::<f32>().unwrap()[row * 101 + i]) - want).abs() <= 1e-6 * want.abs().max(1.0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_minus_infinity_is_nan() {
+        let x = View::empty(DType::F32, &[1, 70]).unwrap();
+        x.slice_mut::<f32>().unwrap().fill(f32::NEG_INFINITY);
+        assert!(softmax(&x).unwrap().slice::<f32>().unwrap().iter().all(|v| v.is_nan()));
+    }
+}
