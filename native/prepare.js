@@ -60,7 +60,7 @@ function buildNative() {
   unlessFresh(
     join(native, 'target', 'prepare.stamp'),
     product,
-    ['native/src', 'native/Cargo.toml', 'native/Cargo.lock', 'native/build.rs'],
+    ['native/src', 'native/dense/src', 'native/dense/Cargo.toml', 'native/Cargo.toml', 'native/Cargo.lock', 'native/build.rs'],
     () => {
       say('compiling the native core (the first time takes a few minutes) ...')
       const types = join(native, 'target', 'types')

@@ -7,9 +7,7 @@ use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::matmul::Real;
 use crate::parallel::{self, Shared};
-use faer::linalg::matmul::matmul as faer_matmul;
-use faer::mat::{MatMut, MatRef};
-use faer::{Accum, Par};
+use pare_dense::{Accum, MatMut, MatRef, Par};
 use napi_derive::napi;
 
 const QUERIES: usize = 64;
@@ -125,7 +123,7 @@ impl<T: Real> Problem<'_, T> {
                     MatMut::from_raw_parts_mut(scores.as_mut_ptr(), rows, count, count as isize, 1),
                 )
             };
-            faer_matmul(s.as_mut(), Accum::Replace, q, k, self.scale, Par::Seq);
+            T::multiply(s.as_mut(), Accum::Replace, q, k, self.scale, Par::Seq);
             for row in 0..rows {
                 let line = &mut scores[row * count..(row + 1) * count];
                 if let Some(bias) = &self.bias {
@@ -154,7 +152,7 @@ impl<T: Real> Problem<'_, T> {
                     MatMut::from_raw_parts_mut(out, rows, self.value_dim, out_stride as isize, 1),
                 )
             };
-            faer_matmul(o, Accum::Add, p, v, T::ONE, Par::Seq);
+            T::multiply(o, Accum::Add, p, v, T::ONE, Par::Seq);
         }
         for (row, &sum) in sums.iter().enumerate() {
             // SAFETY: as above.

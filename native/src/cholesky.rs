@@ -2,10 +2,8 @@
 
 use crate::arena::{View, view};
 use crate::fault::{Fault, Result, border, js};
-use crate::matrices::{Number, columns_of, finite, from_columns, matrix, matrix_mut, parts, square, unless_aborted, workspace};
+use crate::matrices::{Number, columns_of, failed, finite, from_columns, matrix, matrix_mut, parts, square, unless_aborted};
 use crate::{parallel, with_number};
-use faer::dyn_stack::MemStack;
-use faer::linalg::cholesky::llt::{factor, inverse};
 use napi_derive::napi;
 
 /// The lower factor L with a = L L^T; reads the lower triangle of a.
@@ -21,16 +19,11 @@ fn lower_factor<T: Number>(a: &View, n: usize) -> Result<View> {
     if n == 0 {
         return Ok(work);
     }
-    let mut buffer = workspace(factor::cholesky_in_place_scratch::<T>(n, parts(), Default::default()))?;
     let target = matrix_mut::<T>(&work)?;
-    let result = parallel::install(|| {
-        factor::cholesky_in_place(target, Default::default(), parts(), MemStack::new(&mut buffer), Default::default())
+    parallel::install(|| T::cholesky(target, parts()))?.map_err(|failure| {
+        let pivot = |index| format!("cholesky: pivot {index} of {n} is not positive; the matrix is not positive definite: add to its diagonal");
+        failed(failure, pivot, String::new)
     })?;
-    if let Err(factor::LltError::NonPositivePivot { index }) = result {
-        return Err(Fault::numerical(format!(
-            "cholesky: pivot {index} of {n} is not positive; the matrix is not positive definite: add to its diagonal"
-        )));
-    }
     for (column, values) in work.slice_mut::<T>()?.chunks_mut(n).enumerate() {
         values[..column].fill(<T as crate::dtype::num::Float>::ZERO);
     }
@@ -57,9 +50,9 @@ fn inverse_of<T: Number>(l: &View, n: usize) -> Result<View> {
     }
     let copied = columns_of(l)?;
     let factor = matrix_mut::<T>(&copied)?;
-    let mut buffer = workspace(inverse::inverse_scratch::<T>(n, parts()))?;
     let target = matrix_mut::<T>(&out)?;
-    parallel::install(|| inverse::inverse(target, factor.as_ref(), parts(), MemStack::new(&mut buffer)))?;
+    parallel::install(|| T::cholesky_inverse(target, factor.as_ref(), parts()))?
+        .map_err(|failure| failed(failure, |_| String::new(), String::new))?;
     mirror(out.slice_mut::<T>()?, n);
     Ok(out)
 }

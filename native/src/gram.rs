@@ -6,9 +6,7 @@ use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::matmul::Real;
 use crate::parallel::{self, Shared};
-use faer::linalg::matmul::matmul as faer_matmul;
-use faer::mat::{MatMut, MatRef};
-use faer::{Accum, Par};
+use pare_dense::{Accum, MatMut, MatRef, Par};
 use napi_derive::napi;
 
 /// Rows summed in the type of x before they are added to the accumulator: bounds the error of f32 sums.
@@ -40,7 +38,7 @@ fn add_gram<T: Real, A: Real>(x: &[T], row_stride: usize, m: usize, n: usize, ac
                     MatMut::from_raw_parts_mut(tile.as_mut_ptr(), height, width, width as isize, 1),
                 )
             };
-            faer_matmul(out, Accum::Replace, a, b, T::ONE, Par::Seq);
+            T::multiply(out, Accum::Replace, a, b, T::ONE, Par::Seq);
             for row in 0..height {
                 for column in 0..width {
                     let value = A::from_f64(tile[row * width + column].to_f64());

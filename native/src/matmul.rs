@@ -7,9 +7,7 @@ use crate::dtype::DType;
 use crate::fault::{js, Fault, Result, border};
 use crate::matmul_bf16;
 use crate::parallel::{self, Shared};
-use faer::linalg::matmul::matmul as faer_matmul;
-use faer::mat::{MatMut, MatRef};
-use faer::{Accum, Par};
+use pare_dense::{Accum, Dense, MatMut, MatRef, Par};
 use napi_derive::napi;
 
 /// What happens to a tile of the product before it leaves the cache.
@@ -38,7 +36,7 @@ pub struct Matrix {
 }
 
 /// Numbers that faer multiplies.
-pub trait Real: crate::dtype::Compute<Wide = Self> + crate::dtype::num::Float + faer::traits::ComplexField {}
+pub trait Real: crate::dtype::Compute<Wide = Self> + crate::dtype::num::Float + Dense {}
 impl Real for f32 {}
 impl Real for f64 {}
 
@@ -85,7 +83,7 @@ pub fn product<T: Real>(
                 MatMut::from_raw_parts_mut(target.get().add(batch * m * n + top * n + start), rows, columns, n as isize, 1),
             )
         };
-        faer_matmul(tile.as_mut(), Accum::Replace, x, y, T::ONE, Par::Seq);
+        T::multiply(tile.as_mut(), Accum::Replace, x, y, T::ONE, Par::Seq);
         for row in 0..rows {
             // SAFETY: as above; rows of the tile do not overlap.
             let line = unsafe { std::slice::from_raw_parts_mut(target.get().add(batch * m * n + (top + row) * n + start), columns) };

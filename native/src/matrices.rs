@@ -5,13 +5,10 @@ use crate::copy;
 use crate::dtype::{Compute, DType};
 use crate::fault::{Fault, Result};
 use crate::parallel;
-use faer::dyn_stack::{MemBuffer, StackReq};
-use faer::mat::{MatMut, MatRef};
-use faer::traits::RealField;
-use faer::Par;
+use pare_dense::{Failure, MatMut, MatRef, Par};
 
 /// Numbers that matrices are factorised in.
-pub trait Number: crate::matmul::Real + RealField + Compute<Wide = Self> {}
+pub trait Number: crate::matmul::Real + Compute<Wide = Self> {}
 impl Number for f32 {}
 impl Number for f64 {}
 
@@ -77,8 +74,13 @@ pub fn matrix<T: Number>(a: &View) -> Result<MatRef<'_, T>> {
     Ok(unsafe { MatRef::from_raw_parts(tail.as_ptr(), rows, columns, a.strides[0] as isize, a.strides[1] as isize) })
 }
 
-pub fn workspace(request: StackReq) -> Result<MemBuffer> {
-    MemBuffer::try_new(request).map_err(|_| Fault::memory(request.size_bytes()))
+/// The fault for a routine that has no result; `pivot` words what a bad pivot means.
+pub fn failed(failure: Failure, pivot: impl FnOnce(usize) -> String, diverged: impl FnOnce() -> String) -> Fault {
+    match failure {
+        Failure::Memory(bytes) => Fault::memory(bytes),
+        Failure::Pivot(index) => Fault::numerical(pivot(index)),
+        Failure::NoConvergence => Fault::numerical(diverged()),
+    }
 }
 
 /// Stops before a long step where the work was called off.

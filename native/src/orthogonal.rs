@@ -4,18 +4,11 @@
 use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::num::Float;
-use crate::fault::{Fault, Result, border, js};
+use crate::fault::{Result, border, js};
 use crate::matrices::{
-    Number, columns_of, extents_of, finite, fix_signs, from_columns, matrix, matrix_mut, parts, square, transposed, unless_aborted,
-    workspace,
+    Number, columns_of, extents_of, failed, finite, fix_signs, from_columns, matrix, matrix_mut, parts, square, transposed, unless_aborted,
 };
 use crate::{parallel, with_number};
-use faer::Conj;
-use faer::diag::DiagMut;
-use faer::dyn_stack::MemStack;
-use faer::linalg::householder;
-use faer::linalg::qr::no_pivoting::factor as qr_factor;
-use faer::linalg::{evd, svd as singular};
 use napi_derive::napi;
 
 /// q [m, k] and r [k, n] with k = min(m, n); the diagonal of r is not negative.
@@ -36,23 +29,10 @@ fn thin_qr<T: Number>(a: &View, m: usize, n: usize) -> Result<(View, View)> {
     }
     let work = columns_of(a)?;
     let mut factors = matrix_mut::<T>(&work)?;
-    let block = qr_factor::recommended_block_size::<T>(m, n);
-    let mut coefficients = faer::Mat::<T>::zeros(block, k);
-    let mut buffer = workspace(qr_factor::qr_in_place_scratch::<T>(m, n, block, parts(), Default::default()))?;
-    let (inner, upper) = (factors.as_mut(), coefficients.as_mut());
-    parallel::install(|| qr_factor::qr_in_place(inner, upper, parts(), MemStack::new(&mut buffer), Default::default()))?;
-    unless_aborted()?;
     let columns = q.slice_mut::<T>()?;
     (0..k).for_each(|i| columns[i * m + i] = <T as Float>::ONE);
-    let request = householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<T>(m, block, k);
-    let mut buffer = workspace(request)?;
-    let (basis, target, upper) = (factors.as_ref().subcols(0, k), matrix_mut::<T>(&q)?, coefficients.as_ref());
-    parallel::install(|| {
-        let stack = MemStack::new(&mut buffer);
-        householder::apply_block_householder_sequence_on_the_left_in_place_with_conj(
-            basis, upper, Conj::No, target, parts(), stack,
-        );
-    })?;
+    let (inner, basis) = (factors.as_mut(), matrix_mut::<T>(&q)?);
+    parallel::install(|| T::qr(inner, basis, parts()))?.map_err(|failure| failed(failure, |_| String::new(), String::new))?;
     let rows = r.slice_mut::<T>()?;
     let columns = q.slice_mut::<T>()?;
     for (i, row) in rows.chunks_mut(n).enumerate() {
@@ -84,15 +64,11 @@ fn thin_svd<T: Number>(a: &View, m: usize, n: usize) -> Result<(View, View, View
     let rows = copy::contiguous(a)?;
     let turned = transposed(&rows)?;
     let input = matrix::<T>(&turned)?;
-    let vectors = singular::ComputeSvdVectors::Thin;
-    let mut buffer = workspace(singular::svd_scratch::<T>(n, m, vectors, vectors, parts(), Default::default()))?;
     let (left, right) = (matrix_mut::<T>(&vt)?, matrix_mut::<T>(&u)?);
-    let values = DiagMut::from_slice_mut(s.slice_mut::<T>()?);
-    parallel::install(|| {
-        let stack = MemStack::new(&mut buffer);
-        singular::svd(input, values, Some(left), Some(right), parts(), stack, Default::default())
-    })?
-    .map_err(|_| Fault::numerical(format!("svd: the values of a [{m}, {n}] matrix did not converge; try f64")))?;
+    let values = s.slice_mut::<T>()?;
+    parallel::install(|| T::svd(input, values, left, right, parts()))?.map_err(|failure| {
+        failed(failure, |_| String::new(), || format!("svd: the values of a [{m}, {n}] matrix did not converge; try f64"))
+    })?;
     let rows = vt.slice_mut::<T>()?;
     fix_signs(u.slice_mut::<T>()?, m, |index| rows[index * n..][..n].iter_mut().for_each(|v| *v = -*v));
     Ok((from_columns(&u)?, s, vt))
@@ -113,14 +89,10 @@ fn symmetric<T: Number>(a: &View, n: usize) -> Result<(View, View)> {
     }
     let copied = columns_of(a)?;
     let input = matrix_mut::<T>(&copied)?;
-    let wanted = evd::ComputeEigenvectors::Yes;
-    let mut buffer = workspace(evd::self_adjoint_evd_scratch::<T>(n, wanted, parts(), Default::default()))?;
-    let (diagonal, target) = (DiagMut::from_slice_mut(values.slice_mut::<T>()?), matrix_mut::<T>(&vectors)?);
-    parallel::install(|| {
-        let stack = MemStack::new(&mut buffer);
-        evd::self_adjoint_evd(input.as_ref(), diagonal, Some(target), parts(), stack, Default::default())
-    })?
-    .map_err(|_| Fault::numerical(format!("eigh: the values of a [{n}, {n}] matrix did not converge; try f64")))?;
+    let (diagonal, target) = (values.slice_mut::<T>()?, matrix_mut::<T>(&vectors)?);
+    parallel::install(|| T::eigh(input.as_ref(), diagonal, target, parts()))?.map_err(|failure| {
+        failed(failure, |_| String::new(), || format!("eigh: the values of a [{n}, {n}] matrix did not converge; try f64"))
+    })?;
     fix_signs(vectors.slice_mut::<T>()?, n, |_| {});
     Ok((values, from_columns(&vectors)?))
 }

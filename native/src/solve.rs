@@ -4,12 +4,9 @@ use crate::arena::{View, view};
 use crate::dtype::num::Float;
 use crate::fault::{Fault, Result, border, js};
 use crate::matrices::{
-    Number, columns_of, extents_of, finite, from_columns, matrix, matrix_mut, parts, same_type, square, unless_aborted, workspace,
+    Number, columns_of, extents_of, failed, finite, from_columns, matrix, matrix_mut, parts, same_type, square, unless_aborted,
 };
 use crate::{parallel, with_number};
-use faer::dyn_stack::MemStack;
-use faer::linalg::lu::partial_pivoting::{factor, solve as lu_solve};
-use faer::linalg::triangular_solve;
 use napi_derive::napi;
 
 /// How a triangular matrix is read.
@@ -52,12 +49,8 @@ fn solve_triangle<T: Number>(a: &View, b: &View, Triangle { lower, transpose, un
     }
     let read = if transpose { read.transpose() } else { read };
     let target = matrix_mut::<T>(&work)?;
-    parallel::install(|| match (lower != transpose, unit) {
-        (true, false) => triangular_solve::solve_lower_triangular_in_place(read, target, parts()),
-        (true, true) => triangular_solve::solve_unit_lower_triangular_in_place(read, target, parts()),
-        (false, false) => triangular_solve::solve_upper_triangular_in_place(read, target, parts()),
-        (false, true) => triangular_solve::solve_unit_upper_triangular_in_place(read, target, parts()),
-    })?;
+    let shape = pare_dense::Triangle { lower: lower != transpose, unit };
+    parallel::install(|| T::solve_triangle(read, target, shape, parts()))?;
     from_columns(&work)
 }
 
@@ -75,21 +68,10 @@ fn solve_general<T: Number>(a: &View, b: &View, n: usize) -> Result<View> {
     if work.is_empty() {
         return from_columns(&work);
     }
-    let mut lu = matrix_mut::<T>(&copied)?;
-    let (mut forward, mut backward) = (vec![0usize; n], vec![0usize; n]);
-    let mut buffer = workspace(factor::lu_in_place_scratch::<usize, T>(n, n, parts(), Default::default()))?;
-    let (_, exchanges) = parallel::install(|| {
-        let stack = MemStack::new(&mut buffer);
-        factor::lu_in_place(lu.as_mut(), &mut forward, &mut backward, parts(), stack, Default::default())
+    let (factors, target) = (matrix_mut::<T>(&copied)?, matrix_mut::<T>(&work)?);
+    parallel::install(|| T::solve(factors, target, parts()))?.map_err(|failure| {
+        failed(failure, |index| format!("solve: pivot {index} of {n} is 0; the matrix is singular"), String::new)
     })?;
-    if let Some(index) = (0..n).find(|&i| Float::to_f64(lu[(i, i)]) == 0.0) {
-        return Err(Fault::numerical(format!("solve: pivot {index} of {n} is 0; the matrix is singular")));
-    }
-    unless_aborted()?;
-    let mut buffer = workspace(lu_solve::solve_in_place_scratch::<usize, T>(n, b.shape[1], parts()))?;
-    let target = matrix_mut::<T>(&work)?;
-    let lu = lu.as_ref();
-    parallel::install(|| lu_solve::solve_in_place(lu, lu, exchanges, target, parts(), MemStack::new(&mut buffer)))?;
     from_columns(&work)
 }
 

@@ -3,7 +3,7 @@
 
 use crate::arena::{View, view};
 use crate::copy;
-use crate::dtype::{Compute, DType, Element};
+use crate::dtype::{Compute, DType};
 use crate::fault::{Fault, Result, border, js};
 use crate::parallel::{self, Shared};
 use crate::with_compute;
