@@ -3,15 +3,14 @@
 //! Truncation and padding that a file asks for are switched off: they belong to one use of a model, and a
 //! caller who wants the ids of a text wants all of them and no others.
 
-use std::any::Any;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use napi::bindgen_prelude::{Buffer, Either, Uint32Array};
-use napi::{Error, Result, Status};
 use napi_derive::napi;
 use tokenizers::Tokenizer;
+
+use crate::fault::{Fault, Result, border, js};
 
 struct Loaded {
     tokenizer: Tokenizer,
@@ -31,62 +30,43 @@ fn table<T>(change: impl FnOnce(&mut Table) -> T) -> T {
     change(&mut TABLE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What the crate reports; plain text, so that tests need no Node around them.
-type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
-/// Runs `work`; a panic of the crate becomes an error like those that it returns.
-fn guarded<T>(work: impl FnOnce() -> Outcome<T>) -> std::result::Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(panic) => Err(panic_text(&*panic)),
-    }
+/// What the crate reports, in its own words.
+fn refused(error: impl ToString) -> Fault {
+    Fault::format(error.to_string())
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|s| s.to_string())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "panic without a message".to_string())
-}
-
-fn load(json: &[u8]) -> Outcome<Loaded> {
-    let mut tokenizer = Tokenizer::from_bytes(json)?;
-    tokenizer.with_truncation(None)?;
+fn load(json: &[u8]) -> Result<Loaded> {
+    let mut tokenizer = Tokenizer::from_bytes(json).map_err(refused)?;
+    tokenizer.with_truncation(None).map_err(refused)?;
     tokenizer.with_padding(None);
     let highest = tokenizer.get_vocab(true).into_values().max();
     let size = highest.map_or(Some(0), |id| id.checked_add(1));
-    let size = size.ok_or("the id 4294967295 is too large")?;
+    let size = size.ok_or_else(|| refused("the id 4294967295 is too large"))?;
     Ok(Loaded { tokenizer, size })
 }
 
 fn loaded(handle: u32) -> Result<Arc<Loaded>> {
-    table(|t| t.entries.get(&handle).cloned()).ok_or_else(|| {
-        let reason = format!("tokenizer {handle} does not exist or was released");
-        Error::new(Status::InvalidArg, reason)
-    })
-}
-
-fn failure(reason: String) -> Error {
-    Error::new(Status::GenericFailure, reason)
+    table(|t| t.entries.get(&handle).cloned())
+        .ok_or_else(|| refused(format!("tokenizer {handle} does not exist or was released")))
 }
 
 /// Parses the text of a tokenizer.json; the handle lives until `tokenizerRelease`.
 #[napi]
-pub fn tokenizer_load(json: Either<String, Buffer>) -> Result<u32> {
-    let bytes = match &json {
-        Either::A(text) => text.as_bytes(),
-        Either::B(buffer) => buffer.as_ref(),
-    };
-    let entry = Arc::new(guarded(|| load(bytes)).map_err(failure)?);
-    table(|t| {
-        while t.entries.contains_key(&t.next) {
+pub fn tokenizer_load(json: Either<String, Buffer>) -> js::Result<u32> {
+    border(|| {
+        let entry = Arc::new(load(match &json {
+            Either::A(text) => text.as_bytes(),
+            Either::B(buffer) => buffer.as_ref(),
+        })?);
+        Ok(table(|t| {
+            while t.entries.contains_key(&t.next) {
+                t.next = t.next.wrapping_add(1);
+            }
+            let handle = t.next;
             t.next = t.next.wrapping_add(1);
-        }
-        let handle = t.next;
-        t.next = t.next.wrapping_add(1);
-        t.entries.insert(handle, entry);
-        Ok(handle)
+            t.entries.insert(handle, entry);
+            handle
+        }))
     })
 }
 
@@ -100,14 +80,15 @@ pub fn tokenizer_release(handle: u32) -> bool {
 /// past a million they give up without a word and leave the rest of the text in one piece.
 const LONGEST_BLANK_RUN: usize = 500_000;
 
-fn check_blank_runs(text: &str) -> std::result::Result<(), String> {
+fn check_blank_runs(text: &str) -> Result<()> {
     let mut run = 0;
     for character in text.chars() {
         run = if character.is_whitespace() { run + 1 } else { 0 };
         if run > LONGEST_BLANK_RUN {
-            return Err(format!(
-                "a run of white space is longer than {LONGEST_BLANK_RUN} characters"
-            ));
+            let limit = LONGEST_BLANK_RUN;
+            return Err(refused(format!(
+                "a run of white space is longer than {limit} characters"
+            )));
         }
     }
     Ok(())
@@ -115,39 +96,43 @@ fn check_blank_runs(text: &str) -> std::result::Result<(), String> {
 
 /// Ids of `text`, with what the post-processor adds if asked for.
 #[napi]
-pub fn tokenizer_encode(handle: u32, text: String, add_special_tokens: bool) -> Result<Uint32Array> {
-    let entry = loaded(handle)?;
-    let encoding = guarded(|| {
+pub fn tokenizer_encode(handle: u32, text: String, add_special_tokens: bool) -> js::Result<Uint32Array> {
+    border(|| {
+        let entry = loaded(handle)?;
         check_blank_runs(&text)?;
-        entry.tokenizer.encode_fast(text.as_str(), add_special_tokens)
+        let encoding = entry
+            .tokenizer
+            .encode_fast(text.as_str(), add_special_tokens)
+            .map_err(refused)?;
+        Ok(encoding.get_ids().to_vec().into())
     })
-    .map_err(failure)?;
-    Ok(encoding.get_ids().to_vec().into())
 }
 
 /// Text of `ids`; ids that the vocabulary does not have add nothing.
 #[napi]
-pub fn tokenizer_decode(handle: u32, ids: Uint32Array, skip_special_tokens: bool) -> Result<String> {
-    let entry = loaded(handle)?;
-    guarded(|| entry.tokenizer.decode(&ids, skip_special_tokens)).map_err(failure)
+pub fn tokenizer_decode(handle: u32, ids: Uint32Array, skip_special_tokens: bool) -> js::Result<String> {
+    border(|| {
+        loaded(handle)?
+            .tokenizer
+            .decode(&ids, skip_special_tokens)
+            .map_err(refused)
+    })
 }
 
 #[napi]
-pub fn tokenizer_token_to_id(handle: u32, token: String) -> Result<Option<u32>> {
-    let entry = loaded(handle)?;
-    guarded(|| Ok(entry.tokenizer.token_to_id(&token))).map_err(failure)
+pub fn tokenizer_token_to_id(handle: u32, token: String) -> js::Result<Option<u32>> {
+    border(|| Ok(loaded(handle)?.tokenizer.token_to_id(&token)))
 }
 
 #[napi]
-pub fn tokenizer_id_to_token(handle: u32, id: u32) -> Result<Option<String>> {
-    let entry = loaded(handle)?;
-    guarded(|| Ok(entry.tokenizer.id_to_token(id))).map_err(failure)
+pub fn tokenizer_id_to_token(handle: u32, id: u32) -> js::Result<Option<String>> {
+    border(|| Ok(loaded(handle)?.tokenizer.id_to_token(id)))
 }
 
 /// Highest id plus one.
 #[napi]
-pub fn tokenizer_vocabulary_size(handle: u32) -> Result<u32> {
-    Ok(loaded(handle)?.size)
+pub fn tokenizer_vocabulary_size(handle: u32) -> js::Result<u32> {
+    border(|| Ok(loaded(handle)?.size))
 }
 
 #[cfg(test)]
@@ -159,12 +144,6 @@ mod tests {
         let run = |n: usize| format!("a{}b", "\u{2003}".repeat(n));
         assert!(check_blank_runs(&run(LONGEST_BLANK_RUN)).is_ok());
         assert!(check_blank_runs(&run(LONGEST_BLANK_RUN + 1)).is_err());
-    }
-
-    #[test]
-    fn a_panic_becomes_an_error_with_its_text() {
-        let result: std::result::Result<(), String> = guarded(|| panic!("reason {}", 1));
-        assert_eq!(result.unwrap_err(), "reason 1");
     }
 
     #[test]

@@ -1,8 +1,6 @@
 /** Real models for tests: the folder that PARE_ASSETS names; tests that need it are skipped without it. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { gguf } from '@huggingface/gguf'
-import type { GgufMetadata } from './gguf_values.ts'
 
 export const assets = process.env.PARE_ASSETS
 
@@ -16,36 +14,3 @@ export function asset(...parts: string[]): string | undefined {
 }
 
 export const smollm2 = 'models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf'
-
-const typeNames = [
-  'u8',
-  'i8',
-  'u16',
-  'i16',
-  'u32',
-  'i32',
-  'f32',
-  'bool',
-  'string',
-  'array',
-  'u64',
-  'i64',
-  'f64',
-]
-
-/** Metadata of a GGUF file, read by another program. */
-export async function readGgufMetadata(path: string): Promise<GgufMetadata> {
-  const { typedMetadata } = await gguf(path, { allowLocalFile: true, typedMetadata: true })
-  return new Map(
-    Object.entries(
-      typedMetadata as unknown as Record<string, { type: number; subType?: number; value: unknown }>,
-    ).map(([key, { type, subType, value }]) => [
-      key,
-      {
-        type: typeNames[type]!,
-        ...(subType !== undefined && { element: typeNames[subType]! }),
-        value,
-      },
-    ]),
-  )
-}

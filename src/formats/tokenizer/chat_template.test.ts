@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { OptionError, PareError } from '../../tensor/errors.ts'
-import { asset, readGgufMetadata, smollm2 } from './assets.suite.ts'
+import { openGguf } from '../gguf/container.ts'
+import { asset, smollm2 } from './assets.suite.ts'
 import {
   type ChatMessage,
   chatTemplate,
@@ -294,7 +295,7 @@ const model = asset(smollm2)
 test.skipIf(model === undefined)(
   'SmolLM2 renders a chat that its tokenizer reads as special tokens (needs PARE_ASSETS)',
   async () => {
-    const metadata = await readGgufMetadata(model!)
+    const metadata = openGguf(model!).metadata
     const tokenizer = ggufTokenizer(metadata)
     const template = modelChatTemplate(ggufChatTemplateSources(metadata), tokenizer)
     const text = template.render([{ role: 'user', content: 'Hi' }], { addGenerationPrompt: true })

@@ -5,11 +5,12 @@
 
 import { join } from 'node:path'
 import { FormatError, OptionError, printable } from '../../tensor/errors.ts'
-import { type GgufMetadata, stringOf } from './gguf_values.ts'
+import type { GgufMetadata } from '../gguf/metadata.ts'
+import { isRecord } from '../json.ts'
+import { stringOf } from './gguf_values.ts'
 import { compileTemplate } from './template_program.ts'
 import { runTemplate, type TemplateLimits } from './template_sandbox.ts'
 import { readJsonFile, readText, type Tokenizer } from './tokenizer.ts'
-import { isRecord } from './tokenizer_json.ts'
 
 /** One turn; fields beside these (tool calls, images) reach the template as they are. */
 export interface ChatMessage {

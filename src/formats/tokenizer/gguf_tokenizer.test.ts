@@ -3,10 +3,11 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { FormatError, OptionError } from '../../tensor/errors.ts'
-import { asset, readGgufMetadata, smollm2 } from './assets.suite.ts'
+import { openGguf } from '../gguf/container.ts'
+import { type GgufMetadata, type GgufValue, gguf } from '../gguf/metadata.ts'
+import { asset, smollm2 } from './assets.suite.ts'
 import { ggufTokenizer, tokenizerJsonOfGguf } from './gguf_tokenizer.ts'
 import { ggufTokenizerMetadata } from './gguf_tokenizer_metadata.ts'
-import type { GgufMetadata } from './gguf_values.ts'
 import { byteLevelCharacters } from './token_bytes.ts'
 import { createTokenizer, loadTokenizer } from './tokenizer.ts'
 
@@ -17,12 +18,8 @@ const sampleIds: { smollm: number[][]; sha256: Record<string, string>; minilm: s
 const digest = (lists: number[][]) => createHash('sha256').update(JSON.stringify(lists)).digest('hex')
 const code = (expected: string) => expect.objectContaining({ code: expected })
 
-const strings = (value: string[]) => ({ type: 'array', element: 'string', value })
-const string = (value: string) => ({ type: 'string', value })
-const changed = (
-  metadata: GgufMetadata,
-  changes: Record<string, GgufMetadata extends ReadonlyMap<string, infer V> ? V | undefined : never>,
-) => {
+/** A copy with other values; undefined takes a key out. */
+const changed = (metadata: GgufMetadata, changes: Record<string, GgufValue | undefined>): GgufMetadata => {
   const copy = new Map(metadata)
   for (const [key, value] of Object.entries(changes))
     if (value === undefined) copy.delete(key)
@@ -31,13 +28,16 @@ const changed = (
 }
 
 /** All bytes, two merges, an end of text, and a hole. */
-const tiny: GgufMetadata = new Map<string, { type: string; element?: string; value: unknown }>([
-  ['tokenizer.ggml.model', string('gpt2')],
-  ['tokenizer.ggml.pre', string('gpt-2')],
-  ['tokenizer.ggml.tokens', strings([...byteLevelCharacters, 'ab', 'abc', '[PAD258]', '<end>', '<user>'])],
-  ['tokenizer.ggml.token_type', { type: 'array', element: 'i32', value: [...Array(258).fill(1), 5, 3, 4] }],
-  ['tokenizer.ggml.merges', strings(['a b', 'ab c'])],
-  ['tokenizer.ggml.eos_token_id', { type: 'u32', value: 259 }],
+const tiny: GgufMetadata = new Map<string, GgufValue>([
+  ['tokenizer.ggml.model', gguf.string('gpt2')],
+  ['tokenizer.ggml.pre', gguf.string('gpt-2')],
+  [
+    'tokenizer.ggml.tokens',
+    gguf.strings([...byteLevelCharacters, 'ab', 'abc', '[PAD258]', '<end>', '<user>']),
+  ],
+  ['tokenizer.ggml.token_type', gguf.i32s([...Array(258).fill(1), 5, 3, 4])],
+  ['tokenizer.ggml.merges', gguf.strings(['a b', 'ab c'])],
+  ['tokenizer.ggml.eos_token_id', gguf.u32(259)],
 ])
 
 test('a byte-level vocabulary joins by its merges and keeps every byte', () => {
@@ -64,23 +64,21 @@ test('byte-level metadata comes back as it was, in id order with holes as unused
     '[PAD261]',
   ])
   expect([...(metadata.get('tokenizer.ggml.token_type')!.value as Int32Array)]).toEqual([
-    ...(tiny.get('tokenizer.ggml.token_type')!.value as number[]),
+    ...(tiny.get('tokenizer.ggml.token_type')!.value as Int32Array),
     5,
   ])
   for (const key of ['model', 'pre', 'merges', 'eos_token_id'])
     expect(metadata.get(`tokenizer.ggml.${key}`)!.value).toEqual(tiny.get(`tokenizer.ggml.${key}`)!.value)
-  expect(metadata.get('tokenizer.ggml.add_bos_token')).toEqual({ type: 'bool', value: false })
-  expect(metadata.get('tokenizer.chat_template')).toEqual(string('x'))
+  expect(metadata.get('tokenizer.ggml.add_bos_token')).toEqual(gguf.bool(false))
+  expect(metadata.get('tokenizer.chat_template')).toEqual(gguf.string('x'))
 })
 test('a beginning of text is added where the file or its pre-tokeniser says so', () => {
-  const bos = { 'tokenizer.ggml.bos_token_id': { type: 'u32', value: 259 } }
+  const bos = { 'tokenizer.ggml.bos_token_id': gguf.u32(259) }
   const ids = (metadata: GgufMetadata) => [...ggufTokenizer(metadata).encode('a')]
   const a = 97
   expect(ids(changed(tiny, bos))).toEqual([a])
-  expect(
-    ids(changed(tiny, { ...bos, 'tokenizer.ggml.add_bos_token': { type: 'bool', value: true } })),
-  ).toEqual([259, a])
-  const llama = changed(tiny, { ...bos, 'tokenizer.ggml.pre': string('llama-bpe') })
+  expect(ids(changed(tiny, { ...bos, 'tokenizer.ggml.add_bos_token': gguf.bool(true) }))).toEqual([259, a])
+  const llama = changed(tiny, { ...bos, 'tokenizer.ggml.pre': gguf.string('llama-bpe') })
   expect(ids(llama)).toEqual([259, a])
   expect([...ggufTokenizer(llama).encode('a', { addSpecialTokens: false })]).toEqual([a])
   expect(
@@ -95,18 +93,26 @@ describe('metadata that cannot be used is refused with its key', () => {
       { 'tokenizer.ggml.merges': undefined },
       /ggml\.merges: a list of merges is needed, found none/,
     ],
-    ['empty merges', { 'tokenizer.ggml.merges': strings([]) }, /ggml\.merges/],
-    ['merge of no token', { 'tokenizer.ggml.merges': strings(['a z']) }, /merge 0 is "a z"/],
-    ['merge of one part', { 'tokenizer.ggml.merges': strings(['ab']) }, /merge 0 is "ab"/],
-    ['unknown pre', { 'tokenizer.ggml.pre': string('tekken\u001b') }, /tekken\\u\{1b\} is not supported/],
-    ['unknown model', { 'tokenizer.ggml.model': string('bert') }, /gpt2 or llama is needed, found bert/],
+    ['empty merges', { 'tokenizer.ggml.merges': gguf.strings([]) }, /ggml\.merges/],
+    ['merge of no token', { 'tokenizer.ggml.merges': gguf.strings(['a z']) }, /merge 0 is "a z"/],
+    ['merge of one part', { 'tokenizer.ggml.merges': gguf.strings(['ab']) }, /merge 0 is "ab"/],
+    [
+      'unknown pre',
+      { 'tokenizer.ggml.pre': gguf.string('tekken\u001b') },
+      /tekken\\u\{1b\} is not supported/,
+    ],
+    ['unknown model', { 'tokenizer.ggml.model': gguf.string('bert') }, /gpt2 or llama is needed, found bert/],
     ['no model', { 'tokenizer.ggml.model': undefined }, /found nothing/],
     ['no tokens', { 'tokenizer.ggml.tokens': undefined }, /ggml\.tokens/],
-    ['tokens of numbers', { 'tokenizer.ggml.tokens': { type: 'array', value: [1] } }, /an array of strings/],
-    ['repeated token', { 'tokenizer.ggml.tokens': strings(['a', 'a']) }, /tokens 0 and 1 are both "a"/],
-    ['types too few', { 'tokenizer.ggml.token_type': { type: 'array', value: [1] } }, /one number a token/],
-    ['id out of range', { 'tokenizer.ggml.eos_token_id': { type: 'u32', value: 261 } }, /an id below 261/],
-    ['bool as text', { 'tokenizer.ggml.add_bos_token': string('yes') }, /a bool is needed, found string/],
+    ['tokens of numbers', { 'tokenizer.ggml.tokens': gguf.i32s([1]) }, /an array of strings/],
+    ['repeated token', { 'tokenizer.ggml.tokens': gguf.strings(['a', 'a']) }, /tokens 0 and 1 are both "a"/],
+    ['types too few', { 'tokenizer.ggml.token_type': gguf.i32s([1]) }, /one number a token/],
+    ['id out of range', { 'tokenizer.ggml.eos_token_id': gguf.u32(261) }, /an id below 261/],
+    [
+      'bool as text',
+      { 'tokenizer.ggml.add_bos_token': gguf.string('yes') },
+      /a bool is needed, found string/,
+    ],
   ]
   test.each(cases)('%s', (_, changes, message) => {
     const read = () => ggufTokenizer(changed(tiny, changes))
@@ -139,14 +145,14 @@ test('what GGUF cannot hold is told', () => {
 describe('SentencePiece', () => {
   const small: { tokens: string[]; scores: number[]; types: number[]; ids: number[][] } =
     golden('sentencepiece.json')
-  const metadata: GgufMetadata = new Map<string, { type: string; element?: string; value: unknown }>([
-    ['tokenizer.ggml.model', string('llama')],
-    ['tokenizer.ggml.tokens', strings(small.tokens)],
-    ['tokenizer.ggml.scores', { type: 'array', element: 'f32', value: Float32Array.from(small.scores) }],
-    ['tokenizer.ggml.token_type', { type: 'array', element: 'i32', value: small.types }],
-    ['tokenizer.ggml.bos_token_id', { type: 'u32', value: 1 }],
-    ['tokenizer.ggml.eos_token_id', { type: 'u32', value: 2 }],
-    ['tokenizer.ggml.unknown_token_id', { type: 'u32', value: 0 }],
+  const metadata: GgufMetadata = new Map<string, GgufValue>([
+    ['tokenizer.ggml.model', gguf.string('llama')],
+    ['tokenizer.ggml.tokens', gguf.strings(small.tokens)],
+    ['tokenizer.ggml.scores', gguf.f32s(small.scores)],
+    ['tokenizer.ggml.token_type', gguf.i32s(small.types)],
+    ['tokenizer.ggml.bos_token_id', gguf.u32(1)],
+    ['tokenizer.ggml.eos_token_id', gguf.u32(2)],
+    ['tokenizer.ggml.unknown_token_id', gguf.u32(0)],
   ])
   const plain = { addSpecialTokens: false }
   /** Control tokens written in a text are tokens here and plain text for the sentencepiece program. */
@@ -182,7 +188,7 @@ describe('SentencePiece', () => {
   })
   test('without a blank in front nothing is added or taken away', () => {
     const tokenizer = ggufTokenizer(
-      changed(metadata, { 'tokenizer.ggml.add_space_prefix': { type: 'bool', value: false } }),
+      changed(metadata, { 'tokenizer.ggml.add_space_prefix': gguf.bool(false) }),
     )
     for (const text of ['a', ' a', '  b c'])
       expect(tokenizer.decode(tokenizer.encode(text, plain))).toBe(text)
@@ -201,8 +207,8 @@ describe('SentencePiece', () => {
 const model = asset(smollm2)
 describe.skipIf(model === undefined)('SmolLM2 (needs PARE_ASSETS)', () => {
   let metadata: GgufMetadata
-  beforeAll(async () => {
-    metadata = await readGgufMetadata(model!)
+  beforeAll(() => {
+    metadata = openGguf(model!).metadata
   })
 
   test('ids of a sentence equal those of the reference program', () => {
@@ -225,7 +231,7 @@ describe.skipIf(model === undefined)('SmolLM2 (needs PARE_ASSETS)', () => {
   test.each(['gpt-2', 'smollm', 'llama-bpe', 'qwen2', 'default'])(
     'pre-tokeniser %s gives the ids of an independent tokenizer, also over ends of lines',
     (pre) => {
-      const tokenizer = ggufTokenizer(changed(metadata, { 'tokenizer.ggml.pre': string(pre) }))
+      const tokenizer = ggufTokenizer(changed(metadata, { 'tokenizer.ggml.pre': gguf.string(pre) }))
       const ids = [...sample, sample.join('\n')].map((line) => [
         ...tokenizer.encode(line, { addSpecialTokens: false }),
       ])
@@ -235,13 +241,7 @@ describe.skipIf(model === undefined)('SmolLM2 (needs PARE_ASSETS)', () => {
   test('metadata made from the tokenizer equals the file', () => {
     const made = ggufTokenizerMetadata(ggufTokenizer(metadata), { vocabularySize: 49152 })
     expect(made.losses).toEqual([])
-    for (const [key, { value }] of made.metadata) {
-      const given = metadata.get(key)!
-      expect([key, ArrayBuffer.isView(value) ? Array.from(value as Int32Array) : value]).toEqual([
-        key,
-        given.value,
-      ])
-    }
+    for (const [key, value] of made.metadata) expect([key, value]).toEqual([key, metadata.get(key)])
     const keys = [...metadata.keys()].filter((key) => key.startsWith('tokenizer.ggml.'))
     expect([...made.metadata.keys()].sort()).toEqual(keys.sort())
   })
@@ -252,8 +252,8 @@ describe.skipIf(model === undefined || book === undefined)('a whole book (needs 
   test.each(['smollm', 'llama-bpe'])(
     'takes time in proportion to its length and comes back, %s',
     async (pre) => {
-      const metadata = await readGgufMetadata(model!)
-      const tokenizer = ggufTokenizer(changed(metadata, { 'tokenizer.ggml.pre': string(pre) }))
+      const { metadata } = openGguf(model!)
+      const tokenizer = ggufTokenizer(changed(metadata, { 'tokenizer.ggml.pre': gguf.string(pre) }))
       const text = readFileSync(book!, 'utf8')
       tokenizer.encode(text.slice(0, 1000))
       const start = performance.now()

@@ -10,16 +10,8 @@
  * decomposed text are llama.cpp's, not the original's.
  */
 import { FormatError, printable } from '../../tensor/errors.ts'
-import {
-  boolOf,
-  type GgufMetadata,
-  idOf,
-  numbersOf,
-  PREFIX,
-  stringOf,
-  stringsOf,
-  wrongValue,
-} from './gguf_values.ts'
+import type { GgufMetadata } from '../gguf/metadata.ts'
+import { boolOf, idOf, numbersOf, PREFIX, stringOf, stringsOf, wrongValue } from './gguf_values.ts'
 import { preTokenizerOf } from './pre_tokenizers.ts'
 import { mergesFromScores } from './sentencepiece_merges.ts'
 import type { SpecialIds } from './special_tokens.ts'

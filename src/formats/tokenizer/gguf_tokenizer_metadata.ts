@@ -1,11 +1,13 @@
 /** A tokenizer as the metadata of a GGUF file: the other direction of `gguf_tokenizer.ts`. */
 import { FormatError, OptionError, printable } from '../../tensor/errors.ts'
+import { type GgufValue, gguf } from '../gguf/metadata.ts'
+import { isRecord } from '../json.ts'
 import { TokenType, unusedToken } from './gguf_tokenizer.ts'
-import { type GgufTokenizerValue, PREFIX } from './gguf_values.ts'
+import { PREFIX } from './gguf_values.ts'
 import { detectPre } from './pre_tokenizers.ts'
 import { scoresFromMerges } from './sentencepiece_merges.ts'
 import type { Tokenizer } from './tokenizer.ts'
-import { isId, isRecord, membersOf, parseTokenizerJson, type TokenizerJson } from './tokenizer_json.ts'
+import { isId, membersOf, parseTokenizerJson, type TokenizerJson } from './tokenizer_json.ts'
 
 export interface GgufTokenizerOptions {
   /** Rows of the embedding; ids that the tokenizer lacks become unused tokens. @default its vocabulary size */
@@ -16,7 +18,7 @@ export interface GgufTokenizerOptions {
 
 export interface GgufTokenizerMetadata {
   /** In the order in which other converters write them. */
-  metadata: Map<string, GgufTokenizerValue>
+  metadata: Map<string, GgufValue>
   /** What GGUF has no key for, one sentence each; show them to the user. */
   losses: string[]
 }
@@ -41,11 +43,11 @@ export function ggufTokenizerMetadata(
     )
   const byteLevel = membersOf(json.decoder).some(({ type }) => type === 'ByteLevel')
   const vocabulary = collectTokens(json, tokenizer, vocabularySize, byteLevel)
-  const metadata = new Map<string, GgufTokenizerValue>()
-  const put = (name: string, value: GgufTokenizerValue) => metadata.set(`${PREFIX}${name}`, value)
-  put('model', { type: 'string', value: byteLevel ? 'gpt2' : 'llama' })
-  if (byteLevel) put('pre', { type: 'string', value: detectPre(json) })
-  put('tokens', { type: 'array', element: 'string', value: vocabulary.tokens })
+  const metadata = new Map<string, GgufValue>()
+  const put = (name: string, value: GgufValue) => metadata.set(`${PREFIX}${name}`, value)
+  put('model', gguf.string(byteLevel ? 'gpt2' : 'llama'))
+  if (byteLevel) put('pre', gguf.string(detectPre(json)))
+  put('tokens', gguf.strings(vocabulary.tokens))
   if (!byteLevel) put('scores', { type: 'array', element: 'f32', value: scoresOf(json, vocabulary) })
   put('token_type', { type: 'array', element: 'i32', value: vocabulary.types })
   if (byteLevel)
@@ -56,14 +58,12 @@ export function ggufTokenizerMetadata(
     unknown: tokenizer.unknownId,
     padding: tokenizer.paddingId,
   }
-  for (const [name, id] of Object.entries(ids))
-    if (id !== undefined) put(`${name}_token_id`, { type: 'u32', value: id })
+  for (const [name, id] of Object.entries(ids)) if (id !== undefined) put(`${name}_token_id`, gguf.u32(id))
   const { first, last } = templateIds(json)
   put('add_bos_token', { type: 'bool', value: first !== undefined && first === tokenizer.bosId })
-  if (last !== undefined && last === tokenizer.eosIds[0]) put('add_eos_token', { type: 'bool', value: true })
+  if (last !== undefined && last === tokenizer.eosIds[0]) put('add_eos_token', gguf.bool(true))
   put('add_space_prefix', { type: 'bool', value: byteLevel ? false : addsSpacePrefix(json) })
-  if (chatTemplate !== undefined)
-    metadata.set('tokenizer.chat_template', { type: 'string', value: chatTemplate })
+  if (chatTemplate !== undefined) metadata.set('tokenizer.chat_template', gguf.string(chatTemplate))
   return { metadata, losses: lossesOf(json, tokenizer, byteLevel, { first, last }) }
 }
 

@@ -1,17 +1,6 @@
-/** GGUF metadata as the tokenizer reads and writes it: typed values by key, checked as they are taken. */
+/** Values of a tokenizer in GGUF metadata, checked as they are taken. */
 import { FormatError, printable } from '../../tensor/errors.ts'
-
-/** What a reader of GGUF files hands over; `element` names the type of an array's elements. */
-export type GgufMetadata = ReadonlyMap<string, { type: string; element?: string; value: unknown }>
-
-/** What the tokenizer writes. */
-export type GgufTokenizerValue =
-  | { type: 'u32'; value: number }
-  | { type: 'bool'; value: boolean }
-  | { type: 'string'; value: string }
-  | { type: 'array'; element: 'string'; value: string[] }
-  | { type: 'array'; element: 'i32'; value: Int32Array }
-  | { type: 'array'; element: 'f32'; value: Float32Array }
+import type { GgufMetadata } from '../gguf/metadata.ts'
 
 export const PREFIX = 'tokenizer.ggml.'
 

@@ -1,5 +1,7 @@
 /** Which ids begin and end a text, as the files beside a tokenizer.json say it. */
-import { isId, isRecord, type JsonRecord } from './tokenizer_json.ts'
+
+import { isRecord } from '../json.ts'
+import { isId, type JsonRecord } from './tokenizer_json.ts'
 
 export interface SpecialIds {
   bosId?: number

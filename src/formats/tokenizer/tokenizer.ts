@@ -1,12 +1,13 @@
 /** Text to ids and back: a tokenizer.json with the special ids that the files beside it name. */
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { binding } from '../../tensor/binding.ts'
 import { FormatError, OptionError, printable, SourceError } from '../../tensor/errors.ts'
-import { nativeTokenizer } from './native_tokenizer.ts'
+import { isRecord, strictJson } from '../json.ts'
 import { type SpecialIds, specialIds } from './special_tokens.ts'
 import { byteStream, type TextStream, windowStream } from './text_stream.ts'
 import { byteDecoder } from './token_bytes.ts'
-import { isRecord, type JsonRecord, LARGEST_TOKENIZER_BYTES, parseTokenizerJson } from './tokenizer_json.ts'
+import { type JsonRecord, LARGEST_TOKENIZER_BYTES, parseTokenizerJson } from './tokenizer_json.ts'
 
 export interface EncodeOptions {
   /** Whether the post-processor adds its tokens, such as the beginning of the text. @default true */
@@ -43,7 +44,7 @@ export interface Tokenizer extends Readonly<SpecialIds> {
   dispose(): void
 }
 
-const releases = new FinalizationRegistry((handle: number) => nativeTokenizer().tokenizerRelease(handle))
+const releases = new FinalizationRegistry((handle: number) => binding().tokenizerRelease(handle))
 
 /**
  * Makes a tokenizer from the text of a tokenizer.json. Truncation and padding in the file are not applied.
@@ -58,7 +59,7 @@ export function createTokenizer(
   special: (idOf: (token: string) => number | undefined) => SpecialIds = () => ({ eosIds: [] }),
 ): Tokenizer {
   const parsed = parseTokenizerJson(json)
-  const native = nativeTokenizer()
+  const native = binding()
   const handle = loadNative(json)
   const use = <T>(work: () => T): T => {
     if (disposed)
@@ -107,7 +108,7 @@ export function createTokenizer(
 
 function loadNative(json: string): number {
   try {
-    return nativeTokenizer().tokenizerLoad(json)
+    return binding().tokenizerLoad(json)
   } catch (cause) {
     const reason = printable((cause as Error).message, 300)
     throw new FormatError(`tokenizer.json: cannot be used (${reason}); get the file of the model again`, {
@@ -119,7 +120,7 @@ function loadNative(json: string): number {
 
 function encodeNative(handle: number, text: string, addSpecialTokens: boolean): Uint32Array {
   try {
-    return nativeTokenizer().tokenizerEncode(handle, text, addSpecialTokens)
+    return binding().tokenizerEncode(handle, text, addSpecialTokens)
   } catch (cause) {
     const reason = printable((cause as Error).message, 300)
     throw new OptionError(
@@ -176,15 +177,7 @@ const LARGEST_CONFIG_BYTES = 1 << 24
 export function readJsonFile(path: string): JsonRecord | undefined {
   const text = readText(path, LARGEST_CONFIG_BYTES)
   if (text === undefined) return undefined
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch (cause) {
-    throw new FormatError(
-      `${printable(path)}: is not valid JSON (${printable((cause as Error).message)}); it is damaged`,
-      { code: 'PARE_E_JSON', facts: { path }, cause },
-    )
-  }
+  const value = strictJson(path, text)
   if (isRecord(value)) return value
   throw new FormatError(`${printable(path)}: an object is needed, this is something else; it is damaged`, {
     code: 'PARE_E_JSON',

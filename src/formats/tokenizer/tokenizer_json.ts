@@ -3,11 +3,9 @@
  * Format: https://github.com/huggingface/tokenizers, all parts may be null.
  */
 import { FormatError, printable } from '../../tensor/errors.ts'
+import { isRecord } from '../json.ts'
 
 export type JsonRecord = Record<string, unknown>
-
-export const isRecord = (value: unknown): value is JsonRecord =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 export interface AddedToken {
   id: number
