@@ -160,9 +160,9 @@ pub fn blocks_unpack(block_type: String, bytes: Uint8Array) -> js::Result<Unpack
 
 /// bytes u8 [rows, bytes of a row] as f32 [rows, columns].
 #[napi]
-pub fn decode_blocks(r#type: String, bytes: u32, columns: u32) -> js::Result<u32> {
+pub fn decode_blocks(block_type: String, bytes: u32, columns: u32) -> js::Result<u32> {
     border(|| {
-        let block_type = type_of(&r#type)?;
+        let block_type = type_of(&block_type)?;
         let bytes = copy::contiguous(&view(bytes)?)?;
         let columns = columns as usize;
         let row = columns / block_type.block_len() * block_type.block_bytes();
