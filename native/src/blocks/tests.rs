@@ -298,6 +298,22 @@ fn constant_one_sided_and_zero_blocks_are_close_to_themselves() {
 }
 
 #[test]
+fn weights_so_small_that_scales_are_subnormal_keep_most_of_their_precision() {
+    let x = Random(10).normals(256 * 64);
+    let small: Vec<f32> = x.iter().map(|v| v * 1e-4).collect();
+    for block_type in [Q2_K, Q3_K, Q4_K, Q5_K, Q6_K] {
+        let error = |x: &[f32]| relative_rms(x, &decode(block_type, &encode(block_type, x, None)), |_| 1.0);
+        let (usual, subnormal) = (error(&x), error(&small));
+        println!("{block_type:?} {usual:.4} {subnormal:.4}");
+        // A d of a few steps leaves less than half of the integers to the scales.
+        assert!(
+            subnormal < 1.2 * usual,
+            "{block_type:?}: {subnormal} against {usual}"
+        );
+    }
+}
+
+#[test]
 fn values_that_cannot_be_stored_are_found_at_their_first_position() {
     for block_type in BlockType::ALL {
         let columns = 256;

@@ -1,8 +1,8 @@
 /** The native decoder and encoder against the plain TypeScript of `blocks.ts`. */
 import { describe, expect, test } from 'vitest'
+import { blockTypeNames, isBlockType, typeOfName } from '../../nn/block_types.ts'
 import { NumericalError, ShapeError } from '../../tensor/errors.ts'
 import { callNative } from '../../tensor/native.ts'
-import { blockTypeNames, isBlockType, typeOfName } from './block_types.ts'
 import { type CodedTypeName, decodeBlocks, levelOf, packBlock, unpackBlock } from './blocks.ts'
 
 const coded = blockTypeNames.filter((name): name is CodedTypeName => !['F32', 'F16', 'BF16'].includes(name))
