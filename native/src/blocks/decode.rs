@@ -81,11 +81,6 @@ fn f32_value(b: &[u8; 4], out: &mut [f32; 1]) {
 }
 
 #[inline(always)]
-fn bf16_value(b: &[u8; 2], out: &mut [f32; 1]) {
-    out[0] = f32::from_bits((u16::from_le_bytes(*b) as u32) << 16);
-}
-
-#[inline(always)]
 fn bf16(b: &[u8; 2], out: &mut [f32; 1]) {
     out[0] = f32::from_bits((u16::from_le_bytes(*b) as u32) << 16)
 }

@@ -2,8 +2,8 @@
 //!
 //! Each sub-block is fitted on its own (a scale, or a scale and a minimum, by weighted least squares over some
 //! trial steps); the super-block's d and dmin then turn the results into small integers.
-//! Differs from the reference: integer scales are computed from the stored f16 d, and trial steps do not depend
-//! on the minimum found so far.
+//! Differs from the reference: integer scales are computed from the stored f16 d, which is rounded away from zero
+//! where it is subnormal, and trial steps do not depend on the minimum found so far.
 
 use super::{BlockParameters, BlockType, BlockType::*, NON_LINEAR_LEVELS, nearest_non_linear};
 use half::f16;
@@ -70,6 +70,18 @@ fn single(d: f32) -> BlockParameters {
 /// The nearest f16; what would overflow stays at the largest.
 fn stored(value: f32) -> f32 {
     f16::from_f32(value.clamp(-65504.0, 65504.0)).to_f32()
+}
+
+/// As `stored`, but a subnormal is rounded away from zero: the steps of subnormals are so wide that a scale
+/// rounded down would clip the largest values, or lose them all.
+fn stored_scale(value: f32) -> f32 {
+    let near = f16::from_f32(value.clamp(-65504.0, 65504.0));
+    let lost = near.to_f32().abs() < value.abs() && value.abs() < f16::MIN_POSITIVE.to_f32();
+    if lost {
+        f16::from_bits(near.to_bits() + 1).to_f32()
+    } else {
+        near.to_f32()
+    }
 }
 
 /// Rounds half-to-even; exact for magnitudes below 2^22, and unlike `round_ties_even` a vector instruction on
@@ -195,7 +207,7 @@ fn fit_symmetric_block(
         }
     }
     let mut parameters = BlockParameters {
-        d: stored(largest(&scales) / -most),
+        d: stored_scale(largest(&scales) / -most),
         ..BlockParameters::default()
     };
     for (stored, &scale) in parameters.scales.iter_mut().zip(&scales) {
@@ -340,8 +352,8 @@ fn fit_affine_block(
         (scales[k], mins[k]) = (scale, -min);
     }
     let mut parameters = BlockParameters {
-        d: stored(largest(&scales) / most),
-        dmin: stored(largest(&mins) / most),
+        d: stored_scale(largest(&scales) / most),
+        dmin: stored_scale(largest(&mins) / most),
         ..BlockParameters::default()
     };
     for k in 0..block_type.sub_count() {

@@ -287,13 +287,29 @@ fn constant_one_sided_and_zero_blocks_are_close_to_themselves() {
         );
         for value in [1.0f32, -1.0, 3.5e-5] {
             for y in decode(block_type, &encode(block_type, &vec![value; len], None)) {
-                // Half a level of the coarsest type, and the f16 rounding of tiny scales.
+                // Half a level of the coarsest type, and 127 times half the distance of subnormal scales.
                 assert!(
-                    (y - value).abs() <= 0.02 * value.abs() + 6e-8,
+                    (y - value).abs() <= 0.02 * value.abs() + 127.0 * f32::powi(2.0, -25),
                     "{block_type:?}: {y} for {value}"
                 );
             }
         }
+    }
+}
+
+#[test]
+fn weights_so_small_that_scales_are_subnormal_keep_most_of_their_precision() {
+    let x = Random(10).normals(256 * 64);
+    let small: Vec<f32> = x.iter().map(|v| v * 1e-4).collect();
+    for block_type in [Q2_K, Q3_K, Q4_K, Q5_K, Q6_K] {
+        let error = |x: &[f32]| relative_rms(x, &decode(block_type, &encode(block_type, x, None)), |_| 1.0);
+        let (usual, subnormal) = (error(&x), error(&small));
+        println!("{block_type:?} {usual:.4} {subnormal:.4}");
+        // A d of a few steps leaves less than half of the integers to the scales.
+        assert!(
+            subnormal < 1.2 * usual,
+            "{block_type:?}: {subnormal} against {usual}"
+        );
     }
 }
 
