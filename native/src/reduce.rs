@@ -4,7 +4,7 @@
 use crate::arena::{View, view};
 use crate::copy::{self, collapse, row_offset};
 use crate::dtype::num::Float;
-use crate::dtype::{Compute, DType};
+use crate::dtype::{Compute, DType, Element};
 use crate::fault::{Fault, Result, border, js};
 use crate::lanes::{Fold, Max, Min, Product, Sum, fold};
 use crate::math::Math;
@@ -48,18 +48,23 @@ impl Axes {
 }
 
 simd! {
-    fn fold_rows<T: Compute, O: Fold>(x: &[T], base: usize, axes: &Axes, start: usize, end: usize) -> f64 {
-        let (width, stride) = (axes.width(), axes.stride());
-        let mut total = O::start::<f64>();
-        let mut buffer = [x[base]; BLOCK];
-        let limit = if stride == 1 { PIECE } else { BLOCK };
-        for piece in Pieces::new(start, end, width, limit) {
-            let at = base + row_offset(piece.row, &axes.shape, &axes.strides) + piece.column * stride;
-            let part = load(x, at, stride, piece.length, &mut buffer);
-            total = O::join(total, fold::<O, T>(part, |v| v));
-        }
-        total
+    fn fold_dense<T: Compute, O: Fold>(x: &[T]) -> f64 {
+        fold::<O, T>(x, |v| v)
     }
+}
+
+/// Folds the positions `start..end` of one reduction.
+fn fold_rows<T: Compute, O: Fold>(x: &[T], base: usize, axes: &Axes, start: usize, end: usize) -> f64 {
+    let (width, stride) = (axes.width(), axes.stride());
+    let mut total = O::start::<f64>();
+    let mut buffer = [x[base]; BLOCK];
+    let limit = if stride == 1 { PIECE } else { BLOCK };
+    for piece in Pieces::new(start, end, width, limit) {
+        let at = base + row_offset(piece.row, &axes.shape, &axes.strides) + piece.column * stride;
+        let part = load(x, at, stride, piece.length, &mut buffer);
+        total = O::join(total, fold_dense::<T, O>(part));
+    }
+    total
 }
 
 /// Folds along rows; `finish` turns each total into a result.
@@ -189,7 +194,7 @@ simd! {
 }
 
 /// One result a row of a row-major copy.
-fn by_rows<T: crate::dtype::Element, R: crate::dtype::Element>(
+fn by_rows<T: Element, R: Element>(
     x: &View,
     kept: usize,
     dtype: DType,
@@ -226,14 +231,14 @@ pub fn reduce(name: &str, x: &View, kept: usize) -> Result<View> {
             _ => by_rows::<u8, u8>(x, kept, DType::Bool, |row| u8::from(row.iter().all(|&v| v != 0))),
         };
     }
-    if name == "prod" && matches!(x.dtype, DType::F32 | DType::BF16) {
+    if name == "prod" {
         // In f64, where the product of a part does not overflow so soon.
-        return copy::cast(&reduce(name, &copy::cast(x, DType::F64)?, kept)?, x.dtype);
+        let wide = with_compute!(x.dtype, name, T => copy::cast(x, DType::F64).map(|wide| (wide, T::DTYPE)))?;
+        return copy::cast(&folded::<f64, Product>(&wide.0, kept, |v| v)?, wide.1);
     }
     with_compute!(x.dtype, name, T => match name {
         "sum" => folded::<T, Sum>(x, kept, |v| v),
         "mean" => folded::<T, Sum>(x, kept, |v| v / width as f64),
-        "prod" => folded::<T, Product>(x, kept, |v| v),
         "max" => folded::<T, Max>(x, kept, |v| v),
         "min" => folded::<T, Min>(x, kept, |v| v),
         "logsumexp" => by_rows::<T, T>(x, kept, x.dtype, |row| T::narrow(<<T as Compute>::Wide as Float>::from_f64(log_sum_exp::<T>(row)))),
