@@ -1,5 +1,6 @@
 //! One result an element: functions of one tensor, of two of equal shape, and the choice between two. Each operation
 //! is a loop over dense elements in f32 or f64; `walk.rs` brings the blocks of strided tensors to it, bf16 in f32.
+//! The loops are `for` loops: what an iterator calls may not be inlined, and then loses the instruction set.
 
 use crate::arena::{View, view};
 use crate::copy;
@@ -51,30 +52,39 @@ trait Real {
 
 simd! {
     fn each<F: Math, R: Real>(x: &[F], out: &mut [F]) {
-        out.iter_mut().zip(x).for_each(|(o, &x)| *o = R::apply(x));
+        for (o, &x) in out.iter_mut().zip(x) {
+            *o = R::apply(x);
+        }
         if R::CORRECTED {
-            let far = out.iter_mut().zip(x).filter(|(_, x)| x.beyond_reach());
-            far.for_each(|(o, &x)| *o = R::corrected(x, *o));
+            for (o, &x) in out.iter_mut().zip(x) {
+                if x.beyond_reach() {
+                    *o = R::corrected(x, *o);
+                }
+            }
         }
     }
 }
 
 macro_rules! reals {
-    ($($name:ident $function:expr;)*) => { $(
+    ($($name:ident $x:ident $value:expr;)*) => { $(
         struct $name;
         impl Real for $name {
             #[inline(always)]
-            fn apply<F: Math>(x: F) -> F {
-                let function: fn(F) -> F = $function;
-                function(x)
+            fn apply<F: Math>($x: F) -> F {
+                $value
             }
         }
     )* };
 }
 
 #[inline(always)]
-fn half<F: Math>() -> F {
-    F::from_f64(0.5)
+fn relu<F: Math>(x: F) -> F {
+    if x < F::ZERO { F::ZERO } else { x }
+}
+
+#[inline(always)]
+fn gelu_erf<F: Math>(x: F) -> F {
+    F::from_f64(0.5) * x * (F::ONE + (x * F::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
 }
 
 #[inline(always)]
@@ -93,27 +103,27 @@ fn gelu_tanh<F: Math>(x: F) -> F {
 }
 
 reals! {
-    Neg |x| -x;
-    Abs |x| x.abs();
-    Sign sign;
-    Exp |x| x.exp();
-    Expm1 |x| x.expm1();
-    Log |x| x.log();
-    Log1p |x| x.log1p();
-    Sqrt |x| x.sqrt();
-    Rsqrt |x| F::ONE / x.sqrt();
-    Reciprocal |x| F::ONE / x;
-    Square |x| x * x;
-    Tanh |x| x.tanh();
-    Sigmoid |x| x.sigmoid();
-    Silu |x| x / (F::ONE + (-x).exp());
-    Relu |x| if x < F::ZERO { F::ZERO } else { x };
-    GeluErf |x| half::<F>() * x * (F::ONE + (x * F::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf());
-    GeluTanh gelu_tanh;
-    Erf |x| x.erf();
-    Floor |x| x.floor();
-    Ceil |x| x.ceil();
-    Round |x| x.round();
+    Neg x -x;
+    Abs x x.abs();
+    Sign x sign(x);
+    Exp x x.exp();
+    Expm1 x x.expm1();
+    Log x x.log();
+    Log1p x x.log1p();
+    Sqrt x x.sqrt();
+    Rsqrt x F::ONE / x.sqrt();
+    Reciprocal x F::ONE / x;
+    Square x x * x;
+    Tanh x x.tanh();
+    Sigmoid x x.sigmoid();
+    Silu x x / (F::ONE + (-x).exp());
+    Relu x relu(x);
+    GeluErf x gelu_erf(x);
+    GeluTanh x gelu_tanh(x);
+    Erf x x.erf();
+    Floor x x.floor();
+    Ceil x x.ceil();
+    Round x x.round();
 }
 
 struct Sin;
@@ -182,20 +192,26 @@ pub fn unary(name: &str, x: &View) -> Result<View> {
 
 simd! {
     fn nan_flags<F: Math>(x: &[F], out: &mut [u8]) {
-        out.iter_mut().zip(x).for_each(|(o, x)| *o = u8::from(x.is_nan()));
+        for (o, x) in out.iter_mut().zip(x) {
+            *o = u8::from(x.is_nan());
+        }
     }
 }
 
 simd! {
     /// A difference with itself is 0 unless the number is infinite or NaN.
     fn finite_flags<F: Math>(x: &[F], out: &mut [u8]) {
-        out.iter_mut().zip(x).for_each(|(o, &x)| *o = u8::from(x - x == F::ZERO));
+        for (o, &x) in out.iter_mut().zip(x) {
+            *o = u8::from(x - x == F::ZERO);
+        }
     }
 }
 
 simd! {
     fn inverted_flags(x: &[u8], out: &mut [u8]) {
-        out.iter_mut().zip(x).for_each(|(o, &x)| *o = u8::from(x == 0));
+        for (o, &x) in out.iter_mut().zip(x) {
+            *o = u8::from(x == 0);
+        }
     }
 }
 
@@ -227,31 +243,32 @@ trait Real2 {
 
 simd! {
     fn each2<F: Math, R: Real2>(a: &[F], b: &[F], out: &mut [F]) {
-        out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (&a, &b))| *o = R::apply(a, b));
+        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *o = R::apply(a, b);
+        }
     }
 }
 
 macro_rules! reals2 {
-    ($($name:ident $function:expr;)*) => { $(
+    ($($name:ident $a:ident $b:ident $value:expr;)*) => { $(
         struct $name;
         impl Real2 for $name {
             #[inline(always)]
-            fn apply<F: Math>(a: F, b: F) -> F {
-                let function: fn(F, F) -> F = $function;
-                function(a, b)
+            fn apply<F: Math>($a: F, $b: F) -> F {
+                $value
             }
         }
     )* };
 }
 
 reals2! {
-    Add |a, b| a + b;
-    Sub |a, b| a - b;
-    Mul |a, b| a * b;
-    Div |a, b| a / b;
-    Pow |a, b| if b == F::ONE + F::ONE { a * a } else { a.power(b) };
-    Maximum |a, b| if b > a || b.is_nan() { b } else { a };
-    Minimum |a, b| if b < a || b.is_nan() { b } else { a };
+    Add a b a + b;
+    Sub a b a - b;
+    Mul a b a * b;
+    Div a b a / b;
+    Pow a b if b == F::ONE + F::ONE { a * a } else { a.power(b) };
+    Maximum a b if b > a || b.is_nan() { b } else { a };
+    Minimum a b if b < a || b.is_nan() { b } else { a };
 }
 
 fn binary_kernel<F: Math>(name: &str) -> Result<Pair<F, F>> {
@@ -307,19 +324,25 @@ impl<T: PartialOrd + Copy> Comparable for T {}
 
 simd! {
     fn related<T: Comparable, R: Relation>(a: &[T], b: &[T], out: &mut [u8]) {
-        out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (&a, &b))| *o = u8::from(R::holds(a, b)));
+        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *o = u8::from(R::holds(a, b));
+        }
     }
 }
 
 simd! {
     fn both(a: &[u8], b: &[u8], out: &mut [u8]) {
-        out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (&a, &b))| *o = u8::from((a != 0) & (b != 0)));
+        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *o = u8::from((a != 0) & (b != 0));
+        }
     }
 }
 
 simd! {
     fn either(a: &[u8], b: &[u8], out: &mut [u8]) {
-        out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (&a, &b))| *o = u8::from((a | b) != 0));
+        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *o = u8::from((a | b) != 0);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::copy::{self, collapse, row_offset};
 use crate::dtype::num::Float;
 use crate::dtype::{Compute, DType, Element};
 use crate::fault::{Fault, Result, border, js};
-use crate::lanes::{Fold, Max, Min, Product, Sum, fold};
+use crate::lanes::{ExpFrom, Fold, Itself, Max, Min, Product, Sum, fold};
 use crate::math::Math;
 use crate::parallel::{self, Shared};
 use crate::rows::{BLOCK, Pieces, load};
@@ -49,7 +49,7 @@ impl Axes {
 
 simd! {
     fn fold_dense<T: Compute, O: Fold>(x: &[T]) -> f64 {
-        fold::<O, T>(x, |v| v)
+        fold::<O, Itself, T>(x, T::Wide::ZERO)
     }
 }
 
@@ -111,7 +111,9 @@ simd! {
             row += 8;
         }
         for row in row..end {
-            sums.iter_mut().zip(line(row)).for_each(|(sum, v)| *sum = O::join(*sum, v.widen()));
+            for (sum, v) in sums.iter_mut().zip(line(row)) {
+                *sum = O::join(*sum, v.widen());
+            }
         }
         total.copy_from_slice(sums);
     }
@@ -169,27 +171,35 @@ fn folded<T: Compute, O: Fold>(x: &View, kept: usize, finish: impl Fn(f64) -> f6
 simd! {
     /// ln of the sum of e^x, with the largest taken out.
     fn log_sum_exp<T: Compute>(x: &[T]) -> f64 {
-        let top = fold::<Max, T>(x, |v| v);
+        let top = fold::<Max, Itself, T>(x, T::Wide::ZERO);
         if !top.is_finite() {
             return top;
         }
         let shift = <T::Wide as Float>::from_f64(top);
-        top + fold::<Sum, T>(x, |v| (v - shift).exp()).ln()
+        top + fold::<Sum, ExpFrom, T>(x, shift).ln()
     }
 }
 
 simd! {
     /// The first position of the largest (or smallest) element; the first NaN where there is one.
     fn extreme<T: Compute, O: Fold>(x: &[T]) -> u32 {
-        let best = <T::Wide as Float>::from_f64(fold::<O, T>(x, |v| v));
-        let found = |v: &T| if best.is_nan() { v.widen().is_nan() } else { v.widen() == best };
-        for (index, block) in x.chunks(64).enumerate() {
+        let best = <T::Wide as Float>::from_f64(fold::<O, Itself, T>(x, T::Wide::ZERO));
+        let mut first = 0;
+        for block in x.chunks(64) {
             // Without branches inside of a block, so that it vectorises.
-            if block.iter().fold(false, |any, v| any | found(v)) {
-                return (index * 64 + block.iter().position(found).unwrap_or(0)) as u32;
+            let mut any = false;
+            for v in block {
+                any |= v.widen() == best || (best.is_nan() && v.widen().is_nan());
             }
+            if any {
+                break;
+            }
+            first += block.len();
         }
-        0
+        while first + 1 < x.len() && !(x[first].widen() == best || (best.is_nan() && x[first].widen().is_nan())) {
+            first += 1;
+        }
+        first as u32
     }
 }
 

@@ -124,7 +124,9 @@ pub fn pair<I: Stored, O: Stored>(a: &View, b: &View, dtype: DType, kernel: Pair
 simd! {
     fn chosen<T: Element>(condition: &[u8], a: &[T], b: &[T], out: &mut [T]) {
         let both = a.iter().zip(b);
-        out.iter_mut().zip(condition.iter().zip(both)).for_each(|(o, (&c, (&a, &b)))| *o = if c != 0 { a } else { b });
+        for (o, (&c, (&a, &b))) in out.iter_mut().zip(condition.iter().zip(both)) {
+            *o = if c != 0 { a } else { b };
+        }
     }
 }
 
