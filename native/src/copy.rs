@@ -88,31 +88,47 @@ fn copy_elements<T: crate::dtype::Element>(from: &[T], x: &View, to: &mut [T]) -
     })
 }
 
-/// Copies where the last but one axis is the dense one: in square blocks that stay in the first-level cache.
-fn transpose_copy<T: crate::dtype::Element>(from: &[T], shape: &[usize], strides: &[usize], to: &mut [T]) -> Result<()> {
-    const BLOCK: usize = 16;
+/// Copies where the last but one axis is the dense one: in square tiles, read and written along whole cache lines.
+fn transpose_copy<T: crate::dtype::Element>(
+    from: &[T],
+    shape: &[usize],
+    strides: &[usize],
+    to: &mut [T],
+) -> Result<()> {
+    const TILE: usize = 32;
     let axes = shape.len();
     let (rows, columns, stride) = (shape[axes - 2], shape[axes - 1], strides[axes - 1]);
     let outer_shape: Vec<usize> = shape[..axes - 2].iter().copied().chain([1]).collect();
     let outer_strides: Vec<usize> = strides[..axes - 2].iter().copied().chain([0]).collect();
-    let band = BLOCK.min(rows);
-    let bands = rows.div_ceil(band);
+    let bands = rows.div_ceil(TILE);
     let target = parallel::Shared(to.as_mut_ptr());
     let matrices = to.len() / (rows * columns);
-    parallel::tasks(matrices * bands, |task| {
-        let (matrix, first) = (task / bands, task % bands * band);
-        let base = row_offset(matrix, &outer_shape, &outer_strides);
-        let height = band.min(rows - first);
-        for left in (0..columns).step_by(BLOCK) {
-            for row in first..first + height {
-                for column in left..(left + BLOCK).min(columns) {
-                    let value = from[base + column * stride + row];
-                    // SAFETY: (matrix, row, column) lies inside `to`, and each task owns its rows.
-                    unsafe { *target.get().add((matrix * rows + row) * columns + column) = value };
+    let task = |task: usize| {
+        let (matrix, top) = (task / bands, task % bands * TILE);
+        let base = row_offset(matrix, &outer_shape, &outer_strides) + top;
+        let height = TILE.min(rows - top);
+        let mut tile = [[from[base]; TILE]; TILE];
+        for left in (0..columns).step_by(TILE) {
+            let width = TILE.min(columns - left);
+            for (column, line) in tile[..width].iter_mut().enumerate() {
+                let at = base + (left + column) * stride;
+                line[..height].copy_from_slice(&from[at..at + height]);
+            }
+            for row in 0..height {
+                let at = (matrix * rows + top + row) * columns + left;
+                // SAFETY: (matrix, row, columns) lies inside `to`, and each task owns its rows.
+                let line = unsafe { std::slice::from_raw_parts_mut(target.get().add(at), width) };
+                for (to, column) in line.iter_mut().zip(&tile) {
+                    *to = column[row];
                 }
             }
         }
-    })
+    };
+    if to.len() <= parallel::SMALL {
+        (0..matrices * bands).for_each(task);
+        return Ok(());
+    }
+    parallel::tasks(matrices * bands, task)
 }
 
 /// A view of `x` with the leading axes repeated to `shape` (numpy's broadcasting).
@@ -278,4 +294,23 @@ pub fn fill(dtype: DType, shape: &[usize], value: f64) -> Result<View> {
     let strides = row_major(shape);
     let zero_strides = vec![0; strides.len()];
     copy(&View { shape: Dims::new(shape)?, strides: Dims::new(&zero_strides)?, ..one })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turned_views_are_copied_in_their_own_order() {
+        for (batch, rows, columns) in [(1, 1, 5), (2, 33, 70), (3, 200, 131)] {
+            let x = View::empty(DType::U32, &[batch, columns, rows]).unwrap();
+            x.slice_mut::<u32>().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v = i as u32);
+            let turned = x.restrided(&[batch, rows, columns], &[rows * columns, 1, rows], 0).unwrap();
+            let got = copy(&turned).unwrap();
+            for (i, &value) in got.slice::<u32>().unwrap().iter().enumerate() {
+                let (matrix, row, column) = (i / (rows * columns), i / columns % rows, i % columns);
+                assert_eq!(value as usize, (matrix * columns + column) * rows + row);
+            }
+        }
+    }
 }

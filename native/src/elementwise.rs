@@ -1,121 +1,16 @@
-//! One result an element: functions of one tensor, of two of equal shape, and the choice between two.
+//! One result an element: functions of one tensor, of two of equal shape, and the choice between two. Each operation
+//! is a loop over dense elements in f32 or f64; `walk.rs` brings the blocks of strided tensors to it, bf16 in f32.
+//! The loops are `for` loops: what an iterator calls may not be inlined, and then loses the instruction set.
 
 use crate::arena::{View, view};
-use crate::rows::{BLOCK, Pieces, load, readable};
-use crate::copy::{self, Collapsed, collapse, row_offset};
-use crate::dtype::num::Float;
-use crate::dtype::{Compute, DType, Element};
+use crate::copy;
+use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::math::Math;
-use crate::{parallel, simd, with_compute, with_width};
+use crate::walk::{Map, Pair, choose, map, pair};
+use crate::{simd, with_width};
 use half::bf16;
 use napi_derive::napi;
-use std::marker::PhantomData;
-
-/// A function of one number.
-trait Map {
-    type In: Element;
-    type Out: Element;
-    fn apply(x: Self::In) -> Self::Out;
-    /// Puts right what `apply` may not reach, where it must run without branches.
-    #[inline(always)]
-    fn corrected(_x: Self::In, y: Self::Out) -> Self::Out {
-        y
-    }
-    const CORRECTED: bool = false;
-}
-
-/// A function of two numbers.
-trait Pair {
-    type In: Element;
-    type Out: Element;
-    fn apply(a: Self::In, b: Self::In) -> Self::Out;
-}
-
-simd! {
-    fn map_block<M: Map>(x: &[M::In], plan: &Collapsed<1>, start: usize, part: &mut [M::Out]) {
-        let width = *plan.shape.last().expect("one axis");
-        let stride = *plan.strides[0].last().expect("one axis");
-        let mut buffer = [x[0]; BLOCK];
-        let mut at = 0;
-        for piece in Pieces::new(start, start + part.len(), width, BLOCK) {
-            let base = row_offset(piece.row, &plan.shape, &plan.strides[0]) + piece.column * stride;
-            let x = load(x, base, stride, piece.length, &mut buffer);
-            let target = &mut part[at..at + piece.length];
-            target.iter_mut().zip(x).for_each(|(t, &x)| *t = M::apply(x));
-            if M::CORRECTED {
-                target.iter_mut().zip(x).for_each(|(t, &x)| *t = M::corrected(x, *t));
-            }
-            at += piece.length;
-        }
-    }
-}
-
-simd! {
-    fn pair_block<P: Pair>(a: &[P::In], b: &[P::In], plan: &Collapsed<2>, start: usize, part: &mut [P::Out]) {
-        let width = *plan.shape.last().expect("one axis");
-        let [stride_a, stride_b] = [0, 1].map(|i: usize| *plan.strides[i].last().expect("one axis"));
-        let (mut buffer_a, mut buffer_b) = ([a[0]; BLOCK], [b[0]; BLOCK]);
-        let mut at = 0;
-        for piece in Pieces::new(start, start + part.len(), width, BLOCK) {
-            let base = |i: usize, stride| row_offset(piece.row, &plan.shape, &plan.strides[i]) + piece.column * stride;
-            let a = load(a, base(0, stride_a), stride_a, piece.length, &mut buffer_a);
-            let b = load(b, base(1, stride_b), stride_b, piece.length, &mut buffer_b);
-            let target = &mut part[at..at + piece.length];
-            target.iter_mut().zip(a.iter().zip(b)).for_each(|(t, (&a, &b))| *t = P::apply(a, b));
-            at += piece.length;
-        }
-    }
-}
-
-simd! {
-    fn select_block<T: Element>(condition: &[u8], a: &[T], b: &[T], plan: &Collapsed<3>, start: usize, part: &mut [T]) {
-        let width = *plan.shape.last().expect("one axis");
-        let strides = [0, 1, 2].map(|i: usize| *plan.strides[i].last().expect("one axis"));
-        let (mut buffer_c, mut buffer_a, mut buffer_b) = ([condition[0]; BLOCK], [a[0]; BLOCK], [b[0]; BLOCK]);
-        let mut at = 0;
-        for piece in Pieces::new(start, start + part.len(), width, BLOCK) {
-            let base = |i: usize| row_offset(piece.row, &plan.shape, &plan.strides[i]) + piece.column * strides[i];
-            let condition = load(condition, base(0), strides[0], piece.length, &mut buffer_c);
-            let a = load(a, base(1), strides[1], piece.length, &mut buffer_a);
-            let b = load(b, base(2), strides[2], piece.length, &mut buffer_b);
-            let target = &mut part[at..at + piece.length];
-            target
-                .iter_mut()
-                .zip(condition.iter().zip(a.iter().zip(b)))
-                .for_each(|(t, (&c, (&a, &b)))| *t = if c != 0 { a } else { b });
-            at += piece.length;
-        }
-    }
-}
-
-fn map<M: Map>(x: &View) -> Result<View> {
-    let out = View::empty(M::Out::DTYPE, &x.shape)?;
-    if out.is_empty() {
-        return Ok(out);
-    }
-    let x = readable(x)?;
-    let plan = collapse(&x.shape, [&x.strides]);
-    let from = x.tail::<M::In>()?;
-    parallel::chunks(out.slice_mut::<M::Out>()?, parallel::SMALL, |start, part| {
-        map_block::<M>(from, &plan, start, part)
-    })?;
-    Ok(out)
-}
-
-fn pair<P: Pair>(a: &View, b: &View, dtype: DType) -> Result<View> {
-    let out = View::empty(dtype, &a.shape)?;
-    if out.is_empty() {
-        return Ok(out);
-    }
-    let (a, b) = (readable(a)?, readable(b)?);
-    let plan = collapse(&a.shape, [&a.strides, &b.strides]);
-    let (left, right) = (a.tail::<P::In>()?, b.tail::<P::In>()?);
-    parallel::chunks(out.slice_mut::<P::Out>()?, parallel::SMALL, |start, part| {
-        pair_block::<P>(left, right, &plan, start, part)
-    })?;
-    Ok(out)
-}
 
 /// Shapes equal and types equal, or a fault that names the operation.
 fn alike(name: &str, a: &View, b: &View) -> Result<()> {
@@ -133,9 +28,21 @@ fn unknown(what: &str, name: &str) -> Fault {
     Fault::shape(format!("{what}: no operation is called {name}"))
 }
 
-/// A function of one number in the type that arithmetic runs in.
+fn needs_float(name: &str, found: DType) -> Fault {
+    Fault::shape(format!("{name}: needs f32, f64 or bf16, got {}; cast it first", found.name()))
+}
+
+fn needs_bool(name: &str, x: &View) -> Result<()> {
+    if x.dtype == DType::Bool {
+        return Ok(());
+    }
+    Err(Fault::shape(format!("{name}: needs bool, got {}; cast it first", x.dtype.name())))
+}
+
+/// A function of one number.
 trait Real {
     fn apply<F: Math>(x: F) -> F;
+    /// Puts right what `apply` does not reach where it must run without branches.
     #[inline(always)]
     fn corrected<F: Math>(_x: F, y: F) -> F {
         y
@@ -143,38 +50,41 @@ trait Real {
     const CORRECTED: bool = false;
 }
 
-struct Wide<T, R>(PhantomData<(T, R)>);
-
-impl<T: Compute, R: Real> Map for Wide<T, R> {
-    type In = T;
-    type Out = T;
-    #[inline(always)]
-    fn apply(x: T) -> T {
-        T::narrow(R::apply(x.widen()))
+simd! {
+    fn each<F: Math, R: Real>(x: &[F], out: &mut [F]) {
+        for (o, &x) in out.iter_mut().zip(x) {
+            *o = R::apply(x);
+        }
+        if R::CORRECTED {
+            for (o, &x) in out.iter_mut().zip(x) {
+                if x.beyond_reach() {
+                    *o = R::corrected(x, *o);
+                }
+            }
+        }
     }
-    #[inline(always)]
-    fn corrected(x: T, y: T) -> T {
-        if x.widen().beyond_reach() { T::narrow(R::corrected(x.widen(), y.widen())) } else { y }
-    }
-    const CORRECTED: bool = R::CORRECTED;
 }
 
 macro_rules! reals {
-    ($($name:ident $function:expr;)*) => { $(
+    ($($name:ident $x:ident $value:expr;)*) => { $(
         struct $name;
         impl Real for $name {
             #[inline(always)]
-            fn apply<F: Math>(x: F) -> F {
-                let function: fn(F) -> F = $function;
-                function(x)
+            fn apply<F: Math>($x: F) -> F {
+                $value
             }
         }
     )* };
 }
 
 #[inline(always)]
-fn half<F: Math>() -> F {
-    F::from_f64(0.5)
+fn relu<F: Math>(x: F) -> F {
+    if x < F::ZERO { F::ZERO } else { x }
+}
+
+#[inline(always)]
+fn gelu_erf<F: Math>(x: F) -> F {
+    F::from_f64(0.5) * x * (F::ONE + (x * F::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
 }
 
 #[inline(always)]
@@ -193,27 +103,27 @@ fn gelu_tanh<F: Math>(x: F) -> F {
 }
 
 reals! {
-    Neg |x| -x;
-    Abs |x| x.abs();
-    Sign sign;
-    Exp |x| x.exp();
-    Expm1 |x| x.expm1();
-    Log |x| x.log();
-    Log1p |x| x.log1p();
-    Sqrt |x| x.sqrt();
-    Rsqrt |x| F::ONE / x.sqrt();
-    Reciprocal |x| F::ONE / x;
-    Square |x| x * x;
-    Tanh |x| x.tanh();
-    Sigmoid |x| x.sigmoid();
-    Silu |x| x / (F::ONE + (-x).exp());
-    Relu |x| if x < F::ZERO { F::ZERO } else { x };
-    GeluErf |x| half::<F>() * x * (F::ONE + (x * F::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf());
-    GeluTanh gelu_tanh;
-    Erf |x| x.erf();
-    Floor |x| x.floor();
-    Ceil |x| x.ceil();
-    Round |x| x.round();
+    Neg x -x;
+    Abs x x.abs();
+    Sign x sign(x);
+    Exp x x.exp();
+    Expm1 x x.expm1();
+    Log x x.log();
+    Log1p x x.log1p();
+    Sqrt x x.sqrt();
+    Rsqrt x F::ONE / x.sqrt();
+    Reciprocal x F::ONE / x;
+    Square x x * x;
+    Tanh x x.tanh();
+    Sigmoid x x.sigmoid();
+    Silu x x / (F::ONE + (-x).exp());
+    Relu x relu(x);
+    GeluErf x gelu_erf(x);
+    GeluTanh x gelu_tanh(x);
+    Erf x x.erf();
+    Floor x x.floor();
+    Ceil x x.ceil();
+    Round x x.round();
 }
 
 struct Sin;
@@ -242,214 +152,209 @@ impl Real for Cos {
     const CORRECTED: bool = true;
 }
 
-pub fn unary(name: &str, x: &View) -> Result<View> {
-    with_compute!(x.dtype, name, T => match name {
-        "neg" => map::<Wide<T, Neg>>(x),
-        "abs" => map::<Wide<T, Abs>>(x),
-        "sign" => map::<Wide<T, Sign>>(x),
-        "exp" => map::<Wide<T, Exp>>(x),
-        "expm1" => map::<Wide<T, Expm1>>(x),
-        "log" => map::<Wide<T, Log>>(x),
-        "log1p" => map::<Wide<T, Log1p>>(x),
-        "sqrt" => map::<Wide<T, Sqrt>>(x),
-        "rsqrt" => map::<Wide<T, Rsqrt>>(x),
-        "reciprocal" => map::<Wide<T, Reciprocal>>(x),
-        "square" => map::<Wide<T, Square>>(x),
-        "sin" => map::<Wide<T, Sin>>(x),
-        "cos" => map::<Wide<T, Cos>>(x),
-        "tanh" => map::<Wide<T, Tanh>>(x),
-        "sigmoid" => map::<Wide<T, Sigmoid>>(x),
-        "silu" => map::<Wide<T, Silu>>(x),
-        "relu" => map::<Wide<T, Relu>>(x),
-        "geluErf" => map::<Wide<T, GeluErf>>(x),
-        "geluTanh" => map::<Wide<T, GeluTanh>>(x),
-        "erf" => map::<Wide<T, Erf>>(x),
-        "floor" => map::<Wide<T, Floor>>(x),
-        "ceil" => map::<Wide<T, Ceil>>(x),
-        "round" => map::<Wide<T, Round>>(x),
-        _ => Err(unknown("unary", name)),
+fn unary_kernel<F: Math>(name: &str) -> Result<Map<F, F>> {
+    Ok(match name {
+        "neg" => each::<F, Neg>,
+        "abs" => each::<F, Abs>,
+        "sign" => each::<F, Sign>,
+        "exp" => each::<F, Exp>,
+        "expm1" => each::<F, Expm1>,
+        "log" => each::<F, Log>,
+        "log1p" => each::<F, Log1p>,
+        "sqrt" => each::<F, Sqrt>,
+        "rsqrt" => each::<F, Rsqrt>,
+        "reciprocal" => each::<F, Reciprocal>,
+        "square" => each::<F, Square>,
+        "sin" => each::<F, Sin>,
+        "cos" => each::<F, Cos>,
+        "tanh" => each::<F, Tanh>,
+        "sigmoid" => each::<F, Sigmoid>,
+        "silu" => each::<F, Silu>,
+        "relu" => each::<F, Relu>,
+        "geluErf" => each::<F, GeluErf>,
+        "geluTanh" => each::<F, GeluTanh>,
+        "erf" => each::<F, Erf>,
+        "floor" => each::<F, Floor>,
+        "ceil" => each::<F, Ceil>,
+        "round" => each::<F, Round>,
+        _ => return Err(unknown("unary", name)),
     })
 }
 
-struct IsNan<T>(PhantomData<T>);
-impl<T: Compute> Map for IsNan<T> {
-    type In = T;
-    type Out = u8;
-    #[inline(always)]
-    fn apply(x: T) -> u8 {
-        u8::from(x.widen().is_nan())
+pub fn unary(name: &str, x: &View) -> Result<View> {
+    match x.dtype {
+        DType::F32 => map::<f32, f32>(x, x.dtype, unary_kernel(name)?),
+        DType::F64 => map::<f64, f64>(x, x.dtype, unary_kernel(name)?),
+        DType::BF16 => map::<bf16, bf16>(x, x.dtype, unary_kernel(name)?),
+        other => Err(needs_float(name, other)),
     }
 }
 
-struct IsFinite<T>(PhantomData<T>);
-impl<T: Compute> Map for IsFinite<T> {
-    type In = T;
-    type Out = u8;
-    #[inline(always)]
-    fn apply(x: T) -> u8 {
-        // A difference with itself is 0 unless the number is infinite or NaN.
-        u8::from(x.widen() - x.widen() == <T::Wide as Float>::ZERO)
+simd! {
+    fn nan_flags<F: Math>(x: &[F], out: &mut [u8]) {
+        for (o, x) in out.iter_mut().zip(x) {
+            *o = u8::from(x.is_nan());
+        }
     }
 }
 
-struct LogicalNot;
-impl Map for LogicalNot {
-    type In = u8;
-    type Out = u8;
-    #[inline(always)]
-    fn apply(x: u8) -> u8 {
-        u8::from(x == 0)
+simd! {
+    /// A difference with itself is 0 unless the number is infinite or NaN.
+    fn finite_flags<F: Math>(x: &[F], out: &mut [u8]) {
+        for (o, &x) in out.iter_mut().zip(x) {
+            *o = u8::from(x - x == F::ZERO);
+        }
     }
 }
 
-fn as_bool(x: View) -> View {
-    View { dtype: DType::Bool, ..x }
+simd! {
+    fn inverted_flags(x: &[u8], out: &mut [u8]) {
+        for (o, &x) in out.iter_mut().zip(x) {
+            *o = u8::from(x == 0);
+        }
+    }
 }
 
-fn needs_bool(name: &str, x: &View) -> Result<()> {
-    if x.dtype == DType::Bool {
-        return Ok(());
-    }
-    Err(Fault::shape(format!("{name}: needs bool, got {}; cast it first", x.dtype.name())))
+fn test_kernel<F: Math>(name: &str) -> Result<Map<F, u8>> {
+    Ok(match name {
+        "isNan" => nan_flags::<F>,
+        "isFinite" => finite_flags::<F>,
+        _ => return Err(unknown("test", name)),
+    })
 }
 
 pub fn test(name: &str, x: &View) -> Result<View> {
-    let out = match name {
-        "isNan" => with_compute!(x.dtype, name, T => map::<IsNan<T>>(x)),
-        "isFinite" => with_compute!(x.dtype, name, T => map::<IsFinite<T>>(x)),
-        "logicalNot" => needs_bool(name, x).and_then(|()| map::<LogicalNot>(x)),
-        _ => Err(unknown("test", name)),
-    }?;
-    Ok(as_bool(out))
+    if name == "logicalNot" {
+        needs_bool(name, x)?;
+        return map::<u8, u8>(x, DType::Bool, inverted_flags);
+    }
+    match x.dtype {
+        DType::F32 => map::<f32, u8>(x, DType::Bool, test_kernel(name)?),
+        DType::F64 => map::<f64, u8>(x, DType::Bool, test_kernel(name)?),
+        DType::BF16 => map::<bf16, u8>(x, DType::Bool, test_kernel(name)?),
+        other => Err(needs_float(name, other)),
+    }
 }
 
-/// A function of two numbers in the type that arithmetic runs in.
+/// A function of two numbers.
 trait Real2 {
     fn apply<F: Math>(a: F, b: F) -> F;
 }
 
-struct Wide2<T, R>(PhantomData<(T, R)>);
-
-impl<T: Compute, R: Real2> Pair for Wide2<T, R> {
-    type In = T;
-    type Out = T;
-    #[inline(always)]
-    fn apply(a: T, b: T) -> T {
-        T::narrow(R::apply(a.widen(), b.widen()))
+simd! {
+    fn each2<F: Math, R: Real2>(a: &[F], b: &[F], out: &mut [F]) {
+        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *o = R::apply(a, b);
+        }
     }
 }
 
 macro_rules! reals2 {
-    ($($name:ident $function:expr;)*) => { $(
+    ($($name:ident $a:ident $b:ident $value:expr;)*) => { $(
         struct $name;
         impl Real2 for $name {
             #[inline(always)]
-            fn apply<F: Math>(a: F, b: F) -> F {
-                let function: fn(F, F) -> F = $function;
-                function(a, b)
+            fn apply<F: Math>($a: F, $b: F) -> F {
+                $value
             }
         }
     )* };
 }
 
 reals2! {
-    Add |a, b| a + b;
-    Sub |a, b| a - b;
-    Mul |a, b| a * b;
-    Div |a, b| a / b;
-    Pow |a, b| if b == F::ONE + F::ONE { a * a } else { a.power(b) };
-    Maximum |a, b| if b > a || b.is_nan() { b } else { a };
-    Minimum |a, b| if b < a || b.is_nan() { b } else { a };
+    Add a b a + b;
+    Sub a b a - b;
+    Mul a b a * b;
+    Div a b a / b;
+    Pow a b if b == F::ONE + F::ONE { a * a } else { a.power(b) };
+    Maximum a b if b > a || b.is_nan() { b } else { a };
+    Minimum a b if b < a || b.is_nan() { b } else { a };
+}
+
+fn binary_kernel<F: Math>(name: &str) -> Result<Pair<F, F>> {
+    Ok(match name {
+        "add" => each2::<F, Add>,
+        "sub" => each2::<F, Sub>,
+        "mul" => each2::<F, Mul>,
+        "div" => each2::<F, Div>,
+        "pow" => each2::<F, Pow>,
+        "maximum" => each2::<F, Maximum>,
+        "minimum" => each2::<F, Minimum>,
+        _ => return Err(unknown("binary", name)),
+    })
 }
 
 pub fn binary(name: &str, a: &View, b: &View) -> Result<View> {
     alike(name, a, b)?;
-    with_compute!(a.dtype, name, T => match name {
-        "add" => pair::<Wide2<T, Add>>(a, b, a.dtype),
-        "sub" => pair::<Wide2<T, Sub>>(a, b, a.dtype),
-        "mul" => pair::<Wide2<T, Mul>>(a, b, a.dtype),
-        "div" => pair::<Wide2<T, Div>>(a, b, a.dtype),
-        "pow" => pair::<Wide2<T, Pow>>(a, b, a.dtype),
-        "maximum" => pair::<Wide2<T, Maximum>>(a, b, a.dtype),
-        "minimum" => pair::<Wide2<T, Minimum>>(a, b, a.dtype),
-        _ => Err(unknown("binary", name)),
-    })
-}
-
-/// Numbers that compare as what they stand for.
-trait Ordered: Element {
-    type Key: PartialOrd;
-    fn key(self) -> Self::Key;
-}
-
-macro_rules! ordered {
-    ($($rust:ty)*) => { $(impl Ordered for $rust {
-        type Key = $rust;
-        #[inline(always)]
-        fn key(self) -> $rust { self }
-    })* };
-}
-ordered!(f32 f64 i32 u32 u64);
-
-impl Ordered for bf16 {
-    type Key = f32;
-    #[inline(always)]
-    fn key(self) -> f32 {
-        self.widen()
+    match a.dtype {
+        DType::F32 => pair::<f32, f32>(a, b, a.dtype, binary_kernel(name)?),
+        DType::F64 => pair::<f64, f64>(a, b, a.dtype, binary_kernel(name)?),
+        DType::BF16 => pair::<bf16, bf16>(a, b, a.dtype, binary_kernel(name)?),
+        other => Err(needs_float(name, other)),
     }
 }
 
-macro_rules! comparisons {
+/// A relation of two values of one type.
+trait Relation {
+    fn holds<T: PartialOrd>(a: T, b: T) -> bool;
+}
+
+macro_rules! relations {
     ($($name:ident $operator:tt;)*) => { $(
-        struct $name<T>(PhantomData<T>);
-        impl<T: Ordered> Pair for $name<T> {
-            type In = T;
-            type Out = u8;
+        struct $name;
+        impl Relation for $name {
             #[inline(always)]
-            fn apply(a: T, b: T) -> u8 {
-                u8::from(a.key() $operator b.key())
+            fn holds<T: PartialOrd>(a: T, b: T) -> bool {
+                a $operator b
             }
         }
     )* };
 }
 
-comparisons! {
+relations! {
     Equal ==;
     NotEqual !=;
     Less <;
     LessEqual <=;
 }
 
-struct And;
-impl Pair for And {
-    type In = u8;
-    type Out = u8;
-    #[inline(always)]
-    fn apply(a: u8, b: u8) -> u8 {
-        u8::from((a != 0) & (b != 0))
+/// Types that are compared as they are.
+trait Comparable: PartialOrd + Copy {}
+impl<T: PartialOrd + Copy> Comparable for T {}
+
+simd! {
+    fn related<T: Comparable, R: Relation>(a: &[T], b: &[T], out: &mut [u8]) {
+        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *o = u8::from(R::holds(a, b));
+        }
     }
 }
 
-struct Or;
-impl Pair for Or {
-    type In = u8;
-    type Out = u8;
-    #[inline(always)]
-    fn apply(a: u8, b: u8) -> u8 {
-        u8::from((a | b) != 0)
+simd! {
+    fn both(a: &[u8], b: &[u8], out: &mut [u8]) {
+        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *o = u8::from((a != 0) & (b != 0));
+        }
     }
 }
 
-fn compare_as<T: Ordered>(name: &str, a: &View, b: &View) -> Result<View> {
-    match name {
-        "equal" => pair::<Equal<T>>(a, b, DType::Bool),
-        "notEqual" => pair::<NotEqual<T>>(a, b, DType::Bool),
-        "less" => pair::<Less<T>>(a, b, DType::Bool),
-        "lessEqual" => pair::<LessEqual<T>>(a, b, DType::Bool),
-        "greater" => pair::<Less<T>>(b, a, DType::Bool),
-        "greaterEqual" => pair::<LessEqual<T>>(b, a, DType::Bool),
-        _ => Err(unknown("compare", name)),
+simd! {
+    fn either(a: &[u8], b: &[u8], out: &mut [u8]) {
+        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *o = u8::from((a | b) != 0);
+        }
     }
+}
+
+/// The loop of a comparison; what is greater is less with its operands exchanged.
+fn compare_kernel<T: Comparable>(name: &str) -> Result<Pair<T, u8>> {
+    Ok(match name {
+        "equal" => related::<T, Equal>,
+        "notEqual" => related::<T, NotEqual>,
+        "less" | "greater" => related::<T, Less>,
+        "lessEqual" | "greaterEqual" => related::<T, LessEqual>,
+        _ => return Err(unknown("compare", name)),
+    })
 }
 
 /// Compares numbers of any one type; the logical ones take bool.
@@ -457,20 +362,29 @@ pub fn compare(name: &str, a: &View, b: &View) -> Result<View> {
     alike(name, a, b)?;
     if let "logicalAnd" | "logicalOr" = name {
         needs_bool(name, a)?;
-        return if name == "logicalAnd" { pair::<And>(a, b, DType::Bool) } else { pair::<Or>(a, b, DType::Bool) };
+        return pair::<u8, u8>(a, b, DType::Bool, if name == "logicalAnd" { both } else { either });
     }
+    let (a, b) = if name.starts_with("greater") { (b, a) } else { (a, b) };
     match a.dtype {
-        DType::F32 => compare_as::<f32>(name, a, b),
-        DType::F64 => compare_as::<f64>(name, a, b),
-        DType::BF16 => compare_as::<bf16>(name, a, b),
-        DType::I32 => compare_as::<i32>(name, a, b),
-        DType::U32 => compare_as::<u32>(name, a, b),
-        DType::U64 => compare_as::<u64>(name, a, b),
-        DType::F16 => compare_as::<f32>(name, &copy::cast(a, DType::F32)?, &copy::cast(b, DType::F32)?),
-        DType::I8 | DType::I16 | DType::U8 | DType::U16 | DType::Bool => {
-            compare_as::<i32>(name, &copy::cast(a, DType::I32)?, &copy::cast(b, DType::I32)?)
-        }
+        DType::F32 => pair::<f32, u8>(a, b, DType::Bool, compare_kernel(name)?),
+        DType::F64 => pair::<f64, u8>(a, b, DType::Bool, compare_kernel(name)?),
+        DType::BF16 => pair::<bf16, u8>(a, b, DType::Bool, compare_kernel(name)?),
+        DType::I32 => pair::<i32, u8>(a, b, DType::Bool, compare_kernel(name)?),
+        DType::U32 => pair::<u32, u8>(a, b, DType::Bool, compare_kernel(name)?),
+        DType::U64 => pair::<u64, u8>(a, b, DType::Bool, compare_kernel(name)?),
+        // Every value of a narrow type is one of a wider type.
+        DType::F16 => compare_as(DType::F32, name, a, b),
+        DType::I8 | DType::I16 | DType::U8 | DType::U16 | DType::Bool => compare_as(DType::I32, name, a, b),
     }
+}
+
+/// Operands already exchanged for what is greater.
+fn compare_as(dtype: DType, name: &str, a: &View, b: &View) -> Result<View> {
+    let (a, b) = (copy::cast(a, dtype)?, copy::cast(b, dtype)?);
+    if dtype == DType::F32 {
+        return pair::<f32, u8>(&a, &b, DType::Bool, compare_kernel(name)?);
+    }
+    pair::<i32, u8>(&a, &b, DType::Bool, compare_kernel(name)?)
 }
 
 /// `a` where the condition holds, `b` elsewhere; any number type.
@@ -481,20 +395,7 @@ pub fn select(condition: &View, a: &View, b: &View) -> Result<View> {
         let (c, a) = (&*condition.shape, &*a.shape);
         return Err(Fault::shape(format!("where: needs equal shapes, got {c:?} and {a:?}")));
     }
-    let out = View::empty(a.dtype, &a.shape)?;
-    if out.is_empty() {
-        return Ok(out);
-    }
-    let (condition, a, b) = (readable(condition)?, readable(a)?, readable(b)?);
-    let plan = collapse(&a.shape, [&condition.strides, &a.strides, &b.strides]);
-    let flags = condition.tail::<u8>()?;
-    with_width!(a.dtype, T => {
-        let (left, right) = (a.tail::<T>()?, b.tail::<T>()?);
-        parallel::chunks(out.slice_mut::<T>()?, parallel::SMALL, |start, part| {
-            select_block::<T>(flags, left, right, &plan, start, part)
-        })
-    })?;
-    Ok(out)
+    with_width!(a.dtype, T => choose::<T>(condition, a, b))
 }
 
 #[napi(js_name = "unary")]

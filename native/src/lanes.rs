@@ -2,6 +2,7 @@
 //! tree over the lanes in f64. The order depends on the length alone.
 
 use crate::dtype::Compute;
+use crate::dtype::num::Float;
 use crate::math::Math;
 
 const LANES: usize = 32;
@@ -63,12 +64,45 @@ impl Fold for Min {
     }
 }
 
-/// Folds `term` of every element.
+/// What is folded of each element, given one number that is the same for all. A type and not a closure: a closure
+/// that is not inlined would lose the instruction set of its caller.
+pub trait Term {
+    fn of<F: Math>(x: F, shift: F) -> F;
+}
+
+macro_rules! terms {
+    ($($(#[$meta:meta])* $name:ident $x:ident $shift:ident $value:expr;)*) => { $(
+        $(#[$meta])*
+        pub struct $name;
+        impl Term for $name {
+            #[inline(always)]
+            fn of<F: Math>($x: F, $shift: F) -> F {
+                $value
+            }
+        }
+    )* };
+}
+terms! {
+    /// x
+    Itself x _shift x;
+    /// x^2
+    Square x _shift x * x;
+    /// (x - shift)^2
+    SquareFrom x shift (x - shift) * (x - shift);
+    /// e^(x - shift)
+    ExpFrom x shift (x - shift).exp();
+}
+
+/// Folds a term of every element.
 #[inline(always)]
-pub fn fold<O: Fold, T: Compute>(x: &[T], term: impl Fn(T::Wide) -> T::Wide) -> f64 {
+pub fn fold<O: Fold, P: Term, T: Compute>(x: &[T], shift: T::Wide) -> f64 {
     let start = O::start::<T::Wide>();
     if x.len() < 2 * LANES {
-        return to_f64(x.iter().fold(start, |total, &value| O::join(total, term(value.widen()))));
+        let mut total = start;
+        for value in x {
+            total = O::join(total, P::of(value.widen(), shift));
+        }
+        return total.to_f64();
     }
     let mut total = [start; LANES];
     for span in x.chunks(SPAN) {
@@ -76,17 +110,20 @@ pub fn fold<O: Fold, T: Compute>(x: &[T], term: impl Fn(T::Wide) -> T::Wide) -> 
         let (lines, rest) = span.as_chunks::<LANES>();
         for line in lines {
             for lane in 0..LANES {
-                part[lane] = O::join(part[lane], term(line[lane].widen()));
+                part[lane] = O::join(part[lane], P::of(line[lane].widen(), shift));
             }
         }
         for (lane, value) in rest.iter().enumerate() {
-            part[lane] = O::join(part[lane], term(value.widen()));
+            part[lane] = O::join(part[lane], P::of(value.widen(), shift));
         }
         for lane in 0..LANES {
             total[lane] = O::join(total[lane], part[lane]);
         }
     }
-    let mut wide = total.map(to_f64);
+    let mut wide = [0.0; LANES];
+    for lane in 0..LANES {
+        wide[lane] = total[lane].to_f64();
+    }
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -95,11 +132,6 @@ pub fn fold<O: Fold, T: Compute>(x: &[T], term: impl Fn(T::Wide) -> T::Wide) -> 
         width /= 2;
     }
     wide[0]
-}
-
-#[inline(always)]
-fn to_f64<F: Math>(x: F) -> f64 {
-    x.to_f64()
 }
 
 #[cfg(test)]
@@ -111,7 +143,7 @@ mod tests {
         for length in [0, 1, 63, 64, 65, 1000, 1024, 1025, 5000] {
             let x: Vec<f32> = (0..length).map(|i| (i % 7) as f32).collect();
             let want: f64 = x.iter().map(|&v| f64::from(v)).sum();
-            assert_eq!(fold::<Sum, f32>(&x, |v| v), want);
+            assert_eq!(fold::<Sum, Itself, f32>(&x, 0.0), want);
         }
     }
 
@@ -120,9 +152,9 @@ mod tests {
         for position in [0, 5, 40, 99] {
             let mut x = vec![1.0f64; 100];
             x[position] = f64::NAN;
-            assert!(fold::<Max, f64>(&x, |v| v).is_nan() && fold::<Min, f64>(&x, |v| v).is_nan());
+            assert!(fold::<Max, Itself, f64>(&x, 0.0).is_nan() && fold::<Min, Itself, f64>(&x, 0.0).is_nan());
         }
-        assert_eq!(fold::<Max, f32>(&[-3.0, -1.0, -2.0], |v| v), -1.0);
-        assert_eq!(fold::<Min, f32>(&[3.0; 100], |v| v), 3.0);
+        assert_eq!(fold::<Max, Itself, f32>(&[-3.0, -1.0, -2.0], 0.0), -1.0);
+        assert_eq!(fold::<Min, Itself, f32>(&[3.0; 100], 0.0), 3.0);
     }
 }

@@ -38,6 +38,7 @@ pub mod sweep;
 pub mod tensors;
 pub mod tokenizer;
 pub mod trigonometry;
+pub mod walk;
 
 /// The version of the native core; it must equal that of the package.
 #[napi_derive::napi]

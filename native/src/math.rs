@@ -1,6 +1,7 @@
 //! The functions that kernels apply to single numbers, in the two types that arithmetic runs in. In f32 they
 //! vectorise; in f64 they are those of the standard library.
 
+use crate::dtype::Compute;
 use crate::dtype::num::Float;
 use crate::error_function::{erf_f32, erf_f64};
 use crate::exponential::expm1_f32;
@@ -8,7 +9,7 @@ use crate::logarithm::{log_f32, log1p_f32};
 use crate::sigmoid::{sigmoid_f32, tanh_f32};
 use crate::trigonometry::{REACH, cos_f32, sin_f32};
 
-pub trait Math: Float {
+pub trait Math: Float + Compute<Wide = Self> {
     fn is_nan(self) -> bool;
     fn abs(self) -> Self;
     fn floor(self) -> Self;

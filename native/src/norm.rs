@@ -6,21 +6,26 @@ use crate::copy;
 use crate::dtype::Compute;
 use crate::dtype::num::Float;
 use crate::fault::{Fault, Result, border, js};
-use crate::lanes::{Sum, fold};
+use crate::lanes::{Itself, Square, SquareFrom, Sum, fold};
 use crate::rows::Rows;
 use crate::{parallel, simd, with_compute};
 use napi_derive::napi;
 
 simd! {
     fn rms_row<T: Compute>(x: &[T], weight: Option<&[T]>, epsilon: f64, out: &mut [T]) {
-        let mean = fold::<Sum, T>(x, |v| v * v) / x.len() as f64;
+        let mean = fold::<Sum, Square, T>(x, T::Wide::ZERO) / x.len() as f64;
         let scale = <T::Wide as Float>::from_f64(1.0 / (mean + epsilon).sqrt());
         match weight {
-            Some(weight) => out
-                .iter_mut()
-                .zip(x.iter().zip(weight))
-                .for_each(|(o, (v, w))| *o = T::narrow(v.widen() * scale * w.widen())),
-            None => out.iter_mut().zip(x).for_each(|(o, v)| *o = T::narrow(v.widen() * scale)),
+            Some(weight) => {
+                for (o, (v, w)) in out.iter_mut().zip(x.iter().zip(weight)) {
+                    *o = T::narrow(v.widen() * scale * w.widen());
+                }
+            }
+            None => {
+                for (o, v) in out.iter_mut().zip(x) {
+                    *o = T::narrow(v.widen() * scale);
+                }
+            }
         }
     }
 }
@@ -28,12 +33,12 @@ simd! {
 simd! {
     fn layer_row<T: Compute>(x: &[T], weight: &[T], bias: &[T], epsilon: f64, out: &mut [T]) {
         let count = x.len() as f64;
-        let mean = <T::Wide as Float>::from_f64(fold::<Sum, T>(x, |v| v) / count);
-        let variance = fold::<Sum, T>(x, |v| (v - mean) * (v - mean)) / count;
+        let mean = <T::Wide as Float>::from_f64(fold::<Sum, Itself, T>(x, T::Wide::ZERO) / count);
+        let variance = fold::<Sum, SquareFrom, T>(x, mean) / count;
         let scale = <T::Wide as Float>::from_f64(1.0 / (variance + epsilon).sqrt());
-        out.iter_mut()
-            .zip(x.iter().zip(weight.iter().zip(bias)))
-            .for_each(|(o, (v, (w, b)))| *o = T::narrow((v.widen() - mean) * scale * w.widen() + b.widen()));
+        for (o, (v, (w, b))) in out.iter_mut().zip(x.iter().zip(weight.iter().zip(bias))) {
+            *o = T::narrow((v.widen() - mean) * scale * w.widen() + b.widen());
+        }
     }
 }
 

@@ -32,13 +32,11 @@ pub struct Stream {
 /// `WIDTH` consecutive blocks, each word of them in its own row.
 #[inline(always)]
 fn philox(key: u64, counter: u64) -> [[u32; WIDTH]; 4] {
-    let block = |i: usize| counter.wrapping_add(i as u64);
-    let mut c: [[u32; WIDTH]; 4] = [
-        std::array::from_fn(|i| block(i) as u32),
-        std::array::from_fn(|i| (block(i) >> 32) as u32),
-        [0; WIDTH],
-        [0; WIDTH],
-    ];
+    let mut c = [[0; WIDTH]; 4];
+    for i in 0..WIDTH {
+        let block = counter.wrapping_add(i as u64);
+        (c[0][i], c[1][i]) = (block as u32, (block >> 32) as u32);
+    }
     let (mut k0, mut k1) = (key as u32, (key >> 32) as u32);
     for _ in 0..10 {
         for i in 0..WIDTH {

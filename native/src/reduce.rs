@@ -4,9 +4,9 @@
 use crate::arena::{View, view};
 use crate::copy::{self, collapse, row_offset};
 use crate::dtype::num::Float;
-use crate::dtype::{Compute, DType};
+use crate::dtype::{Compute, DType, Element};
 use crate::fault::{Fault, Result, border, js};
-use crate::lanes::{Fold, Max, Min, Product, Sum, fold};
+use crate::lanes::{ExpFrom, Fold, Itself, Max, Min, Product, Sum, fold};
 use crate::math::Math;
 use crate::parallel::{self, Shared};
 use crate::rows::{BLOCK, Pieces, load};
@@ -48,18 +48,23 @@ impl Axes {
 }
 
 simd! {
-    fn fold_rows<T: Compute, O: Fold>(x: &[T], base: usize, axes: &Axes, start: usize, end: usize) -> f64 {
-        let (width, stride) = (axes.width(), axes.stride());
-        let mut total = O::start::<f64>();
-        let mut buffer = [x[base]; BLOCK];
-        let limit = if stride == 1 { PIECE } else { BLOCK };
-        for piece in Pieces::new(start, end, width, limit) {
-            let at = base + row_offset(piece.row, &axes.shape, &axes.strides) + piece.column * stride;
-            let part = load(x, at, stride, piece.length, &mut buffer);
-            total = O::join(total, fold::<O, T>(part, |v| v));
-        }
-        total
+    fn fold_dense<T: Compute, O: Fold>(x: &[T]) -> f64 {
+        fold::<O, Itself, T>(x, T::Wide::ZERO)
     }
+}
+
+/// Folds the positions `start..end` of one reduction.
+fn fold_rows<T: Compute, O: Fold>(x: &[T], base: usize, axes: &Axes, start: usize, end: usize) -> f64 {
+    let (width, stride) = (axes.width(), axes.stride());
+    let mut total = O::start::<f64>();
+    let mut buffer = [x[base]; BLOCK];
+    let limit = if stride == 1 { PIECE } else { BLOCK };
+    for piece in Pieces::new(start, end, width, limit) {
+        let at = base + row_offset(piece.row, &axes.shape, &axes.strides) + piece.column * stride;
+        let part = load(x, at, stride, piece.length, &mut buffer);
+        total = O::join(total, fold_dense::<T, O>(part));
+    }
+    total
 }
 
 /// Folds along rows; `finish` turns each total into a result.
@@ -106,7 +111,9 @@ simd! {
             row += 8;
         }
         for row in row..end {
-            sums.iter_mut().zip(line(row)).for_each(|(sum, v)| *sum = O::join(*sum, v.widen()));
+            for (sum, v) in sums.iter_mut().zip(line(row)) {
+                *sum = O::join(*sum, v.widen());
+            }
         }
         total.copy_from_slice(sums);
     }
@@ -164,32 +171,40 @@ fn folded<T: Compute, O: Fold>(x: &View, kept: usize, finish: impl Fn(f64) -> f6
 simd! {
     /// ln of the sum of e^x, with the largest taken out.
     fn log_sum_exp<T: Compute>(x: &[T]) -> f64 {
-        let top = fold::<Max, T>(x, |v| v);
+        let top = fold::<Max, Itself, T>(x, T::Wide::ZERO);
         if !top.is_finite() {
             return top;
         }
         let shift = <T::Wide as Float>::from_f64(top);
-        top + fold::<Sum, T>(x, |v| (v - shift).exp()).ln()
+        top + fold::<Sum, ExpFrom, T>(x, shift).ln()
     }
 }
 
 simd! {
     /// The first position of the largest (or smallest) element; the first NaN where there is one.
     fn extreme<T: Compute, O: Fold>(x: &[T]) -> u32 {
-        let best = <T::Wide as Float>::from_f64(fold::<O, T>(x, |v| v));
-        let found = |v: &T| if best.is_nan() { v.widen().is_nan() } else { v.widen() == best };
-        for (index, block) in x.chunks(64).enumerate() {
+        let best = <T::Wide as Float>::from_f64(fold::<O, Itself, T>(x, T::Wide::ZERO));
+        let mut first = 0;
+        for block in x.chunks(64) {
             // Without branches inside of a block, so that it vectorises.
-            if block.iter().fold(false, |any, v| any | found(v)) {
-                return (index * 64 + block.iter().position(found).unwrap_or(0)) as u32;
+            let mut any = false;
+            for v in block {
+                any |= v.widen() == best || (best.is_nan() && v.widen().is_nan());
             }
+            if any {
+                break;
+            }
+            first += block.len();
         }
-        0
+        while first + 1 < x.len() && !(x[first].widen() == best || (best.is_nan() && x[first].widen().is_nan())) {
+            first += 1;
+        }
+        first as u32
     }
 }
 
 /// One result a row of a row-major copy.
-fn by_rows<T: crate::dtype::Element, R: crate::dtype::Element>(
+fn by_rows<T: Element, R: Element>(
     x: &View,
     kept: usize,
     dtype: DType,
@@ -226,14 +241,14 @@ pub fn reduce(name: &str, x: &View, kept: usize) -> Result<View> {
             _ => by_rows::<u8, u8>(x, kept, DType::Bool, |row| u8::from(row.iter().all(|&v| v != 0))),
         };
     }
-    if name == "prod" && matches!(x.dtype, DType::F32 | DType::BF16) {
+    if name == "prod" {
         // In f64, where the product of a part does not overflow so soon.
-        return copy::cast(&reduce(name, &copy::cast(x, DType::F64)?, kept)?, x.dtype);
+        let wide = with_compute!(x.dtype, name, T => copy::cast(x, DType::F64).map(|wide| (wide, T::DTYPE)))?;
+        return copy::cast(&folded::<f64, Product>(&wide.0, kept, |v| v)?, wide.1);
     }
     with_compute!(x.dtype, name, T => match name {
         "sum" => folded::<T, Sum>(x, kept, |v| v),
         "mean" => folded::<T, Sum>(x, kept, |v| v / width as f64),
-        "prod" => folded::<T, Product>(x, kept, |v| v),
         "max" => folded::<T, Max>(x, kept, |v| v),
         "min" => folded::<T, Min>(x, kept, |v| v),
         "logsumexp" => by_rows::<T, T>(x, kept, x.dtype, |row| T::narrow(<<T as Compute>::Wide as Float>::from_f64(log_sum_exp::<T>(row)))),

@@ -54,7 +54,7 @@ impl Iterator for Pieces {
 }
 
 /// `length` elements from `base` on, `stride` apart: the slice itself where it is dense, else gathered in `buffer`.
-#[inline(always)]
+#[inline]
 pub fn load<'a, T: Element>(
     from: &'a [T],
     base: usize,

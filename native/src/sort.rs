@@ -150,6 +150,7 @@ pub fn top_k_border(x: u32, k: u32, largest: bool) -> js::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::Element;
 
     fn tensor<T: Element>(shape: &[usize], values: &[T]) -> View {
         let x = View::empty(T::DTYPE, shape).unwrap();
