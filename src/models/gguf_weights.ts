@@ -2,7 +2,7 @@
 import type { GgufArchive } from '../formats/gguf/container.ts'
 import { isBlockType, rowBytes } from '../nn/block_types.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { fromBytes, indexSelect, scope, Tensor, tensor } from '../tensor/index.ts'
+import { elementCount, fromBytes, indexSelect, scope, Tensor, tensor } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
 import type { LlamaConfig } from './llama/config.ts'
 import { ggufName, ggufRowOrder, huggingFaceName, inverseOrder, rotaryHeads } from './llama/names.ts'
@@ -70,6 +70,7 @@ function decode({ name, type }: WeightInfo, bytes: Uint8Array, shape: readonly n
   return scope(() => {
     const raw = fromBytes(bytes, [bytes.length], 'u8')
     const columns = shape.at(-1) ?? 1
-    return new Tensor(raw.kernels, callNative((native) => native.decodeBlocks(type, raw.handle, columns)), 'f32', shape)
+    const handle = callNative((native) => native.decodeBlocks(type, raw.handle, columns))
+    return new Tensor(raw.kernels, handle, 'f32', [elementCount(shape) / columns, columns]).reshape(shape)
   })
 }
