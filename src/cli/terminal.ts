@@ -26,7 +26,7 @@ export function terminalProgress({ quiet = false }: TerminalOptions = {}): { sho
   const { dim } = picocolors.createColors(stream.isTTY && !process.env.NO_COLOR)
   let phase = ''
   let phaseStart = 0
-  let lastLine = 0
+  let lastLine = Number.NEGATIVE_INFINITY
   const clear = () => {
     if (live) stream.write('\r\u001b[K')
   }
@@ -46,17 +46,16 @@ export function terminalProgress({ quiet = false }: TerminalOptions = {}): { sho
     if (event.phase !== phase) {
       phase = event.phase
       phaseStart = now
-      lastLine = 0
+      lastLine = Number.NEGATIVE_INFINITY
     }
     // A terminal is redrawn ten times a second; a log gets a line every five seconds.
-    if (now - lastLine < (live ? 100 : 5000) && event.share < 1) return
-    const first = lastLine === 0
+    if (now - lastLine < (live ? 100 : 5000)) return
     lastLine = now
     const elapsed = (now - phaseStart) / 1000
     const left = event.share > 0.02 && elapsed > 1 ? `, ${duration((elapsed / event.share) * (1 - event.share))} left` : ''
     const line = `${verbs[event.phase].padEnd(11)} ${String(Math.floor(event.share * 100)).padStart(3)}%  ${printable(event.text, 60)}${left}`
     if (live) stream.write(`\r\u001b[K${line.slice(0, (stream.columns ?? 80) - 1)}`)
-    else if (!first || event.share < 1) stream.write(`${dim(line)}\n`)
+    else stream.write(`${dim(line)}\n`)
   }
   return { show, stop: clear }
 }

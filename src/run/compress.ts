@@ -77,7 +77,7 @@ class Compression {
     this.notes.push(...description.notes)
     const calibration = this.method.needs.length > 0 ? this.readCalibration() : undefined
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
-    if (options.evaluate) evaluationWindows(source, options)
+    if (options.evaluate) evaluationWindows(source, evaluationOptions(options))
     const folder = openOutputFolder(options.output, options.overwrite)
     try {
       const writer = target.create(folder.work)
@@ -214,9 +214,9 @@ class Compression {
 
   /** Norms, biases, embedding and head. */
   private writeRest(writer: ModelWriter): void {
-    for (const plan of this.target.tensors) {
-      if (plan.role === 'matrix') continue
-      this.hooks.progress?.({ kind: 'progress', phase: 'write', share: 1, text: plan.name })
+    const rest = this.target.tensors.filter(({ role }) => role !== 'matrix')
+    for (const [index, plan] of rest.entries()) {
+      this.hooks.progress?.({ kind: 'progress', phase: 'write', share: index / rest.length, text: plan.name })
       if (plan.kept) writer.addKept(plan, this.source.weights.raw!(plan.name))
       else scope(() => writer.addNumbers(plan, this.source.weights.load(plan.name)))
     }
@@ -238,7 +238,7 @@ class Compression {
       const files = readdirSync(work).filter((name) => name.endsWith('.gguf'))
       const result = openModel(files.length > 0 ? join(work, files[0]!) : work)
       try {
-        const evaluation = await evaluateOpen(result, source, options, this.hooks)
+        const evaluation = await evaluateOpen(result, source, evaluationOptions(options), this.hooks)
         metrics = evaluation.metrics
         for (const text of evaluation.notes) this.note(`evaluation: ${text}`)
       } finally {
@@ -279,6 +279,9 @@ class Compression {
     }
   }
 }
+
+/** The evaluation's part of the options. */
+const evaluationOptions = ({ text, context, windows, every }: ResolvedCompressOptions) => ({ text, context, count: windows, every })
 
 function methodOf({ method, damping, actOrder, staticGroups, onSingular }: ResolvedCompressOptions): WeightMethod {
   return method === 'rtn' ? rtn() : gptq({ damping, actOrder, staticGroups, onSingular })

@@ -1,5 +1,6 @@
 /** The folder of a result: made beside its final place, and put there whole. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { writeFailure } from '../formats/output.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
@@ -23,7 +24,8 @@ export function openOutputFolder(path: string, overwrite: boolean): OutputFolder
   let work: string
   try {
     mkdirSync(parent, { recursive: true })
-    work = mkdtempSync(join(parent, `.${basename(output)}.pare-`))
+    work = join(parent, `.${basename(output)}.pare-${randomBytes(6).toString('hex')}`)
+    mkdirSync(work)
   } catch (cause) {
     throw writeFailure(cause, output, 0)
   }
