@@ -6,8 +6,8 @@ use crate::copy;
 use crate::dtype::num::Float;
 use crate::fault::{Fault, Result, border, js};
 use crate::matrices::{
-    Number, columns_of, extents_of, finite, fix_signs, from_columns, matrix, matrix_mut, parts, square, transposed, unless_aborted,
-    workspace,
+    Number, columns_of, extents_of, finite, fix_signs, from_columns, matrix, matrix_mut, parts, square,
+    transposed, unless_aborted, workspace,
 };
 use crate::{parallel, with_number};
 use faer::Conj;
@@ -38,19 +38,43 @@ fn thin_qr<T: Number>(a: &View, m: usize, n: usize) -> Result<(View, View)> {
     let mut factors = matrix_mut::<T>(&work)?;
     let block = qr_factor::recommended_block_size::<T>(m, n);
     let mut coefficients = faer::Mat::<T>::zeros(block, k);
-    let mut buffer = workspace(qr_factor::qr_in_place_scratch::<T>(m, n, block, parts(), Default::default()))?;
+    let mut buffer = workspace(qr_factor::qr_in_place_scratch::<T>(
+        m,
+        n,
+        block,
+        parts(),
+        Default::default(),
+    ))?;
     let (inner, upper) = (factors.as_mut(), coefficients.as_mut());
-    parallel::install(|| qr_factor::qr_in_place(inner, upper, parts(), MemStack::new(&mut buffer), Default::default()))?;
+    parallel::install(|| {
+        qr_factor::qr_in_place(
+            inner,
+            upper,
+            parts(),
+            MemStack::new(&mut buffer),
+            Default::default(),
+        )
+    })?;
     unless_aborted()?;
     let columns = q.slice_mut::<T>()?;
     (0..k).for_each(|i| columns[i * m + i] = <T as Float>::ONE);
-    let request = householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<T>(m, block, k);
+    let request =
+        householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<T>(m, block, k);
     let mut buffer = workspace(request)?;
-    let (basis, target, upper) = (factors.as_ref().subcols(0, k), matrix_mut::<T>(&q)?, coefficients.as_ref());
+    let (basis, target, upper) = (
+        factors.as_ref().subcols(0, k),
+        matrix_mut::<T>(&q)?,
+        coefficients.as_ref(),
+    );
     parallel::install(|| {
         let stack = MemStack::new(&mut buffer);
         householder::apply_block_householder_sequence_on_the_left_in_place_with_conj(
-            basis, upper, Conj::No, target, parts(), stack,
+            basis,
+            upper,
+            Conj::No,
+            target,
+            parts(),
+            stack,
         );
     })?;
     let rows = r.slice_mut::<T>()?;
@@ -76,7 +100,11 @@ fn thin_svd<T: Number>(a: &View, m: usize, n: usize) -> Result<(View, View, View
     finite("svd", matrix::<T>(a)?, |_, _| true)?;
     unless_aborted()?;
     // Columns of u; the columns of v are the rows of vt.
-    let (u, s, vt) = (View::zeros(a.dtype, &[k, m])?, View::zeros(a.dtype, &[k])?, View::zeros(a.dtype, &[k, n])?);
+    let (u, s, vt) = (
+        View::zeros(a.dtype, &[k, m])?,
+        View::zeros(a.dtype, &[k])?,
+        View::zeros(a.dtype, &[k, n])?,
+    );
     if k == 0 {
         return Ok((from_columns(&u)?, s, vt));
     }
@@ -85,16 +113,37 @@ fn thin_svd<T: Number>(a: &View, m: usize, n: usize) -> Result<(View, View, View
     let turned = transposed(&rows)?;
     let input = matrix::<T>(&turned)?;
     let vectors = singular::ComputeSvdVectors::Thin;
-    let mut buffer = workspace(singular::svd_scratch::<T>(n, m, vectors, vectors, parts(), Default::default()))?;
+    let mut buffer = workspace(singular::svd_scratch::<T>(
+        n,
+        m,
+        vectors,
+        vectors,
+        parts(),
+        Default::default(),
+    ))?;
     let (left, right) = (matrix_mut::<T>(&vt)?, matrix_mut::<T>(&u)?);
     let values = DiagMut::from_slice_mut(s.slice_mut::<T>()?);
     parallel::install(|| {
         let stack = MemStack::new(&mut buffer);
-        singular::svd(input, values, Some(left), Some(right), parts(), stack, Default::default())
+        singular::svd(
+            input,
+            values,
+            Some(left),
+            Some(right),
+            parts(),
+            stack,
+            Default::default(),
+        )
     })?
-    .map_err(|_| Fault::numerical(format!("svd: the values of a [{m}, {n}] matrix did not converge; try f64")))?;
+    .map_err(|_| {
+        Fault::numerical(format!(
+            "svd: the values of a [{m}, {n}] matrix did not converge; try f64"
+        ))
+    })?;
     let rows = vt.slice_mut::<T>()?;
-    fix_signs(u.slice_mut::<T>()?, m, |index| rows[index * n..][..n].iter_mut().for_each(|v| *v = -*v));
+    fix_signs(u.slice_mut::<T>()?, m, |index| {
+        rows[index * n..][..n].iter_mut().for_each(|v| *v = -*v)
+    });
     Ok((from_columns(&u)?, s, vt))
 }
 
@@ -114,13 +163,32 @@ fn symmetric<T: Number>(a: &View, n: usize) -> Result<(View, View)> {
     let copied = columns_of(a)?;
     let input = matrix_mut::<T>(&copied)?;
     let wanted = evd::ComputeEigenvectors::Yes;
-    let mut buffer = workspace(evd::self_adjoint_evd_scratch::<T>(n, wanted, parts(), Default::default()))?;
-    let (diagonal, target) = (DiagMut::from_slice_mut(values.slice_mut::<T>()?), matrix_mut::<T>(&vectors)?);
+    let mut buffer = workspace(evd::self_adjoint_evd_scratch::<T>(
+        n,
+        wanted,
+        parts(),
+        Default::default(),
+    ))?;
+    let (diagonal, target) = (
+        DiagMut::from_slice_mut(values.slice_mut::<T>()?),
+        matrix_mut::<T>(&vectors)?,
+    );
     parallel::install(|| {
         let stack = MemStack::new(&mut buffer);
-        evd::self_adjoint_evd(input.as_ref(), diagonal, Some(target), parts(), stack, Default::default())
+        evd::self_adjoint_evd(
+            input.as_ref(),
+            diagonal,
+            Some(target),
+            parts(),
+            stack,
+            Default::default(),
+        )
     })?
-    .map_err(|_| Fault::numerical(format!("eigh: the values of a [{n}, {n}] matrix did not converge; try f64")))?;
+    .map_err(|_| {
+        Fault::numerical(format!(
+            "eigh: the values of a [{n}, {n}] matrix did not converge; try f64"
+        ))
+    })?;
     fix_signs(vectors.slice_mut::<T>()?, n, |_| {});
     Ok((values, from_columns(&vectors)?))
 }
@@ -160,20 +228,30 @@ mod tests {
     fn scaled_columns(a: &View, by: &View) -> View {
         let out = copy::copy(a).unwrap();
         let scale = values(by);
-        out.slice_mut::<f64>().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v *= scale[i % scale.len()]);
+        out.slice_mut::<f64>()
+            .unwrap()
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v *= scale[i % scale.len()]);
         out
     }
 
     fn orthonormal(columns: &View) -> bool {
         let k = columns.shape[1];
         let gram = values(&times(&transposed(columns).unwrap(), columns));
-        gram.iter().enumerate().all(|(i, v)| (v - if i % (k + 1) == 0 { 1.0 } else { 0.0 }).abs() < BOUND)
+        gram.iter()
+            .enumerate()
+            .all(|(i, v)| (v - if i % (k + 1) == 0 { 1.0 } else { 0.0 }).abs() < BOUND)
     }
 
     /// 1 where the entry of largest magnitude of each column is positive.
     fn positive(columns: &View) -> bool {
         let turned = values(&from_columns(columns).unwrap());
-        turned.chunks(columns.shape[0]).all(|c| c.iter().fold(0.0f64, |m, &v| if v.abs() > m.abs() { v } else { m }) > 0.0)
+        turned.chunks(columns.shape[0]).all(|c| {
+            c.iter()
+                .fold(0.0f64, |m, &v| if v.abs() > m.abs() { v } else { m })
+                > 0.0
+        })
     }
 
     #[test]

@@ -4,7 +4,8 @@ use crate::arena::{View, view};
 use crate::dtype::num::Float;
 use crate::fault::{Fault, Result, border, js};
 use crate::matrices::{
-    Number, columns_of, extents_of, finite, from_columns, matrix, matrix_mut, parts, same_type, square, unless_aborted, workspace,
+    Number, columns_of, extents_of, finite, from_columns, matrix, matrix_mut, parts, same_type, square,
+    unless_aborted, workspace,
 };
 use crate::{parallel, with_number};
 use faer::dyn_stack::MemStack;
@@ -26,7 +27,9 @@ fn agree(name: &str, a: &View, b: &View) -> Result<usize> {
     same_type(name, a, b)?;
     if extents_of(name, b)?.0 != n {
         let (a, b) = (&*a.shape, &*b.shape);
-        return Err(Fault::shape(format!("{name}: a [n, n] and b [n, columns] must agree, got {a:?} and {b:?}")));
+        return Err(Fault::shape(format!(
+            "{name}: a [n, n] and b [n, columns] must agree, got {a:?} and {b:?}"
+        )));
     }
     Ok(n)
 }
@@ -37,13 +40,29 @@ pub fn triangular_solve(a: &View, b: &View, triangle: Triangle) -> Result<View> 
     with_number!(a.dtype, "triangularSolve", T => solve_triangle::<T>(a, b, triangle))
 }
 
-fn solve_triangle<T: Number>(a: &View, b: &View, Triangle { lower, transpose, unit }: Triangle) -> Result<View> {
+fn solve_triangle<T: Number>(
+    a: &View,
+    b: &View,
+    Triangle {
+        lower,
+        transpose,
+        unit,
+    }: Triangle,
+) -> Result<View> {
     const NAME: &str = "triangularSolve";
     let read = matrix::<T>(a)?;
-    finite(NAME, read, |row, column| if row == column { !unit } else { (column < row) == lower })?;
+    finite(NAME, read, |row, column| {
+        if row == column {
+            !unit
+        } else {
+            (column < row) == lower
+        }
+    })?;
     finite(NAME, matrix::<T>(b)?, |_, _| true)?;
     if !unit && let Some(index) = (0..a.shape[0]).find(|&i| Float::to_f64(read[(i, i)]) == 0.0) {
-        return Err(Fault::numerical(format!("{NAME}: entry {index} of the diagonal is 0; the matrix is singular")));
+        return Err(Fault::numerical(format!(
+            "{NAME}: entry {index} of the diagonal is 0; the matrix is singular"
+        )));
     }
     unless_aborted()?;
     let work = columns_of(b)?;
@@ -77,25 +96,56 @@ fn solve_general<T: Number>(a: &View, b: &View, n: usize) -> Result<View> {
     }
     let mut lu = matrix_mut::<T>(&copied)?;
     let (mut forward, mut backward) = (vec![0usize; n], vec![0usize; n]);
-    let mut buffer = workspace(factor::lu_in_place_scratch::<usize, T>(n, n, parts(), Default::default()))?;
+    let mut buffer = workspace(factor::lu_in_place_scratch::<usize, T>(
+        n,
+        n,
+        parts(),
+        Default::default(),
+    ))?;
     let (_, exchanges) = parallel::install(|| {
         let stack = MemStack::new(&mut buffer);
-        factor::lu_in_place(lu.as_mut(), &mut forward, &mut backward, parts(), stack, Default::default())
+        factor::lu_in_place(
+            lu.as_mut(),
+            &mut forward,
+            &mut backward,
+            parts(),
+            stack,
+            Default::default(),
+        )
     })?;
     if let Some(index) = (0..n).find(|&i| Float::to_f64(lu[(i, i)]) == 0.0) {
-        return Err(Fault::numerical(format!("solve: pivot {index} of {n} is 0; the matrix is singular")));
+        return Err(Fault::numerical(format!(
+            "solve: pivot {index} of {n} is 0; the matrix is singular"
+        )));
     }
     unless_aborted()?;
-    let mut buffer = workspace(lu_solve::solve_in_place_scratch::<usize, T>(n, b.shape[1], parts()))?;
+    let mut buffer = workspace(lu_solve::solve_in_place_scratch::<usize, T>(
+        n,
+        b.shape[1],
+        parts(),
+    ))?;
     let target = matrix_mut::<T>(&work)?;
     let lu = lu.as_ref();
-    parallel::install(|| lu_solve::solve_in_place(lu, lu, exchanges, target, parts(), MemStack::new(&mut buffer)))?;
+    parallel::install(|| {
+        lu_solve::solve_in_place(lu, lu, exchanges, target, parts(), MemStack::new(&mut buffer))
+    })?;
     from_columns(&work)
 }
 
 #[napi(js_name = "triangularSolve")]
 pub fn triangular_solve_border(a: u32, b: u32, lower: bool, transpose: bool, unit: bool) -> js::Result<u32> {
-    border(|| Ok(triangular_solve(&view(a)?, &view(b)?, Triangle { lower, transpose, unit })?.into_handle()))
+    border(|| {
+        Ok(triangular_solve(
+            &view(a)?,
+            &view(b)?,
+            Triangle {
+                lower,
+                transpose,
+                unit,
+            },
+        )?
+        .into_handle())
+    })
 }
 
 #[napi(js_name = "solve")]
@@ -121,14 +171,31 @@ mod tests {
         // 9s stand where nothing may be read.
         let b = matrix_of(2, 1, &[2.0, 7.0]);
         let solved = |values: &[f64], lower, transpose, unit| {
-            let x = triangular_solve(&matrix_of(2, 2, values), &b, Triangle { lower, transpose, unit }).unwrap();
+            let x = triangular_solve(
+                &matrix_of(2, 2, values),
+                &b,
+                Triangle {
+                    lower,
+                    transpose,
+                    unit,
+                },
+            )
+            .unwrap();
             x.slice::<f64>().unwrap().to_vec()
         };
         assert_eq!(solved(&[2.0, 9.0, 3.0, 4.0], true, false, false), [1.0, 1.0]);
         assert_eq!(solved(&[9.0, 9.0, 3.0, 9.0], true, false, true), [2.0, 1.0]);
         assert_eq!(solved(&[2.0, 3.0, 9.0, 4.0], false, true, false), [1.0, 1.0]);
         assert_eq!(solved(&[2.0, -4.0, 9.0, 7.0], false, false, false), [3.0, 1.0]);
-        let singular = triangular_solve(&matrix_of(2, 2, &[1.0, 0.0, 1.0, 0.0]), &b, Triangle { lower: true, transpose: false, unit: false });
+        let singular = triangular_solve(
+            &matrix_of(2, 2, &[1.0, 0.0, 1.0, 0.0]),
+            &b,
+            Triangle {
+                lower: true,
+                transpose: false,
+                unit: false,
+            },
+        );
         assert_eq!(singular.err().unwrap().code, "PARE_E_NUMERICAL");
     }
 
@@ -140,7 +207,12 @@ mod tests {
         assert!(distance(&got, &x) < 1e-9);
         let turned = solve(&transposed(&a).unwrap(), &times(&transposed(&a).unwrap(), &x)).unwrap();
         assert!(distance(&turned, &x) < 1e-9);
-        let fault = solve(&matrix_of(2, 2, &[1.0, 2.0, 2.0, 4.0]), &matrix_of(2, 1, &[1.0, 1.0])).err().unwrap();
+        let fault = solve(
+            &matrix_of(2, 2, &[1.0, 2.0, 2.0, 4.0]),
+            &matrix_of(2, 1, &[1.0, 1.0]),
+        )
+        .err()
+        .unwrap();
         assert!(fault.message.contains("singular"), "{}", fault.message);
     }
 }
