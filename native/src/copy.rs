@@ -14,7 +14,10 @@ pub struct Collapsed<const N: usize> {
 }
 
 pub fn collapse<const N: usize>(shape: &[usize], strides: [&[usize]; N]) -> Collapsed<N> {
-    let mut result = Collapsed { shape: Vec::new(), strides: [const { Vec::new() }; N] };
+    let mut result = Collapsed {
+        shape: Vec::new(),
+        strides: [const { Vec::new() }; N],
+    };
     for axis in 0..shape.len() {
         if shape[axis] == 1 {
             continue;
@@ -71,7 +74,10 @@ fn copy_elements<T: crate::dtype::Element>(from: &[T], x: &View, to: &mut [T]) -
     }
     let plan = collapse(&x.shape, [&x.strides]);
     let strides = &plan.strides[0];
-    let (row, stride) = (*plan.shape.last().expect("one axis"), *strides.last().expect("one axis"));
+    let (row, stride) = (
+        *plan.shape.last().expect("one axis"),
+        *strides.last().expect("one axis"),
+    );
     if stride != 1 && plan.shape.len() >= 2 && strides[plan.shape.len() - 2] == 1 {
         return transpose_copy(from, &plan.shape, strides, to);
     }
@@ -82,7 +88,10 @@ fn copy_elements<T: crate::dtype::Element>(from: &[T], x: &View, to: &mut [T]) -
             match stride {
                 1 => target.copy_from_slice(&from[base..base + row]),
                 0 => target.fill(from[base]),
-                _ => target.iter_mut().enumerate().for_each(|(i, t)| *t = from[base + i * stride]),
+                _ => target
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(i, t)| *t = from[base + i * stride]),
             }
         }
     })
@@ -138,7 +147,11 @@ pub fn broadcast(x: &View, shape: &[usize]) -> Result<View> {
     for axis in 0..x.shape.len() {
         strides[shift + axis] = if x.shape[axis] == 1 { 0 } else { x.strides[axis] };
     }
-    Ok(View { shape: Dims::new(shape)?, strides: Dims::new(&strides[..shape.len()])?, ..x.clone() })
+    Ok(View {
+        shape: Dims::new(shape)?,
+        strides: Dims::new(&strides[..shape.len()])?,
+        ..x.clone()
+    })
 }
 
 /// Every number type can be read as f64 without loss but u64 above 2^53; it is only copied or read as an integer.
@@ -187,7 +200,11 @@ fn to_odd(value: f64) -> f32 {
     if wide == value || value.is_nan() {
         return near;
     }
-    let cut = if wide.abs() > value.abs() { near.to_bits() - 1 } else { near.to_bits() };
+    let cut = if wide.abs() > value.abs() {
+        near.to_bits() - 1
+    } else {
+        near.to_bits()
+    };
     f32::from_bits(cut | 1)
 }
 
@@ -201,12 +218,16 @@ pub fn cast(x: &View, dtype: DType) -> Result<View> {
     let out = View::empty(dtype, &x.shape)?;
     if x.dtype == DType::BF16 && dtype == DType::F32 {
         let from = x.slice::<bf16>()?;
-        parallel::chunks(out.slice_mut::<f32>()?, parallel::SMALL, |start, part| bf16_to_f32(&from[start..], part))?;
+        parallel::chunks(out.slice_mut::<f32>()?, parallel::SMALL, |start, part| {
+            bf16_to_f32(&from[start..], part)
+        })?;
         return Ok(out);
     }
     if x.dtype == DType::F32 && dtype == DType::BF16 {
         let from = x.slice::<f32>()?;
-        parallel::chunks(out.slice_mut::<bf16>()?, parallel::SMALL, |start, part| f32_to_bf16(&from[start..], part))?;
+        parallel::chunks(out.slice_mut::<bf16>()?, parallel::SMALL, |start, part| {
+            f32_to_bf16(&from[start..], part)
+        })?;
         return Ok(out);
     }
     macro_rules! from {
@@ -293,7 +314,11 @@ pub fn fill(dtype: DType, shape: &[usize], value: f64) -> Result<View> {
     let one = cast(&one, dtype)?;
     let strides = row_major(shape);
     let zero_strides = vec![0; strides.len()];
-    copy(&View { shape: Dims::new(shape)?, strides: Dims::new(&zero_strides)?, ..one })
+    copy(&View {
+        shape: Dims::new(shape)?,
+        strides: Dims::new(&zero_strides)?,
+        ..one
+    })
 }
 
 #[cfg(test)]
@@ -304,8 +329,14 @@ mod tests {
     fn turned_views_are_copied_in_their_own_order() {
         for (batch, rows, columns) in [(1, 1, 5), (2, 33, 70), (3, 200, 131)] {
             let x = View::empty(DType::U32, &[batch, columns, rows]).unwrap();
-            x.slice_mut::<u32>().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v = i as u32);
-            let turned = x.restrided(&[batch, rows, columns], &[rows * columns, 1, rows], 0).unwrap();
+            x.slice_mut::<u32>()
+                .unwrap()
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, v)| *v = i as u32);
+            let turned = x
+                .restrided(&[batch, rows, columns], &[rows * columns, 1, rows], 0)
+                .unwrap();
             let got = copy(&turned).unwrap();
             for (i, &value) in got.slice::<u32>().unwrap().iter().enumerate() {
                 let (matrix, row, column) = (i / (rows * columns), i / columns % rows, i % columns);

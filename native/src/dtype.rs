@@ -36,7 +36,9 @@ pub const ALL: [DType; 12] = [
 
 impl DType {
     pub fn from_code(code: u32) -> Result<DType> {
-        ALL.get(code as usize).copied().ok_or_else(|| Fault::shape(format!("dtype: no number type has code {code}")))
+        ALL.get(code as usize)
+            .copied()
+            .ok_or_else(|| Fault::shape(format!("dtype: no number type has code {code}")))
     }
 
     pub fn name(self) -> &'static str {
@@ -200,11 +202,23 @@ compute!(f32, f32, |x: f32| x, |x: f32| x; f64, f64, |x: f64| x, |x: f64| x; bf1
 macro_rules! with_compute {
     ($dtype:expr, $what:expr, $T:ident => $body:expr) => {
         match $dtype {
-            $crate::dtype::DType::F32 => { type $T = f32; $body }
-            $crate::dtype::DType::F64 => { type $T = f64; $body }
-            $crate::dtype::DType::BF16 => { type $T = half::bf16; $body }
+            $crate::dtype::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::dtype::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            $crate::dtype::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
             other => Err($crate::fault::Fault::shape(format!(
-                "{}: needs f32, f64 or bf16, got {}; cast it first", $what, other.name()))),
+                "{}: needs f32, f64 or bf16, got {}; cast it first",
+                $what,
+                other.name()
+            ))),
         }
     };
 }
@@ -214,10 +228,22 @@ macro_rules! with_compute {
 macro_rules! with_width {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype.size() {
-            1 => { type $T = u8; $body }
-            2 => { type $T = u16; $body }
-            4 => { type $T = u32; $body }
-            _ => { type $T = u64; $body }
+            1 => {
+                type $T = u8;
+                $body
+            }
+            2 => {
+                type $T = u16;
+                $body
+            }
+            4 => {
+                type $T = u32;
+                $body
+            }
+            _ => {
+                type $T = u64;
+                $body
+            }
         }
     };
 }

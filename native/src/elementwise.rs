@@ -15,11 +15,16 @@ use napi_derive::napi;
 /// Shapes equal and types equal, or a fault that names the operation.
 fn alike(name: &str, a: &View, b: &View) -> Result<()> {
     if *a.shape != *b.shape {
-        return Err(Fault::shape(format!("{name}: needs equal shapes, got {:?} and {:?}", &*a.shape, &*b.shape)));
+        return Err(Fault::shape(format!(
+            "{name}: needs equal shapes, got {:?} and {:?}",
+            &*a.shape, &*b.shape
+        )));
     }
     if a.dtype != b.dtype {
         let (a, b) = (a.dtype.name(), b.dtype.name());
-        return Err(Fault::shape(format!("{name}: needs one number type, got {a} and {b}; cast one of them")));
+        return Err(Fault::shape(format!(
+            "{name}: needs one number type, got {a} and {b}; cast one of them"
+        )));
     }
     Ok(())
 }
@@ -29,14 +34,20 @@ fn unknown(what: &str, name: &str) -> Fault {
 }
 
 fn needs_float(name: &str, found: DType) -> Fault {
-    Fault::shape(format!("{name}: needs f32, f64 or bf16, got {}; cast it first", found.name()))
+    Fault::shape(format!(
+        "{name}: needs f32, f64 or bf16, got {}; cast it first",
+        found.name()
+    ))
 }
 
 fn needs_bool(name: &str, x: &View) -> Result<()> {
     if x.dtype == DType::Bool {
         return Ok(());
     }
-    Err(Fault::shape(format!("{name}: needs bool, got {}; cast it first", x.dtype.name())))
+    Err(Fault::shape(format!(
+        "{name}: needs bool, got {}; cast it first",
+        x.dtype.name()
+    )))
 }
 
 /// A function of one number.
@@ -199,10 +210,10 @@ simd! {
 }
 
 simd! {
-    /// A difference with itself is 0 unless the number is infinite or NaN.
+    /// A product with 0 is 0 unless the number is infinite or NaN.
     fn finite_flags<F: Math>(x: &[F], out: &mut [u8]) {
         for (o, &x) in out.iter_mut().zip(x) {
-            *o = u8::from(x - x == F::ZERO);
+            *o = u8::from(x * F::ZERO == F::ZERO);
         }
     }
 }
@@ -362,9 +373,18 @@ pub fn compare(name: &str, a: &View, b: &View) -> Result<View> {
     alike(name, a, b)?;
     if let "logicalAnd" | "logicalOr" = name {
         needs_bool(name, a)?;
-        return pair::<u8, u8>(a, b, DType::Bool, if name == "logicalAnd" { both } else { either });
+        return pair::<u8, u8>(
+            a,
+            b,
+            DType::Bool,
+            if name == "logicalAnd" { both } else { either },
+        );
     }
-    let (a, b) = if name.starts_with("greater") { (b, a) } else { (a, b) };
+    let (a, b) = if name.starts_with("greater") {
+        (b, a)
+    } else {
+        (a, b)
+    };
     match a.dtype {
         DType::F32 => pair::<f32, u8>(a, b, DType::Bool, compare_kernel(name)?),
         DType::F64 => pair::<f64, u8>(a, b, DType::Bool, compare_kernel(name)?),
@@ -393,7 +413,9 @@ pub fn select(condition: &View, a: &View, b: &View) -> Result<View> {
     needs_bool("where", condition)?;
     if *condition.shape != *a.shape {
         let (c, a) = (&*condition.shape, &*a.shape);
-        return Err(Fault::shape(format!("where: needs equal shapes, got {c:?} and {a:?}")));
+        return Err(Fault::shape(format!(
+            "where: needs equal shapes, got {c:?} and {a:?}"
+        )));
     }
     with_width!(a.dtype, T => choose::<T>(condition, a, b))
 }
@@ -430,27 +452,57 @@ mod tests {
 
     fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> View {
         let x = View::empty(DType::F32, shape).unwrap();
-        x.slice_mut::<f32>().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
+        x.slice_mut::<f32>()
+            .unwrap()
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v = value(i));
         x
     }
 
     fn floats(x: Result<View>) -> Vec<f32> {
-        copy::cast(&x.unwrap(), DType::F32).unwrap().slice::<f32>().unwrap().to_vec()
+        copy::cast(&x.unwrap(), DType::F32)
+            .unwrap()
+            .slice::<f32>()
+            .unwrap()
+            .to_vec()
     }
 
     #[test]
     fn operands_may_be_broadcast_turned_and_stepped() {
         let (rows, columns) = (300, 700);
         let a = tensor(&[rows, columns], |i| i as f32);
-        let row = tensor(&[columns], |i| 0.5 * i as f32).restrided(&[rows, columns], &[0, 1], 0).unwrap();
-        let column = tensor(&[rows], |i| 0.25 * i as f32).restrided(&[rows, columns], &[1, 0], 0).unwrap();
-        let turned = tensor(&[columns, rows], |i| i as f32).restrided(&[rows, columns], &[1, rows], 0).unwrap();
-        let stepped = tensor(&[rows, 3 * columns], |i| i as f32).restrided(&[rows, columns], &[3 * columns, 3], 1).unwrap();
+        let row = tensor(&[columns], |i| 0.5 * i as f32)
+            .restrided(&[rows, columns], &[0, 1], 0)
+            .unwrap();
+        let column = tensor(&[rows], |i| 0.25 * i as f32)
+            .restrided(&[rows, columns], &[1, 0], 0)
+            .unwrap();
+        let turned = tensor(&[columns, rows], |i| i as f32)
+            .restrided(&[rows, columns], &[1, rows], 0)
+            .unwrap();
+        let stepped = tensor(&[rows, 3 * columns], |i| i as f32)
+            .restrided(&[rows, columns], &[3 * columns, 3], 1)
+            .unwrap();
         for other in [row, column, turned, stepped] {
             let (got, dense) = (floats(binary("add", &a, &other)), floats(copy::copy(&other)));
-            assert!(got.iter().zip(&dense).enumerate().all(|(i, (g, d))| *g == i as f32 + d));
-            assert_eq!(floats(binary("sub", &other, &a)), got.iter().enumerate().map(|(i, g)| g - 2.0 * i as f32).collect::<Vec<_>>());
-            assert_eq!(floats(unary("neg", &other)), dense.iter().map(|d| -d).collect::<Vec<_>>());
+            assert!(
+                got.iter()
+                    .zip(&dense)
+                    .enumerate()
+                    .all(|(i, (g, d))| *g == i as f32 + d)
+            );
+            assert_eq!(
+                floats(binary("sub", &other, &a)),
+                got.iter()
+                    .enumerate()
+                    .map(|(i, g)| g - 2.0 * i as f32)
+                    .collect::<Vec<_>>()
+            );
+            assert_eq!(
+                floats(unary("neg", &other)),
+                dense.iter().map(|d| -d).collect::<Vec<_>>()
+            );
         }
     }
 
@@ -487,7 +539,16 @@ mod tests {
     #[test]
     fn comparisons_see_every_type_and_choices_follow_them() {
         let (a, b) = (tensor(&[3], |i| i as f32), tensor(&[3], |_| 1.0));
-        for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16, DType::I8, DType::U16, DType::U32, DType::U64] {
+        for dtype in [
+            DType::F32,
+            DType::F64,
+            DType::BF16,
+            DType::F16,
+            DType::I8,
+            DType::U16,
+            DType::U32,
+            DType::U64,
+        ] {
             let (a, b) = (copy::cast(&a, dtype).unwrap(), copy::cast(&b, dtype).unwrap());
             let flags = |name: &str| compare(name, &a, &b).unwrap().bytes().unwrap().to_vec();
             assert_eq!(flags("less"), [1, 0, 0], "{}", dtype.name());
@@ -496,7 +557,10 @@ mod tests {
             let chosen = select(&compare("less", &a, &b).unwrap(), &a, &b);
             assert_eq!(floats(chosen), [0.0, 1.0, 1.0]);
         }
-        let none = View { shape: Dims::new(&[0]).unwrap(), ..a };
+        let none = View {
+            shape: Dims::new(&[0]).unwrap(),
+            ..a
+        };
         assert!(unary("exp", &none).unwrap().is_empty());
     }
 }

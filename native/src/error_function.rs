@@ -27,7 +27,11 @@ pub fn erf_f32(x: f32) -> f32 {
     let q = q * a + 0.631_088_85;
     let q = q * a + 1.130_604_5;
     let q = q * a - 4.005_005e-4;
-    if magnitude < 1.0 { x * p + x } else { (1.0 - exp_f32(-q)).copysign(x) }
+    if magnitude < 1.0 {
+        x * p + x
+    } else {
+        (1.0 - exp_f32(-q)).copysign(x)
+    }
 }
 
 pub fn erf_f64(x: f64) -> f64 {
@@ -85,7 +89,10 @@ mod tests {
             let x = step as f32 * 1e-4;
             let (got, want) = (f64::from(erf_f32(x)), erf_f64(f64::from(x)));
             assert!((got - want).abs() <= 1e-7, "erf({x}) = {got}, want {want}");
-            assert!((got - want).abs() <= 1e-6 * want.abs(), "erf({x}) = {got}, want {want}");
+            assert!(
+                (got - want).abs() <= 1e-6 * want.abs(),
+                "erf({x}) = {got}, want {want}"
+            );
         }
         assert!(erf_f32(f32::NAN).is_nan());
         assert_eq!((erf_f32(f32::INFINITY), erf_f32(f32::NEG_INFINITY)), (1.0, -1.0));

@@ -83,7 +83,10 @@ mod tests {
                     continue;
                 }
                 let unit = f64::from(f32::EPSILON) * want.abs();
-                assert!((got - want).abs() <= 2.0 * unit, "expm1({x}) = {got}, want {want}");
+                assert!(
+                    (got - want).abs() <= 2.0 * unit,
+                    "expm1({x}) = {got}, want {want}"
+                );
             }
         }
         assert!(super::expm1_f32(f32::NAN).is_nan());

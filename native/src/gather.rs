@@ -16,25 +16,37 @@ struct Around {
 }
 
 fn around(shape: &[usize], axis: usize) -> Around {
-    Around { outer: shape[..axis].iter().product(), extent: shape[axis], inner: shape[axis + 1..].iter().product() }
+    Around {
+        outer: shape[..axis].iter().product(),
+        extent: shape[axis],
+        inner: shape[axis + 1..].iter().product(),
+    }
 }
 
 fn needs_axis(name: &str, x: &View, axis: usize) -> Result<()> {
     if axis < x.shape.len() {
         return Ok(());
     }
-    Err(Fault::shape(format!("{name}: {:?} has no axis {axis}", &*x.shape)))
+    Err(Fault::shape(format!(
+        "{name}: {:?} has no axis {axis}",
+        &*x.shape
+    )))
 }
 
 /// Row-major indices, all below `extent`.
 fn checked<'a>(name: &str, index: &'a View, extent: usize) -> Result<&'a [u32]> {
     if index.dtype != DType::U32 {
-        return Err(Fault::shape(format!("{name}: indices must be u32, got {}", index.dtype.name())));
+        return Err(Fault::shape(format!(
+            "{name}: indices must be u32, got {}",
+            index.dtype.name()
+        )));
     }
     let ids = index.slice::<u32>()?;
     match ids.iter().find(|&&id| id as usize >= extent) {
         None => Ok(ids),
-        Some(id) => Err(Fault::shape(format!("{name}: index {id} is outside of an axis with {extent} entries"))),
+        Some(id) => Err(Fault::shape(format!(
+            "{name}: index {id} is outside of an axis with {extent} entries"
+        ))),
     }
 }
 
@@ -44,16 +56,27 @@ fn compact(name: &str, index: &View, x: &View, axis: usize) -> Result<(View, boo
         && (0..x.shape.len()).all(|i| i == axis || index.shape[i] == x.shape[i]);
     if !fits {
         let (index, x) = (&*index.shape, &*x.shape);
-        return Err(Fault::shape(format!("{name}: index {index:?} may differ from {x:?} only along axis {axis}")));
+        return Err(Fault::shape(format!(
+            "{name}: index {index:?} may differ from {x:?} only along axis {axis}"
+        )));
     }
     let after = axis + 1..x.shape.len();
-    let repeated = after.clone().all(|i| index.strides[i] == 0 || index.shape[i] == 1) && !index.is_empty();
+    let repeated = after
+        .clone()
+        .all(|i| index.strides[i] == 0 || index.shape[i] == 1)
+        && !index.is_empty();
     if !repeated {
         return Ok((copy::contiguous(index)?, false));
     }
     let mut shape = index.shape.to_vec();
     shape[after].fill(1);
-    Ok((copy::contiguous(&View { shape: Dims::new(&shape)?, ..index.clone() })?, true))
+    Ok((
+        copy::contiguous(&View {
+            shape: Dims::new(&shape)?,
+            ..index.clone()
+        })?,
+        true,
+    ))
 }
 
 /// Rows of x along axis 0.
@@ -68,8 +91,16 @@ pub fn index_select(x: &View, ids: &View) -> Result<View> {
         return Ok(out);
     }
     // A row must be dense; the rows may be anywhere.
-    let row = View { shape: Dims::new(&x.shape[1..])?, strides: Dims::new(&x.strides[1..])?, ..x.clone() };
-    let x = if row.is_contiguous() { x.clone() } else { copy::copy(x)? };
+    let row = View {
+        shape: Dims::new(&x.shape[1..])?,
+        strides: Dims::new(&x.strides[1..])?,
+        ..x.clone()
+    };
+    let x = if row.is_contiguous() {
+        x.clone()
+    } else {
+        copy::copy(x)?
+    };
     let step = x.strides[0];
     with_width!(x.dtype, T => {
         let from = x.tail::<T>()?;
@@ -140,9 +171,16 @@ fn place<T: Element>(
             let line = outer * count + i;
             let source = &source[line * inner + left..][..width];
             for (column, &value) in source.iter().enumerate() {
-                let id = if repeated { ids[line] } else { ids[line * inner + left + column] } as usize;
+                let id = if repeated {
+                    ids[line]
+                } else {
+                    ids[line * inner + left + column]
+                } as usize;
                 // SAFETY: ids are below `extent`, and this task alone owns these columns of this outer index.
-                put(unsafe { &mut *target.get().add((outer * extent + id) * inner + left + column) }, value);
+                put(
+                    unsafe { &mut *target.get().add((outer * extent + id) * inner + left + column) },
+                    value,
+                );
             }
         }
     };
@@ -158,7 +196,9 @@ pub fn scatter(x: &View, index: &View, source: &View, axis: usize, mode: &str) -
     needs_axis("scatter", x, axis)?;
     if source.dtype != x.dtype || *source.shape != *index.shape {
         let (source, index) = (&*source.shape, &*index.shape);
-        return Err(Fault::shape(format!("scatter: index {index:?} and source {source:?} must have one shape, and x and source one number type")));
+        return Err(Fault::shape(format!(
+            "scatter: index {index:?} and source {source:?} must have one shape, and x and source one number type"
+        )));
     }
     let (index, repeated) = compact("scatter", index, x, axis)?;
     let at = || around(&x.shape, axis);
@@ -167,7 +207,14 @@ pub fn scatter(x: &View, index: &View, source: &View, axis: usize, mode: &str) -
         let wide = copy::cast(x, DType::F32)?;
         if !source.is_empty() {
             let source = copy::cast(source, DType::F32)?;
-            place(wide.slice_mut::<f32>()?, source.slice::<f32>()?, ids, repeated, at(), |to, value| *to += value)?;
+            place(
+                wide.slice_mut::<f32>()?,
+                source.slice::<f32>()?,
+                ids,
+                repeated,
+                at(),
+                |to, value| *to += value,
+            )?;
         }
         return copy::cast(&wide, DType::BF16);
     }
@@ -185,14 +232,20 @@ pub fn scatter(x: &View, index: &View, source: &View, axis: usize, mode: &str) -
                 *to = T::narrow(to.widen() + value.widen());
             })
         })?,
-        other => return Err(Fault::shape(format!("scatter: mode must be set or add, got {other}"))),
+        other => {
+            return Err(Fault::shape(format!(
+                "scatter: mode must be set or add, got {other}"
+            )));
+        }
     }
     Ok(out)
 }
 
 /// Tensors one after another along `axis`.
 pub fn concat(parts: &[View], axis: usize) -> Result<View> {
-    let Some(first) = parts.first() else { return Err(Fault::shape("concat: needs at least one tensor")) };
+    let Some(first) = parts.first() else {
+        return Err(Fault::shape("concat: needs at least one tensor"));
+    };
     needs_axis("concat", first, axis)?;
     let mut shape = first.shape.to_vec();
     shape[axis] = 0;
@@ -202,7 +255,9 @@ pub fn concat(parts: &[View], axis: usize) -> Result<View> {
             && (0..shape.len()).all(|i| i == axis || part.shape[i] == shape[i]);
         if !fits {
             let (part, first) = (&*part.shape, &*first.shape);
-            return Err(Fault::shape(format!("concat: {part:?} and {first:?} may differ only along axis {axis}")));
+            return Err(Fault::shape(format!(
+                "concat: {part:?} and {first:?} may differ only along axis {axis}"
+            )));
         }
         shape[axis] += part.shape[axis];
     }
@@ -275,12 +330,18 @@ mod tests {
     fn index_select_takes_rows_in_the_order_of_ids() {
         let x = tensor(&[3, 2], &[0f32, 1.0, 2.0, 3.0, 4.0, 5.0]);
         let got = index_select(&x, &tensor(&[4], &[2u32, 0, 2, 1])).unwrap();
-        assert_eq!(got.slice::<f32>().unwrap(), [4.0, 5.0, 0.0, 1.0, 4.0, 5.0, 2.0, 3.0]);
+        assert_eq!(
+            got.slice::<f32>().unwrap(),
+            [4.0, 5.0, 0.0, 1.0, 4.0, 5.0, 2.0, 3.0]
+        );
         let turned = x.restrided(&[2, 3], &[1, 2], 0).unwrap();
         let got = index_select(&turned, &tensor(&[1], &[1u32])).unwrap();
         assert_eq!(got.slice::<f32>().unwrap(), [1.0, 3.0, 5.0]);
         let message = index_select(&x, &tensor(&[1], &[3u32])).err().unwrap().message;
-        assert_eq!(message, "indexSelect: index 3 is outside of an axis with 3 entries");
+        assert_eq!(
+            message,
+            "indexSelect: index 3 is outside of an axis with 3 entries"
+        );
     }
 
     #[test]
@@ -303,23 +364,46 @@ mod tests {
         let ids: Vec<u32> = (0..count as u32).map(|i| i * 7 % 5).collect();
         let source = tensor(&[count, width], &values);
         let zero = View::zeros(DType::F32, &[5, width]).unwrap();
-        let repeated = tensor(&[count], &ids).restrided(&[count, width], &[1, 0], 0).unwrap();
+        let repeated = tensor(&[count], &ids)
+            .restrided(&[count, width], &[1, 0], 0)
+            .unwrap();
         let full = copy::copy(&repeated).unwrap();
         let got = scatter(&zero, &repeated, &source, 0, "add").unwrap();
-        assert_eq!(got.slice::<f32>().unwrap(), scatter(&zero, &full, &source, 0, "add").unwrap().slice::<f32>().unwrap());
-        let want: f32 = (0..count).filter(|&i| ids[i] == 3).map(|i| values[i * width + 650]).sum();
+        assert_eq!(
+            got.slice::<f32>().unwrap(),
+            scatter(&zero, &full, &source, 0, "add")
+                .unwrap()
+                .slice::<f32>()
+                .unwrap()
+        );
+        let want: f32 = (0..count)
+            .filter(|&i| ids[i] == 3)
+            .map(|i| values[i * width + 650])
+            .sum();
         assert_eq!(got.slice::<f32>().unwrap()[3 * width + 650], want);
         let back = gather(&got, &repeated, 0).unwrap();
-        assert_eq!(back.slice::<f32>().unwrap(), gather(&got, &full, 0).unwrap().slice::<f32>().unwrap());
+        assert_eq!(
+            back.slice::<f32>().unwrap(),
+            gather(&got, &full, 0).unwrap().slice::<f32>().unwrap()
+        );
     }
 
     #[test]
     fn concat_joins_along_any_axis() {
         let a = tensor(&[2, 1], &[1f32, 2.0]);
         let b = tensor(&[2, 2], &[3f32, 4.0, 5.0, 6.0]);
-        assert_eq!(concat(&[a.clone(), b.clone()], 1).unwrap().slice::<f32>().unwrap(), [1.0, 3.0, 4.0, 2.0, 5.0, 6.0]);
+        assert_eq!(
+            concat(&[a.clone(), b.clone()], 1)
+                .unwrap()
+                .slice::<f32>()
+                .unwrap(),
+            [1.0, 3.0, 4.0, 2.0, 5.0, 6.0]
+        );
         let turned = b.restrided(&[2, 2], &[1, 2], 0).unwrap();
-        assert_eq!(concat(&[b, turned], 0).unwrap().slice::<f32>().unwrap(), [3.0, 4.0, 5.0, 6.0, 3.0, 5.0, 4.0, 6.0]);
+        assert_eq!(
+            concat(&[b, turned], 0).unwrap().slice::<f32>().unwrap(),
+            [3.0, 4.0, 5.0, 6.0, 3.0, 5.0, 4.0, 6.0]
+        );
         assert_eq!(concat(&[], 0).err().unwrap().code, "PARE_E_SHAPE");
     }
 }

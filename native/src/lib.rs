@@ -15,6 +15,7 @@ pub mod gather;
 pub mod gram;
 pub mod grid_decode;
 pub mod grid_rule;
+pub mod inverse_factor;
 pub mod lanes;
 pub mod logarithm;
 pub mod math;

@@ -53,7 +53,10 @@ mod tests {
                 break;
             }
             let (got, want) = (f64::from(log_f32(x)), f64::from(x).ln());
-            assert!((got - want).abs() <= 2.0 * f64::from(f32::EPSILON) * want.abs(), "ln({x}) = {got}, want {want}");
+            assert!(
+                (got - want).abs() <= 2.0 * f64::from(f32::EPSILON) * want.abs(),
+                "ln({x}) = {got}, want {want}"
+            );
         }
         assert_eq!(log_f32(0.0), f32::NEG_INFINITY);
         assert_eq!(log_f32(f32::INFINITY), f32::INFINITY);

@@ -44,11 +44,17 @@ simd! {
 
 /// A weight or bias as a dense row of the type and width of x.
 fn parameter(name: &str, x: &View, parameter: Option<&View>) -> Result<Option<View>> {
-    let Some(parameter) = parameter else { return Ok(None) };
+    let Some(parameter) = parameter else {
+        return Ok(None);
+    };
     let width = x.shape.last().copied().unwrap_or(1);
     if parameter.dtype != x.dtype || *parameter.shape != [width] {
         let (found, shape) = (parameter.dtype.name(), &*parameter.shape);
-        return Err(Fault::shape(format!("{name}: needs {} values of {}, got {shape:?} of {found}", width, x.dtype.name())));
+        return Err(Fault::shape(format!(
+            "{name}: needs {} values of {}, got {shape:?} of {found}",
+            width,
+            x.dtype.name()
+        )));
     }
     copy::contiguous(parameter).map(Some)
 }
@@ -130,7 +136,10 @@ mod tests {
     fn rms_norm_divides_by_the_root_of_the_mean_square() {
         // Mean square of 3, 3, 3, 3 is 9; of 1, 7 it is 25.
         let x = row(&[1.0, 7.0]);
-        assert_eq!(rms_norm(&x, None, 0.0).unwrap().slice::<f32>().unwrap(), [0.2, 7.0 * 0.2f32]);
+        assert_eq!(
+            rms_norm(&x, None, 0.0).unwrap().slice::<f32>().unwrap(),
+            [0.2, 7.0 * 0.2f32]
+        );
         let weighted = rms_norm(&x, Some(&row(&[5.0, 0.0])), 0.0).unwrap();
         assert_eq!(weighted.slice::<f32>().unwrap(), [1.0, 0.0]);
     }
@@ -142,11 +151,21 @@ mod tests {
         let got = layer_norm(&x, None, Some(&row(&[0.0, 0.0, 0.0, 1.0])), 0.0).unwrap();
         let root = 2f32.sqrt();
         let want = [0.0, root, -root, 1.0];
-        got.slice::<f32>().unwrap().iter().zip(want).for_each(|(g, w)| assert!((g - w).abs() < 1e-6, "{g} {w}"));
+        got.slice::<f32>()
+            .unwrap()
+            .iter()
+            .zip(want)
+            .for_each(|(g, w)| assert!((g - w).abs() < 1e-6, "{g} {w}"));
     }
 
     #[test]
     fn a_weight_of_another_width_is_refused() {
-        assert_eq!(rms_norm(&row(&[1.0, 2.0]), Some(&row(&[1.0])), 0.0).err().unwrap().code, "PARE_E_SHAPE");
+        assert_eq!(
+            rms_norm(&row(&[1.0, 2.0]), Some(&row(&[1.0])), 0.0)
+                .err()
+                .unwrap()
+                .code,
+            "PARE_E_SHAPE"
+        );
     }
 }

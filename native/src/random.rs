@@ -31,6 +31,8 @@ pub struct Stream {
 
 /// `WIDTH` consecutive blocks, each word of them in its own row.
 #[inline(always)]
+// Lane i of all four words at once: that is what vectorises.
+#[allow(clippy::needless_range_loop)]
 fn philox(key: u64, counter: u64) -> [[u32; WIDTH]; 4] {
     let mut c = [[0; WIDTH]; 4];
     for i in 0..WIDTH {
@@ -71,7 +73,12 @@ simd! {
 }
 
 /// Fills `out` chunk by chunk; `each` turns words into elements.
-fn filled<T: Send>(stream: Stream, out: &mut [T], words_per_element: usize, each: impl Fn(&[u32], &mut [T]) + Send + Sync) -> Result<()> {
+fn filled<T: Send>(
+    stream: Stream,
+    out: &mut [T],
+    words_per_element: usize,
+    each: impl Fn(&[u32], &mut [T]) + Send + Sync,
+) -> Result<()> {
     // A multiple of four words, and of two elements.
     const CHUNK: usize = 1 << 12;
     parallel::chunks(out, CHUNK * 4, |begin, part| {
@@ -95,7 +102,10 @@ fn normal<T: Compute>(words: &[u32], out: &mut [T]) {
     use crate::dtype::num::Float;
     const UNIT: f64 = 1.0 / 4_294_967_296.0;
     for (pair, words) in out.chunks_mut(2).zip(words.chunks_exact(2)) {
-        let (u1, u2) = ((f64::from(words[0]) + 0.5) * UNIT, (f64::from(words[1]) + 0.5) * UNIT);
+        let (u1, u2) = (
+            (f64::from(words[0]) + 0.5) * UNIT,
+            (f64::from(words[1]) + 0.5) * UNIT,
+        );
         let radius = (-2.0 * u1.ln()).sqrt();
         let (sin, cos) = (2.0 * std::f64::consts::PI * u2).sin_cos();
         pair[0] = T::narrow(T::Wide::from_f64(radius * cos));
@@ -109,16 +119,24 @@ fn normal<T: Compute>(words: &[u32], out: &mut [T]) {
 pub fn random(kind: &str, dtype: DType, shape: &[usize], stream: Stream) -> Result<View> {
     let out = View::empty(dtype, shape)?;
     match (kind, dtype) {
-        ("bits", DType::U32) => filled(stream, out.slice_mut::<u32>()?, 1, |words, part| part.copy_from_slice(&words[..part.len()])),
+        ("bits", DType::U32) => filled(stream, out.slice_mut::<u32>()?, 1, |words, part| {
+            part.copy_from_slice(&words[..part.len()])
+        }),
         ("bits", DType::U64) => filled(stream, out.slice_mut::<u64>()?, 2, |words, part| {
             let pairs = words.chunks_exact(2);
-            part.iter_mut().zip(pairs).for_each(|(to, w)| *to = u64::from(w[0]) | u64::from(w[1]) << 32);
+            part.iter_mut()
+                .zip(pairs)
+                .for_each(|(to, w)| *to = u64::from(w[0]) | u64::from(w[1]) << 32);
         }),
         ("uniform", DType::F32) => filled(stream, out.slice_mut::<f32>()?, 1, |words, part| {
-            part.iter_mut().zip(words).for_each(|(to, &word)| *to = uniform_f32(word));
+            part.iter_mut()
+                .zip(words)
+                .for_each(|(to, &word)| *to = uniform_f32(word));
         }),
         ("uniform", DType::BF16) => filled(stream, out.slice_mut::<bf16>()?, 1, |words, part| {
-            part.iter_mut().zip(words).for_each(|(to, &word)| *to = f32_to_bf16(uniform_f32(word)));
+            part.iter_mut()
+                .zip(words)
+                .for_each(|(to, &word)| *to = f32_to_bf16(uniform_f32(word)));
         }),
         ("uniform", DType::F64) => filled(stream, out.slice_mut::<f64>()?, 2, |words, part| {
             for (to, w) in part.iter_mut().zip(words.chunks_exact(2)) {
@@ -126,8 +144,13 @@ pub fn random(kind: &str, dtype: DType, shape: &[usize], stream: Stream) -> Resu
                 *to = whole as f64 * (1.0 / 9_007_199_254_740_992.0);
             }
         }),
-        ("normal", _) => with_compute!(dtype, "normal", T => filled(stream, out.slice_mut::<T>()?, 1, normal::<T>)),
-        ("bits" | "uniform", _) => Err(Fault::shape(format!("random: {kind} has no form in {}", dtype.name()))),
+        ("normal", _) => {
+            with_compute!(dtype, "normal", T => filled(stream, out.slice_mut::<T>()?, 1, normal::<T>))
+        }
+        ("bits" | "uniform", _) => Err(Fault::shape(format!(
+            "random: {kind} has no form in {}",
+            dtype.name()
+        ))),
         _ => Err(Fault::shape(format!("random: no distribution is called {kind}"))),
     }?;
     Ok(out)
@@ -136,14 +159,25 @@ pub fn random(kind: &str, dtype: DType, shape: &[usize], stream: Stream) -> Resu
 fn word64(value: &BigInt, what: &str) -> Result<u64> {
     match value.get_u64() {
         (false, word, true) => Ok(word),
-        _ => Err(Fault::shape(format!("random: the {what} must be a whole number from 0 to 2^64 - 1"))),
+        _ => Err(Fault::shape(format!(
+            "random: the {what} must be a whole number from 0 to 2^64 - 1"
+        ))),
     }
 }
 
 #[napi(js_name = "random")]
-pub fn random_border(kind: String, dtype: u32, shape: Vec<u32>, key: BigInt, counter: BigInt) -> js::Result<u32> {
+pub fn random_border(
+    kind: String,
+    dtype: u32,
+    shape: Vec<u32>,
+    key: BigInt,
+    counter: BigInt,
+) -> js::Result<u32> {
     border(|| {
-        let stream = Stream { key: word64(&key, "key")?, counter: word64(&counter, "counter")? };
+        let stream = Stream {
+            key: word64(&key, "key")?,
+            counter: word64(&counter, "counter")?,
+        };
         Ok(random(&kind, DType::from_code(dtype)?, &extents(&shape), stream)?.into_handle())
     })
 }
@@ -157,20 +191,41 @@ mod tests {
     #[test]
     fn the_first_block_under_key_0_is_the_published_one() {
         let x = random("bits", DType::U32, &[6], ZERO).unwrap();
-        assert_eq!(x.slice::<u32>().unwrap()[..4], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            x.slice::<u32>().unwrap()[..4],
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
         let next = random("bits", DType::U32, &[2], Stream { key: 0, counter: 1 }).unwrap();
         assert_eq!(next.slice::<u32>().unwrap(), &x.slice::<u32>().unwrap()[4..]);
         let wide = random("bits", DType::U64, &[2], ZERO).unwrap();
-        assert_eq!(wide.slice::<u64>().unwrap(), [0xe169_c58d_6627_e8d5, 0x9b00_dbd8_bc57_ac4c]);
+        assert_eq!(
+            wide.slice::<u64>().unwrap(),
+            [0xe169_c58d_6627_e8d5, 0x9b00_dbd8_bc57_ac4c]
+        );
     }
 
     #[test]
     fn a_stream_cut_at_any_block_goes_on_the_same() {
-        let stream = Stream { key: 0x0123_4567_89ab_cdef, counter: u64::from(u32::MAX) - 3 };
+        let stream = Stream {
+            key: 0x0123_4567_89ab_cdef,
+            counter: u64::from(u32::MAX) - 3,
+        };
         for (kind, dtype) in [("normal", DType::F32), ("uniform", DType::F32)] {
             let whole = random(kind, dtype, &[100_001], stream).unwrap();
-            let rest = random(kind, dtype, &[60_001], Stream { counter: stream.counter + 10_000, ..stream }).unwrap();
-            assert_eq!(whole.slice::<f32>().unwrap()[40_000..], *rest.slice::<f32>().unwrap());
+            let rest = random(
+                kind,
+                dtype,
+                &[60_001],
+                Stream {
+                    counter: stream.counter + 10_000,
+                    ..stream
+                },
+            )
+            .unwrap();
+            assert_eq!(
+                whole.slice::<f32>().unwrap()[40_000..],
+                *rest.slice::<f32>().unwrap()
+            );
         }
     }
 
@@ -180,7 +235,8 @@ mod tests {
         let words = words.slice::<u32>().unwrap();
         let uniform = random("uniform", DType::F64, &[100_000], ZERO).unwrap();
         let uniform = uniform.slice::<f64>().unwrap();
-        let want = (f64::from(words[6] >> 5) * 67_108_864.0 + f64::from(words[7] >> 6)) / 9_007_199_254_740_992.0;
+        let want =
+            (f64::from(words[6] >> 5) * 67_108_864.0 + f64::from(words[7] >> 6)) / 9_007_199_254_740_992.0;
         assert_eq!(uniform[3], want);
         let mean = uniform.iter().sum::<f64>() / 1e5;
         // Six standard errors of 100000 numbers with variance 1/12.
@@ -189,6 +245,9 @@ mod tests {
         let normal = normal.slice::<f32>().unwrap();
         let mean = normal.iter().map(|&v| f64::from(v)).sum::<f64>() / 1e5;
         let square = normal.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() / 1e5;
-        assert!(mean.abs() < 6.0 / 1e5f64.sqrt() && (square - 1.0).abs() < 6.0 * (2.0 / 1e5f64).sqrt(), "{mean} {square}");
+        assert!(
+            mean.abs() < 6.0 / 1e5f64.sqrt() && (square - 1.0).abs() < 6.0 * (2.0 / 1e5f64).sqrt(),
+            "{mean} {square}"
+        );
     }
 }

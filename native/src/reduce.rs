@@ -29,7 +29,11 @@ impl Axes {
     fn of(shape: &[usize], strides: &[usize]) -> Axes {
         let joined = collapse(shape, [strides]);
         let [strides] = joined.strides;
-        Axes { count: shape.iter().product(), shape: joined.shape, strides }
+        Axes {
+            count: shape.iter().product(),
+            shape: joined.shape,
+            strides,
+        }
     }
 
     fn width(&self) -> usize {
@@ -68,13 +72,25 @@ fn fold_rows<T: Compute, O: Fold>(x: &[T], base: usize, axes: &Axes, start: usiz
 }
 
 /// Folds along rows; `finish` turns each total into a result.
-fn along<T: Compute, O: Fold>(x: &[T], kept: &Axes, reduced: &Axes, out: &mut [T], finish: impl Fn(f64) -> f64 + Sync) -> Result<()> {
+fn along<T: Compute, O: Fold>(
+    x: &[T],
+    kept: &Axes,
+    reduced: &Axes,
+    out: &mut [T],
+    finish: impl Fn(f64) -> f64 + Sync,
+) -> Result<()> {
     let narrow = |total: f64| T::narrow(<T::Wide as Float>::from_f64(finish(total)));
     let pieces = reduced.count.div_ceil(PIECE);
     if pieces <= 1 {
         return parallel::chunks(out, (PIECE / reduced.count.max(1)).max(1), |start, part| {
             for (index, target) in part.iter_mut().enumerate() {
-                *target = narrow(fold_rows::<T, O>(x, kept.offset(start + index), reduced, 0, reduced.count));
+                *target = narrow(fold_rows::<T, O>(
+                    x,
+                    kept.offset(start + index),
+                    reduced,
+                    0,
+                    reduced.count,
+                ));
             }
         });
     }
@@ -85,7 +101,11 @@ fn along<T: Compute, O: Fold>(x: &[T], kept: &Axes, reduced: &Axes, out: &mut [T
         total[0] = fold_rows::<T, O>(x, kept.offset(task / pieces), reduced, start, end);
     })?;
     for (target, totals) in out.iter_mut().zip(partial.chunks(pieces)) {
-        *target = narrow(totals.iter().fold(O::start::<f64>(), |total, &part| O::join(total, part)));
+        *target = narrow(
+            totals
+                .iter()
+                .fold(O::start::<f64>(), |total, &part| O::join(total, part)),
+        );
     }
     Ok(())
 }
@@ -120,11 +140,21 @@ simd! {
 }
 
 /// Folds down columns where the kept axis is the dense one, reading memory in its own order.
-fn down<T: Compute, O: Fold>(x: &[T], kept: &Axes, reduced: &Axes, out: &mut [T], finish: impl Fn(f64) -> f64 + Sync) -> Result<()> {
+fn down<T: Compute, O: Fold>(
+    x: &[T],
+    kept: &Axes,
+    reduced: &Axes,
+    out: &mut [T],
+    finish: impl Fn(f64) -> f64 + Sync,
+) -> Result<()> {
     let width = kept.width();
     let columns = width.min(COLUMNS);
     let band = ((1 << 18) / columns).clamp(16, 2048);
-    let (bands, blocks, outer) = (reduced.count.div_ceil(band), width.div_ceil(columns), kept.count / width);
+    let (bands, blocks, outer) = (
+        reduced.count.div_ceil(band),
+        width.div_ceil(columns),
+        kept.count / width,
+    );
     let mut partial = vec![O::start::<T::Wide>(); outer * bands * width];
     let target = Shared(partial.as_mut_ptr());
     let task = |index: usize| {
@@ -138,7 +168,11 @@ fn down<T: Compute, O: Fold>(x: &[T], kept: &Axes, reduced: &Axes, out: &mut [T]
         fold_columns::<T, O>(x, base, reduced, first, (first + band).min(reduced.count), total);
     };
     let tasks = outer * bands * blocks;
-    if reduced.count * kept.count <= parallel::SMALL { (0..tasks).for_each(task) } else { parallel::tasks(tasks, task)? }
+    if reduced.count * kept.count <= parallel::SMALL {
+        (0..tasks).for_each(task)
+    } else {
+        parallel::tasks(tasks, task)?
+    }
     parallel::chunks(out, parallel::SMALL, |start, part| {
         for (index, target) in part.iter_mut().enumerate() {
             let (matrix, column) = ((start + index) / width, (start + index) % width);
@@ -156,7 +190,8 @@ fn folded<T: Compute, O: Fold>(x: &View, kept: usize, finish: impl Fn(f64) -> f6
         return Ok(out);
     }
     if x.is_empty() {
-        out.slice_mut::<T>()?.fill(T::narrow(<T::Wide as Float>::from_f64(finish(O::start::<f64>()))));
+        out.slice_mut::<T>()?
+            .fill(T::narrow(<T::Wide as Float>::from_f64(finish(O::start::<f64>()))));
         return Ok(out);
     }
     let stay = Axes::of(&x.shape[..kept], &x.strides[..kept]);
@@ -164,7 +199,11 @@ fn folded<T: Compute, O: Fold>(x: &View, kept: usize, finish: impl Fn(f64) -> f6
     let from = x.tail::<T>()?;
     let across = go.stride() != 1 && stay.stride() == 1 && stay.width() >= 8;
     let target = out.slice_mut::<T>()?;
-    if across { down::<T, O>(from, &stay, &go, target, finish)? } else { along::<T, O>(from, &stay, &go, target, finish)? }
+    if across {
+        down::<T, O>(from, &stay, &go, target, finish)?
+    } else {
+        along::<T, O>(from, &stay, &go, target, finish)?
+    }
     Ok(out)
 }
 
@@ -214,27 +253,40 @@ fn by_rows<T: Element, R: Element>(
     let x = copy::contiguous(x)?;
     let from = x.slice::<T>()?;
     let width: usize = x.shape[kept..].iter().product();
-    parallel::chunks(out.slice_mut::<R>()?, (parallel::SMALL / width.max(1)).max(1), |start, part| {
-        for (index, target) in part.iter_mut().enumerate() {
-            *target = body(&from[(start + index) * width..][..width]);
-        }
-    })?;
+    parallel::chunks(
+        out.slice_mut::<R>()?,
+        (parallel::SMALL / width.max(1)).max(1),
+        |start, part| {
+            for (index, target) in part.iter_mut().enumerate() {
+                *target = body(&from[(start + index) * width..][..width]);
+            }
+        },
+    )?;
     Ok(out)
 }
 
 /// Reduces all axes after the first `kept`.
 pub fn reduce(name: &str, x: &View, kept: usize) -> Result<View> {
     if kept > x.shape.len() {
-        return Err(Fault::shape(format!("{name}: cannot keep {kept} axes of {:?}", &*x.shape)));
+        return Err(Fault::shape(format!(
+            "{name}: cannot keep {kept} axes of {:?}",
+            &*x.shape
+        )));
     }
     let width: usize = x.shape[kept..].iter().product();
     let rows: usize = x.shape[..kept].iter().product();
     if matches!(name, "max" | "min" | "argmax" | "argmin") && width == 0 && rows > 0 {
-        return Err(Fault::shape(format!("{name}: needs at least one element, got {:?}", &*x.shape)));
+        return Err(Fault::shape(format!(
+            "{name}: needs at least one element, got {:?}",
+            &*x.shape
+        )));
     }
     if let "any" | "all" = name {
         if x.dtype != DType::Bool {
-            return Err(Fault::shape(format!("{name}: needs bool, got {}; cast it first", x.dtype.name())));
+            return Err(Fault::shape(format!(
+                "{name}: needs bool, got {}; cast it first",
+                x.dtype.name()
+            )));
         }
         return match name {
             "any" => by_rows::<u8, u8>(x, kept, DType::Bool, |row| u8::from(row.iter().any(|&v| v != 0))),
@@ -269,7 +321,11 @@ mod tests {
 
     fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> View {
         let x = View::empty(DType::F32, shape).unwrap();
-        x.slice_mut::<f32>().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
+        x.slice_mut::<f32>()
+            .unwrap()
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v = value(i));
         x
     }
 
@@ -292,7 +348,8 @@ mod tests {
                 assert_eq!(got, (0..rows).map(|r| exact(r * columns + column)).sum::<f32>());
             }
             let all = reduce("mean", &turned, 0).unwrap();
-            let want = (0..rows * columns).map(|i| f64::from(exact(i))).sum::<f64>() / (rows * columns) as f64;
+            let want =
+                (0..rows * columns).map(|i| f64::from(exact(i))).sum::<f64>() / (rows * columns) as f64;
             assert_eq!(all.slice::<f32>().unwrap(), [want as f32]);
         }
     }
@@ -303,8 +360,19 @@ mod tests {
         let turned = x.restrided(&[1500, 1000], &[1, 1500], 0).unwrap();
         let bits = |threads: usize| {
             parallel::set_threads(threads).unwrap();
-            let parts = [reduce("sum", &x, 0), reduce("sum", &turned, 1), reduce("logsumexp", &x, 1)];
-            parts.map(|part| part.unwrap().slice::<f32>().unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>())
+            let parts = [
+                reduce("sum", &x, 0),
+                reduce("sum", &turned, 1),
+                reduce("logsumexp", &x, 1),
+            ];
+            parts.map(|part| {
+                part.unwrap()
+                    .slice::<f32>()
+                    .unwrap()
+                    .iter()
+                    .map(|v| v.to_bits())
+                    .collect::<Vec<_>>()
+            })
         };
         let one = bits(1);
         assert_eq!(one, bits(2));
@@ -335,6 +403,9 @@ mod tests {
         let got = reduce("logsumexp", &x, 1).unwrap().slice::<f32>().unwrap()[0];
         assert!((f64::from(got) - (1000.0 + 100f64.ln())).abs() < 1e-4);
         let none = tensor(&[1, 100], |_| f32::NEG_INFINITY);
-        assert_eq!(reduce("logsumexp", &none, 1).unwrap().slice::<f32>().unwrap()[0], f32::NEG_INFINITY);
+        assert_eq!(
+            reduce("logsumexp", &none, 1).unwrap().slice::<f32>().unwrap()[0],
+            f32::NEG_INFINITY
+        );
     }
 }

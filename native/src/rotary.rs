@@ -53,7 +53,11 @@ pub fn rotary(x: &View, cos: &View, sin: &View, interleaved: bool) -> Result<Vie
     }
     let out = View::empty(x.dtype, &x.shape)?;
     let (tokens, pairs) = (cos.shape[0], cos.shape[1]);
-    let wide = if x.dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let wide = if x.dtype == DType::F64 {
+        DType::F64
+    } else {
+        DType::F32
+    };
     let (cos, sin) = (copy::cast(cos, wide)?, copy::cast(sin, wide)?);
     let (x, rows) = Rows::of(x)?;
     let width = rows.width.max(1);
@@ -67,7 +71,11 @@ pub fn rotary(x: &View, cos: &View, sin: &View, interleaved: bool) -> Result<Vie
                     let (base, token) = (rows.base(row), row % tokens * pairs);
                     let (cos, sin) = (&cos[token..token + pairs], &sin[token..token + pairs]);
                     let from = &from[base..base + width];
-                    if interleaved { turn_neighbours::<$T>(from, cos, sin, out) } else { turn_halves::<$T>(from, cos, sin, out) }
+                    if interleaved {
+                        turn_neighbours::<$T>(from, cos, sin, out)
+                    } else {
+                        turn_halves::<$T>(from, cos, sin, out)
+                    }
                 }
             })
         }};
@@ -76,7 +84,10 @@ pub fn rotary(x: &View, cos: &View, sin: &View, interleaved: bool) -> Result<Vie
         DType::F32 => turn!(f32, f32),
         DType::F64 => turn!(f64, f64),
         DType::BF16 => turn!(half::bf16, f32),
-        other => Err(Fault::shape(format!("rotary: needs f32, f64 or bf16, got {}; cast it first", other.name()))),
+        other => Err(Fault::shape(format!(
+            "rotary: needs f32, f64 or bf16, got {}; cast it first",
+            other.name()
+        ))),
     }?;
     Ok(out)
 }
@@ -103,8 +114,14 @@ mod tests {
         let sin = tensor(&[2, 2], &[0.0, 0.0, 1.0, 1.0]);
         let x = tensor(&[2, 5], &[1.0, 2.0, 3.0, 4.0, 5.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         let halves = rotary(&x, &cos, &sin, false).unwrap();
-        assert_eq!(halves.slice::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, -3.0, -4.0, 1.0, 2.0, 5.0]);
+        assert_eq!(
+            halves.slice::<f32>().unwrap(),
+            [1.0, 2.0, 3.0, 4.0, 5.0, -3.0, -4.0, 1.0, 2.0, 5.0]
+        );
         let neighbours = rotary(&x, &cos, &sin, true).unwrap();
-        assert_eq!(neighbours.slice::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, -2.0, 1.0, -4.0, 3.0, 5.0]);
+        assert_eq!(
+            neighbours.slice::<f32>().unwrap(),
+            [1.0, 2.0, 3.0, 4.0, 5.0, -2.0, 1.0, -4.0, 3.0, 5.0]
+        );
     }
 }

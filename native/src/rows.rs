@@ -30,7 +30,13 @@ impl Pieces {
     #[inline(always)]
     pub fn new(start: usize, end: usize, width: usize, limit: usize) -> Pieces {
         let width = width.max(1);
-        Pieces { row: start / width, column: start % width, left: end - start, width, limit }
+        Pieces {
+            row: start / width,
+            column: start % width,
+            left: end - start,
+            width,
+            limit,
+        }
     }
 }
 
@@ -42,7 +48,11 @@ impl Iterator for Pieces {
             return None;
         }
         let length = (self.width - self.column).min(self.left).min(self.limit);
-        let piece = Piece { row: self.row, column: self.column, length };
+        let piece = Piece {
+            row: self.row,
+            column: self.column,
+            length,
+        };
         self.left -= length;
         self.column += length;
         if self.column == self.width {
@@ -71,7 +81,10 @@ pub fn load<'a, T: Element>(
     } else {
         // The last access proves all others.
         let from = &from[base..base + (length - 1) * stride + 1];
-        buffer.iter_mut().enumerate().for_each(|(i, b)| *b = from[i * stride]);
+        buffer
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, b)| *b = from[i * stride]);
     }
     buffer
 }
@@ -79,7 +92,11 @@ pub fn load<'a, T: Element>(
 /// `x`, or a row-major copy of it where a large tensor would be read across the grain of its memory.
 pub fn readable(x: &View) -> Result<View> {
     let far = x.strides.last().is_some_and(|&stride| stride > 16) && x.shape.last().is_some_and(|&n| n > 1);
-    if far && x.len() > parallel::SMALL { copy::copy(x) } else { Ok(x.clone()) }
+    if far && x.len() > parallel::SMALL {
+        copy::copy(x)
+    } else {
+        Ok(x.clone())
+    }
 }
 
 /// A tensor whose last axis is dense, as rows.
@@ -102,7 +119,16 @@ impl Rows {
         shape[..axes].copy_from_slice(&view.shape);
         strides[..axes].copy_from_slice(&view.strides);
         let axes = axes.max(1);
-        Ok((view, Rows { count: shape[..axes - 1].iter().product(), width, shape, strides, axes }))
+        Ok((
+            view,
+            Rows {
+                count: shape[..axes - 1].iter().product(),
+                width,
+                shape,
+                strides,
+                axes,
+            },
+        ))
     }
 
     /// Where row `index` begins in the tail of the view.
@@ -125,7 +151,10 @@ mod tests {
     fn pieces_cover_a_range_in_order() {
         let pieces: Vec<Piece> = Pieces::new(5, 17, 7, 4).collect();
         let piece = |row, column, length| Piece { row, column, length };
-        assert_eq!(pieces, [piece(0, 5, 2), piece(1, 0, 4), piece(1, 4, 3), piece(2, 0, 3)]);
+        assert_eq!(
+            pieces,
+            [piece(0, 5, 2), piece(1, 0, 4), piece(1, 4, 3), piece(2, 0, 3)]
+        );
         assert_eq!(Pieces::new(3, 3, 7, 4).count(), 0);
     }
 

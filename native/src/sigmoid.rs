@@ -30,14 +30,23 @@ mod tests {
                 let wide = f64::from(x);
                 let near = |got: f32, want: f64| {
                     let bound = 3.0 * f64::from(f32::EPSILON) * want.abs();
-                    assert!((f64::from(got) - want).abs() <= bound, "{x} gives {got}, want {want}");
+                    assert!(
+                        (f64::from(got) - want).abs() <= bound,
+                        "{x} gives {got}, want {want}"
+                    );
                 };
                 near(sigmoid_f32(x), 1.0 / (1.0 + (-wide).exp()));
                 near(tanh_f32(x), wide.tanh());
             }
         }
         assert!(tanh_f32(f32::NAN).is_nan() && sigmoid_f32(f32::NAN).is_nan());
-        assert_eq!((tanh_f32(f32::INFINITY), tanh_f32(f32::NEG_INFINITY)), (1.0, -1.0));
-        assert_eq!((sigmoid_f32(f32::INFINITY), sigmoid_f32(f32::NEG_INFINITY)), (1.0, 0.0));
+        assert_eq!(
+            (tanh_f32(f32::INFINITY), tanh_f32(f32::NEG_INFINITY)),
+            (1.0, -1.0)
+        );
+        assert_eq!(
+            (sigmoid_f32(f32::INFINITY), sigmoid_f32(f32::NEG_INFINITY)),
+            (1.0, 0.0)
+        );
     }
 }

@@ -85,17 +85,30 @@ mod tests {
     #[test]
     fn softmax_is_that_of_f64_rounded() {
         let x = View::empty(DType::F32, &[3, 101]).unwrap();
-        x.slice_mut::<f32>().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v = (i as f32 * 0.7).sin() * 20.0);
+        x.slice_mut::<f32>()
+            .unwrap()
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v = (i as f32 * 0.7).sin() * 20.0);
         let (got, log) = (softmax(&x).unwrap(), log_softmax(&x).unwrap());
         for row in 0..3 {
-            let line: Vec<f64> = x.slice::<f32>().unwrap()[row * 101..][..101].iter().map(|&v| f64::from(v)).collect();
+            let line: Vec<f64> = x.slice::<f32>().unwrap()[row * 101..][..101]
+                .iter()
+                .map(|&v| f64::from(v))
+                .collect();
             let total: f64 = line.iter().map(|v| v.exp()).sum();
             for (i, v) in line.iter().enumerate() {
                 let want = v.exp() / total;
                 // The difference from the largest, up to 40, is rounded before exp, and exp is within 2 units.
-                assert!((f64::from(got.slice::<f32>().unwrap()[row * 101 + i]) - want).abs() <= (40.0 / 16_777_216.0 + 6e-7) * want);
+                assert!(
+                    (f64::from(got.slice::<f32>().unwrap()[row * 101 + i]) - want).abs()
+                        <= (40.0 / 16_777_216.0 + 6e-7) * want
+                );
                 let want = want.ln();
-                assert!((f64::from(log.slice::<f32>().unwrap()[row * 101 + i]) - want).abs() <= 1e-6 * want.abs().max(1.0));
+                assert!(
+                    (f64::from(log.slice::<f32>().unwrap()[row * 101 + i]) - want).abs()
+                        <= 1e-6 * want.abs().max(1.0)
+                );
             }
         }
     }
@@ -104,6 +117,13 @@ mod tests {
     fn a_row_of_minus_infinity_is_nan() {
         let x = View::empty(DType::F32, &[1, 70]).unwrap();
         x.slice_mut::<f32>().unwrap().fill(f32::NEG_INFINITY);
-        assert!(softmax(&x).unwrap().slice::<f32>().unwrap().iter().all(|v| v.is_nan()));
+        assert!(
+            softmax(&x)
+                .unwrap()
+                .slice::<f32>()
+                .unwrap()
+                .iter()
+                .all(|v| v.is_nan())
+        );
     }
 }

@@ -40,7 +40,13 @@ macro_rules! packed {
             fn pack(self, descending: bool, nan_first: bool, position: u32) -> $pair {
                 let x = self.widen();
                 let key = if descending { !$key(x) } else { $key(x) };
-                let key = if !x.is_nan() { key } else if nan_first { 0 } else { !0 };
+                let key = if !x.is_nan() {
+                    key
+                } else if nan_first {
+                    0
+                } else {
+                    !0
+                };
                 <$pair>::from(key) << 32 | <$pair>::from(position)
             }
             #[inline(always)]
@@ -70,7 +76,11 @@ fn row<T: Packed>(x: &[T], order: Order, alone: bool, values: &mut [T], indices:
         pairs.select_nth_unstable(order.take - 1);
     }
     pairs.truncate(order.take);
-    if alone { pairs.par_sort_unstable() } else { pairs.sort_unstable() }
+    if alone {
+        pairs.par_sort_unstable()
+    } else {
+        pairs.sort_unstable()
+    }
     for ((value, index), &pair) in values.iter_mut().zip(indices).zip(&pairs) {
         *index = T::position(pair);
         *value = x[*index as usize];
@@ -87,7 +97,11 @@ fn ordered<T: Packed>(x: &View, order: Order) -> Result<(View, View)> {
         return Ok((values, indices));
     }
     let x = copy::contiguous(x)?;
-    let (from, to, at) = (x.slice::<T>()?, values.slice_mut::<T>()?, indices.slice_mut::<u32>()?);
+    let (from, to, at) = (
+        x.slice::<T>()?,
+        values.slice_mut::<T>()?,
+        indices.slice_mut::<u32>()?,
+    );
     let rows = from.len() / width;
     if rows == 1 {
         parallel::install(|| row(from, order, true, to, at))?;
@@ -105,14 +119,19 @@ fn ordered<T: Packed>(x: &View, order: Order) -> Result<(View, View)> {
         row(&from[index * width..][..width], order, false, values, indices);
     };
     let group = (4096 / width).max(1);
-    parallel::tasks(rows.div_ceil(group), |task| (task * group..((task + 1) * group).min(rows)).for_each(one))?;
+    parallel::tasks(rows.div_ceil(group), |task| {
+        (task * group..((task + 1) * group).min(rows)).for_each(one)
+    })?;
     Ok((values, indices))
 }
 
 fn needs_axis(name: &str, x: &View) -> Result<usize> {
     match x.shape.last() {
         Some(&width) if width <= u32::MAX as usize => Ok(width),
-        _ => Err(Fault::shape(format!("{name}: needs an axis of at most 2^32 - 1 entries, got {:?}", &*x.shape))),
+        _ => Err(Fault::shape(format!(
+            "{name}: needs an axis of at most 2^32 - 1 entries, got {:?}",
+            &*x.shape
+        ))),
     }
 }
 
@@ -182,8 +201,14 @@ mod tests {
                 assert_eq!(top[row * 30..][..30], all[row * 2000..][..30]);
             }
         }
-        assert_eq!(positions(top_k(&tensor(&[3], &[1f32, f32::NAN, 2.0]), 2, true)), [1, 2]);
-        assert_eq!(positions(top_k(&tensor(&[3], &[1f32, f32::NAN, 2.0]), 3, false)), [0, 2, 1]);
+        assert_eq!(
+            positions(top_k(&tensor(&[3], &[1f32, f32::NAN, 2.0]), 2, true)),
+            [1, 2]
+        );
+        assert_eq!(
+            positions(top_k(&tensor(&[3], &[1f32, f32::NAN, 2.0]), 3, false)),
+            [0, 2, 1]
+        );
         assert_eq!(top_k(&x, 2001, true).err().unwrap().code, "PARE_E_SHAPE");
     }
 }

@@ -56,7 +56,10 @@ mod tests {
             for (got, want) in [(sin_f32(x), f64::from(x).sin()), (cos_f32(x), f64::from(x).cos())] {
                 // Near a zero of the function the reduced argument carries an error of x 2^-53.
                 let bound = 2.0 * f64::from(f32::EPSILON) * want.abs() + f64::from(x).abs() * f64::EPSILON;
-                assert!((f64::from(got) - want).abs() <= bound, "{x} gives {got}, want {want}");
+                assert!(
+                    (f64::from(got) - want).abs() <= bound,
+                    "{x} gives {got}, want {want}"
+                );
             }
         };
         for step in -200_000..200_000 {

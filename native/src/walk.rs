@@ -58,14 +58,21 @@ struct Reader<'a, T: Stored> {
 
 impl<'a, T: Stored> Reader<'a, T> {
     fn new(from: &'a [T]) -> Reader<'a, T> {
-        Reader { from, raw: [T::default(); BLOCK], seen: [T::Seen::default(); BLOCK] }
+        Reader {
+            from,
+            raw: [T::default(); BLOCK],
+            seen: [T::Seen::default(); BLOCK],
+        }
     }
 
     fn read<const N: usize>(&mut self, plan: &Collapsed<N>, operand: usize, piece: Piece) -> &[T::Seen] {
         let strides = &plan.strides[operand];
         let stride = strides[strides.len() - 1];
         let base = row_offset(piece.row, &plan.shape, strides) + piece.column * stride;
-        T::seen(load(self.from, base, stride, piece.length, &mut self.raw), &mut self.seen)
+        T::seen(
+            load(self.from, base, stride, piece.length, &mut self.raw),
+            &mut self.seen,
+        )
     }
 }
 
@@ -105,7 +112,12 @@ pub fn map<I: Stored, O: Stored>(x: &View, dtype: DType, kernel: Map<I::Seen, O:
 }
 
 /// The results of `kernel` on every two elements of a and b, which have one shape.
-pub fn pair<I: Stored, O: Stored>(a: &View, b: &View, dtype: DType, kernel: Pair<I::Seen, O::Seen>) -> Result<View> {
+pub fn pair<I: Stored, O: Stored>(
+    a: &View,
+    b: &View,
+    dtype: DType,
+    kernel: Pair<I::Seen, O::Seen>,
+) -> Result<View> {
     let out = View::empty(dtype, &a.shape)?;
     if out.is_empty() {
         return Ok(out);
@@ -141,7 +153,12 @@ pub fn choose<T: Stored<Seen = T>>(condition: &View, a: &View, b: &View) -> Resu
     let (flags, left, right) = (condition.tail::<u8>()?, a.tail::<T>()?, b.tail::<T>()?);
     let state = || (Reader::new(flags), Reader::new(left), Reader::new(right));
     pieces::<3, T, _>(&out, &plan, state, |(condition, a, b), piece, part| {
-        chosen::<T>(condition.read(&plan, 0, piece), a.read(&plan, 1, piece), b.read(&plan, 2, piece), part);
+        chosen::<T>(
+            condition.read(&plan, 0, piece),
+            a.read(&plan, 1, piece),
+            b.read(&plan, 2, piece),
+            part,
+        );
     })?;
     Ok(out)
 }

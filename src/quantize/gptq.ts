@@ -54,7 +54,7 @@ export function gptq(options: GptqOptions = {}): WeightMethod {
       const notes: string[] = []
       let solved: ReturnType<typeof inverseFactor>
       try {
-        solved = inverseFactor(gram, { damping, order })
+        solved = inverseFactor(gram, { damping, order, dtype: current.dtype === 'f64' ? 'f64' : 'f32' })
       } catch (error) {
         if (!(error instanceof NumericalError)) throw error
         if (onSingular === 'throw') throw new NumericalError(`${name}: ${error.message}`, { code: error.code, facts: error.facts, cause: error })
@@ -69,7 +69,7 @@ export function gptq(options: GptqOptions = {}): WeightMethod {
       const weight = dead.length > 0 ? withoutColumns(current, dead) : current
       const { values, dense } = columnSweep(weight, {
         grid,
-        factor: factor.cast(current.dtype),
+        factor,
         order,
         staticGroups: fixed,
         block: blockSize,
@@ -83,8 +83,7 @@ export function gptq(options: GptqOptions = {}): WeightMethod {
 /** Columns from the largest to the smallest diagonal entry; of equals the earlier first. */
 function descendingDiagonal(gram: Tensor): Uint32Array {
   const n = gram.extent(0)
-  const values = gram.toArray()
-  const diagonal = Float64Array.from({ length: n }, (_, i) => Number(values[i * n + i]))
+  const diagonal = gram.reshape([n * n]).slice(0, 0, n * n, n + 1).toArray() as Float64Array
   return Uint32Array.from({ length: n }, (_, i) => i).sort((a, b) => diagonal[b]! - diagonal[a]! || a - b)
 }
 

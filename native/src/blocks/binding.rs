@@ -180,3 +180,19 @@ pub fn decode_blocks(block_type: String, bytes: u32, columns: u32) -> js::Result
         Ok(out.into_handle())
     })
 }
+
+/// Decodes whole blocks into a row-major f32 tensor (or some rows of one) that only its owner changes.
+#[napi]
+pub fn decode_blocks_into(block_type: String, bytes: Uint8Array, target: u32) -> js::Result<()> {
+    border(|| {
+        let block_type = type_of(&block_type)?;
+        let target = view(target)?;
+        let needed = whole_blocks(block_type, bytes.len())?.saturating_mul(block_type.block_len());
+        let out = target.slice_mut::<f32>()?;
+        if out.len() != needed {
+            return Err(Fault::shape(format!("{block_type:?}: {} values do not fill {:?}", needed, &*target.shape)));
+        }
+        let bytes: &[u8] = &bytes;
+        parallel::install(|| dequantize(block_type, bytes, out))
+    })
+}
