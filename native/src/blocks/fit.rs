@@ -60,7 +60,7 @@ pub(super) fn fit(block_type: BlockType, x: &[f32], importance: Option<&[f32]>) 
 
 fn single(d: f32) -> BlockParameters {
     let mut parameters = BlockParameters {
-        d: stored(d),
+        d: stored_scale(d),
         ..BlockParameters::default()
     };
     parameters.scales[0] = 1;
