@@ -26,7 +26,11 @@ pub struct AffineParameters {
 #[inline(always)]
 pub fn round_even<T: Real>(x: T) -> T {
     // 1.5 * 2^(mantissa bits) pushes the fraction out of the mantissa.
-    let magic = T::from_f64(if size_of::<T>() == 4 { 12_582_912.0 } else { 6_755_399_441_055_744.0 });
+    let magic = T::from_f64(if size_of::<T>() == 4 {
+        12_582_912.0
+    } else {
+        6_755_399_441_055_744.0
+    });
     (x + magic) - magic
 }
 
@@ -56,7 +60,9 @@ impl AffineGrid {
         let zero = if self.symmetric {
             (self.top() + 1.0) / 2.0
         } else {
-            (-low / scale).round_ties_even().clamp(f64::from(self.zero_low), self.top())
+            (-low / scale)
+                .round_ties_even()
+                .clamp(f64::from(self.zero_low), self.top())
         };
         AffineParameters { scale, zero }
     }
@@ -106,25 +112,57 @@ impl AffineGrid {
 mod tests {
     use super::*;
 
-    const PLAIN: AffineGrid = AffineGrid { bits: 3, symmetric: false, search: false, half_scales: false, zero_low: 0 };
+    const PLAIN: AffineGrid = AffineGrid {
+        bits: 3,
+        symmetric: false,
+        search: false,
+        half_scales: false,
+        zero_low: 0,
+    };
 
     #[test]
     fn an_asymmetric_grid_spans_the_range_with_zero_in_it() {
         let p = PLAIN.fit(&[-0.5f64, 3.0]);
-        assert_eq!(p, AffineParameters { scale: 0.5, zero: 1.0 });
+        assert_eq!(
+            p,
+            AffineParameters {
+                scale: 0.5,
+                zero: 1.0
+            }
+        );
         let p = PLAIN.fit(&[1.0f64, 3.5]);
-        assert_eq!(p, AffineParameters { scale: 0.5, zero: 0.0 });
+        assert_eq!(
+            p,
+            AffineParameters {
+                scale: 0.5,
+                zero: 0.0
+            }
+        );
     }
 
     #[test]
     fn a_symmetric_grid_without_negative_values_still_has_both_sides() {
-        let p = AffineGrid { symmetric: true, ..PLAIN }.fit(&[0.0f64, 3.5]);
-        assert_eq!(p, AffineParameters { scale: 1.0, zero: 4.0 });
+        let p = AffineGrid {
+            symmetric: true,
+            ..PLAIN
+        }
+        .fit(&[0.0f64, 3.5]);
+        assert_eq!(
+            p,
+            AffineParameters {
+                scale: 1.0,
+                zero: 4.0
+            }
+        );
     }
 
     #[test]
     fn zeros_only_keep_a_usable_scale() {
-        let p = AffineGrid { half_scales: true, ..PLAIN }.fit(&[0.0f32; 8]);
+        let p = AffineGrid {
+            half_scales: true,
+            ..PLAIN
+        }
+        .fit(&[0.0f32; 8]);
         assert!(p.scale > 0.0 && p.scale.is_finite());
     }
 
@@ -136,16 +174,40 @@ mod tests {
 
     #[test]
     fn the_search_never_has_a_larger_error_than_the_full_range() {
-        let group: Vec<f64> = (0..64).map(|i| (f64::from(i) * 0.7).sin().powi(3) + if i == 5 { 4.0 } else { 0.0 }).collect();
+        let group: Vec<f64> = (0..64)
+            .map(|i| (f64::from(i) * 0.7).sin().powi(3) + if i == 5 { 4.0 } else { 0.0 })
+            .collect();
         let cost = |p: AffineParameters| -> f64 {
-            group.iter().map(|v| (p.scale * (((v / p.scale).round_ties_even() + p.zero).clamp(0.0, 7.0) - p.zero) - v).abs().powf(2.4)).sum()
+            group
+                .iter()
+                .map(|v| {
+                    (p.scale * (((v / p.scale).round_ties_even() + p.zero).clamp(0.0, 7.0) - p.zero) - v)
+                        .abs()
+                        .powf(2.4)
+                })
+                .sum()
         };
-        assert!(cost(AffineGrid { search: true, ..PLAIN }.fit(&group)) < cost(PLAIN.fit(&group)));
+        assert!(
+            cost(
+                AffineGrid {
+                    search: true,
+                    ..PLAIN
+                }
+                .fit(&group)
+            ) < cost(PLAIN.fit(&group))
+        );
     }
 
     #[test]
     fn halves_round_to_even() {
-        for (x, want) in [(0.5f32, 0.0), (1.5, 2.0), (2.5, 2.0), (-0.5, 0.0), (-1.5, -2.0), (3.2, 3.0)] {
+        for (x, want) in [
+            (0.5f32, 0.0),
+            (1.5, 2.0),
+            (2.5, 2.0),
+            (-0.5, 0.0),
+            (-1.5, -2.0),
+            (3.2, 3.0),
+        ] {
             assert_eq!(round_even(x), want);
         }
     }

@@ -24,9 +24,15 @@ pub struct Dims {
 impl Dims {
     pub fn new(values: &[usize]) -> Result<Dims> {
         if values.len() > MAX_DIMS {
-            return Err(Fault::shape(format!("shape: at most {MAX_DIMS} dimensions are supported, got {}", values.len())));
+            return Err(Fault::shape(format!(
+                "shape: at most {MAX_DIMS} dimensions are supported, got {}",
+                values.len()
+            )));
         }
-        let mut dims = Dims { length: values.len(), values: [0; MAX_DIMS] };
+        let mut dims = Dims {
+            length: values.len(),
+            values: [0; MAX_DIMS],
+        };
         dims.values[..values.len()].copy_from_slice(values);
         Ok(dims)
     }
@@ -58,7 +64,10 @@ pub fn row_major(shape: &[usize]) -> Dims {
         strides[axis] = step;
         step *= shape[axis].max(1);
     }
-    Dims { length: shape.len(), values: strides }
+    Dims {
+        length: shape.len(),
+        values: strides,
+    }
 }
 
 pub struct Buffer {
@@ -69,7 +78,10 @@ pub struct Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let _ = POOL.try_with(|pool| pool.borrow_mut().give_back(self.pointer, self.capacity, self.bytes));
+        let _ = POOL.try_with(|pool| {
+            pool.borrow_mut()
+                .give_back(self.pointer, self.capacity, self.bytes)
+        });
     }
 }
 
@@ -104,7 +116,13 @@ impl Pool {
                 pointer
             }
             // SAFETY: the layout has a size above zero.
-            None => unsafe { if zeroed { alloc_zeroed(layout(capacity)) } else { alloc(layout(capacity)) } },
+            None => unsafe {
+                if zeroed {
+                    alloc_zeroed(layout(capacity))
+                } else {
+                    alloc(layout(capacity))
+                }
+            },
         };
         if pointer.is_null() {
             return Err(Fault::memory(bytes));
@@ -115,7 +133,11 @@ impl Pool {
         }
         self.live += bytes;
         self.peak = self.peak.max(self.live);
-        Ok(Buffer { pointer, bytes, capacity })
+        Ok(Buffer {
+            pointer,
+            bytes,
+            capacity,
+        })
     }
 
     fn give_back(&mut self, pointer: *mut u8, capacity: usize, bytes: usize) {
@@ -181,7 +203,13 @@ impl View {
     fn make(dtype: DType, shape: &[usize], zeroed: bool) -> Result<View> {
         let bytes = element_count(shape)? * dtype.size();
         let buffer = POOL.with(|pool| pool.borrow_mut().take(bytes, zeroed))?;
-        Ok(View { buffer: Rc::new(buffer), dtype, shape: Dims::new(shape)?, strides: row_major(shape), offset: 0 })
+        Ok(View {
+            buffer: Rc::new(buffer),
+            dtype,
+            shape: Dims::new(shape)?,
+            strides: row_major(shape),
+            offset: 0,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -205,7 +233,11 @@ impl View {
 
     /// A view with other extents and strides on the same buffer, refused where it would leave the buffer.
     pub fn restrided(&self, shape: &[usize], strides: &[usize], offset: usize) -> Result<View> {
-        let wrong = || Fault::shape(format!("view: shape {shape:?}, strides {strides:?}, offset {offset} leave the buffer"));
+        let wrong = || {
+            Fault::shape(format!(
+                "view: shape {shape:?}, strides {strides:?}, offset {offset} leave the buffer"
+            ))
+        };
         if shape.len() != strides.len() {
             return Err(wrong());
         }
@@ -213,18 +245,35 @@ impl View {
             let last = shape
                 .iter()
                 .zip(strides)
-                .try_fold(offset, |at, (&extent, &stride)| at.checked_add((extent - 1).checked_mul(stride)?))
+                .try_fold(offset, |at, (&extent, &stride)| {
+                    at.checked_add((extent - 1).checked_mul(stride)?)
+                })
                 .ok_or_else(wrong)?;
             if last >= self.buffer.bytes / self.dtype.size() {
                 return Err(wrong());
             }
         }
-        Ok(View { shape: Dims::new(shape)?, strides: Dims::new(strides)?, offset, ..self.clone() })
+        Ok(View {
+            shape: Dims::new(shape)?,
+            strides: Dims::new(strides)?,
+            offset,
+            ..self.clone()
+        })
     }
 
     fn check<T: Element>(&self) -> Result<()> {
-        let same = self.dtype == T::DTYPE || (self.dtype.size() == size_of::<T>() && !matches!(T::DTYPE, DType::F32 | DType::F64 | DType::BF16 | DType::F16));
-        if same { Ok(()) } else { Err(Fault::shape(format!("kernel: needs {}, got {}; cast it first", T::DTYPE.name(), self.dtype.name()))) }
+        let same = self.dtype == T::DTYPE
+            || (self.dtype.size() == size_of::<T>()
+                && !matches!(T::DTYPE, DType::F32 | DType::F64 | DType::BF16 | DType::F16));
+        if same {
+            Ok(())
+        } else {
+            Err(Fault::shape(format!(
+                "kernel: needs {}, got {}; cast it first",
+                T::DTYPE.name(),
+                self.dtype.name()
+            )))
+        }
     }
 
     /// All elements of the buffer from this view's offset on; unsigned types may read any type of their width.
@@ -239,7 +288,9 @@ impl View {
     /// The elements in row-major order; the view must be contiguous.
     pub fn slice<T: Element>(&self) -> Result<&[T]> {
         if !self.is_contiguous() {
-            return Err(Fault::shape("kernel: needs a contiguous tensor; this is a defect of Pare"));
+            return Err(Fault::shape(
+                "kernel: needs a contiguous tensor; this is a defect of Pare",
+            ));
         }
         Ok(&self.tail::<T>()?[..self.len()])
     }
@@ -250,23 +301,31 @@ impl View {
         let length = self.slice::<T>()?.len();
         // SAFETY: bounds as in `tail`. Kernels write only to outputs that they made and to state passed for
         // writing; the border takes one call at a time on a thread, and buffers never leave their thread.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.buffer.pointer.cast::<T>().add(self.offset), length) })
+        Ok(unsafe {
+            std::slice::from_raw_parts_mut(self.buffer.pointer.cast::<T>().add(self.offset), length)
+        })
     }
 
     pub fn bytes(&self) -> Result<&[u8]> {
         if !self.is_contiguous() {
-            return Err(Fault::shape("kernel: needs a contiguous tensor; this is a defect of Pare"));
+            return Err(Fault::shape(
+                "kernel: needs a contiguous tensor; this is a defect of Pare",
+            ));
         }
         let size = self.dtype.size();
         // SAFETY: a contiguous view covers len() elements from its offset, checked when it was made.
-        Ok(unsafe { std::slice::from_raw_parts(self.buffer.pointer.add(self.offset * size), self.len() * size) })
+        Ok(unsafe {
+            std::slice::from_raw_parts(self.buffer.pointer.add(self.offset * size), self.len() * size)
+        })
     }
 
     #[allow(clippy::mut_from_ref)]
     pub fn bytes_mut(&self) -> Result<&mut [u8]> {
         let length = self.bytes()?.len();
         // SAFETY: as in `bytes` and `slice_mut`.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.buffer.pointer.add(self.offset * self.dtype.size()), length) })
+        Ok(unsafe {
+            std::slice::from_raw_parts_mut(self.buffer.pointer.add(self.offset * self.dtype.size()), length)
+        })
     }
 
     /// Stores the view and returns its handle.
@@ -322,7 +381,12 @@ pub fn memory() -> Memory {
     });
     POOL.with(|pool| {
         let pool = pool.borrow();
-        Memory { live: pool.live, peak: pool.peak, pooled: pool.free_bytes, handles }
+        Memory {
+            live: pool.live,
+            peak: pool.peak,
+            pooled: pool.free_bytes,
+            handles,
+        }
     })
 }
 

@@ -7,8 +7,8 @@ use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::matmul::Real;
 use crate::parallel::{self, Shared};
-use pare_dense::{Accum, MatMut, MatRef, Par};
 use napi_derive::napi;
+use pare_dense::{Accum, MatMut, MatRef, Par};
 
 const QUERIES: usize = 64;
 const KEYS: usize = 256;
@@ -24,7 +24,10 @@ impl<'a, T> Strided<'a, T> {
     where
         T: Real,
     {
-        Ok(Strided { data: x.tail::<T>()?, strides: [x.strides[0], x.strides[1], x.strides[2], x.strides[3]] })
+        Ok(Strided {
+            data: x.tail::<T>()?,
+            strides: [x.strides[0], x.strides[1], x.strides[2], x.strides[3]],
+        })
     }
     fn at(&self, batch: usize, head: usize, row: usize) -> *const T {
         self.data[batch * self.strides[0] + head * self.strides[1] + row * self.strides[2]..].as_ptr()
@@ -107,10 +110,17 @@ impl<T: Real> Problem<'_, T> {
         let mut sums = vec![T::ZERO; rows];
         let mut tops = vec![T::NEG_INFINITY; rows];
         let shift = self.keys as isize - self.queries as isize;
-        let visible = |row: usize| if self.causal { (first as isize + row as isize + 1 + shift).clamp(0, self.keys as isize) as usize } else { self.keys };
+        let visible = |row: usize| {
+            if self.causal {
+                (first as isize + row as isize + 1 + shift).clamp(0, self.keys as isize) as usize
+            } else {
+                self.keys
+            }
+        };
         for row in 0..rows {
             // SAFETY: the caller gives room for the rows.
-            unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), self.value_dim) }.fill(T::ZERO);
+            unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), self.value_dim) }
+                .fill(T::ZERO);
         }
         let last = visible(rows - 1);
         for start in (0..last).step_by(KEYS) {
@@ -118,8 +128,20 @@ impl<T: Real> Problem<'_, T> {
             // SAFETY: the blocks lie inside q, k, v, whose extents were checked; scores and out are our own.
             let (q, k, mut s) = unsafe {
                 (
-                    MatRef::from_raw_parts(self.q.at(batch, head, first), rows, self.dim, self.q.row_stride(), 1),
-                    MatRef::from_raw_parts(self.k.at(batch, kv_head, start), self.dim, count, 1, self.k.row_stride()),
+                    MatRef::from_raw_parts(
+                        self.q.at(batch, head, first),
+                        rows,
+                        self.dim,
+                        self.q.row_stride(),
+                        1,
+                    ),
+                    MatRef::from_raw_parts(
+                        self.k.at(batch, kv_head, start),
+                        self.dim,
+                        count,
+                        1,
+                        self.k.row_stride(),
+                    ),
                     MatMut::from_raw_parts_mut(scores.as_mut_ptr(), rows, count, count as isize, 1),
                 )
             };
@@ -127,7 +149,8 @@ impl<T: Real> Problem<'_, T> {
             for row in 0..rows {
                 let line = &mut scores[row * count..(row + 1) * count];
                 if let Some(bias) = &self.bias {
-                    let from = batch * bias.strides[0] + head * bias.strides[1] + (first + row) * bias.strides[2];
+                    let from =
+                        batch * bias.strides[0] + head * bias.strides[1] + (first + row) * bias.strides[2];
                     for (key, value) in line.iter_mut().enumerate() {
                         *value += bias.data[from + (start + key) * bias.strides[3]];
                     }
@@ -136,19 +159,36 @@ impl<T: Real> Problem<'_, T> {
                 line[seen..].fill(T::NEG_INFINITY);
                 let before = tops[row];
                 let (top, sum) = exponentials::<T>(line, before);
-                let carry = if before == top { T::ONE } else { crate::dtype::num::Float::exp(before - top) };
+                let carry = if before == top {
+                    T::ONE
+                } else {
+                    crate::dtype::num::Float::exp(before - top)
+                };
                 if before != top && before != T::NEG_INFINITY {
                     // SAFETY: as above.
-                    scale_row::<T>(unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), self.value_dim) }, carry);
+                    scale_row::<T>(
+                        unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), self.value_dim) },
+                        carry,
+                    );
                 }
-                sums[row] = if before == T::NEG_INFINITY { sum } else { sums[row] * carry + sum };
+                sums[row] = if before == T::NEG_INFINITY {
+                    sum
+                } else {
+                    sums[row] * carry + sum
+                };
                 tops[row] = top;
             }
             // SAFETY: as above.
             let (p, v, o) = unsafe {
                 (
                     MatRef::from_raw_parts(scores.as_ptr(), rows, count, count as isize, 1),
-                    MatRef::from_raw_parts(self.v.at(batch, kv_head, start), count, self.value_dim, self.v.row_stride(), 1),
+                    MatRef::from_raw_parts(
+                        self.v.at(batch, kv_head, start),
+                        count,
+                        self.value_dim,
+                        self.v.row_stride(),
+                        1,
+                    ),
                     MatMut::from_raw_parts_mut(out, rows, self.value_dim, out_stride as isize, 1),
                 )
             };
@@ -156,16 +196,31 @@ impl<T: Real> Problem<'_, T> {
         }
         for (row, &sum) in sums.iter().enumerate() {
             // SAFETY: as above.
-            scale_row::<T>(unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), self.value_dim) }, T::ONE / sum);
+            scale_row::<T>(
+                unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), self.value_dim) },
+                T::ONE / sum,
+            );
         }
     }
 }
 
 fn dense_rows(x: &View) -> Result<View> {
-    if x.strides[3] == 1 || x.shape[3] <= 1 { Ok(x.clone()) } else { copy::copy(x) }
+    if x.strides[3] == 1 || x.shape[3] <= 1 {
+        Ok(x.clone())
+    } else {
+        copy::copy(x)
+    }
 }
 
-fn run<T: Real>(q: &View, k: &View, v: &View, bias: Option<&View>, scale: f64, causal: bool, out: &View) -> Result<()> {
+fn run<T: Real>(
+    q: &View,
+    k: &View,
+    v: &View,
+    bias: Option<&View>,
+    scale: f64,
+    causal: bool,
+    out: &View,
+) -> Result<()> {
     let (batches, heads, queries) = (q.shape[0], q.shape[1], q.shape[2]);
     let (dim, value_dim) = (q.shape[3], v.shape[3]);
     let problem = Problem::<T> {
@@ -197,9 +252,19 @@ fn run<T: Real>(q: &View, k: &View, v: &View, bias: Option<&View>, scale: f64, c
 
 /// q [batch, heads, queries, dim], k [batch, kvHeads, keys, dim], v [batch, kvHeads, keys, valueDim]; the result is
 /// [batch, queries, heads, valueDim]. A query without any visible key gives NaN.
-pub fn attention(q: &View, k: &View, v: &View, bias: Option<&View>, scale: f64, causal: bool) -> Result<View> {
+pub fn attention(
+    q: &View,
+    k: &View,
+    v: &View,
+    bias: Option<&View>,
+    scale: f64,
+    causal: bool,
+) -> Result<View> {
     let wrong = |why: &str| {
-        Fault::shape(format!("attention: {why}, got q {:?}, k {:?}, v {:?}", &*q.shape, &*k.shape, &*v.shape))
+        Fault::shape(format!(
+            "attention: {why}, got q {:?}, k {:?}, v {:?}",
+            &*q.shape, &*k.shape, &*v.shape
+        ))
     };
     if q.shape.len() != 4 || k.shape.len() != 4 || v.shape.len() != 4 {
         return Err(wrong("needs four axes each"));
@@ -210,7 +275,9 @@ pub fn attention(q: &View, k: &View, v: &View, bias: Option<&View>, scale: f64, 
         && k.shape[1] > 0
         && q.shape[1] % k.shape[1] == 0;
     if !fits {
-        return Err(wrong("needs equal batches and dims, and a number of key heads that divides that of the query heads"));
+        return Err(wrong(
+            "needs equal batches and dims, and a number of key heads that divides that of the query heads",
+        ));
     }
     if q.dtype != k.dtype || q.dtype != v.dtype || bias.is_some_and(|b| b.dtype != q.dtype) {
         return Err(wrong("needs one number type"));
@@ -220,7 +287,13 @@ pub fn attention(q: &View, k: &View, v: &View, bias: Option<&View>, scale: f64, 
     {
         return Err(wrong("needs a bias of [batch, heads, queries, keys]"));
     }
-    let wide = |x: &View| -> Result<View> { if x.dtype == DType::BF16 { copy::cast(x, DType::F32) } else { dense_rows(x) } };
+    let wide = |x: &View| -> Result<View> {
+        if x.dtype == DType::BF16 {
+            copy::cast(x, DType::F32)
+        } else {
+            dense_rows(x)
+        }
+    };
     let (qs, ks, vs) = (wide(q)?, wide(k)?, wide(v)?);
     let bias = match bias {
         Some(b) if b.dtype == DType::BF16 => Some(copy::cast(b, DType::F32)?),
@@ -234,11 +307,22 @@ pub fn attention(q: &View, k: &View, v: &View, bias: Option<&View>, scale: f64, 
             other => return Err(wrong(&format!("needs f32, f64 or bf16, not {}", other.name()))),
         }
     }
-    if q.dtype == DType::BF16 { copy::cast(&out, DType::BF16) } else { Ok(out) }
+    if q.dtype == DType::BF16 {
+        copy::cast(&out, DType::BF16)
+    } else {
+        Ok(out)
+    }
 }
 
 #[napi(js_name = "attention")]
-pub fn attention_border(q: u32, k: u32, v: u32, bias: Option<u32>, scale: f64, causal: bool) -> js::Result<u32> {
+pub fn attention_border(
+    q: u32,
+    k: u32,
+    v: u32,
+    bias: Option<u32>,
+    scale: f64,
+    causal: bool,
+) -> js::Result<u32> {
     border(|| {
         let bias = bias.map(view).transpose()?;
         Ok(attention(&view(q)?, &view(k)?, &view(v)?, bias.as_ref(), scale, causal)?.into_handle())

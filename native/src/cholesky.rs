@@ -2,7 +2,9 @@
 
 use crate::arena::{View, view};
 use crate::fault::{Fault, Result, border, js};
-use crate::matrices::{Number, columns_of, failed, finite, from_columns, matrix, matrix_mut, parts, square, unless_aborted};
+use crate::matrices::{
+    Number, columns_of, failed, finite, from_columns, matrix, matrix_mut, parts, square, unless_aborted,
+};
 use crate::{parallel, with_number};
 use napi_derive::napi;
 
@@ -41,7 +43,9 @@ fn inverse_of<T: Number>(l: &View, n: usize) -> Result<View> {
     let lower = matrix::<T>(l)?;
     finite("choleskyInverse", lower, |row, column| column <= row)?;
     if let Some(index) = (0..n).find(|&i| Float::to_f64(lower[(i, i)]) == 0.0) {
-        return Err(Fault::numerical(format!("choleskyInverse: entry {index} of the diagonal is 0; the factor has no inverse")));
+        return Err(Fault::numerical(format!(
+            "choleskyInverse: entry {index} of the diagonal is 0; the factor has no inverse"
+        )));
     }
     unless_aborted()?;
     let out = View::zeros(l.dtype, &[n, n])?;
@@ -99,7 +103,12 @@ mod tests {
                 let bound = 4.0 * (n + 4) as f64 * unit;
                 assert!(distance(&times(&l, &transposed(&l).unwrap()), &a) < bound);
                 let inverse = cholesky_inverse(&l).unwrap();
-                assert!(distance(&inverse, &crate::copy::copy(&transposed(&inverse).unwrap()).unwrap()) == 0.0);
+                assert!(
+                    distance(
+                        &inverse,
+                        &crate::copy::copy(&transposed(&inverse).unwrap()).unwrap()
+                    ) == 0.0
+                );
                 assert!(distance(&times(&a, &times(&inverse, &a)), &a) < 8.0 * bound);
             }
         }
@@ -108,13 +117,18 @@ mod tests {
     #[test]
     fn the_pivot_that_is_not_positive_is_named_and_the_upper_triangle_is_not_read() {
         let a = View::zeros(DType::F64, &[3, 3]).unwrap();
-        a.slice_mut::<f64>().unwrap().copy_from_slice(&[4.0, f64::NAN, 9.0, 2.0, 5.0, 9.0, 0.0, 6.0, 1.0]);
+        a.slice_mut::<f64>()
+            .unwrap()
+            .copy_from_slice(&[4.0, f64::NAN, 9.0, 2.0, 5.0, 9.0, 0.0, 6.0, 1.0]);
         let fault = cholesky(&a).err().unwrap();
         assert_eq!(fault.code, "PARE_E_NUMERICAL");
         assert!(fault.message.contains("pivot 2 of 3"), "{}", fault.message);
         a.slice_mut::<f64>().unwrap()[8] = 13.0;
         let l = cholesky(&a).unwrap();
-        assert_eq!(l.slice::<f64>().unwrap(), [2.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 3.0, 2.0]);
+        assert_eq!(
+            l.slice::<f64>().unwrap(),
+            [2.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 3.0, 2.0]
+        );
         a.slice_mut::<f64>().unwrap()[3] = f64::INFINITY;
         assert_eq!(cholesky(&a).err().unwrap().code, "PARE_E_NUMERICAL");
     }

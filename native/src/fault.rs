@@ -13,13 +13,22 @@ pub type Result<T> = std::result::Result<T, Fault>;
 
 impl Fault {
     pub fn shape(message: impl Into<String>) -> Fault {
-        Fault { code: "PARE_E_SHAPE", message: message.into() }
+        Fault {
+            code: "PARE_E_SHAPE",
+            message: message.into(),
+        }
     }
     pub fn numerical(message: impl Into<String>) -> Fault {
-        Fault { code: "PARE_E_NUMERICAL", message: message.into() }
+        Fault {
+            code: "PARE_E_NUMERICAL",
+            message: message.into(),
+        }
     }
     pub fn format(message: impl Into<String>) -> Fault {
-        Fault { code: "PARE_E_FORMAT", message: message.into() }
+        Fault {
+            code: "PARE_E_FORMAT",
+            message: message.into(),
+        }
     }
     pub fn memory(bytes: usize) -> Fault {
         Fault {
@@ -28,7 +37,10 @@ impl Fault {
         }
     }
     pub fn aborted() -> Fault {
-        Fault { code: "PARE_E_ABORTED", message: "the work was stopped before it ended".into() }
+        Fault {
+            code: "PARE_E_ABORTED",
+            message: "the work was stopped before it ended".into(),
+        }
     }
 }
 
@@ -48,7 +60,10 @@ pub fn border<T>(body: impl FnOnce() -> Result<T>) -> js::Result<T> {
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            Err(napi::Error::new("PARE_E_INTERNAL", format!("native core: a kernel failed ({text}); this is a defect of Pare")))
+            Err(napi::Error::new(
+                "PARE_E_INTERNAL",
+                format!("native core: a kernel failed ({text}); this is a defect of Pare"),
+            ))
         }
     }
 }

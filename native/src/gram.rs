@@ -6,8 +6,8 @@ use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::matmul::Real;
 use crate::parallel::{self, Shared};
-use pare_dense::{Accum, MatMut, MatRef, Par};
 use napi_derive::napi;
+use pare_dense::{Accum, MatMut, MatRef, Par};
 
 /// Rows summed in the type of x before they are added to the accumulator: bounds the error of f32 sums.
 const ROWS: usize = 512;
@@ -19,10 +19,18 @@ fn tile_edge(n: usize) -> usize {
 }
 
 /// x is [m, n] with a dense last axis; the accumulator is [n, n].
-fn add_gram<T: Real, A: Real>(x: &[T], row_stride: usize, m: usize, n: usize, accumulator: &mut [A]) -> Result<()> {
+fn add_gram<T: Real, A: Real>(
+    x: &[T],
+    row_stride: usize,
+    m: usize,
+    n: usize,
+    accumulator: &mut [A],
+) -> Result<()> {
     let edge = tile_edge(n);
     let tiles = n.div_ceil(edge);
-    let pairs: Vec<(usize, usize)> = (0..tiles).flat_map(|i| (0..=i).map(move |j| (i * edge, j * edge))).collect();
+    let pairs: Vec<(usize, usize)> = (0..tiles)
+        .flat_map(|i| (0..=i).map(move |j| (i * edge, j * edge)))
+        .collect();
     let target = Shared(accumulator.as_mut_ptr());
     parallel::tasks(pairs.len(), |task| {
         let (top, left) = pairs[task];
@@ -33,8 +41,20 @@ fn add_gram<T: Real, A: Real>(x: &[T], row_stride: usize, m: usize, n: usize, ac
             // SAFETY: rows start .. start + rows and columns top .. top + height lie inside x; the tile is our own.
             let (a, b, out) = unsafe {
                 (
-                    MatRef::from_raw_parts(x[start * row_stride + top..].as_ptr(), height, rows, 1, row_stride as isize),
-                    MatRef::from_raw_parts(x[start * row_stride + left..].as_ptr(), rows, width, row_stride as isize, 1),
+                    MatRef::from_raw_parts(
+                        x[start * row_stride + top..].as_ptr(),
+                        height,
+                        rows,
+                        1,
+                        row_stride as isize,
+                    ),
+                    MatRef::from_raw_parts(
+                        x[start * row_stride + left..].as_ptr(),
+                        rows,
+                        width,
+                        row_stride as isize,
+                        1,
+                    ),
                     MatMut::from_raw_parts_mut(tile.as_mut_ptr(), height, width, width as isize, 1),
                 )
             };
@@ -59,21 +79,44 @@ fn add_gram<T: Real, A: Real>(x: &[T], row_stride: usize, m: usize, n: usize, ac
 }
 
 pub fn add(accumulator: &View, x: &View) -> Result<()> {
-    let wrong = |why: &str| Fault::shape(format!("gram: {why}, got accumulator {:?} and x {:?}", &*accumulator.shape, &*x.shape));
+    let wrong = |why: &str| {
+        Fault::shape(format!(
+            "gram: {why}, got accumulator {:?} and x {:?}",
+            &*accumulator.shape, &*x.shape
+        ))
+    };
     if x.shape.len() != 2 || *accumulator.shape != [x.shape[1], x.shape[1]] {
         return Err(wrong("needs x [m, n] and an accumulator [n, n]"));
     }
-    let x = if x.dtype == DType::BF16 { copy::cast(x, DType::F32)? } else { x.clone() };
-    let x = if x.strides[1] == 1 || x.shape[1] <= 1 { x } else { copy::copy(&x)? };
+    let x = if x.dtype == DType::BF16 {
+        copy::cast(x, DType::F32)?
+    } else {
+        x.clone()
+    };
+    let x = if x.strides[1] == 1 || x.shape[1] <= 1 {
+        x
+    } else {
+        copy::copy(&x)?
+    };
     let (m, n) = (x.shape[0], x.shape[1]);
     if m == 0 || n == 0 {
         return Ok(());
     }
     match (x.dtype, accumulator.dtype) {
-        (DType::F32, DType::F32) => add_gram::<f32, f32>(x.tail()?, x.strides[0], m, n, accumulator.slice_mut()?),
-        (DType::F32, DType::F64) => add_gram::<f32, f64>(x.tail()?, x.strides[0], m, n, accumulator.slice_mut()?),
-        (DType::F64, DType::F64) => add_gram::<f64, f64>(x.tail()?, x.strides[0], m, n, accumulator.slice_mut()?),
-        (have, want) => Err(wrong(&format!("cannot add products of {} into {}", have.name(), want.name()))),
+        (DType::F32, DType::F32) => {
+            add_gram::<f32, f32>(x.tail()?, x.strides[0], m, n, accumulator.slice_mut()?)
+        }
+        (DType::F32, DType::F64) => {
+            add_gram::<f32, f64>(x.tail()?, x.strides[0], m, n, accumulator.slice_mut()?)
+        }
+        (DType::F64, DType::F64) => {
+            add_gram::<f64, f64>(x.tail()?, x.strides[0], m, n, accumulator.slice_mut()?)
+        }
+        (have, want) => Err(wrong(&format!(
+            "cannot add products of {} into {}",
+            have.name(),
+            want.name()
+        ))),
     }
 }
 

@@ -45,28 +45,58 @@ pub fn decode(grid: &GridArrays, out: &mut [f32]) -> Result<()> {
 /// codes u8 [rows, columns], groupOf u32 [columns], scales, zeros and offsets f32 [rows, groups]. Result f32.
 #[napi]
 #[allow(clippy::too_many_arguments)]
-pub fn decode_grid(codes: u32, group_of: u32, scales: u32, zeros: Option<u32>, fixed_zero: f64, offsets: Option<u32>, table: Option<u32>) -> js::Result<u32> {
+pub fn decode_grid(
+    codes: u32,
+    group_of: u32,
+    scales: u32,
+    zeros: Option<u32>,
+    fixed_zero: f64,
+    offsets: Option<u32>,
+    table: Option<u32>,
+) -> js::Result<u32> {
     border(|| {
         let load = |handle: u32| copy::contiguous(&view(handle)?);
         let (codes, group_of, scales) = (load(codes)?, load(group_of)?, load(scales)?);
-        let (zeros, offsets, table) = (zeros.map(load).transpose()?, offsets.map(load).transpose()?, table.map(load).transpose()?);
-        if codes.shape.len() != 2 || scales.shape.len() != 2 || codes.shape[0] != scales.shape[0] || group_of.len() != codes.shape[1] {
-            return Err(Fault::shape(format!("grid: codes {:?}, groups {:?} and scales {:?} do not fit", &*codes.shape, &*group_of.shape, &*scales.shape)));
+        let (zeros, offsets, table) = (
+            zeros.map(load).transpose()?,
+            offsets.map(load).transpose()?,
+            table.map(load).transpose()?,
+        );
+        if codes.shape.len() != 2
+            || scales.shape.len() != 2
+            || codes.shape[0] != scales.shape[0]
+            || group_of.len() != codes.shape[1]
+        {
+            return Err(Fault::shape(format!(
+                "grid: codes {:?}, groups {:?} and scales {:?} do not fit",
+                &*codes.shape, &*group_of.shape, &*scales.shape
+            )));
         }
-        if [&zeros, &offsets].into_iter().flatten().any(|x| x.shape != scales.shape) {
-            return Err(Fault::shape("grid: zeros and offsets need the shape of the scales"));
+        if [&zeros, &offsets]
+            .into_iter()
+            .flatten()
+            .any(|x| x.shape != scales.shape)
+        {
+            return Err(Fault::shape(
+                "grid: zeros and offsets need the shape of the scales",
+            ));
         }
         let groups = scales.shape[1];
         let group_of = group_of.slice::<u32>()?;
         if group_of.iter().any(|&group| group as usize >= groups) {
-            return Err(Fault::shape(format!("grid: a column belongs to a group past the last of {groups}")));
+            return Err(Fault::shape(format!(
+                "grid: a column belongs to a group past the last of {groups}"
+            )));
         }
         let data = codes.slice::<u8>()?;
         let table = table.as_ref().map(View::slice::<f32>).transpose()?;
         if let Some(table) = table
             && data.iter().any(|&code| code as usize >= table.len())
         {
-            return Err(Fault::shape(format!("grid: a code is past the {} levels of the table", table.len())));
+            return Err(Fault::shape(format!(
+                "grid: a code is past the {} levels of the table",
+                table.len()
+            )));
         }
         let out = View::empty(DType::F32, &codes.shape)?;
         let grid = GridArrays {

@@ -39,7 +39,11 @@ impl GridKind {
 /// Where a grid goes: code and parameter arrays (affine), or packed blocks.
 pub enum Output {
     /// codes [rows, columns] in the original order of columns; scales and zeros [rows, groups].
-    Codes { codes: Shared<u8>, scales: Shared<f32>, zeros: Shared<u8> },
+    Codes {
+        codes: Shared<u8>,
+        scales: Shared<f32>,
+        zeros: Shared<u8>,
+    },
     /// [rows, columns / block_len * block_bytes]
     Blocks(Shared<u8>),
 }
@@ -76,7 +80,11 @@ impl<T: Real> GridRule<'_, T> {
     /// The group of equal step that the column at `position` belongs to.
     #[inline(always)]
     fn group_at(&self, position: usize) -> usize {
-        let place = if self.fixed.is_some() { self.column_at(position) } else { position };
+        let place = if self.fixed.is_some() {
+            self.column_at(position)
+        } else {
+            position
+        };
         place / self.kind.step_length()
     }
 
@@ -116,7 +124,10 @@ impl<T: Real> Rule<T> for GridRule<'_, T> {
             GridKind::Affine(..) => (T::ZERO, T::ZERO),
             GridKind::Block(block) => {
                 let zero = f64::from(block.zero_code());
-                (T::from_f64(-zero), T::from_f64(block.code_count() as f64 - 1.0 - zero))
+                (
+                    T::from_f64(-zero),
+                    T::from_f64(block.code_count() as f64 - 1.0 - zero),
+                )
             }
         };
         let mut tile = GridTile {
@@ -127,7 +138,9 @@ impl<T: Real> Rule<T> for GridRule<'_, T> {
             codes: vec![[0; LANES]; self.columns],
             blocks: match &self.kind {
                 GridKind::Affine(..) => Vec::new(),
-                GridKind::Block(block) => vec![[BlockParameters::default(); LANES]; self.columns / block.block_len()],
+                GridKind::Block(block) => {
+                    vec![[BlockParameters::default(); LANES]; self.columns / block.block_len()]
+                }
             },
         };
         if let Some(weight) = self.fixed {
@@ -135,7 +148,12 @@ impl<T: Real> Rule<T> for GridRule<'_, T> {
             for lane in 0..rows {
                 let row = &weight[(first_row + lane) * self.columns..(first_row + lane + 1) * self.columns];
                 for start in (0..self.columns).step_by(length) {
-                    self.fit_lane(&mut tile, start, lane, &row[start..(start + length).min(self.columns)]);
+                    self.fit_lane(
+                        &mut tile,
+                        start,
+                        lane,
+                        &row[start..(start + length).min(self.columns)],
+                    );
                 }
             }
         }
@@ -165,7 +183,11 @@ impl<T: Real> Rule<T> for GridRule<'_, T> {
         let mut result = [T::ZERO; LANES];
         if let GridKind::Block(BlockType::IQ4_NL) = self.kind {
             for lane in 0..LANES {
-                let code = BlockType::IQ4_NL.nearest_code(column[lane].to_f64() as f32, steps[lane].to_f64() as f32, 0.0);
+                let code = BlockType::IQ4_NL.nearest_code(
+                    column[lane].to_f64() as f32,
+                    steps[lane].to_f64() as f32,
+                    0.0,
+                );
                 codes[lane] = code;
                 result[lane] = steps[lane] * T::from_f64(f64::from(BlockType::IQ4_NL.level(code)));
             }
@@ -175,8 +197,16 @@ impl<T: Real> Rule<T> for GridRule<'_, T> {
         let mut levels = [T::ZERO; LANES];
         for lane in 0..LANES {
             // A step of 0 makes every level worth the same; level 0 is taken.
-            let usable = if steps[lane] == T::ZERO { T::ONE } else { steps[lane] };
-            let target = if steps[lane] == T::ZERO { T::ZERO } else { column[lane] + offsets[lane] };
+            let usable = if steps[lane] == T::ZERO {
+                T::ONE
+            } else {
+                steps[lane]
+            };
+            let target = if steps[lane] == T::ZERO {
+                T::ZERO
+            } else {
+                column[lane] + offsets[lane]
+            };
             levels[lane] = round_even(clamp(target / usable, lows[lane], highs[lane]));
             result[lane] = steps[lane] * levels[lane] - offsets[lane];
         }
@@ -194,7 +224,9 @@ impl<T: Real> Rule<T> for GridRule<'_, T> {
                     let row = first_row + lane;
                     for (position, code) in tile.codes.iter().enumerate() {
                         // SAFETY: rows first_row .. first_row + rows belong to this tile alone, here and below.
-                        unsafe { *codes.get().add(row * self.columns + self.column_at(position)) = code[lane] };
+                        unsafe {
+                            *codes.get().add(row * self.columns + self.column_at(position)) = code[lane]
+                        };
                     }
                     for group in 0..groups {
                         // SAFETY: as above.
@@ -217,7 +249,11 @@ impl<T: Real> Rule<T> for GridRule<'_, T> {
                         let start = ((first_row + lane) * count + index) * size;
                         // SAFETY: as above; a block has `size` bytes.
                         let target = unsafe { std::slice::from_raw_parts_mut(bytes.get().add(start), size) };
-                        block.pack(&tile.blocks[index][lane], &ordered[index * length..(index + 1) * length], target);
+                        block.pack(
+                            &tile.blocks[index][lane],
+                            &ordered[index * length..(index + 1) * length],
+                            target,
+                        );
                     }
                 }
             }

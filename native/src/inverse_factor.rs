@@ -25,19 +25,37 @@ pub struct InverseFactor {
 pub fn inverse_factor(gram: &View, order: Option<&[u32]>, damping: f64) -> Result<(Option<View>, Vec<u32>)> {
     let n = match *gram.shape {
         [rows, columns] if rows == columns => rows,
-        _ => return Err(Fault::shape(format!("inverseFactor: needs a square matrix, got {:?}", &*gram.shape))),
+        _ => {
+            return Err(Fault::shape(format!(
+                "inverseFactor: needs a square matrix, got {:?}",
+                &*gram.shape
+            )));
+        }
     };
     if let Some(order) = order
         && (order.len() != n || order.iter().any(|&column| column as usize >= n))
     {
-        return Err(Fault::shape(format!("inverseFactor: the order must name {n} columns")));
+        return Err(Fault::shape(format!(
+            "inverseFactor: the order must name {n} columns"
+        )));
     }
     let h = gram.slice::<f64>()?;
     if let Some(bad) = h.iter().position(|value| !value.is_finite()) {
-        return Err(Fault::numerical(format!("inverseFactor: entry {bad} of the Gram matrix is not finite")));
+        return Err(Fault::numerical(format!(
+            "inverseFactor: entry {bad} of the Gram matrix is not finite"
+        )));
     }
-    let diagonal = |column: usize| if h[column * n + column] == 0.0 { 1.0 } else { h[column * n + column] };
-    let dead = (0..n).filter(|&column| h[column * n + column] == 0.0).map(|column| column as u32).collect();
+    let diagonal = |column: usize| {
+        if h[column * n + column] == 0.0 {
+            1.0
+        } else {
+            h[column * n + column]
+        }
+    };
+    let dead = (0..n)
+        .filter(|&column| h[column * n + column] == 0.0)
+        .map(|column| column as u32)
+        .collect();
     let added = damping * (0..n).map(diagonal).sum::<f64>() / n.max(1) as f64;
     let place = |position: usize| order.map_or(n - 1 - position, |order| order[n - 1 - position] as usize);
     // Symmetric, so that rows and columns need not be told apart.
@@ -46,7 +64,11 @@ pub fn inverse_factor(gram: &View, order: Option<&[u32]>, damping: f64) -> Resul
         let i = start / n.max(1);
         let source = place(i);
         for (j, value) in row.iter_mut().enumerate() {
-            *value = if i == j { diagonal(source) + added } else { h[source * n + place(j)] };
+            *value = if i == j {
+                diagonal(source) + added
+            } else {
+                h[source * n + place(j)]
+            };
         }
     })?;
     unless_aborted()?;
@@ -61,14 +83,28 @@ pub fn inverse_factor(gram: &View, order: Option<&[u32]>, damping: f64) -> Resul
     let columns = inverse.slice_mut::<f64>()?;
     (0..n).for_each(|i| columns[i * n + i] = 1.0);
     let (lower, target) = (matrix_mut::<f64>(&work)?, matrix_mut::<f64>(&inverse)?);
-    parallel::install(|| f64::solve_triangle(lower.as_ref(), target, Triangle { lower: true, unit: false }, parts()))?;
+    parallel::install(|| {
+        f64::solve_triangle(
+            lower.as_ref(),
+            target,
+            Triangle {
+                lower: true,
+                unit: false,
+            },
+            parts(),
+        )
+    })?;
     // Column-major L^-1: entry (row, column) stands at column * n + row.
     let inverse = inverse.slice::<f64>()?;
     let out = work.slice_mut::<f64>()?;
     parallel::chunks(out, n, |start, row| {
         let i = start / n.max(1);
         for (j, value) in row.iter_mut().enumerate() {
-            *value = if j <= i { inverse[(n - 1 - i) * n + (n - 1 - j)] } else { 0.0 };
+            *value = if j <= i {
+                inverse[(n - 1 - i) * n + (n - 1 - j)]
+            } else {
+                0.0
+            };
         }
     })?;
     Ok((Some(work), dead))
@@ -76,13 +112,23 @@ pub fn inverse_factor(gram: &View, order: Option<&[u32]>, damping: f64) -> Resul
 
 /// gram f64 [n, n]; the factor comes in the number type of `dtype`.
 #[napi(js_name = "inverseFactor")]
-pub fn inverse_factor_border(gram: u32, order: Option<u32>, damping: f64, dtype: u32) -> js::Result<InverseFactor> {
+pub fn inverse_factor_border(
+    gram: u32,
+    order: Option<u32>,
+    damping: f64,
+    dtype: u32,
+) -> js::Result<InverseFactor> {
     border(|| {
         let gram = copy::contiguous(&view(gram)?)?;
         let order = order.map(|o| copy::contiguous(&view(o)?)).transpose()?;
         let order = order.as_ref().map(View::slice::<u32>).transpose()?;
         let (factor, dead) = inverse_factor(&gram, order, damping)?;
-        let factor = factor.map(|f| copy::cast(&f, DType::from_code(dtype)?)).transpose()?;
-        Ok(InverseFactor { factor: factor.map(View::into_handle), dead })
+        let factor = factor
+            .map(|f| copy::cast(&f, DType::from_code(dtype)?))
+            .transpose()?;
+        Ok(InverseFactor {
+            factor: factor.map(View::into_handle),
+            dead,
+        })
     })
 }

@@ -4,11 +4,11 @@
 use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
-use crate::fault::{js, Fault, Result, border};
+use crate::fault::{Fault, Result, border, js};
 use crate::matmul_bf16;
 use crate::parallel::{self, Shared};
-use pare_dense::{Accum, Dense, MatMut, MatRef, Par};
 use napi_derive::napi;
+use pare_dense::{Accum, Dense, MatMut, MatRef, Par};
 
 /// What happens to a tile of the product before it leaves the cache.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,7 +46,11 @@ pub fn tile_of(rows: usize, columns: usize) -> (usize, usize) {
     const LIMIT: usize = 1 << 16;
     let (mut height, mut width) = (rows, columns);
     while height * width > LIMIT && (height > 128 || width > 128) {
-        if width >= height { width = width.div_ceil(2).next_multiple_of(16) } else { height = height.div_ceil(2).next_multiple_of(16) }
+        if width >= height {
+            width = width.div_ceil(2).next_multiple_of(16)
+        } else {
+            height = height.div_ceil(2).next_multiple_of(16)
+        }
     }
     (height.max(1), width.max(1))
 }
@@ -78,15 +82,38 @@ pub fn product<T: Real>(
         // (batch, top, start) of the output belongs to this task alone.
         let (x, y, mut tile) = unsafe {
             (
-                MatRef::from_raw_parts(x.as_ptr(), rows, k, a.row_stride as isize, a.column_stride as isize),
-                MatRef::from_raw_parts(y.as_ptr(), k, columns, b.row_stride as isize, b.column_stride as isize),
-                MatMut::from_raw_parts_mut(target.get().add(batch * m * n + top * n + start), rows, columns, n as isize, 1),
+                MatRef::from_raw_parts(
+                    x.as_ptr(),
+                    rows,
+                    k,
+                    a.row_stride as isize,
+                    a.column_stride as isize,
+                ),
+                MatRef::from_raw_parts(
+                    y.as_ptr(),
+                    k,
+                    columns,
+                    b.row_stride as isize,
+                    b.column_stride as isize,
+                ),
+                MatMut::from_raw_parts_mut(
+                    target.get().add(batch * m * n + top * n + start),
+                    rows,
+                    columns,
+                    n as isize,
+                    1,
+                ),
             )
         };
         T::multiply(tile.as_mut(), Accum::Replace, x, y, T::ONE, Par::Seq);
         for row in 0..rows {
             // SAFETY: as above; rows of the tile do not overlap.
-            let line = unsafe { std::slice::from_raw_parts_mut(target.get().add(batch * m * n + (top + row) * n + start), columns) };
+            let line = unsafe {
+                std::slice::from_raw_parts_mut(
+                    target.get().add(batch * m * n + (top + row) * n + start),
+                    columns,
+                )
+            };
             finish(line, epilogue, start, batch * m * n + (top + row) * n + start);
         }
     };
@@ -102,15 +129,23 @@ pub fn product<T: Real>(
 #[inline]
 pub fn finish<T: Real>(line: &mut [T], epilogue: &Epilogue<T>, column: usize, position: usize) {
     if let Some(bias) = epilogue.bias {
-        line.iter_mut().zip(&bias[column..]).for_each(|(x, &b)| *x = *x + b);
+        line.iter_mut()
+            .zip(&bias[column..])
+            .for_each(|(x, &b)| *x = *x + b);
     }
     match epilogue.activation {
         Activation::None => {}
-        Activation::Relu => line.iter_mut().for_each(|x| *x = if *x < T::ZERO { T::ZERO } else { *x }),
-        Activation::Silu => line.iter_mut().for_each(|x| *x = *x / (T::ONE + <T as crate::dtype::num::Float>::exp(-*x))),
+        Activation::Relu => line
+            .iter_mut()
+            .for_each(|x| *x = if *x < T::ZERO { T::ZERO } else { *x }),
+        Activation::Silu => line
+            .iter_mut()
+            .for_each(|x| *x = *x / (T::ONE + <T as crate::dtype::num::Float>::exp(-*x))),
     }
     if let Some(residual) = epilogue.residual {
-        line.iter_mut().zip(&residual[position..]).for_each(|(x, &r)| *x = *x + r);
+        line.iter_mut()
+            .zip(&residual[position..])
+            .for_each(|(x, &r)| *x = *x + r);
     }
 }
 
@@ -132,7 +167,12 @@ pub fn batch_offsets(x: &View) -> Vec<usize> {
 
 pub fn matrix_of(x: &View) -> Matrix {
     let axes = x.shape.len();
-    Matrix { rows: x.shape[axes - 2], columns: x.shape[axes - 1], row_stride: x.strides[axes - 2], column_stride: x.strides[axes - 1] }
+    Matrix {
+        rows: x.shape[axes - 2],
+        columns: x.shape[axes - 1],
+        row_stride: x.strides[axes - 2],
+        column_stride: x.strides[axes - 1],
+    }
 }
 
 /// A matrix whose rows or columns are dense; others (slices with a step) are copied first.
@@ -143,17 +183,34 @@ fn readable(x: View) -> Result<View> {
 }
 
 /// [.., m, k] times [.., k, n]; leading axes are equal.
-pub fn matmul(left: &View, right: &View, bias: Option<&View>, activation: Activation, residual: Option<&View>) -> Result<View> {
-    let wrong = |why: String| Fault::shape(format!("matmul: {why}, got {:?} times {:?}", &*left.shape, &*right.shape));
+pub fn matmul(
+    left: &View,
+    right: &View,
+    bias: Option<&View>,
+    activation: Activation,
+    residual: Option<&View>,
+) -> Result<View> {
+    let wrong = |why: String| {
+        Fault::shape(format!(
+            "matmul: {why}, got {:?} times {:?}",
+            &*left.shape, &*right.shape
+        ))
+    };
     let axes = left.shape.len();
     if axes < 2 || right.shape.len() != axes || left.shape[..axes - 2] != right.shape[..axes - 2] {
         return Err(wrong("needs equal leading axes".into()));
     }
     if left.shape[axes - 1] != right.shape[axes - 2] {
-        return Err(wrong("needs as many columns on the left as rows on the right".into()));
+        return Err(wrong(
+            "needs as many columns on the left as rows on the right".into(),
+        ));
     }
     if left.dtype != right.dtype {
-        return Err(wrong(format!("needs one number type, got {} and {}", left.dtype.name(), right.dtype.name())));
+        return Err(wrong(format!(
+            "needs one number type, got {} and {}",
+            left.dtype.name(),
+            right.dtype.name()
+        )));
     }
     let mut shape = left.shape.to_vec();
     shape[axes - 1] = right.shape[axes - 1];
@@ -161,24 +218,42 @@ pub fn matmul(left: &View, right: &View, bias: Option<&View>, activation: Activa
     if let Some(bias) = bias
         && (bias.dtype != left.dtype || bias.len() != columns)
     {
-        return Err(wrong(format!("needs a bias of {columns} values of the same number type")));
+        return Err(wrong(format!(
+            "needs a bias of {columns} values of the same number type"
+        )));
     }
     let residual = residual.map(copy::contiguous).transpose()?;
     if let Some(residual) = &residual
         && (residual.dtype != left.dtype || *residual.shape != *shape)
     {
-        return Err(wrong(format!("needs a residual of shape {shape:?} and the same number type")));
+        return Err(wrong(format!(
+            "needs a residual of shape {shape:?} and the same number type"
+        )));
     }
     let bias = bias.map(copy::contiguous).transpose()?;
     let (left, right) = (readable(left.clone())?, readable(right.clone())?);
     if left.dtype == DType::BF16 {
-        return matmul_bf16::matmul(&left, &right, bias.as_ref(), activation, residual.as_ref(), &shape);
+        return matmul_bf16::matmul(
+            &left,
+            &right,
+            bias.as_ref(),
+            activation,
+            residual.as_ref(),
+            &shape,
+        );
     }
     let out = View::empty(left.dtype, &shape)?;
     if out.is_empty() {
         return Ok(out);
     }
-    fn run<T: Real>(left: &View, right: &View, bias: Option<&View>, activation: Activation, residual: Option<&View>, out: &View) -> Result<()> {
+    fn run<T: Real>(
+        left: &View,
+        right: &View,
+        bias: Option<&View>,
+        activation: Activation,
+        residual: Option<&View>,
+        out: &View,
+    ) -> Result<()> {
         let epilogue = Epilogue {
             bias: bias.map(View::slice::<T>).transpose()?,
             activation,
@@ -196,7 +271,12 @@ pub fn matmul(left: &View, right: &View, bias: Option<&View>, activation: Activa
     match left.dtype {
         DType::F32 => run::<f32>(&left, &right, bias.as_ref(), activation, residual.as_ref(), &out)?,
         DType::F64 => run::<f64>(&left, &right, bias.as_ref(), activation, residual.as_ref(), &out)?,
-        other => return Err(Fault::shape(format!("matmul: needs f32, f64 or bf16, got {}; cast it first", other.name()))),
+        other => {
+            return Err(Fault::shape(format!(
+                "matmul: needs f32, f64 or bf16, got {}; cast it first",
+                other.name()
+            )));
+        }
     }
     Ok(out)
 }
@@ -206,17 +286,31 @@ pub fn activation_of(name: &str) -> Result<Activation> {
         "none" => Ok(Activation::None),
         "relu" => Ok(Activation::Relu),
         "silu" => Ok(Activation::Silu),
-        other => Err(Fault::shape(format!("matmul: no activation is called {other}; use none, relu or silu"))),
+        other => Err(Fault::shape(format!(
+            "matmul: no activation is called {other}; use none, relu or silu"
+        ))),
     }
 }
 
 /// [.., m, k] times [.., k, n], then + bias [n], activation, + residual [.., m, n].
 #[napi(js_name = "matmul")]
-pub fn matmul_border(left: u32, right: u32, bias: Option<u32>, activation: String, residual: Option<u32>) -> js::Result<u32> {
+pub fn matmul_border(
+    left: u32,
+    right: u32,
+    bias: Option<u32>,
+    activation: String,
+    residual: Option<u32>,
+) -> js::Result<u32> {
     border(|| {
         let bias = bias.map(view).transpose()?;
         let residual = residual.map(view).transpose()?;
-        let out = matmul(&view(left)?, &view(right)?, bias.as_ref(), activation_of(&activation)?, residual.as_ref())?;
+        let out = matmul(
+            &view(left)?,
+            &view(right)?,
+            bias.as_ref(),
+            activation_of(&activation)?,
+            residual.as_ref(),
+        )?;
         Ok(out.into_handle())
     })
 }

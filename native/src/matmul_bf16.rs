@@ -7,7 +7,14 @@ use crate::fault::Result;
 use crate::matmul::{Activation, Epilogue, batch_offsets, matrix_of, product};
 
 /// The product in f32 of widened operands, rounded once to bf16 after the epilogue.
-pub fn matmul(left: &View, right: &View, bias: Option<&View>, activation: Activation, residual: Option<&View>, shape: &[usize]) -> Result<View> {
+pub fn matmul(
+    left: &View,
+    right: &View,
+    bias: Option<&View>,
+    activation: Activation,
+    residual: Option<&View>,
+    shape: &[usize],
+) -> Result<View> {
     let wide = |x: &View| copy::cast(x, DType::F32);
     let out = View::empty(DType::F32, shape)?;
     let (left, right) = (wide(left)?, wide(right)?);

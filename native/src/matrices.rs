@@ -22,10 +22,19 @@ pub fn parts() -> Par {
 macro_rules! with_number {
     ($dtype:expr, $what:expr, $T:ident => $body:expr) => {
         match $dtype {
-            $crate::dtype::DType::F32 => { type $T = f32; $body }
-            $crate::dtype::DType::F64 => { type $T = f64; $body }
+            $crate::dtype::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::dtype::DType::F64 => {
+                type $T = f64;
+                $body
+            }
             other => Err($crate::fault::Fault::shape(format!(
-                "{}: needs f32 or f64, got {}; cast it first", $what, other.name()))),
+                "{}: needs f32 or f64, got {}; cast it first",
+                $what,
+                other.name()
+            ))),
         }
     };
 }
@@ -34,20 +43,34 @@ macro_rules! with_number {
 pub fn extents_of(name: &str, a: &View) -> Result<(usize, usize)> {
     match *a.shape {
         [rows, columns] => Ok((rows, columns)),
-        _ => Err(Fault::shape(format!("{name}: needs a matrix, got {:?}", &*a.shape))),
+        _ => Err(Fault::shape(format!(
+            "{name}: needs a matrix, got {:?}",
+            &*a.shape
+        ))),
     }
 }
 
 /// Rows of a square matrix, or a fault.
 pub fn square(name: &str, a: &View) -> Result<usize> {
     let (rows, columns) = extents_of(name, a)?;
-    if rows == columns { Ok(rows) } else { Err(Fault::shape(format!("{name}: needs a square matrix, got {:?}", &*a.shape))) }
+    if rows == columns {
+        Ok(rows)
+    } else {
+        Err(Fault::shape(format!(
+            "{name}: needs a square matrix, got {:?}",
+            &*a.shape
+        )))
+    }
 }
 
 /// The matrix with its axes exchanged, on the same buffer.
 pub fn transposed(a: &View) -> Result<View> {
     let (shape, strides) = ([a.shape[1], a.shape[0]], [a.strides[1], a.strides[0]]);
-    Ok(View { shape: Dims::new(&shape)?, strides: Dims::new(&strides)?, ..a.clone() })
+    Ok(View {
+        shape: Dims::new(&shape)?,
+        strides: Dims::new(&strides)?,
+        ..a.clone()
+    })
 }
 
 /// A column-major copy, kept as the row-major transpose.
@@ -63,7 +86,11 @@ pub fn from_columns(columns: &View) -> Result<View> {
 /// The matrix whose columns are the rows of `columns`.
 pub fn matrix_mut<T: Number>(columns: &View) -> Result<MatMut<'_, T>> {
     let (width, height) = (columns.shape[0], columns.shape[1]);
-    Ok(MatMut::from_column_major_slice_mut(columns.slice_mut::<T>()?, height, width))
+    Ok(MatMut::from_column_major_slice_mut(
+        columns.slice_mut::<T>()?,
+        height,
+        width,
+    ))
 }
 
 /// A view for reading, with its strides.
@@ -71,11 +98,23 @@ pub fn matrix<T: Number>(a: &View) -> Result<MatRef<'_, T>> {
     let tail = a.tail::<T>()?;
     let (rows, columns) = (a.shape[0], a.shape[1]);
     // SAFETY: the strides were checked against the buffer when the view was made.
-    Ok(unsafe { MatRef::from_raw_parts(tail.as_ptr(), rows, columns, a.strides[0] as isize, a.strides[1] as isize) })
+    Ok(unsafe {
+        MatRef::from_raw_parts(
+            tail.as_ptr(),
+            rows,
+            columns,
+            a.strides[0] as isize,
+            a.strides[1] as isize,
+        )
+    })
 }
 
 /// The fault for a routine that has no result; `pivot` words what a bad pivot means.
-pub fn failed(failure: Failure, pivot: impl FnOnce(usize) -> String, diverged: impl FnOnce() -> String) -> Fault {
+pub fn failed(
+    failure: Failure,
+    pivot: impl FnOnce(usize) -> String,
+    diverged: impl FnOnce() -> String,
+) -> Fault {
     match failure {
         Failure::Memory(bytes) => Fault::memory(bytes),
         Failure::Pivot(index) => Fault::numerical(pivot(index)),
@@ -85,7 +124,11 @@ pub fn failed(failure: Failure, pivot: impl FnOnce(usize) -> String, diverged: i
 
 /// Stops before a long step where the work was called off.
 pub fn unless_aborted() -> Result<()> {
-    if parallel::aborted() { Err(Fault::aborted()) } else { Ok(()) }
+    if parallel::aborted() {
+        Err(Fault::aborted())
+    } else {
+        Ok(())
+    }
 }
 
 /// A fault unless all numbers are finite; `used(row, column)` says which of them matter.
@@ -94,7 +137,9 @@ pub fn finite<T: Number>(name: &str, a: MatRef<'_, T>, used: impl Fn(usize, usiz
         for column in 0..a.ncols() {
             let value = crate::dtype::num::Float::to_f64(a[(row, column)]);
             if !value.is_finite() && used(row, column) {
-                return Err(Fault::numerical(format!("{name}: needs finite numbers, got {value} at [{row}, {column}]")));
+                return Err(Fault::numerical(format!(
+                    "{name}: needs finite numbers, got {value} at [{row}, {column}]"
+                )));
             }
         }
     }
@@ -122,7 +167,11 @@ pub fn same_type(name: &str, a: &View, b: &View) -> Result<DType> {
     if a.dtype == b.dtype {
         return Ok(a.dtype);
     }
-    Err(Fault::shape(format!("{name}: needs one number type, got {} and {}", a.dtype.name(), b.dtype.name())))
+    Err(Fault::shape(format!(
+        "{name}: needs one number type, got {} and {}",
+        a.dtype.name(),
+        b.dtype.name()
+    )))
 }
 
 #[cfg(test)]
@@ -156,13 +205,21 @@ pub mod tests {
     }
 
     pub fn values(a: &View) -> Vec<f64> {
-        copy::cast(a, DType::F64).unwrap().slice::<f64>().unwrap().to_vec()
+        copy::cast(a, DType::F64)
+            .unwrap()
+            .slice::<f64>()
+            .unwrap()
+            .to_vec()
     }
 
     /// The largest difference between two matrices, over the largest entry of the second.
     pub fn distance(a: &View, b: &View) -> f64 {
         let largest = values(b).iter().fold(0.0f64, |m, v| m.max(v.abs()));
-        values(a).iter().zip(values(b)).fold(0.0f64, |m, (x, y)| m.max((x - y).abs())) / largest
+        values(a)
+            .iter()
+            .zip(values(b))
+            .fold(0.0f64, |m, (x, y)| m.max((x - y).abs()))
+            / largest
     }
 
     #[test]
@@ -170,7 +227,11 @@ pub mod tests {
         for dtype in [DType::F32, DType::F64] {
             for n in [64, 300, 700, 1100] {
                 let (a, general, tall) = (definite(dtype, n), normal(dtype, n, n), normal(dtype, n, n / 2));
-                let triangle = solve::Triangle { lower: true, transpose: false, unit: false };
+                let triangle = solve::Triangle {
+                    lower: true,
+                    transpose: false,
+                    unit: false,
+                };
                 let all = |threads: usize| {
                     parallel::set_threads(threads).unwrap();
                     let l = cholesky::cholesky(&a).unwrap();
@@ -181,14 +242,25 @@ pub mod tests {
                         cholesky::cholesky_inverse(&l).unwrap(),
                         solve::triangular_solve(&l, &general, triangle).unwrap(),
                         solve::solve(&general, &tall).unwrap(),
-                        l, q, r, u, s, vt, w, v,
+                        l,
+                        q,
+                        r,
+                        u,
+                        s,
+                        vt,
+                        w,
+                        v,
                     ];
                     parts.map(|part| part.bytes().unwrap().to_vec())
                 };
                 let one = all(1);
                 for threads in [2, 3] {
                     for (index, (a, b)) in one.iter().zip(all(threads)).enumerate() {
-                        assert!(*a == b, "result {index} of {} {n} differs on {threads} threads", dtype.name());
+                        assert!(
+                            *a == b,
+                            "result {index} of {} {n} differs on {threads} threads",
+                            dtype.name()
+                        );
                     }
                 }
             }

@@ -6,7 +6,8 @@ use crate::copy;
 use crate::dtype::num::Float;
 use crate::fault::{Result, border, js};
 use crate::matrices::{
-    Number, columns_of, extents_of, failed, finite, fix_signs, from_columns, matrix, matrix_mut, parts, square, transposed, unless_aborted,
+    Number, columns_of, extents_of, failed, finite, fix_signs, from_columns, matrix, matrix_mut, parts,
+    square, transposed, unless_aborted,
 };
 use crate::{parallel, with_number};
 use napi_derive::napi;
@@ -32,7 +33,8 @@ fn thin_qr<T: Number>(a: &View, m: usize, n: usize) -> Result<(View, View)> {
     let columns = q.slice_mut::<T>()?;
     (0..k).for_each(|i| columns[i * m + i] = <T as Float>::ONE);
     let (inner, basis) = (factors.as_mut(), matrix_mut::<T>(&q)?);
-    parallel::install(|| T::qr(inner, basis, parts()))?.map_err(|failure| failed(failure, |_| String::new(), String::new))?;
+    parallel::install(|| T::qr(inner, basis, parts()))?
+        .map_err(|failure| failed(failure, |_| String::new(), String::new))?;
     let rows = r.slice_mut::<T>()?;
     let columns = q.slice_mut::<T>()?;
     for (i, row) in rows.chunks_mut(n).enumerate() {
@@ -56,7 +58,11 @@ fn thin_svd<T: Number>(a: &View, m: usize, n: usize) -> Result<(View, View, View
     finite("svd", matrix::<T>(a)?, |_, _| true)?;
     unless_aborted()?;
     // Columns of u; the columns of v are the rows of vt.
-    let (u, s, vt) = (View::zeros(a.dtype, &[k, m])?, View::zeros(a.dtype, &[k])?, View::zeros(a.dtype, &[k, n])?);
+    let (u, s, vt) = (
+        View::zeros(a.dtype, &[k, m])?,
+        View::zeros(a.dtype, &[k])?,
+        View::zeros(a.dtype, &[k, n])?,
+    );
     if k == 0 {
         return Ok((from_columns(&u)?, s, vt));
     }
@@ -67,10 +73,16 @@ fn thin_svd<T: Number>(a: &View, m: usize, n: usize) -> Result<(View, View, View
     let (left, right) = (matrix_mut::<T>(&vt)?, matrix_mut::<T>(&u)?);
     let values = s.slice_mut::<T>()?;
     parallel::install(|| T::svd(input, values, left, right, parts()))?.map_err(|failure| {
-        failed(failure, |_| String::new(), || format!("svd: the values of a [{m}, {n}] matrix did not converge; try f64"))
+        failed(
+            failure,
+            |_| String::new(),
+            || format!("svd: the values of a [{m}, {n}] matrix did not converge; try f64"),
+        )
     })?;
     let rows = vt.slice_mut::<T>()?;
-    fix_signs(u.slice_mut::<T>()?, m, |index| rows[index * n..][..n].iter_mut().for_each(|v| *v = -*v));
+    fix_signs(u.slice_mut::<T>()?, m, |index| {
+        rows[index * n..][..n].iter_mut().for_each(|v| *v = -*v)
+    });
     Ok((from_columns(&u)?, s, vt))
 }
 
@@ -91,7 +103,11 @@ fn symmetric<T: Number>(a: &View, n: usize) -> Result<(View, View)> {
     let input = matrix_mut::<T>(&copied)?;
     let (diagonal, target) = (values.slice_mut::<T>()?, matrix_mut::<T>(&vectors)?);
     parallel::install(|| T::eigh(input.as_ref(), diagonal, target, parts()))?.map_err(|failure| {
-        failed(failure, |_| String::new(), || format!("eigh: the values of a [{n}, {n}] matrix did not converge; try f64"))
+        failed(
+            failure,
+            |_| String::new(),
+            || format!("eigh: the values of a [{n}, {n}] matrix did not converge; try f64"),
+        )
     })?;
     fix_signs(vectors.slice_mut::<T>()?, n, |_| {});
     Ok((values, from_columns(&vectors)?))
@@ -132,20 +148,30 @@ mod tests {
     fn scaled_columns(a: &View, by: &View) -> View {
         let out = copy::copy(a).unwrap();
         let scale = values(by);
-        out.slice_mut::<f64>().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v *= scale[i % scale.len()]);
+        out.slice_mut::<f64>()
+            .unwrap()
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v *= scale[i % scale.len()]);
         out
     }
 
     fn orthonormal(columns: &View) -> bool {
         let k = columns.shape[1];
         let gram = values(&times(&transposed(columns).unwrap(), columns));
-        gram.iter().enumerate().all(|(i, v)| (v - if i % (k + 1) == 0 { 1.0 } else { 0.0 }).abs() < BOUND)
+        gram.iter()
+            .enumerate()
+            .all(|(i, v)| (v - if i % (k + 1) == 0 { 1.0 } else { 0.0 }).abs() < BOUND)
     }
 
     /// 1 where the entry of largest magnitude of each column is positive.
     fn positive(columns: &View) -> bool {
         let turned = values(&from_columns(columns).unwrap());
-        turned.chunks(columns.shape[0]).all(|c| c.iter().fold(0.0f64, |m, &v| if v.abs() > m.abs() { v } else { m }) > 0.0)
+        turned.chunks(columns.shape[0]).all(|c| {
+            c.iter()
+                .fold(0.0f64, |m, &v| if v.abs() > m.abs() { v } else { m })
+                > 0.0
+        })
     }
 
     #[test]

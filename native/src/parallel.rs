@@ -17,27 +17,39 @@ fn build(threads: usize) -> Result<Arc<ThreadPool>> {
         .thread_name(|index| format!("pare-{index}"))
         .build()
         .map(Arc::new)
-        .map_err(|error| Fault { code: "PARE_E_RESOURCE", message: format!("threads: {threads} could not be started ({error}); use fewer") })
+        .map_err(|error| Fault {
+            code: "PARE_E_RESOURCE",
+            message: format!("threads: {threads} could not be started ({error}); use fewer"),
+        })
 }
 
 pub fn set_threads(threads: usize) -> Result<()> {
     let pool = build(threads.clamp(1, 1024))?;
-    *POOL.write().map_err(|_| Fault::shape("threads: the pool is broken"))? = Some(pool);
+    *POOL
+        .write()
+        .map_err(|_| Fault::shape("threads: the pool is broken"))? = Some(pool);
     Ok(())
 }
 
 fn pool() -> Result<Arc<ThreadPool>> {
     let broken = |_| Fault::shape("threads: the pool is broken");
-    if let Some(pool) = POOL.read().map_err(|_| Fault::shape("threads: the pool is broken"))?.as_ref() {
+    if let Some(pool) = POOL
+        .read()
+        .map_err(|_| Fault::shape("threads: the pool is broken"))?
+        .as_ref()
+    {
         return Ok(pool.clone());
     }
     let mut slot = POOL.write().map_err(broken)?;
     if slot.is_none() {
-        let asked = std::env::var("PARE_THREADS").ok().and_then(|text| text.parse().ok());
+        let asked = std::env::var("PARE_THREADS")
+            .ok()
+            .and_then(|text| text.parse().ok());
         let threads = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         *slot = Some(build(threads.clamp(1, 1024))?);
     }
-    slot.clone().ok_or_else(|| Fault::shape("threads: the pool is broken"))
+    slot.clone()
+        .ok_or_else(|| Fault::shape("threads: the pool is broken"))
 }
 
 pub fn threads() -> Result<usize> {
@@ -50,7 +62,11 @@ pub fn install<T: Send>(body: impl FnOnce() -> T + Send) -> Result<T> {
 }
 
 /// Calls `body(start, chunk)` on consecutive chunks of `output`, in parallel where there are several.
-pub fn chunks<T: Send>(output: &mut [T], chunk: usize, body: impl Fn(usize, &mut [T]) + Send + Sync) -> Result<()> {
+pub fn chunks<T: Send>(
+    output: &mut [T],
+    chunk: usize,
+    body: impl Fn(usize, &mut [T]) + Send + Sync,
+) -> Result<()> {
     let chunk = chunk.max(1);
     if output.len() <= chunk {
         if !output.is_empty() {
@@ -58,7 +74,12 @@ pub fn chunks<T: Send>(output: &mut [T], chunk: usize, body: impl Fn(usize, &mut
         }
         return Ok(());
     }
-    install(|| output.par_chunks_mut(chunk).enumerate().for_each(|(index, part)| body(index * chunk, part)))
+    install(|| {
+        output
+            .par_chunks_mut(chunk)
+            .enumerate()
+            .for_each(|(index, part)| body(index * chunk, part))
+    })
 }
 
 /// Calls `body(index)` for every task.

@@ -56,8 +56,14 @@ fn kind_of(options: &GridOptions) -> Result<GridKind> {
             .ok_or_else(|| Fault::shape(format!("sweep: {name} is not a block type with codes")))?;
         return Ok(GridKind::Block(block));
     }
-    let bits = options.bits.filter(|bits| (1..=8).contains(bits)).ok_or_else(|| Fault::shape("sweep: bits must be from 1 to 8"))?;
-    let group = options.group_size.filter(|&g| g > 0).ok_or_else(|| Fault::shape("sweep: the group size must be above 0"))?;
+    let bits = options
+        .bits
+        .filter(|bits| (1..=8).contains(bits))
+        .ok_or_else(|| Fault::shape("sweep: bits must be from 1 to 8"))?;
+    let group = options
+        .group_size
+        .filter(|&g| g > 0)
+        .ok_or_else(|| Fault::shape("sweep: the group size must be above 0"))?;
     let grid = AffineGrid {
         bits,
         symmetric: options.symmetric.unwrap_or(false),
@@ -68,7 +74,12 @@ fn kind_of(options: &GridOptions) -> Result<GridKind> {
     Ok(GridKind::Affine(grid, group as usize))
 }
 
-fn run<T: Real>(weight: &View, factor: Option<&View>, order: Option<&[u32]>, options: &GridOptions) -> Result<GridResult> {
+fn run<T: Real>(
+    weight: &View,
+    factor: Option<&View>,
+    order: Option<&[u32]>,
+    options: &GridOptions,
+) -> Result<GridResult> {
     let (rows, columns) = (weight.shape[0], weight.shape[1]);
     let kind = kind_of(options)?;
     let data = weight.slice::<T>()?;
@@ -82,12 +93,23 @@ fn run<T: Real>(weight: &View, factor: Option<&View>, order: Option<&[u32]>, opt
     let static_groups = options.static_groups.unwrap_or(false);
     let dense = View::empty(T::DTYPE, &[rows, columns])?;
     let losses = View::zeros(T::DTYPE, &[rows])?;
-    let mut result = GridResult { dense: 0, losses: 0, codes: None, scales: None, zeros: None, blocks: None };
+    let mut result = GridResult {
+        dense: 0,
+        losses: 0,
+        codes: None,
+        scales: None,
+        zeros: None,
+        blocks: None,
+    };
     let (mut codes, mut scales, mut zeros, mut blocks) = (None, None, None, None);
     let output = match &kind {
         GridKind::Affine(_, group) => {
             let groups = columns.div_ceil(*group);
-            let made = (View::empty(DType::U8, &[rows, columns])?, View::empty(DType::F32, &[rows, groups])?, View::empty(DType::U8, &[rows, groups])?);
+            let made = (
+                View::empty(DType::U8, &[rows, columns])?,
+                View::empty(DType::F32, &[rows, groups])?,
+                View::empty(DType::U8, &[rows, groups])?,
+            );
             let output = Output::Codes {
                 codes: Shared(made.0.slice_mut::<u8>()?.as_mut_ptr()),
                 scales: Shared(made.1.slice_mut::<f32>()?.as_mut_ptr()),
@@ -98,18 +120,32 @@ fn run<T: Real>(weight: &View, factor: Option<&View>, order: Option<&[u32]>, opt
         }
         GridKind::Block(block) => {
             if !columns.is_multiple_of(block.block_len()) {
-                return Err(Fault::shape(format!("sweep: blocks of {} do not divide {columns} columns", block.block_len())));
+                return Err(Fault::shape(format!(
+                    "sweep: blocks of {} do not divide {columns} columns",
+                    block.block_len()
+                )));
             }
             if order.is_some() && !static_groups {
-                return Err(Fault::shape("sweep: block types keep neighbouring columns together, so another order needs static groups"));
+                return Err(Fault::shape(
+                    "sweep: block types keep neighbouring columns together, so another order needs static groups",
+                ));
             }
-            let bytes = View::empty(DType::U8, &[rows, columns / block.block_len() * block.block_bytes()])?;
+            let bytes = View::empty(
+                DType::U8,
+                &[rows, columns / block.block_len() * block.block_bytes()],
+            )?;
             let output = Output::Blocks(Shared(bytes.slice_mut::<u8>()?.as_mut_ptr()));
             blocks = Some(bytes);
             output
         }
     };
-    let rule = GridRule { kind, columns, order, fixed: static_groups.then_some(data), output };
+    let rule = GridRule {
+        kind,
+        columns,
+        order,
+        fixed: static_groups.then_some(data),
+        output,
+    };
     let sweep = Sweep {
         weight: data,
         rows,
@@ -132,11 +168,19 @@ fn run<T: Real>(weight: &View, factor: Option<&View>, order: Option<&[u32]>, opt
 /// Rounds weight [rows, columns] (f32 or f64) to a grid, column by column. `factor` is U transposed with
 /// H^-1 = U^T U, in sweep order and in the weight's type; without it each weight is rounded to its nearest level.
 #[napi]
-pub fn sweep_grid(weight: u32, factor: Option<u32>, order: Option<u32>, options: GridOptions) -> js::Result<GridResult> {
+pub fn sweep_grid(
+    weight: u32,
+    factor: Option<u32>,
+    order: Option<u32>,
+    options: GridOptions,
+) -> js::Result<GridResult> {
     border(|| {
         let weight = copy::contiguous(&view(weight)?)?;
         if weight.shape.len() != 2 {
-            return Err(Fault::shape(format!("sweep: needs a matrix, got shape {:?}", &*weight.shape)));
+            return Err(Fault::shape(format!(
+                "sweep: needs a matrix, got shape {:?}",
+                &*weight.shape
+            )));
         }
         let factor = factor.map(|f| copy::contiguous(&view(f)?)).transpose()?;
         if factor.as_ref().is_some_and(|f| f.dtype != weight.dtype) {
@@ -147,7 +191,10 @@ pub fn sweep_grid(weight: u32, factor: Option<u32>, order: Option<u32>, options:
         match weight.dtype {
             DType::F32 => run::<f32>(&weight, factor.as_ref(), order, &options),
             DType::F64 => run::<f64>(&weight, factor.as_ref(), order, &options),
-            other => Err(Fault::shape(format!("sweep: needs f32 or f64, got {}", other.name()))),
+            other => Err(Fault::shape(format!(
+                "sweep: needs f32 or f64, got {}",
+                other.name()
+            ))),
         }
     })
 }

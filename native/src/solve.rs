@@ -4,7 +4,8 @@ use crate::arena::{View, view};
 use crate::dtype::num::Float;
 use crate::fault::{Fault, Result, border, js};
 use crate::matrices::{
-    Number, columns_of, extents_of, failed, finite, from_columns, matrix, matrix_mut, parts, same_type, square, unless_aborted,
+    Number, columns_of, extents_of, failed, finite, from_columns, matrix, matrix_mut, parts, same_type,
+    square, unless_aborted,
 };
 use crate::{parallel, with_number};
 use napi_derive::napi;
@@ -23,7 +24,9 @@ fn agree(name: &str, a: &View, b: &View) -> Result<usize> {
     same_type(name, a, b)?;
     if extents_of(name, b)?.0 != n {
         let (a, b) = (&*a.shape, &*b.shape);
-        return Err(Fault::shape(format!("{name}: a [n, n] and b [n, columns] must agree, got {a:?} and {b:?}")));
+        return Err(Fault::shape(format!(
+            "{name}: a [n, n] and b [n, columns] must agree, got {a:?} and {b:?}"
+        )));
     }
     Ok(n)
 }
@@ -34,13 +37,29 @@ pub fn triangular_solve(a: &View, b: &View, triangle: Triangle) -> Result<View> 
     with_number!(a.dtype, "triangularSolve", T => solve_triangle::<T>(a, b, triangle))
 }
 
-fn solve_triangle<T: Number>(a: &View, b: &View, Triangle { lower, transpose, unit }: Triangle) -> Result<View> {
+fn solve_triangle<T: Number>(
+    a: &View,
+    b: &View,
+    Triangle {
+        lower,
+        transpose,
+        unit,
+    }: Triangle,
+) -> Result<View> {
     const NAME: &str = "triangularSolve";
     let read = matrix::<T>(a)?;
-    finite(NAME, read, |row, column| if row == column { !unit } else { (column < row) == lower })?;
+    finite(NAME, read, |row, column| {
+        if row == column {
+            !unit
+        } else {
+            (column < row) == lower
+        }
+    })?;
     finite(NAME, matrix::<T>(b)?, |_, _| true)?;
     if !unit && let Some(index) = (0..a.shape[0]).find(|&i| Float::to_f64(read[(i, i)]) == 0.0) {
-        return Err(Fault::numerical(format!("{NAME}: entry {index} of the diagonal is 0; the matrix is singular")));
+        return Err(Fault::numerical(format!(
+            "{NAME}: entry {index} of the diagonal is 0; the matrix is singular"
+        )));
     }
     unless_aborted()?;
     let work = columns_of(b)?;
@@ -49,7 +68,10 @@ fn solve_triangle<T: Number>(a: &View, b: &View, Triangle { lower, transpose, un
     }
     let read = if transpose { read.transpose() } else { read };
     let target = matrix_mut::<T>(&work)?;
-    let shape = pare_dense::Triangle { lower: lower != transpose, unit };
+    let shape = pare_dense::Triangle {
+        lower: lower != transpose,
+        unit,
+    };
     parallel::install(|| T::solve_triangle(read, target, shape, parts()))?;
     from_columns(&work)
 }
@@ -70,14 +92,29 @@ fn solve_general<T: Number>(a: &View, b: &View, n: usize) -> Result<View> {
     }
     let (factors, target) = (matrix_mut::<T>(&copied)?, matrix_mut::<T>(&work)?);
     parallel::install(|| T::solve(factors, target, parts()))?.map_err(|failure| {
-        failed(failure, |index| format!("solve: pivot {index} of {n} is 0; the matrix is singular"), String::new)
+        failed(
+            failure,
+            |index| format!("solve: pivot {index} of {n} is 0; the matrix is singular"),
+            String::new,
+        )
     })?;
     from_columns(&work)
 }
 
 #[napi(js_name = "triangularSolve")]
 pub fn triangular_solve_border(a: u32, b: u32, lower: bool, transpose: bool, unit: bool) -> js::Result<u32> {
-    border(|| Ok(triangular_solve(&view(a)?, &view(b)?, Triangle { lower, transpose, unit })?.into_handle()))
+    border(|| {
+        Ok(triangular_solve(
+            &view(a)?,
+            &view(b)?,
+            Triangle {
+                lower,
+                transpose,
+                unit,
+            },
+        )?
+        .into_handle())
+    })
 }
 
 #[napi(js_name = "solve")]
@@ -103,14 +140,31 @@ mod tests {
         // 9s stand where nothing may be read.
         let b = matrix_of(2, 1, &[2.0, 7.0]);
         let solved = |values: &[f64], lower, transpose, unit| {
-            let x = triangular_solve(&matrix_of(2, 2, values), &b, Triangle { lower, transpose, unit }).unwrap();
+            let x = triangular_solve(
+                &matrix_of(2, 2, values),
+                &b,
+                Triangle {
+                    lower,
+                    transpose,
+                    unit,
+                },
+            )
+            .unwrap();
             x.slice::<f64>().unwrap().to_vec()
         };
         assert_eq!(solved(&[2.0, 9.0, 3.0, 4.0], true, false, false), [1.0, 1.0]);
         assert_eq!(solved(&[9.0, 9.0, 3.0, 9.0], true, false, true), [2.0, 1.0]);
         assert_eq!(solved(&[2.0, 3.0, 9.0, 4.0], false, true, false), [1.0, 1.0]);
         assert_eq!(solved(&[2.0, -4.0, 9.0, 7.0], false, false, false), [3.0, 1.0]);
-        let singular = triangular_solve(&matrix_of(2, 2, &[1.0, 0.0, 1.0, 0.0]), &b, Triangle { lower: true, transpose: false, unit: false });
+        let singular = triangular_solve(
+            &matrix_of(2, 2, &[1.0, 0.0, 1.0, 0.0]),
+            &b,
+            Triangle {
+                lower: true,
+                transpose: false,
+                unit: false,
+            },
+        );
         assert_eq!(singular.err().unwrap().code, "PARE_E_NUMERICAL");
     }
 
@@ -122,7 +176,12 @@ mod tests {
         assert!(distance(&got, &x) < 1e-9);
         let turned = solve(&transposed(&a).unwrap(), &times(&transposed(&a).unwrap(), &x)).unwrap();
         assert!(distance(&turned, &x) < 1e-9);
-        let fault = solve(&matrix_of(2, 2, &[1.0, 2.0, 2.0, 4.0]), &matrix_of(2, 1, &[1.0, 1.0])).err().unwrap();
+        let fault = solve(
+            &matrix_of(2, 2, &[1.0, 2.0, 2.0, 4.0]),
+            &matrix_of(2, 1, &[1.0, 1.0]),
+        )
+        .err()
+        .unwrap();
         assert!(fault.message.contains("singular"), "{}", fault.message);
     }
 }

@@ -54,15 +54,28 @@ impl<T: Real> Sweep<'_, T> {
     /// Runs the rule over all rows. `decided` receives the chosen values, `losses` one sum a row.
     pub fn run<R: Rule<T>>(&self, rule: &R, decided: &mut [T], losses: &mut [T]) -> Result<()> {
         let (rows, columns) = (self.rows, self.columns);
-        let expected = [(self.weight.len(), rows * columns), (decided.len(), rows * columns), (losses.len(), rows)];
-        if expected.iter().any(|(got, want)| got != want) || self.factor.is_some_and(|f| f.len() != columns * columns) {
-            return Err(Fault::shape(format!("sweep: buffers do not fit {rows} rows of {columns} columns")));
+        let expected = [
+            (self.weight.len(), rows * columns),
+            (decided.len(), rows * columns),
+            (losses.len(), rows),
+        ];
+        if expected.iter().any(|(got, want)| got != want)
+            || self.factor.is_some_and(|f| f.len() != columns * columns)
+        {
+            return Err(Fault::shape(format!(
+                "sweep: buffers do not fit {rows} rows of {columns} columns"
+            )));
         }
         if let Some(order) = self.order {
             let mut seen = vec![false; columns];
-            let whole = order.len() == columns && order.iter().all(|&c| (c as usize) < columns && !std::mem::replace(&mut seen[c as usize], true));
+            let whole = order.len() == columns
+                && order
+                    .iter()
+                    .all(|&c| (c as usize) < columns && !std::mem::replace(&mut seen[c as usize], true));
             if !whole {
-                return Err(Fault::shape(format!("sweep: the order must name each of {columns} columns once")));
+                return Err(Fault::shape(format!(
+                    "sweep: the order must name each of {columns} columns once"
+                )));
             }
         }
         let tiles = rows.div_ceil(LANES);
@@ -76,12 +89,26 @@ impl<T: Real> Sweep<'_, T> {
             let mut tile: Vec<Lanes<T>> = (0..columns)
                 .map(|position| {
                     let column = self.column_at(position);
-                    std::array::from_fn(|lane| if lane < height { self.weight[(first + lane) * columns + column] } else { T::ZERO })
+                    std::array::from_fn(|lane| {
+                        if lane < height {
+                            self.weight[(first + lane) * columns + column]
+                        } else {
+                            T::ZERO
+                        }
+                    })
                 })
                 .collect();
             let mut state = rule.tile(first, height);
             let mut loss = [T::ZERO; LANES];
-            sweep_tile::<T, R>(rule, &mut state, &mut tile, self.factor, self.block.max(1), self.stale, &mut loss);
+            sweep_tile::<T, R>(
+                rule,
+                &mut state,
+                &mut tile,
+                self.factor,
+                self.block.max(1),
+                self.stale,
+                &mut loss,
+            );
             rule.finish(state, first, height);
             for (position, value) in tile.iter().enumerate() {
                 let column = self.column_at(position);
@@ -95,7 +122,11 @@ impl<T: Real> Sweep<'_, T> {
                 unsafe { *sums.get().add(first + lane) = loss[lane] };
             }
         })?;
-        if parallel::aborted() { Err(Fault::aborted()) } else { Ok(()) }
+        if parallel::aborted() {
+            Err(Fault::aborted())
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::arena::{self, View, view};
 use crate::copy;
 use crate::dtype::DType;
-use crate::fault::{js, Fault, Result, border};
+use crate::fault::{Fault, Result, border, js};
 use crate::{parallel, simd};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
@@ -17,7 +17,9 @@ pub fn index(value: f64, what: &str) -> Result<usize> {
     if value >= 0.0 && value <= 9_007_199_254_740_992.0 && value.fract() == 0.0 {
         return Ok(value as usize);
     }
-    Err(Fault::shape(format!("{what}: needs a whole number from 0 to 2^53, got {value}")))
+    Err(Fault::shape(format!(
+        "{what}: needs a whole number from 0 to 2^53, got {value}"
+    )))
 }
 
 /// A tensor with a copy of packed little-endian bytes.
@@ -28,7 +30,11 @@ pub fn upload(dtype: u32, shape: Vec<u32>, bytes: Uint8Array) -> js::Result<u32>
         let out = View::empty(DType::from_code(dtype)?, &shape)?;
         let target = out.bytes_mut()?;
         if target.len() != bytes.len() {
-            return Err(Fault::shape(format!("upload: shape {shape:?} needs {} bytes, got {}", target.len(), bytes.len())));
+            return Err(Fault::shape(format!(
+                "upload: shape {shape:?} needs {} bytes, got {}",
+                target.len(),
+                bytes.len()
+            )));
         }
         target.copy_from_slice(&bytes);
         Ok(out.into_handle())
@@ -42,7 +48,11 @@ pub fn overwrite(state: u32, bytes: Uint8Array) -> js::Result<()> {
         let state = view(state)?;
         let target = state.bytes_mut()?;
         if target.len() != bytes.len() {
-            return Err(Fault::shape(format!("overwrite: needs {} bytes, got {}", target.len(), bytes.len())));
+            return Err(Fault::shape(format!(
+                "overwrite: needs {} bytes, got {}",
+                target.len(),
+                bytes.len()
+            )));
         }
         target.copy_from_slice(&bytes);
         Ok(())
@@ -56,7 +66,11 @@ pub fn download(handle: u32, mut target: Uint8Array) -> js::Result<()> {
         let x = copy::contiguous(&view(handle)?)?;
         let bytes = x.bytes()?;
         if target.len() != bytes.len() {
-            return Err(Fault::shape(format!("download: the tensor has {} bytes, the target {}", bytes.len(), target.len())));
+            return Err(Fault::shape(format!(
+                "download: the tensor has {} bytes, the target {}",
+                bytes.len(),
+                target.len()
+            )));
         }
         // SAFETY: JavaScript waits for this call, so nobody else touches its array meanwhile.
         unsafe { target.as_mut() }.copy_from_slice(bytes);
@@ -73,8 +87,13 @@ pub fn fill(dtype: u32, shape: Vec<u32>, value: f64) -> js::Result<u32> {
 #[napi]
 pub fn restride(base: u32, shape: Vec<u32>, strides: Vec<f64>, offset: f64) -> js::Result<u32> {
     border(|| {
-        let strides = strides.iter().map(|&s| index(s, "stride")).collect::<Result<Vec<_>>>()?;
-        Ok(view(base)?.restrided(&extents(&shape), &strides, index(offset, "offset")?)?.into_handle())
+        let strides = strides
+            .iter()
+            .map(|&s| index(s, "stride"))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(view(base)?
+            .restrided(&extents(&shape), &strides, index(offset, "offset")?)?
+            .into_handle())
     })
 }
 
@@ -115,7 +134,12 @@ pub struct MemoryUse {
 #[napi]
 pub fn memory() -> MemoryUse {
     let memory = arena::memory();
-    MemoryUse { live: memory.live as f64, peak: memory.peak as f64, pooled: memory.pooled as f64, tensors: memory.handles as u32 }
+    MemoryUse {
+        live: memory.live as f64,
+        peak: memory.peak as f64,
+        pooled: memory.pooled as f64,
+        tensors: memory.handles as u32,
+    }
 }
 
 #[napi]

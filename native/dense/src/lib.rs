@@ -34,7 +34,14 @@ pub struct Triangle {
 /// f32 and f64. `par` must be one constant for equal bits: some sums depend on it.
 pub trait Dense: RealField + Copy + Send + Sync + 'static {
     /// out = or += alpha a b
-    fn multiply(out: MatMut<'_, Self>, accumulate: Accum, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: Self, par: Par);
+    fn multiply(
+        out: MatMut<'_, Self>,
+        accumulate: Accum,
+        a: MatRef<'_, Self>,
+        b: MatRef<'_, Self>,
+        alpha: Self,
+        par: Par,
+    );
     /// The lower factor in place of the lower triangle.
     fn cholesky(a: MatMut<'_, Self>, par: Par) -> Result<(), Failure>;
     /// The lower triangle of (L L^T)^-1.
@@ -46,9 +53,20 @@ pub trait Dense: RealField + Copy + Send + Sync + 'static {
     /// of the identity, by the thin Q.
     fn qr(a: MatMut<'_, Self>, basis: MatMut<'_, Self>, par: Par) -> Result<(), Failure>;
     /// a = u diag(s) v^T, thin.
-    fn svd(a: MatRef<'_, Self>, s: &mut [Self], u: MatMut<'_, Self>, v: MatMut<'_, Self>, par: Par) -> Result<(), Failure>;
+    fn svd(
+        a: MatRef<'_, Self>,
+        s: &mut [Self],
+        u: MatMut<'_, Self>,
+        v: MatMut<'_, Self>,
+        par: Par,
+    ) -> Result<(), Failure>;
     /// Reads the lower triangle; values ascend.
-    fn eigh(a: MatRef<'_, Self>, values: &mut [Self], vectors: MatMut<'_, Self>, par: Par) -> Result<(), Failure>;
+    fn eigh(
+        a: MatRef<'_, Self>,
+        values: &mut [Self],
+        vectors: MatMut<'_, Self>,
+        par: Par,
+    ) -> Result<(), Failure>;
 }
 
 fn workspace(request: StackReq) -> Result<MemBuffer, Failure> {

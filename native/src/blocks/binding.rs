@@ -190,7 +190,10 @@ pub fn decode_blocks_into(block_type: String, bytes: Uint8Array, target: u32) ->
         let needed = whole_blocks(block_type, bytes.len())?.saturating_mul(block_type.block_len());
         let out = target.slice_mut::<f32>()?;
         if out.len() != needed {
-            return Err(Fault::shape(format!("{block_type:?}: {} values do not fill {:?}", needed, &*target.shape)));
+            return Err(Fault::shape(format!(
+                "{block_type:?}: {} values do not fill {:?}",
+                needed, &*target.shape
+            )));
         }
         let bytes: &[u8] = &bytes;
         parallel::install(|| dequantize(block_type, bytes, out))
