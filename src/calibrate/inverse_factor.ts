@@ -42,7 +42,8 @@ export function inverseFactor(gram: Tensor, options: InverseFactorOptions = {}):
   const steps = [damping, ...ladder.filter((step) => step > damping)]
   for (const step of steps) {
     const { factor, dead } = solve(gram, places, step, dtype)
-    if (factor !== undefined) return { factor: new Tensor(gram.kernels, factor, dtype, [n, n]), damping: step, dead }
+    if (factor !== undefined)
+      return { factor: new Tensor(gram.kernels, factor, dtype, [n, n]), damping: step, dead }
   }
   throw new NumericalError(
     `statistics: the Gram matrix of ${n} inputs has no Cholesky factor even with damping ${steps.at(-1)}; give more or other calibration text, or --on-singular round`,
@@ -55,9 +56,12 @@ function solve(gram: Tensor, places: Tensor | undefined, step: number, dtype: 'f
     return callNative((native) => native.inverseFactor(gram.handle, places?.handle, step, codeOf(dtype)))
   } catch (cause) {
     if (!(cause instanceof NumericalError)) throw cause
-    throw new NumericalError('statistics: the inputs of this layer are not finite; the model or its text is damaged', {
-      code: 'PARE_E_NOT_FINITE',
-      cause,
-    })
+    throw new NumericalError(
+      'statistics: the inputs of this layer are not finite; the model or its text is damaged',
+      {
+        code: 'PARE_E_NOT_FINITE',
+        cause,
+      },
+    )
   }
 }

@@ -1,13 +1,18 @@
 /** Calibration and evaluation text: files become one stream of tokens, and samples are windows of it. */
 import { readFileSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { modelChatTemplate, type ChatMessage, type ChatTemplateSources } from '../formats/tokenizer/chat_template.ts'
+import {
+  type ChatMessage,
+  type ChatTemplateSources,
+  modelChatTemplate,
+} from '../formats/tokenizer/chat_template.ts'
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
 import { FormatError, OptionError, printable, SourceError } from '../tensor/errors.ts'
 import { randomStream } from '../tensor/index.ts'
 
 /** Where the texts that come with Pare lie; each about 100 kB, public domain. */
-const shipped = (name: string) => fileURLToPath(new URL(`../../src/calibrate/text/${name}.txt`, import.meta.url))
+const shipped = (name: string) =>
+  fileURLToPath(new URL(`../../src/calibrate/text/${name}.txt`, import.meta.url))
 export const defaultCalibrationText = (): string => shipped('calibration')
 export const defaultEvaluationText = (): string => shipped('evaluation')
 
@@ -26,13 +31,18 @@ const LONGEST_FILE = 2 ** 30
  * @throws OptionError for an empty text, FormatError for a line that is neither.
  */
 export function readTokens(files: readonly string[], { tokenizer, chatTemplates }: TextSource): Uint32Array {
-  const text = files.map((file) => (/\.jsonl$/i.test(file) ? readRows(file, tokenizer, chatTemplates) : readText(file))).join('\n\n')
+  const text = files
+    .map((file) => (/\.jsonl$/i.test(file) ? readRows(file, tokenizer, chatTemplates) : readText(file)))
+    .join('\n\n')
   const ids = tokenizer.encode(text, { addSpecialTokens: false })
   if (ids.length === 0) {
-    throw new OptionError(`${files.map((f) => printable(f)).join(', ')}: the text is empty; give a file with text in it`, {
-      code: 'PARE_E_EMPTY_TEXT',
-      facts: { files },
-    })
+    throw new OptionError(
+      `${files.map((f) => printable(f)).join(', ')}: the text is empty; give a file with text in it`,
+      {
+        code: 'PARE_E_EMPTY_TEXT',
+        facts: { files },
+      },
+    )
   }
   return ids
 }
@@ -40,7 +50,8 @@ export function readTokens(files: readonly string[], { tokenizer, chatTemplates 
 function readText(file: string): string {
   try {
     const { size } = statSync(file)
-    if (size > LONGEST_FILE) throw new OptionError(`${printable(file)}: has ${size} bytes, at most ${LONGEST_FILE} are read; cut it`)
+    if (size > LONGEST_FILE)
+      throw new OptionError(`${printable(file)}: has ${size} bytes, at most ${LONGEST_FILE} are read; cut it`)
     return readFileSync(file, 'utf8')
   } catch (cause) {
     if (cause instanceof OptionError) throw cause
@@ -58,10 +69,13 @@ function readRows(file: string, tokenizer: Tokenizer, templates: ChatTemplateSou
   const texts = rows.flatMap((line, index) => {
     if (line.trim() === '') return []
     const wrong = (what: string) =>
-      new FormatError(`${printable(file)}: line ${index + 1} ${what}; a row is {"text": ...} or {"messages": [...]}`, {
-        code: 'PARE_E_ROW',
-        facts: { path: file, line: index + 1 },
-      })
+      new FormatError(
+        `${printable(file)}: line ${index + 1} ${what}; a row is {"text": ...} or {"messages": [...]}`,
+        {
+          code: 'PARE_E_ROW',
+          facts: { path: file, line: index + 1 },
+        },
+      )
     let row: { text?: unknown; messages?: unknown }
     try {
       row = JSON.parse(line)
@@ -69,7 +83,8 @@ function readRows(file: string, tokenizer: Tokenizer, templates: ChatTemplateSou
       throw wrong('is no JSON')
     }
     if (typeof row?.text === 'string') return [row.text]
-    if (Array.isArray(row?.messages)) return [modelChatTemplate(templates, tokenizer).render(row.messages as ChatMessage[])]
+    if (Array.isArray(row?.messages))
+      return [modelChatTemplate(templates, tokenizer).render(row.messages as ChatMessage[])]
     throw wrong('has neither text nor messages')
   })
   return texts.join('\n\n')
@@ -95,9 +110,16 @@ export interface Samples {
  *
  * @throws OptionError where the text is shorter than one sample.
  */
-export function drawSamples(tokens: Uint32Array, { samples = 40, length = 512, seed = 0 }: SampleOptions = {}): Samples {
-  for (const [name, value] of [['--samples', samples], ['--length', length]] as const) {
-    if (!Number.isInteger(value) || value < 1) throw new OptionError(`${name}: a whole number from 1 on is needed, got ${value}`)
+export function drawSamples(
+  tokens: Uint32Array,
+  { samples = 40, length = 512, seed = 0 }: SampleOptions = {},
+): Samples {
+  for (const [name, value] of [
+    ['--samples', samples],
+    ['--length', length],
+  ] as const) {
+    if (!Number.isInteger(value) || value < 1)
+      throw new OptionError(`${name}: a whole number from 1 on is needed, got ${value}`)
   }
   const count = Math.floor(tokens.length / length)
   if (count === 0) {

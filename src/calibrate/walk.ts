@@ -6,11 +6,12 @@
  *   chain `current`    every stage with what the visitor made of them
  *   target             what a stage should put out: of the dense chain, or of the dense stage on current inputs
  */
-import type { Linear } from '../nn/linear.ts'
+
+import { type ActivationOptions, ActivationSet } from '../models/activations.ts'
 import type { Stage, StageContext, StagePlan, StageState } from '../models/stage.ts'
+import type { Linear } from '../nn/linear.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
 import { scope, type Tensor } from '../tensor/index.ts'
-import { type ActivationOptions, ActivationSet } from '../models/activations.ts'
 
 export type ChainName = 'dense' | 'current'
 
@@ -147,7 +148,8 @@ class StageWalk {
     const { visitor } = this.options
     const first = stage.segments[0]!
     const tuned = visitor.tune !== undefined
-    if (tuned) this.eachSample((sample) => this.current.write(sample, 'input', this.current.read(sample, 'hidden')))
+    if (tuned)
+      this.eachSample((sample) => this.current.write(sample, 'input', this.current.read(sample, 'hidden')))
     this.eachSample((sample, context) => {
       const state = this.load(sample)
       visitor.observe?.(first.linears, first.input(state, context), this.pass)
@@ -198,7 +200,8 @@ class StageWalk {
   private tune(stage: Stage): void {
     const { visitor, samples, target = 'none' } = this.options
     if (!visitor.tune) return
-    const input = (sample: number) => this.current.read(sample, this.current.has(sample, 'input') ? 'input' : 'hidden')
+    const input = (sample: number) =>
+      this.current.read(sample, this.current.has(sample, 'input') ? 'input' : 'hidden')
     visitor.tune(
       stage,
       {

@@ -16,12 +16,20 @@ export function addCompress(pare: Command): void {
   addEvaluationFlags(command)
     .option('--no-evaluate', 'do not compare the result with its source')
     .option('--overwrite', 'replace a folder that is not empty')
-    .option('--scratch <folder>', 'where activations go that do not fit in memory (default: beside the output)')
+    .option(
+      '--scratch <folder>',
+      'where activations go that do not fit in memory (default: beside the output)',
+    )
     .option('--offline', 'use only what is on this disk')
     .option('--threads <n>', 'threads of the kernels; the result does not depend on it', Number)
     .option('--json', 'the report as JSON')
     .action(async (model: string, { json, threads, ...flags }) => {
-      const report = await runJob<CompressionReport>({ job: 'compress', options: toOptions(model, flags), threads, quiet: json })
+      const report = await runJob<CompressionReport>({
+        job: 'compress',
+        options: toOptions(model, flags),
+        threads,
+        quiet: json,
+      })
       process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : `${reportText(report)}\n`)
     })
 }
@@ -39,10 +47,15 @@ function reportText(report: CompressionReport): string {
           `KL          ${report.kl!.toFixed(4)}${report.klStandardError === undefined ? '' : ` ± ${report.klStandardError.toFixed(4)}`} nats a token, same top token ${percent(report.top1!)}`,
         ]),
     ...worst.map(
-      (layer) => `worst       ${layer.name}: ${percent(layer.relativeError)} of the output lost (round to nearest ${percent(layer.relativeErrorRtn)})`,
+      (layer) =>
+        `worst       ${layer.name}: ${percent(layer.relativeError)} of the output lost (round to nearest ${percent(layer.relativeErrorRtn)})`,
     ),
     `time        ${report.seconds.toFixed(1)} s, ${megabytes(report.peakMemoryBytes)} memory at most`,
     `output      ${report.output}: ${report.files.join(', ')}`,
-    ...(report.bytes > report.bytesSource ? [`The result is larger than its source: ${megabytes(report.bytes)} against ${megabytes(report.bytesSource)}.`] : []),
+    ...(report.bytes > report.bytesSource
+      ? [
+          `The result is larger than its source: ${megabytes(report.bytes)} against ${megabytes(report.bytesSource)}.`,
+        ]
+      : []),
   ].join('\n')
 }

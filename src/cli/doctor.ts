@@ -23,7 +23,9 @@ export function addDoctor(pare: Command): void {
       if (json) process.stdout.write(`${JSON.stringify(findings, null, 2)}\n`)
       else {
         for (const { subject, ok, found, fix } of findings) {
-          process.stdout.write(`${ok ? 'ok     ' : 'missing'}  ${subject.padEnd(14)} ${found}${fix ? `\n         ${fix}` : ''}\n`)
+          process.stdout.write(
+            `${ok ? 'ok     ' : 'missing'}  ${subject.padEnd(14)} ${found}${fix ? `\n         ${fix}` : ''}\n`,
+          )
         }
       }
       if (findings.some(({ ok }) => !ok)) process.exitCode = 1
@@ -35,9 +37,18 @@ export function examine(): Finding[] {
   const [major, minor] = process.versions.node.split('.').map(Number)
   const nodeFits = major! > 20 || (major === 20 && minor! >= 19)
   const findings: Finding[] = [
-    { subject: 'Node', ok: nodeFits, found: process.versions.node, ...(nodeFits ? {} : { fix: 'Pare needs Node 20.19 or newer.' }) },
+    {
+      subject: 'Node',
+      ok: nodeFits,
+      found: process.versions.node,
+      ...(nodeFits ? {} : { fix: 'Pare needs Node 20.19 or newer.' }),
+    },
     nativeCore(),
-    { subject: 'machine', ok: true, found: `${cpus().length} cores, ${megabytes(totalmem())} memory, ${platformName()}` },
+    {
+      subject: 'machine',
+      ok: true,
+      found: `${cpus().length} cores, ${megabytes(totalmem())} memory, ${platformName()}`,
+    },
     { subject: 'cache', ok: true, found: defaultCacheFolder(process.env, process.platform) },
     client('pip', ['python3', '-m', 'pip', '--version'], 'Install Python with pip to fetch pypi: sources.'),
     client('npm', ['npm', '--version'], 'Install npm to fetch npm: sources.'),

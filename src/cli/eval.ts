@@ -12,10 +12,10 @@ export function addEval(pare: Command): void {
   addEvaluationFlags(command)
     .option('--against <source>', 'the model to compare with: adds KL and top-1 agreement')
     .addOption(
-      new Option('--protocol <name>', 'nonoverlap scores all tokens of a window, llama.cpp its second half (default: nonoverlap)').choices([
-        'nonoverlap',
-        'llama.cpp',
-      ]),
+      new Option(
+        '--protocol <name>',
+        'nonoverlap scores all tokens of a window, llama.cpp its second half (default: nonoverlap)',
+      ).choices(['nonoverlap', 'llama.cpp']),
     )
     .option('--offline', 'use only what is on this disk')
     .option('--threads <n>', 'threads of the kernels; the result does not depend on it', Number)
@@ -33,7 +33,10 @@ function evaluationText(result: Evaluation): string {
     `perplexity  ${perplexity.toFixed(4)}${perplexitySource === undefined ? '' : ` (source ${perplexitySource.toFixed(4)})`}  ${protocol}, ${tokens} tokens`,
     ...(kl === undefined
       ? []
-      : [`KL          ${kl.toFixed(5)}${klStandardError === undefined ? '' : ` ± ${klStandardError.toFixed(5)}`} nats a token`, `same top    ${(100 * top1!).toFixed(2)}%`]),
+      : [
+          `KL          ${kl.toFixed(5)}${klStandardError === undefined ? '' : ` ± ${klStandardError.toFixed(5)}`} nats a token`,
+          `same top    ${(100 * top1!).toFixed(2)}%`,
+        ]),
     ...notes.map((note) => `note        ${note}`),
   ].join('\n')
 }

@@ -1,8 +1,8 @@
 /** `pare inspect`: what a model file holds and what Pare can do with it. Reads headers only. */
 import type { Command } from 'commander'
-import { inspect } from '../run/inspect.ts'
 import { resolveSource } from '../models/source/source.ts'
 import { fetchProgress } from '../run/evaluate.ts'
+import { inspect } from '../run/inspect.ts'
 import { printable } from '../tensor/errors.ts'
 import { megabytes, terminalProgress } from './terminal.ts'
 
@@ -15,7 +15,10 @@ export function addInspect(pare: Command): void {
     .option('--json', 'everything as JSON')
     .action(async (model: string, { json, offline }) => {
       const { show, stop } = terminalProgress({ quiet: json })
-      const resolved = await resolveSource(model, { progress: fetchProgress(show), offline: offline || undefined })
+      const resolved = await resolveSource(model, {
+        progress: fetchProgress(show),
+        offline: offline || undefined,
+      })
       stop()
       const result = inspect(resolved.path)
       if (json) {
@@ -27,9 +30,12 @@ export function addInspect(pare: Command): void {
         `format   ${result.format}, ${megabytes(result.fileBytes)}, ${result.tensors.length} tensors, ${(result.parameters / 1e6).toFixed(1)} M weights`,
         ...result.metadata.map(({ key, value }) => `  ${printable(key).padEnd(44)} ${printable(value, 80)}`),
         ...result.tensors.map(
-          (t) => `  ${printable(t.name).padEnd(52)} ${printable(t.type).padEnd(8)} [${t.shape.join(', ')}]  ${t.bits.toFixed(2)} bits`,
+          (t) =>
+            `  ${printable(t.name).padEnd(52)} ${printable(t.type).padEnd(8)} [${t.shape.join(', ')}]  ${t.bits.toFixed(2)} bits`,
         ),
-        result.supported ? `Pare can compress it as ${result.supported}.` : `Pare cannot compress it: ${printable(result.reason!, 400)}`,
+        result.supported
+          ? `Pare can compress it as ${result.supported}.`
+          : `Pare cannot compress it: ${printable(result.reason!, 400)}`,
       ]
       process.stdout.write(`${lines.join('\n')}\n`)
     })

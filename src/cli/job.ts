@@ -3,10 +3,10 @@
  * the job where nothing is lost, the second ends the process.
  */
 import { Worker } from 'node:worker_threads'
-import { AbortError, NativeError, OptionError, PareError } from '../tensor/errors.ts'
-import * as errors from '../tensor/errors.ts'
-import { binding } from '../tensor/binding.ts'
 import type { ProgressEvent } from '../run/progress.ts'
+import { binding } from '../tensor/binding.ts'
+import * as errors from '../tensor/errors.ts'
+import { AbortError, NativeError, OptionError, PareError } from '../tensor/errors.ts'
 import { terminalProgress } from './terminal.ts'
 
 export interface Job {
@@ -20,7 +20,16 @@ export interface Job {
 export type JobMessage =
   | { kind: 'event'; event: ProgressEvent }
   | { kind: 'done'; result: unknown }
-  | { kind: 'failed'; error: { class: string; message: string; code?: string; facts?: errors.Facts; stack?: string | undefined } }
+  | {
+      kind: 'failed'
+      error: {
+        class: string
+        message: string
+        code?: string
+        facts?: errors.Facts
+        stack?: string | undefined
+      }
+    }
 
 /** @throws what the job threw, as the same class; AbortError after a signal. */
 export async function runJob<Result>({ job, options, threads, quiet }: Job): Promise<Result> {
@@ -29,7 +38,9 @@ export async function runJob<Result>({ job, options, threads, quiet }: Job): Pro
   }
   const native = binding()
   const { show, stop } = terminalProgress({ quiet: quiet ?? false })
-  const worker = new Worker(new URL('./job_worker.js', import.meta.url), { workerData: { job, options, threads } })
+  const worker = new Worker(new URL('./job_worker.js', import.meta.url), {
+    workerData: { job, options, threads },
+  })
   let signals = 0
   const interrupt = () => {
     signals += 1
@@ -48,7 +59,9 @@ export async function runJob<Result>({ job, options, threads, quiet }: Job): Pro
         else reject(signals > 0 ? new AbortError() : revive(message.error))
       })
       worker.on('error', reject)
-      worker.on('exit', (code) => reject(new NativeError(`the working thread ended early (${code}); this is a defect of Pare`)))
+      worker.on('exit', (code) =>
+        reject(new NativeError(`the working thread ended early (${code}); this is a defect of Pare`)),
+      )
     })
   } finally {
     process.off('SIGINT', interrupt)

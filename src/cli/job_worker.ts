@@ -15,7 +15,10 @@ parentPort!.on('message', (message) => {
 
 try {
   if (threads !== undefined) setThreads(threads)
-  const hooks = { signal: stopped.signal, progress: (event: Extract<JobMessage, { kind: 'event' }>['event']) => say({ kind: 'event', event }) }
+  const hooks = {
+    signal: stopped.signal,
+    progress: (event: Extract<JobMessage, { kind: 'event' }>['event']) => say({ kind: 'event', event }),
+  }
   const run = { compress, evaluate }[job] as (options: never, hooks: unknown) => Promise<unknown>
   say({ kind: 'done', result: await run(options as never, hooks) })
 } catch (error) {
@@ -23,7 +26,11 @@ try {
   const known = error instanceof PareError
   say({
     kind: 'failed',
-    error: { class: known ? error.constructor.name : 'Error', message, ...(known ? { code: error.code, facts: error.facts } : { stack }) },
+    error: {
+      class: known ? error.constructor.name : 'Error',
+      message,
+      ...(known ? { code: error.code, facts: error.facts } : { stack }),
+    },
   })
 } finally {
   parentPort!.unref()

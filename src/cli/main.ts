@@ -1,6 +1,7 @@
 /** The command line: `pare plan | compress | eval | inspect | pull | doctor`. */
-import { Command, CommanderError } from 'commander'
+
 import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
 import { PareError } from '../tensor/errors.ts'
 import { addCompress } from './compress.ts'
 import { addDoctor } from './doctor.ts'
@@ -10,7 +11,9 @@ import { addPlan } from './plan.ts'
 import { addPull } from './pull.ts'
 import { showError } from './show_error.ts'
 
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string
+}
 
 const examples = `
 Examples:

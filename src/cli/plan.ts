@@ -1,9 +1,9 @@
 /** `pare plan`: what a compression will store, from headers alone. */
 import type { Command } from 'commander'
+import { fetchProgress } from '../run/evaluate.ts'
 import { plan } from '../run/plan.ts'
 import { addCompressFlags, toOptions } from './compress_flags.ts'
 import { planText, terminalProgress } from './terminal.ts'
-import { fetchProgress } from '../run/evaluate.ts'
 
 export function addPlan(pare: Command): void {
   const command = pare

@@ -19,9 +19,15 @@ export function addPull(pare: Command): void {
       process.once('SIGTERM', interrupt)
       const { show, stop } = terminalProgress({ quiet: json })
       try {
-        const resolved = await resolveSource(model, { progress: fetchProgress(show), signal: stopped.signal, offline: offline || undefined })
+        const resolved = await resolveSource(model, {
+          progress: fetchProgress(show),
+          signal: stopped.signal,
+          offline: offline || undefined,
+        })
         stop()
-        process.stdout.write(json ? `${JSON.stringify(resolved, null, 2)}\n` : `${printable(resolved.path, 4096)}\n`)
+        process.stdout.write(
+          json ? `${JSON.stringify(resolved, null, 2)}\n` : `${printable(resolved.path, 4096)}\n`,
+        )
       } finally {
         stop()
         process.off('SIGINT', interrupt)

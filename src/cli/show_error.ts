@@ -9,7 +9,9 @@ export function showError(error: unknown, asJson: boolean): void {
   const code = known ? error.code : 'PARE_E_INTERNAL'
   if (asJson) {
     const facts = known ? error.facts : {}
-    process.stderr.write(`${JSON.stringify({ error: { code, message, exitCode: known ? error.exitCode : 1, facts } })}\n`)
+    process.stderr.write(
+      `${JSON.stringify({ error: { code, message, exitCode: known ? error.exitCode : 1, facts } })}\n`,
+    )
     return
   }
   const { red, dim } = picocolors.createColors(process.stderr.isTTY && !process.env.NO_COLOR)

@@ -1,13 +1,19 @@
 /** Progress on stderr: one live line in a terminal, plain lines elsewhere. */
 import picocolors from 'picocolors'
-import { printable } from '../tensor/errors.ts'
 import type { CompressionPlan } from '../run/plan.ts'
 import type { OnProgress, ProgressEvent } from '../run/progress.ts'
+import { printable } from '../tensor/errors.ts'
 
 /** `61.2 MB` */
 export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
 
-const verbs = { fetch: 'fetching', calibrate: 'calibrating', compress: 'compressing', write: 'writing', evaluate: 'evaluating' }
+const verbs = {
+  fetch: 'fetching',
+  calibrate: 'calibrating',
+  compress: 'compressing',
+  write: 'writing',
+  evaluate: 'evaluating',
+}
 
 /** `75 s`, `4 min` */
 function duration(seconds: number): string {
@@ -20,7 +26,10 @@ export interface TerminalOptions {
 }
 
 /** Shows events; `stop` clears the live line. */
-export function terminalProgress({ quiet = false }: TerminalOptions = {}): { show: OnProgress; stop: () => void } {
+export function terminalProgress({ quiet = false }: TerminalOptions = {}): {
+  show: OnProgress
+  stop: () => void
+} {
   const stream = process.stderr
   const live = stream.isTTY === true && process.env.TERM !== 'dumb' && !process.env.CI
   const { dim } = picocolors.createColors(stream.isTTY && !process.env.NO_COLOR)
@@ -52,7 +61,10 @@ export function terminalProgress({ quiet = false }: TerminalOptions = {}): { sho
     if (now - lastLine < (live ? 100 : 5000)) return
     lastLine = now
     const elapsed = (now - phaseStart) / 1000
-    const left = event.share > 0.02 && elapsed > 1 ? `, ${duration((elapsed / event.share) * (1 - event.share))} left` : ''
+    const left =
+      event.share > 0.02 && elapsed > 1
+        ? `, ${duration((elapsed / event.share) * (1 - event.share))} left`
+        : ''
     const line = `${verbs[event.phase].padEnd(11)} ${String(Math.floor(event.share * 100)).padStart(3)}%  ${printable(event.text, 60)}${left}`
     if (live) stream.write(`\r\u001b[K${line.slice(0, (stream.columns ?? 80) - 1)}`)
     else stream.write(`${dim(line)}\n`)

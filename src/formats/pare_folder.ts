@@ -59,12 +59,17 @@ export function readPareJson(value: unknown): Map<string, PareWeight> {
   const wrong = (what: string) => new FormatError(`pare.json: ${what}`, { code: 'PARE_E_PARE_FOLDER' })
   const { format, version, weights } = (value ?? {}) as Record<string, unknown>
   if (format !== 'pare' || version !== 1) {
-    throw wrong(`needs format pare, version 1, got ${printable(String(format))}, ${printable(String(version))}; use a newer Pare`)
+    throw wrong(
+      `needs format pare, version 1, got ${printable(String(format))}, ${printable(String(version))}; use a newer Pare`,
+    )
   }
   if (typeof weights !== 'object' || weights === null) throw wrong('has no weights')
   const result = new Map<string, PareWeight>()
   for (const [name, weight] of Object.entries(weights as Record<string, PareWeight>)) {
-    const sizes = Array.isArray(weight?.shape) && weight.shape.length === 2 && weight.shape.every((n) => Number.isSafeInteger(n) && n > 0)
+    const sizes =
+      Array.isArray(weight?.shape) &&
+      weight.shape.length === 2 &&
+      weight.shape.every((n) => Number.isSafeInteger(n) && n > 0)
     const fits =
       weight?.kind === 'blocks'
         ? typeof weight.type === 'string'
@@ -73,7 +78,8 @@ export function readPareJson(value: unknown): Map<string, PareWeight> {
           (weight.groupSize === 'row' || (Number.isSafeInteger(weight.groupSize) && weight.groupSize > 0)) &&
           typeof weight.symmetric === 'boolean' &&
           (weight.scaleType === 'f16' || weight.scaleType === 'f32')
-    if (!sizes || !fits) throw wrong(`does not say how ${printable(name)} is put together; the folder is damaged`)
+    if (!sizes || !fits)
+      throw wrong(`does not say how ${printable(name)} is put together; the folder is damaged`)
     result.set(name, weight)
   }
   return result

@@ -100,14 +100,25 @@ async function runStages(
     scope(() => {
       const stage = plan.load()
       for (const [index, ids] of windows.entries()) {
-        scope(() => hidden.write(index, 'hidden', runStage(stage, hidden.read(index, 'hidden'), model.context(ids.length))))
+        scope(() =>
+          hidden.write(
+            index,
+            'hidden',
+            runStage(stage, hidden.read(index, 'hidden'), model.context(ids.length)),
+          ),
+        )
       }
     })
     stageDone()
   }
 }
 
-function scoreWindow({ windows, firstScored }: Windows, index: number, hidden: readonly ActivationSet[], heads: readonly LanguageHead[]): WindowSums {
+function scoreWindow(
+  { windows, firstScored }: Windows,
+  index: number,
+  hidden: readonly ActivationSet[],
+  heads: readonly LanguageHead[],
+): WindowSums {
   const ids = windows[index]!
   const states = hidden.map((set) => set.read(index, 'hidden'))
   const sums: WindowSums = { tokens: 0, loss: 0, sourceLoss: 0, kl: 0, agreed: 0 }
@@ -115,7 +126,9 @@ function scoreWindow({ windows, firstScored }: Windows, index: number, hidden: r
     const end = Math.min(start + ROWS, ids.length - 1)
     scope(() => {
       const next = tensor(ids.subarray(start + 1, end + 1), [end - start, 1], 'u32')
-      const [own, source] = states.map((state, which) => logSoftmax(heads[which]!.logits(state.slice(0, start, end))))
+      const [own, source] = states.map((state, which) =>
+        logSoftmax(heads[which]!.logits(state.slice(0, start, end))),
+      )
       sums.tokens += end - start
       sums.loss -= total(gather(own!, 1, next))
       if (!source) return
@@ -141,7 +154,11 @@ function summarize(sums: readonly WindowSums[], windows: Windows, compared: bool
     windows.firstScored > 0
       ? sums.reduce((n, s) => n + of(s), 0) / tokens
       : sums.reduce((n, s) => n + of(s) / s.tokens, 0) / sums.length
-  const result: LanguageMetrics = { perplexity: Math.exp(mean((s) => s.loss)), tokens, protocol: windows.protocol }
+  const result: LanguageMetrics = {
+    perplexity: Math.exp(mean((s) => s.loss)),
+    tokens,
+    protocol: windows.protocol,
+  }
   if (!compared) return result
   const kl = mean((s) => s.kl)
   result.perplexitySource = Math.exp(mean((s) => s.sourceLoss))

@@ -37,8 +37,13 @@ export interface WindowOptions {
  */
 export function cutWindows(tokens: Uint32Array, options: WindowOptions = {}): Windows {
   const { context = 512, count = 20, every = 1, protocol = 'nonoverlap', bos } = options
-  for (const [name, value, least] of [['--context', context, 2], ['--windows', count, 1], ['--every', every, 1]] as const) {
-    if (!Number.isInteger(value) || value < least) throw new OptionError(`${name}: a whole number from ${least} on is needed, got ${value}`)
+  for (const [name, value, least] of [
+    ['--context', context, 2],
+    ['--windows', count, 1],
+    ['--every', every, 1],
+  ] as const) {
+    if (!Number.isInteger(value) || value < least)
+      throw new OptionError(`${name}: a whole number from ${least} on is needed, got ${value}`)
   }
   const windows: Uint32Array[] = []
   for (let index = 0; windows.length < count; index += every) {
@@ -54,7 +59,8 @@ export function cutWindows(tokens: Uint32Array, options: WindowOptions = {}): Wi
       { code: 'PARE_E_SHORT_TEXT', facts: { needed: context, found: tokens.length } },
     )
   }
-  const note = windows.length < count ? `the text holds ${windows.length} of the ${count} windows asked for` : undefined
+  const note =
+    windows.length < count ? `the text holds ${windows.length} of the ${count} windows asked for` : undefined
   return {
     protocol: protocol === 'llama.cpp' ? `llama.cpp/${context}` : `${context}/nonoverlap`,
     windows,

@@ -5,7 +5,7 @@
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { DType } from '../tensor/dtype.ts'
+import { type DType, sizeOf } from '../tensor/dtype.ts'
 import { FormatError, printable, ResourceError } from '../tensor/errors.ts'
 import { fromBytes, type Tensor } from '../tensor/index.ts'
 
@@ -21,7 +21,7 @@ interface Slot {
   dtype: DType
   length: number
   /** In memory, or nothing where it is in the file. */
-  bytes: Uint8Array | undefined
+  held: Tensor | undefined
   position: number
   capacity: number
 }
@@ -31,11 +31,13 @@ export class ActivationSet {
   readonly memoryLimit: number
   private readonly scratch: string
   private readonly slots = new Map<string, Slot>()
-  private held = 0
+  private heldBytes = 0
   private fileEnd = 0
   private descriptor: number | undefined
   /** Places in the file that were given up, by capacity. */
   private readonly vacant = new Map<number, number[]>()
+  /** One buffer for all passages between tensors and the file. */
+  private passage = new Uint8Array(0)
 
   constructor({ memoryLimit = 128 * 2 ** 20, scratch = tmpdir() }: ActivationOptions = {}) {
     this.memoryLimit = memoryLimit
@@ -44,33 +46,36 @@ export class ActivationSet {
 
   /** Bytes in memory and in the file. */
   usage(): { memoryBytes: number; fileBytes: number } {
-    return { memoryBytes: this.held, fileBytes: this.fileEnd }
+    return { memoryBytes: this.heldBytes, fileBytes: this.fileEnd }
   }
 
-  /** Stores a copy of a tensor; a former one of the same sample and name is replaced. */
+  /** Stores the values of a tensor; a former one of the same sample and name is replaced. */
   write(sample: number, name: string, x: Tensor): void {
-    const bytes = x.bytes()
     const key = `${sample}/${name}`
+    const length = x.size * sizeOf(x.dtype)
     const former = this.slots.get(key)
-    const inMemory = this.held - (former?.bytes?.length ?? 0) + bytes.length <= this.memoryLimit
-    const reuse = former && !former.bytes && !inMemory && former.capacity >= bytes.length ? former : undefined
+    const inMemory = this.heldBytes - (former?.held ? former.length : 0) + length <= this.memoryLimit
+    const reuse = former && !former.held && !inMemory && former.capacity >= length ? former : undefined
     if (former && !reuse) this.remove(sample, name)
-    const slot: Slot = { shape: x.shape, dtype: x.dtype, length: bytes.length, bytes: undefined, position: 0, capacity: 0 }
+    const slot: Slot = { shape: x.shape, dtype: x.dtype, length, held: undefined, position: 0, capacity: 0 }
     if (inMemory) {
-      slot.bytes = bytes
-      this.held += bytes.length
+      // On the same memory (or a packed copy of a strided view), which no scope frees.
+      slot.held = detached(x.isContiguous && x.offset === 0 ? x.alias() : x.duplicate())
+      this.heldBytes += length
     } else {
-      Object.assign(slot, reuse ? { position: reuse.position, capacity: reuse.capacity } : this.place(bytes.length))
+      Object.assign(slot, reuse ? { position: reuse.position, capacity: reuse.capacity } : this.place(length))
+      const bytes = this.passageOf(length)
+      x.copyTo(bytes)
       this.writeFile(bytes, slot.position)
     }
     this.slots.set(key, slot)
   }
 
-  /** A new tensor with what was stored. */
+  /** The values as a tensor of the caller's scope. */
   read(sample: number, name: string): Tensor {
     const slot = this.slots.get(`${sample}/${name}`)
     if (!slot) throw new RangeError(`activations: sample ${sample} has no ${name}`)
-    return fromBytes(slot.bytes ?? this.readFile(slot), slot.shape, slot.dtype)
+    return slot.held ? slot.held.alias() : fromBytes(this.readFile(slot), slot.shape, slot.dtype)
   }
 
   has(sample: number, name: string): boolean {
@@ -80,7 +85,9 @@ export class ActivationSet {
   /** Names stored for a sample. */
   names(sample: number): string[] {
     const prefix = `${sample}/`
-    return [...this.slots.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length))
+    return [...this.slots.keys()]
+      .filter((key) => key.startsWith(prefix))
+      .map((key) => key.slice(prefix.length))
   }
 
   remove(sample: number, name: string): void {
@@ -88,15 +95,25 @@ export class ActivationSet {
     const slot = this.slots.get(key)
     if (!slot) return
     this.slots.delete(key)
-    if (slot.bytes) this.held -= slot.bytes.length
-    else this.vacant.set(slot.capacity, [...(this.vacant.get(slot.capacity) ?? []), slot.position])
+    if (slot.held) {
+      this.heldBytes -= slot.length
+      slot.held.dispose()
+    } else {
+      this.vacant.set(slot.capacity, [...(this.vacant.get(slot.capacity) ?? []), slot.position])
+    }
   }
 
   close(): void {
     if (this.descriptor !== undefined) closeSync(this.descriptor)
     this.descriptor = undefined
+    for (const { held } of this.slots.values()) held?.dispose()
     this.slots.clear()
-    this.held = 0
+    this.heldBytes = 0
+  }
+
+  private passageOf(length: number): Uint8Array {
+    if (this.passage.length < length) this.passage = new Uint8Array(length)
+    return this.passage.subarray(0, length)
   }
 
   private place(length: number): { position: number; capacity: number } {
@@ -131,7 +148,7 @@ export class ActivationSet {
   }
 
   private readFile({ length, position }: Slot): Uint8Array {
-    const bytes = new Uint8Array(length)
+    const bytes = this.passageOf(length)
     for (let done = 0; done < length; ) {
       const count = readSync(this.file(), bytes, done, length - done, position + done)
       if (count === 0) throw new FormatError('activations: their file ended early; the disk is damaged')
@@ -147,4 +164,10 @@ export class ActivationSet {
       { code: 'PARE_E_DISK', facts: { folder: this.scratch, bytes: this.fileEnd, reason }, cause },
     )
   }
+}
+
+/** The tensor outside of all scopes; its owner disposes of it. */
+function detached(x: Tensor): Tensor {
+  x.adopt()
+  return x
 }

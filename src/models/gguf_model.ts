@@ -42,7 +42,8 @@ export function openGgufModel(path: string, name: string): OpenModel & { gguf: G
 function rotaryDivisors(archive: GgufArchive): number[] | undefined {
   const entry = archive.tensors.get('rope_freqs.weight')
   if (!entry) return undefined
-  if (entry.type !== 'F32' || entry.shape.length !== 1) throw new FormatError('rope_freqs.weight: must be a vector in F32')
+  if (entry.type !== 'F32' || entry.shape.length !== 1)
+    throw new FormatError('rope_freqs.weight: must be a vector in F32')
   const bytes = archive.read('rope_freqs.weight')
   return [...new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)]
 }

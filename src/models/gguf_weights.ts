@@ -1,9 +1,10 @@
 /** Weights of a llama-family GGUF file under Hugging Face names, decoded to f32, rows in Hugging Face order. */
 import type { GgufArchive } from '../formats/gguf/container.ts'
-import { isBlockType, rowBytes } from '../nn/block_types.ts'
+import { type BlockTypeName, isBlockType, rowBytes } from '../nn/block_types.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { elementCount, fromBytes, indexSelect, scope, Tensor, tensor } from '../tensor/index.ts'
+import { indexSelect, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
+import { decodeTensor } from './decode_rows.ts'
 import type { LlamaConfig } from './llama/config.ts'
 import { ggufName, ggufRowOrder, huggingFaceName, inverseOrder, rotaryHeads } from './llama/names.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
@@ -30,9 +31,8 @@ export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes
     fileBytes,
     load(name) {
       const info = find(infos, name)
-      const bytes = archive.read(ggufName(name)!)
       return scope(() => {
-        const decoded = decode(info, bytes, info.shape)
+        const decoded = decodeTensor(archive, ggufName(name)!, blockType(info), info.shape)
         if (!permuted || !rotaryHeads(name)) return decoded
         const order = inverseOrder(ggufRowOrder(info.shape[0]!, config.headSize))
         return indexSelect(decoded, 0, tensor(order, [order.length], 'u32'))
@@ -41,7 +41,7 @@ export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes
     rows(name, ids) {
       const info = find(infos, name)
       const [rows, columns] = info.shape as [number, number]
-      const size = rowBytes(info.type as never, columns)
+      const size = rowBytes(blockType(info), columns)
       const bytes = new Uint8Array(ids.length * size)
       for (const [i, id] of ids.entries()) {
         if (id >= rows) throw new RangeError(`${name}: row ${id} is past the last of ${rows}`)
@@ -57,20 +57,25 @@ export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes
 export function find(infos: ReadonlyMap<string, WeightInfo>, name: string): WeightInfo {
   const info = infos.get(name)
   if (info) return info
-  throw new FormatError(`${printable(name)}: the model has no such weight`, { code: 'PARE_E_NO_TENSOR', facts: { tensor: name } })
+  throw new FormatError(`${printable(name)}: the model has no such weight`, {
+    code: 'PARE_E_NO_TENSOR',
+    facts: { tensor: name },
+  })
 }
 
-function decode({ name, type }: WeightInfo, bytes: Uint8Array, shape: readonly number[]): Tensor {
-  if (!isBlockType(type)) {
-    throw new FormatError(`${printable(name)}: Pare does not decode ${type}; requantise the model with a current llama.cpp`, {
-      code: 'PARE_E_GGUF_TYPE',
-      facts: { tensor: name, type },
-    })
-  }
+function blockType({ name, type }: WeightInfo): BlockTypeName {
+  if (isBlockType(type)) return type
+  throw new FormatError(
+    `${printable(name)}: Pare does not decode ${printable(type)}; requantise the model with a current llama.cpp`,
+    { code: 'PARE_E_GGUF_TYPE', facts: { tensor: name, type } },
+  )
+}
+
+/** Rows that were read one by one. */
+function decode(info: WeightInfo, bytes: Uint8Array, shape: readonly [number, number]): Tensor {
   return scope(() => {
-    const raw = fromBytes(bytes, [bytes.length], 'u8')
-    const columns = shape.at(-1) ?? 1
-    const handle = callNative((native) => native.decodeBlocks(type, raw.handle, columns))
-    return new Tensor(raw.kernels, handle, 'f32', [elementCount(shape) / columns, columns]).reshape(shape)
+    const target = zeros(shape)
+    callNative((native) => native.decodeBlocksInto(blockType(info), bytes, target.handle))
+    return target
   })
 }

@@ -13,7 +13,10 @@ import { Llama } from './llama/llama.ts'
 import type { OpenModel } from './open_model.ts'
 import { pareWeights } from './pare_weights.ts'
 
-export function openFolderModel(folder: string, name: string): OpenModel & { configJson: Record<string, unknown> } {
+export function openFolderModel(
+  folder: string,
+  name: string,
+): OpenModel & { configJson: Record<string, unknown> } {
   const configJson = readJsonFile(join(folder, 'config.json'))
   if (!configJson) {
     throw new FormatError(`${printable(folder)}: has no config.json, so that it is no model folder`, {

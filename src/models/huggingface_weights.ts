@@ -1,9 +1,11 @@
 /** Weights of a Hugging Face folder: plain tensors in any float type, and GPTQ layers, both as f32. */
 import type { TensorArchive, TensorEntry } from '../formats/archive.ts'
 import { type GptqBits, loadedZeros, unpackAcross, unpackDown, zeroFormat } from '../formats/gptq_packing.ts'
-import { decodeValues, affineGrid } from '../nn/grid.ts'
+import { type BlockTypeName, isBlockType } from '../nn/block_types.ts'
+import { affineGrid, decodeValues } from '../nn/grid.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
 import { type DType, fromBytes, scope, type Tensor, tensor } from '../tensor/index.ts'
+import { decodeTensor } from './decode_rows.ts'
 import { find } from './gguf_weights.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
 
@@ -29,36 +31,53 @@ export function readGptqConfig(config: Record<string, unknown>): GptqConfig {
     )
   }
   const bits = config.bits as GptqBits
-  if (![2, 3, 4, 8].includes(bits)) throw new FormatError(`quantization_config: bits must be 2, 3, 4 or 8, got ${printable(String(bits))}`)
+  if (![2, 3, 4, 8].includes(bits))
+    throw new FormatError(`quantization_config: bits must be 2, 3, 4 or 8, got ${printable(String(bits))}`)
   const size = config.group_size ?? 128
   if (!(size === -1 || (Number.isInteger(size) && (size as number) > 0))) {
-    throw new FormatError(`quantization_config: group_size must be -1 or above 0, got ${printable(String(size))}`)
+    throw new FormatError(
+      `quantization_config: group_size must be -1 or above 0, got ${printable(String(size))}`,
+    )
   }
   if (config.dynamic && Object.keys(config.dynamic).length > 0) {
-    throw new FormatError('quantization_config: dynamic overrides are not supported; the layers would be read wrongly')
+    throw new FormatError(
+      'quantization_config: dynamic overrides are not supported; the layers would be read wrongly',
+    )
   }
   const format = config.checkpoint_format ?? config.format ?? 'gptq'
   if (format !== 'gptq' && format !== 'gptq_v2') {
-    throw new FormatError(`quantization_config: checkpoint_format ${printable(String(format))} is not supported; Pare reads gptq and gptq_v2`)
+    throw new FormatError(
+      `quantization_config: checkpoint_format ${printable(String(format))} is not supported; Pare reads gptq and gptq_v2`,
+    )
   }
   return { bits, groupSize: size === -1 ? 'row' : (size as number), symmetric: config.sym !== false, format }
 }
 
 const parts = ['qweight', 'qzeros', 'scales', 'g_idx'] as const
 
-export function huggingFaceWeights(archive: TensorArchive, gptq: GptqConfig | undefined, fileBytes: number): ModelWeights {
+export function huggingFaceWeights(
+  archive: TensorArchive,
+  gptq: GptqConfig | undefined,
+  fileBytes: number,
+): ModelWeights {
   const infos = new Map<string, WeightInfo>()
   for (const entry of archive.tensors.values()) {
     const part = /\.([a-z_]+)$/.exec(entry.name)?.[1]
     if (part === 'qweight') addGptqLayer(infos, archive, entry, gptq)
-    else if (!(parts as readonly (string | undefined)[]).includes(part) && !entry.name.endsWith('.rotary_emb.inv_freq')) {
+    else if (
+      !(parts as readonly (string | undefined)[]).includes(part) &&
+      !entry.name.endsWith('.rotary_emb.inv_freq')
+    ) {
       infos.set(entry.name, { name: entry.name, shape: entry.shape, type: entry.type, bytes: entry.bytes })
     }
   }
   const plain = (name: string, bytes: Uint8Array, shape: readonly number[]): Tensor => {
     const { type } = find(infos, name)
     const dtype = floats[type]
-    if (!dtype) throw new FormatError(`${printable(name)}: needs a float type, got ${printable(type)}`, { facts: { tensor: name, type } })
+    if (!dtype)
+      throw new FormatError(`${printable(name)}: needs a float type, got ${printable(type)}`, {
+        facts: { tensor: name, type },
+      })
     return scope(() => fromBytes(bytes, shape, dtype).cast('f32'))
   }
   return {
@@ -67,7 +86,9 @@ export function huggingFaceWeights(archive: TensorArchive, gptq: GptqConfig | un
     load(name) {
       const info = find(infos, name)
       return archive.tensors.has(name)
-        ? plain(name, archive.read(name), info.shape)
+        ? isBlockType(info.type)
+          ? scope(() => decodeTensor(archive, name, info.type as BlockTypeName, info.shape))
+          : plain(name, archive.read(name), info.shape)
         : scope(() => loadGptqLayer(archive, name.replace(/\.weight$/, ''), info, gptq!))
     },
     rows(name, ids) {
@@ -93,7 +114,9 @@ function addGptqLayer(
 ): void {
   const stem = entry.name.replace(/\.qweight$/, '')
   if (!gptq) {
-    throw new FormatError(`${printable(entry.name)}: config.json has no quantization_config that says how to read it`)
+    throw new FormatError(
+      `${printable(entry.name)}: config.json has no quantization_config that says how to read it`,
+    )
   }
   const bytes = parts.reduce((sum, part) => sum + (archive.tensors.get(`${stem}.${part}`)?.bytes ?? 0), 0)
   const [words, out] = entry.shape as [number, number]
@@ -102,20 +125,37 @@ function addGptqLayer(
 }
 
 /** A layer's tensor as numbers, with its type and shape checked. */
-function part(archive: TensorArchive, name: string, types: readonly string[], shape: readonly number[]): Uint8Array {
+function part(
+  archive: TensorArchive,
+  name: string,
+  types: readonly string[],
+  shape: readonly number[],
+): Uint8Array {
   const entry = archive.tensors.get(name)
-  const fits = entry && types.includes(entry.type) && entry.shape.length === shape.length && shape.every((n, i) => n === entry.shape[i])
+  const fits =
+    entry &&
+    types.includes(entry.type) &&
+    entry.shape.length === shape.length &&
+    shape.every((n, i) => n === entry.shape[i])
   if (fits) return archive.read(name)
   const found = entry ? `${entry.type} [${entry.shape.join(', ')}]` : 'nothing'
-  throw new FormatError(`${printable(name)}: needs ${types.join(' or ')} [${shape.join(', ')}], the file has ${found}`, {
-    code: 'PARE_E_GPTQ_TENSOR',
-    facts: { tensor: name, found },
-  })
+  throw new FormatError(
+    `${printable(name)}: needs ${types.join(' or ')} [${shape.join(', ')}], the file has ${found}`,
+    {
+      code: 'PARE_E_GPTQ_TENSOR',
+      facts: { tensor: name, found },
+    },
+  )
 }
 
 const words = (bytes: Uint8Array) => new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
 
-function loadGptqLayer(archive: TensorArchive, stem: string, { shape }: WeightInfo, gptq: GptqConfig): Tensor {
+function loadGptqLayer(
+  archive: TensorArchive,
+  stem: string,
+  { shape }: WeightInfo,
+  gptq: GptqConfig,
+): Tensor {
   const [out, inputs] = shape as [number, number]
   const { bits, symmetric } = gptq
   const groupSize = gptq.groupSize === 'row' ? inputs : gptq.groupSize
@@ -131,7 +171,9 @@ function loadGptqLayer(archive: TensorArchive, stem: string, { shape }: WeightIn
     ? Uint32Array.from(words(part(archive, `${stem}.g_idx`, ['I32'], [inputs])))
     : Uint32Array.from({ length: inputs }, (_, i) => Math.floor(i / groupSize))
   if (groupOf.some((group) => group >= groups)) {
-    throw new FormatError(`${printable(stem)}.g_idx: names a group past the last of ${groups}; the file is damaged`)
+    throw new FormatError(
+      `${printable(stem)}.g_idx: names a group past the last of ${groups}; the file is damaged`,
+    )
   }
   return decodeValues({
     kind: 'grid',

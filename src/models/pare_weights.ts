@@ -1,31 +1,43 @@
 /** Weights of a Pare folder, as numbers or as the grid values they are stored as. */
 import type { TensorArchive, TensorEntry } from '../formats/archive.ts'
 import { type PareWeight, rowWords, unpackRows } from '../formats/pare_folder.ts'
-import { isBlockType, rowBytes } from '../nn/block_types.ts'
+import { type BlockTypeName, isBlockType, rowBytes } from '../nn/block_types.ts'
 import { affineGrid, decodeValues, gridName, neighbourGroups, type Values } from '../nn/grid.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
 import { type DType, fromBytes, scope, type Tensor, tensor } from '../tensor/index.ts'
+import { decodeTensor } from './decode_rows.ts'
 import { find } from './gguf_weights.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
 
 const floats: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' }
 const suffixes = ['codes', 'scales', 'zeros', 'group_of', 'blocks']
 
-export function pareWeights(archive: TensorArchive, described: ReadonlyMap<string, PareWeight>, fileBytes: number): ModelWeights {
+export function pareWeights(
+  archive: TensorArchive,
+  described: ReadonlyMap<string, PareWeight>,
+  fileBytes: number,
+): ModelWeights {
   const infos = new Map<string, WeightInfo>()
   for (const entry of archive.tensors.values()) {
     const stem = suffixes.map((suffix) => `.${suffix}`).find((ending) => entry.name.endsWith(ending))
-    if (!stem) infos.set(entry.name, { name: entry.name, shape: entry.shape, type: entry.type, bytes: entry.bytes })
+    if (!stem)
+      infos.set(entry.name, { name: entry.name, shape: entry.shape, type: entry.type, bytes: entry.bytes })
   }
   for (const [name, weight] of described) {
-    const bytes = suffixes.reduce((sum, suffix) => sum + (archive.tensors.get(`${name}.${suffix}`)?.bytes ?? 0), 0)
+    const bytes = suffixes.reduce(
+      (sum, suffix) => sum + (archive.tensors.get(`${name}.${suffix}`)?.bytes ?? 0),
+      0,
+    )
     const type = weight.kind === 'blocks' ? weight.type : gridName(gridOf(weight))
     infos.set(name, { name, shape: weight.shape, type, bytes })
   }
   const plain = (name: string, bytes: Uint8Array, shape: readonly number[]): Tensor => {
     const { type } = find(infos, name)
     const dtype = floats[type]
-    if (!dtype) throw new FormatError(`${printable(name)}: needs a float type, got ${printable(type)}`, { facts: { tensor: name, type } })
+    if (!dtype)
+      throw new FormatError(`${printable(name)}: needs a float type, got ${printable(type)}`, {
+        facts: { tensor: name, type },
+      })
     return scope(() => fromBytes(bytes, shape, dtype).cast('f32'))
   }
   return {
@@ -36,7 +48,9 @@ export function pareWeights(archive: TensorArchive, described: ReadonlyMap<strin
       const weight = described.get(name)
       return weight
         ? scope(() => decodeValues(readValues(archive, name, weight, 0, weight.shape[0])))
-        : plain(name, archive.read(name), info.shape)
+        : isBlockType(info.type)
+          ? scope(() => decodeTensor(archive, name, info.type as BlockTypeName, info.shape))
+          : plain(name, archive.read(name), info.shape)
     },
     rows(name, ids) {
       const info = find(infos, name)
@@ -63,42 +77,84 @@ const gridOf = ({ bits, groupSize, symmetric, scaleType }: PareWeight & { kind: 
   affineGrid({ bits, groupSize, symmetric, scaleType })
 
 /** Rows `start` to `end` of a tensor, after its type and shape were checked. */
-function part(archive: TensorArchive, name: string, type: string, shape: readonly number[], start: number, end: number): Uint8Array {
+function part(
+  archive: TensorArchive,
+  name: string,
+  type: string,
+  shape: readonly number[],
+  start: number,
+  end: number,
+): Uint8Array {
   const entry: TensorEntry | undefined = archive.tensors.get(name)
-  const fits = entry?.type === type && entry.shape.length === shape.length && shape.every((n, i) => n === entry.shape[i])
+  const fits =
+    entry?.type === type && entry.shape.length === shape.length && shape.every((n, i) => n === entry.shape[i])
   if (fits) return archive.readRows(name, start, end)
   const found = entry ? `${entry.type} [${entry.shape.join(', ')}]` : 'nothing'
-  throw new FormatError(`${printable(name)}: needs ${type} [${shape.join(', ')}], the folder has ${found}; it is damaged`, {
-    code: 'PARE_E_PARE_FOLDER',
-    facts: { tensor: name, found },
-  })
+  throw new FormatError(
+    `${printable(name)}: needs ${type} [${shape.join(', ')}], the folder has ${found}; it is damaged`,
+    {
+      code: 'PARE_E_PARE_FOLDER',
+      facts: { tensor: name, found },
+    },
+  )
 }
 
 const words = (bytes: Uint8Array) => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
 
-function readValues(archive: TensorArchive, name: string, weight: PareWeight, start: number, end: number): Values {
+function readValues(
+  archive: TensorArchive,
+  name: string,
+  weight: PareWeight,
+  start: number,
+  end: number,
+): Values {
   const [rows, columns] = weight.shape
   const count = end - start
   if (weight.kind === 'blocks') {
     const { type } = weight
-    if (!isBlockType(type)) throw new FormatError(`pare.json: ${printable(name)} has the unknown block type ${printable(type)}`)
+    if (!isBlockType(type))
+      throw new FormatError(`pare.json: ${printable(name)} has the unknown block type ${printable(type)}`)
     const bytes = part(archive, `${name}.blocks`, 'U8', [rows, rowBytes(type, columns)], start, end)
-    return { kind: 'blocks', type, shape: [count, columns], bytes: fromBytes(bytes, [count, rowBytes(type, columns)], 'u8') }
+    return {
+      kind: 'blocks',
+      type,
+      shape: [count, columns],
+      bytes: fromBytes(bytes, [count, rowBytes(type, columns)], 'u8'),
+    }
   }
   const { bits, symmetric, scaleType } = weight
   const grid = gridOf(weight)
   const width = weight.groupSize === 'row' ? columns : Math.min(weight.groupSize, columns)
   const groups = Math.ceil(columns / width)
-  const codes = unpackRows(words(part(archive, `${name}.codes`, 'U32', [rows, rowWords(columns, bits)], start, end)), count, columns, bits)
-  const scales = part(archive, `${name}.scales`, scaleType === 'f16' ? 'F16' : 'F32', [rows, groups], start, end)
+  const codes = unpackRows(
+    words(part(archive, `${name}.codes`, 'U32', [rows, rowWords(columns, bits)], start, end)),
+    count,
+    columns,
+    bits,
+  )
+  const scales = part(
+    archive,
+    `${name}.scales`,
+    scaleType === 'f16' ? 'F16' : 'F32',
+    [rows, groups],
+    start,
+    end,
+  )
   const zeros = symmetric
     ? new Uint8Array(count * groups).fill(2 ** (bits - 1))
-    : unpackRows(words(part(archive, `${name}.zeros`, 'U32', [rows, rowWords(groups, bits)], start, end)), count, groups, bits)
+    : unpackRows(
+        words(part(archive, `${name}.zeros`, 'U32', [rows, rowWords(groups, bits)], start, end)),
+        count,
+        groups,
+        bits,
+      )
   const groupOf = archive.tensors.has(`${name}.group_of`)
     ? words(part(archive, `${name}.group_of`, 'I32', [columns], 0, columns))
     : neighbourGroups(columns, width)
   if (groupOf.some((group) => group >= groups)) {
-    throw new FormatError(`${printable(name)}.group_of: names a group past the last of ${groups}; the folder is damaged`)
+    throw new FormatError(
+      `${printable(name)}.group_of: names a group past the last of ${groups}; the folder is damaged`,
+    )
   }
   return {
     kind: 'grid',

@@ -170,7 +170,9 @@ export const fileTypes: Readonly<Record<string, number>> = {
 export function blockTypeOf(name: BlockTypeName): GgmlType {
   const type = isBlockType(name) ? byName.get(name) : undefined
   if (type) return type
-  throw new OptionError(`--scheme: ${printable(String(name))} is no block type; possible are ${blockTypeNames.join(', ')}`)
+  throw new OptionError(
+    `--scheme: ${printable(String(name))} is no block type; possible are ${blockTypeNames.join(', ')}`,
+  )
 }
 
 /** Bytes of a row of `columns` weights. */

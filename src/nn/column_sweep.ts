@@ -2,8 +2,9 @@
  * Rounds a matrix to a grid column by column, with the error of each column pushed onto the later ones. The solver
  * of the optimal-brain-surgeon family; its arithmetic stands in native/src/sweep.rs, its oracle beside the test.
  */
-import { callNative } from '../tensor/native.ts'
+
 import { Tensor, tensor } from '../tensor/index.ts'
+import { callNative } from '../tensor/native.ts'
 import { rowBytes } from './block_types.ts'
 import { type Grid, groupWidth, neighbourGroups, type Values } from './grid.ts'
 
@@ -50,7 +51,12 @@ export function columnSweep(weight: Tensor, options: SweepOptions): SweepResult 
           zeroLow: grid.zeroLow,
         }
   const result = callNative((native) =>
-    native.sweepGrid(weight.handle, factor?.handle, places?.handle, { ...details, staticGroups, block, stale }),
+    native.sweepGrid(weight.handle, factor?.handle, places?.handle, {
+      ...details,
+      staticGroups,
+      block,
+      stale,
+    }),
   )
   const { kernels } = weight
   const wrap = (handle: number, dtype: 'u8' | 'f32' | typeof weight.dtype, shape: readonly number[]) =>
@@ -64,7 +70,10 @@ export function columnSweep(weight: Tensor, options: SweepOptions): SweepResult 
   const width = groupWidth(grid, columns)
   const groups = Math.ceil(columns / width)
   const groupOf = neighbourGroups(columns, width)
-  if (order && !staticGroups) order.forEach((column, position) => { groupOf[column] = Math.floor(position / width) })
+  if (order && !staticGroups)
+    order.forEach((column, position) => {
+      groupOf[column] = Math.floor(position / width)
+    })
   const values: Values = {
     kind: 'grid',
     grid,

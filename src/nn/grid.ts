@@ -2,9 +2,10 @@
  * Values in few bits: codes on a grid, with scales and zeros per group of columns, or one of ggml's block types.
  * A grid says how weights are rounded; grid values are the result.
  */
-import { callNative } from '../tensor/native.ts'
+
 import { OptionError } from '../tensor/errors.ts'
 import { linear, Tensor, tensor } from '../tensor/index.ts'
+import { callNative } from '../tensor/native.ts'
 import { type BlockTypeName, blockTypeOf } from './block_types.ts'
 import type { SourceSize, WeightSource } from './weight_source.ts'
 

@@ -11,8 +11,10 @@ export type SiteHook = (x: Tensor, site: string) => Tensor | void
 export type Sites = (site: string) => SiteHook | undefined
 
 /** Hooks by exact name of the site. @example sitesOf({ 'block.0/mlp/act': (x) => x.relu() }) */
-export const sitesOf = (hooks: Readonly<Record<string, SiteHook>>): Sites => (site) =>
-  Object.hasOwn(hooks, site) ? hooks[site] : undefined
+export const sitesOf =
+  (hooks: Readonly<Record<string, SiteHook>>): Sites =>
+  (site) =>
+    Object.hasOwn(hooks, site) ? hooks[site] : undefined
 
 /** Passes a tensor through its site. */
 export function visit(at: Sites | undefined, site: string, x: Tensor): Tensor {

@@ -2,9 +2,10 @@
  * What a Linear or Embedding holds. A plain tensor is the simplest source; compressed weights, LoRA pairs,
  * fake-quantised views and slices of larger weights are others. The layer does not know which.
  */
+
+import { sizeOf } from '../tensor/dtype.ts'
 import { linear, type Tensor } from '../tensor/index.ts'
 import type { ResourceHolder } from '../tensor/scope.ts'
-import { sizeOf } from '../tensor/dtype.ts'
 
 export interface SourceSize {
   /** Bits that the codes, scales and zeros carry. */

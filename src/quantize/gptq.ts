@@ -10,8 +10,9 @@
  * the sweep. Differs from the first published code: a group is fitted on weights that have all updates so far
  * (`staleGroups` gives the other), and groups end with the row where their size does not divide it.
  */
-import type { WeightMethod } from '../calibrate/method.ts'
+
 import { inverseFactor } from '../calibrate/inverse_factor.ts'
+import type { WeightMethod } from '../calibrate/method.ts'
 import { columnSweep } from '../nn/column_sweep.ts'
 import { gridSource } from '../nn/grid.ts'
 import { NumericalError, OptionError } from '../tensor/errors.ts'
@@ -37,8 +38,16 @@ export interface GptqOptions {
  * @example gptq({ actOrder: true }).compress({ name, dense, current: dense, statistics, grid })
  */
 export function gptq(options: GptqOptions = {}): WeightMethod {
-  const { damping = 0.01, actOrder = false, staticGroups = false, blockSize = 128, staleGroups = false, onSingular = 'throw' } = options
-  if (!(damping > 0 && Number.isFinite(damping))) throw new OptionError(`damping must be above 0, got ${damping}; 0.01 is usual`)
+  const {
+    damping = 0.01,
+    actOrder = false,
+    staticGroups = false,
+    blockSize = 128,
+    staleGroups = false,
+    onSingular = 'throw',
+  } = options
+  if (!(damping > 0 && Number.isFinite(damping)))
+    throw new OptionError(`damping must be above 0, got ${damping}; 0.01 is usual`)
   if (!(Number.isInteger(blockSize) && blockSize >= 1)) {
     throw new OptionError(`the block size must be a whole number from 1 on, got ${blockSize}; 128 is usual`)
   }
@@ -57,7 +66,12 @@ export function gptq(options: GptqOptions = {}): WeightMethod {
         solved = inverseFactor(gram, { damping, order, dtype: current.dtype === 'f64' ? 'f64' : 'f32' })
       } catch (error) {
         if (!(error instanceof NumericalError)) throw error
-        if (onSingular === 'throw') throw new NumericalError(`${name}: ${error.message}`, { code: error.code, facts: error.facts, cause: error })
+        if (onSingular === 'throw')
+          throw new NumericalError(`${name}: ${error.message}`, {
+            code: error.code,
+            facts: error.facts,
+            cause: error,
+          })
         const { values, dense } = columnSweep(current, { grid })
         notes.push('rounded to nearest, since its Gram matrix has no factor')
         return { source: gridSource(values), decoded: dense, diagnostics: { notes } }
@@ -65,7 +79,8 @@ export function gptq(options: GptqOptions = {}): WeightMethod {
       const { factor, dead } = solved
       if (solved.damping > damping) notes.push(`damping raised to ${solved.damping}`)
       if (dead.length > 0) notes.push(`${dead.length} inputs are always 0`)
-      if (statistics.rows < current.extent(1)) notes.push(`only ${statistics.rows} tokens for ${current.extent(1)} inputs`)
+      if (statistics.rows < current.extent(1))
+        notes.push(`only ${statistics.rows} tokens for ${current.extent(1)} inputs`)
       const weight = dead.length > 0 ? withoutColumns(current, dead) : current
       const { values, dense } = columnSweep(weight, {
         grid,
@@ -83,7 +98,10 @@ export function gptq(options: GptqOptions = {}): WeightMethod {
 /** Columns from the largest to the smallest diagonal entry; of equals the earlier first. */
 function descendingDiagonal(gram: Tensor): Uint32Array {
   const n = gram.extent(0)
-  const diagonal = gram.reshape([n * n]).slice(0, 0, n * n, n + 1).toArray() as Float64Array
+  const diagonal = gram
+    .reshape([n * n])
+    .slice(0, 0, n * n, n + 1)
+    .toArray() as Float64Array
   return Uint32Array.from({ length: n }, (_, i) => i).sort((a, b) => diagonal[b]! - diagonal[a]! || a - b)
 }
 

@@ -23,8 +23,8 @@ import { evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from '.
 import { modelCard } from './model_card.ts'
 import { checkOutput, openOutputFolder } from './output_folder.ts'
 import { describePlan, planTarget } from './plan.ts'
-import { type CompressionReport, type LayerReport, peakMemory } from './report.ts'
 import { relativeError } from './relative_error.ts'
+import { type CompressionReport, type LayerReport, peakMemory } from './report.ts'
 
 /**
  * Compresses a model into a folder and reports on it. Nothing stands at `output` before all of it does.
@@ -60,7 +60,12 @@ class Compression {
   private readonly layers: LayerReport[] = []
   private readonly notes: string[] = []
 
-  constructor(options: ResolvedCompressOptions, hooks: RunHooks, source: OpenModel & { resolved: ResolvedSource }, started: number) {
+  constructor(
+    options: ResolvedCompressOptions,
+    hooks: RunHooks,
+    source: OpenModel & { resolved: ResolvedSource },
+    started: number,
+  ) {
     this.options = options
     this.hooks = hooks
     this.source = source
@@ -90,7 +95,12 @@ class Compression {
         throw error
       }
       this.copyLicences(folder.work)
-      const report = await this.report(folder.work, description.bitsPerWeight, description.fileBitsPerWeight, calibration)
+      const report = await this.report(
+        folder.work,
+        description.bitsPerWeight,
+        description.fileBitsPerWeight,
+        calibration,
+      )
       writeWhole(join(folder.work, 'README.md'), modelCard(report, source))
       const files = [...readdirSync(folder.work), 'report.json'].sort()
       const whole = { ...report, files }
@@ -107,7 +117,10 @@ class Compression {
   private readCalibration() {
     const { samples: count, length, seed, calibration } = this.options
     const files = calibration ?? [defaultCalibrationText()]
-    const tokens = readTokens(files, { tokenizer: this.source.tokenizer(), chatTemplates: this.source.chatTemplates() })
+    const tokens = readTokens(files, {
+      tokenizer: this.source.tokenizer(),
+      chatTemplates: this.source.chatTemplates(),
+    })
     const { samples, note } = drawSamples(tokens, { samples: count, length, seed })
     if (note) this.note(`calibration: ${note}`)
     const hash = createHash('sha256')
@@ -121,7 +134,11 @@ class Compression {
   }
 
   /** Compresses and writes every matrix, stage by stage. */
-  private async writeMatrices(writer: ModelWriter, samples: Uint32Array[] | undefined, work: string): Promise<void> {
+  private async writeMatrices(
+    writer: ModelWriter,
+    samples: Uint32Array[] | undefined,
+    work: string,
+  ): Promise<void> {
     const { stages } = this.source.model
     const { progress, signal } = this.hooks
     if (!samples) {
@@ -199,7 +216,11 @@ class Compression {
       const nearest =
         this.method.name === 'rtn'
           ? own
-          : relativeError(dense, rtn().compress({ name, dense, current: dense, statistics, grid: plan.grid! }).decoded!, statistics)
+          : relativeError(
+              dense,
+              rtn().compress({ name, dense, current: dense, statistics, grid: plan.grid! }).decoded!,
+              statistics,
+            )
       const notes = [...(plan.note ? [plan.note] : []), ...edit.diagnostics.notes]
       for (const text of edit.diagnostics.notes) this.note(`${name}: ${text}`)
       this.layers.push(this.layerReport(plan, own, nearest, notes))
@@ -207,7 +228,12 @@ class Compression {
     return edit
   }
 
-  private layerReport(plan: TensorPlan, error: number, nearest: number, notes: readonly string[]): LayerReport {
+  private layerReport(
+    plan: TensorPlan,
+    error: number,
+    nearest: number,
+    notes: readonly string[],
+  ): LayerReport {
     const bits = (plan.bytes * 8) / (plan.shape[0]! * plan.shape[1]!)
     return { name: plan.name, bits, relativeError: error, relativeErrorRtn: nearest, notes }
   }
@@ -246,7 +272,10 @@ class Compression {
       }
     }
     const larger = target.fileBytes > source.weights.fileBytes
-    if (larger) this.notes.push(`the result is larger than its source (${target.fileBytes} against ${source.weights.fileBytes} bytes)`)
+    if (larger)
+      this.notes.push(
+        `the result is larger than its source (${target.fileBytes} against ${source.weights.fileBytes} bytes)`,
+      )
     return {
       source: source.resolved.spec,
       ...(source.resolved.sha256 ? { sourceSha256: source.resolved.sha256 } : {}),
@@ -281,9 +310,19 @@ class Compression {
 }
 
 /** The evaluation's part of the options. */
-const evaluationOptions = ({ text, context, windows, every }: ResolvedCompressOptions) => ({ text, context, count: windows, every })
+const evaluationOptions = ({ text, context, windows, every }: ResolvedCompressOptions) => ({
+  text,
+  context,
+  count: windows,
+  every,
+})
 
-function methodOf({ method, damping, actOrder, staticGroups, onSingular }: ResolvedCompressOptions): WeightMethod {
+function methodOf({
+  method,
+  damping,
+  actOrder,
+  staticGroups,
+  onSingular,
+}: ResolvedCompressOptions): WeightMethod {
   return method === 'rtn' ? rtn() : gptq({ damping, actOrder, staticGroups, onSingular })
 }
-

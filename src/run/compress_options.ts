@@ -1,8 +1,9 @@
 /** What a compression is asked to do, with every default and rule in one place. */
-import { affineGrid, type AffineGrid, checkGrid } from '../nn/grid.ts'
-import { bitsPerWeight, type BlockTypeName, blockTypeNames } from '../nn/block_types.ts'
-import { OptionError, printable } from '../tensor/errors.ts'
+
+import { type BlockTypeName, bitsPerWeight, blockTypeNames } from '../nn/block_types.ts'
+import { type AffineGrid, affineGrid, checkGrid } from '../nn/grid.ts'
 import { type QuantizerName, quantizers } from '../quantize/methods.ts'
+import { OptionError, printable } from '../tensor/errors.ts'
 
 export const targets = ['gguf', 'gptq', 'pare'] as const
 export type TargetName = (typeof targets)[number]
@@ -99,15 +100,21 @@ export interface ResolvedCompressOptions {
 export function resolveOptions(options: CompressOptions): ResolvedCompressOptions {
   const { method = 'gptq', target = 'pare', seed = 0 } = options
   if (!Object.hasOwn(quantizers, method)) {
-    throw new OptionError(`--method: there is no ${printable(String(method))}; possible are ${Object.keys(quantizers).join(', ')}`)
+    throw new OptionError(
+      `--method: there is no ${printable(String(method))}; possible are ${Object.keys(quantizers).join(', ')}`,
+    )
   }
   if (!targets.includes(target)) {
-    throw new OptionError(`--target: there is no ${printable(String(target))}; possible are ${targets.join(', ')}`)
+    throw new OptionError(
+      `--target: there is no ${printable(String(target))}; possible are ${targets.join(', ')}`,
+    )
   }
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new OptionError(`--seed: a whole number from 0 on is needed, got ${seed}`)
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new OptionError(`--seed: a whole number from 0 on is needed, got ${seed}`)
   const isGguf = target === 'gguf'
   const grid = isGguf ? undefined : gridOf(options, target)
-  if (method === 'rtn' && options.actOrder) throw new OptionError('--act-order: rounding to nearest has no order; leave it out or use --method gptq')
+  if (method === 'rtn' && options.actOrder)
+    throw new OptionError('--act-order: rounding to nearest has no order; leave it out or use --method gptq')
   return {
     source: options.source,
     output: options.output,
@@ -139,7 +146,9 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
 
 function gridOf(options: CompressOptions, target: TargetName): AffineGrid {
   if (options.scheme !== undefined) {
-    throw new OptionError(`--scheme: names types of GGUF files; --target ${target} takes --bits and --group-size`)
+    throw new OptionError(
+      `--scheme: names types of GGUF files; --target ${target} takes --bits and --group-size`,
+    )
   }
   const grid = affineGrid({
     bits: (options.bits ?? 4) as AffineGrid['bits'],
@@ -159,19 +168,27 @@ const schemes = blockTypeNames.filter((name) => !['F32', 'F16', 'BF16'].includes
 function schemeOf(options: CompressOptions): BlockTypeName {
   if (options.bits !== undefined) {
     const near = schemes
-      .toSorted((a, b) => Math.abs(bitsPerWeight(a) - options.bits!) - Math.abs(bitsPerWeight(b) - options.bits!))
+      .toSorted(
+        (a, b) => Math.abs(bitsPerWeight(a) - options.bits!) - Math.abs(bitsPerWeight(b) - options.bits!),
+      )
       .slice(0, 3)
-    throw new OptionError(`--bits: GGUF files have named types, choose --scheme; near ${options.bits} bits are ${near.map((name) => `${name} (${bitsPerWeight(name)})`).join(', ')}`, {
-      code: 'PARE_E_SCHEME',
-      facts: { bits: options.bits, near },
-    })
+    throw new OptionError(
+      `--bits: GGUF files have named types, choose --scheme; near ${options.bits} bits are ${near.map((name) => `${name} (${bitsPerWeight(name)})`).join(', ')}`,
+      {
+        code: 'PARE_E_SCHEME',
+        facts: { bits: options.bits, near },
+      },
+    )
   }
   for (const [flag, given] of [
     ['--group-size', options.groupSize !== undefined],
     ['--symmetric', options.symmetric !== undefined],
     ['--search', options.search !== undefined],
   ] as const) {
-    if (given) throw new OptionError(`${flag}: the types of GGUF files have groups and zeros of their own; leave it out or choose --target gptq or pare`)
+    if (given)
+      throw new OptionError(
+        `${flag}: the types of GGUF files have groups and zeros of their own; leave it out or choose --target gptq or pare`,
+      )
   }
   const asked = options.scheme ?? 'Q4_K'
   const scheme = schemes.find((name) => name === asked.toUpperCase())

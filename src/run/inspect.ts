@@ -1,8 +1,8 @@
 /** What a model file or folder holds, from its headers. Works without the native core. */
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { openGguf } from '../formats/gguf/container.ts'
 import type { TensorArchive } from '../formats/archive.ts'
+import { openGguf } from '../formats/gguf/container.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { readJsonFile } from '../formats/tokenizer/tokenizer.ts'
 import { openModel } from '../models/load_model.ts'
@@ -24,7 +24,8 @@ export interface Inspection {
 /** @throws FormatError where the file is damaged. */
 export function inspect(path: string): Inspection {
   const isFolder = statSync(path).isDirectory()
-  const archive: TensorArchive = isFolder || path.endsWith('.safetensors') ? openSafetensors(path) : openGguf(path)
+  const archive: TensorArchive =
+    isFolder || path.endsWith('.safetensors') ? openSafetensors(path) : openGguf(path)
   try {
     const tensors = [...archive.tensors.values()].map(({ name, type, shape, bytes }) => {
       const count = shape.reduce((a, b) => a * b, 1)
@@ -36,7 +37,9 @@ export function inspect(path: string): Inspection {
       format: archive.format,
       fileBytes: [...files].reduce((sum, file) => sum + statSync(file).size, 0),
       parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
-      metadata: isFolder ? folderMetadata(path) : [...archive.metadata].map(([key, value]) => ({ key, value: show(value) })),
+      metadata: isFolder
+        ? folderMetadata(path)
+        : [...archive.metadata].map(([key, value]) => ({ key, value: show(value) })),
       tensors,
       ...support(path),
     }
@@ -66,7 +69,9 @@ function support(path: string): { supported?: string; reason?: string } {
   try {
     const model = openModel(path)
     model.close()
-    return { supported: `a ${model.model.config.architecture} model of ${model.model.config.layers.length} blocks` }
+    return {
+      supported: `a ${model.model.config.architecture} model of ${model.model.config.layers.length} blocks`,
+    }
   } catch (error) {
     if (error instanceof PareError) return { reason: error.message }
     throw error

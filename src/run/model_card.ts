@@ -7,7 +7,8 @@ import type { CompressionReport } from './report.ts'
 const size = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`
 
 /** Text that is safe inside a Markdown table and a YAML string: nothing of it is markup. */
-const plain = (text: string) => printable(text).replace(/[\\`*_{}[\]<>()#+!|~:&"']/g, (c) => `&#${c.charCodeAt(0)};`)
+const plain = (text: string) =>
+  printable(text).replace(/[\\`*_{}[\]<>()#+!|~:&"']/g, (c) => `&#${c.charCodeAt(0)};`)
 
 export function modelCard(report: CompressionReport, source: OpenModel): string {
   const rows: [string, string][] = [
@@ -17,7 +18,10 @@ export function modelCard(report: CompressionReport, source: OpenModel): string 
     ...(report.perplexity === undefined
       ? []
       : ([
-          [`perplexity (${report.protocol})`, `${report.perplexity.toFixed(3)} (source ${report.perplexitySource!.toFixed(3)})`],
+          [
+            `perplexity (${report.protocol})`,
+            `${report.perplexity.toFixed(3)} (source ${report.perplexitySource!.toFixed(3)})`,
+          ],
           [
             'KL to the source, nats a token',
             `${report.kl!.toFixed(4)}${report.klStandardError === undefined ? '' : ` ± ${report.klStandardError.toFixed(4)}`}`,

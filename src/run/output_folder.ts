@@ -54,10 +54,13 @@ export function openOutputFolder(path: string, overwrite: boolean): OutputFolder
 export function checkOutput(output: string, overwrite: boolean): void {
   if (!existsSync(output)) return
   if (!statSync(output).isDirectory()) {
-    throw new OptionError(`--output: ${printable(output)} is a file; name a folder that is empty or does not exist`, {
-      code: 'PARE_E_OUTPUT',
-      facts: { output },
-    })
+    throw new OptionError(
+      `--output: ${printable(output)} is a file; name a folder that is empty or does not exist`,
+      {
+        code: 'PARE_E_OUTPUT',
+        facts: { output },
+      },
+    )
   }
   const files = readdirSync(output)
   if (files.length === 0 || overwrite) return

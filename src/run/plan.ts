@@ -1,15 +1,15 @@
 /** What a compression will store, known from headers alone. Works without the native core. */
 import { basename } from 'node:path'
-import type { BlockTypeName } from '../nn/block_types.ts'
+import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
-import type { TargetPlan } from '../models/write/model_writer.ts'
+import type { ResolveOptions } from '../models/source/resolved.ts'
 import { planGguf } from '../models/write/gguf_target.ts'
 import { planGptq } from '../models/write/gptq_target.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
 import { planPare } from '../models/write/pare_target.ts'
 import { folderSource, ggufSource } from '../models/write/target.ts'
 import { bitsPerWeight } from '../models/write/tensor_plan.ts'
-import { loadModel } from '../models/load_model.ts'
-import type { ResolveOptions } from '../models/source/resolved.ts'
+import type { BlockTypeName } from '../nn/block_types.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 
 export interface CompressionPlan {
@@ -41,12 +41,15 @@ export interface CompressionPlan {
 
 /** The plan of a target for an open model. */
 export function planTarget(source: OpenModel, options: ResolvedCompressOptions): TargetPlan {
-  const { target, grid, scheme, embedding, actOrder, staticGroups, damping, trueSequential, fallback } = options
+  const { target, grid, scheme, embedding, actOrder, staticGroups, damping, trueSequential, fallback } =
+    options
   const groupsSorted = actOrder && !staticGroups
   switch (target) {
     case 'gguf': {
       const from = ggufSource(source)
-      const fileName = `${basename(source.name).replace(/[^\w.-]+/g, '-').replace(/\.(Q\d\w*|F16|F32|BF16|IQ\d\w*)$/i, '')}-${scheme}`
+      const fileName = `${basename(source.name)
+        .replace(/[^\w.-]+/g, '-')
+        .replace(/\.(Q\d\w*|F16|F32|BF16|IQ\d\w*)$/i, '')}-${scheme}`
       const plan = planGguf(from, {
         scheme: scheme!,
         embedding: embedding as BlockTypeName | 'keep' | undefined,
@@ -58,12 +61,20 @@ export function planTarget(source: OpenModel, options: ResolvedCompressOptions):
     case 'gptq':
       return planGptq(folderSource(source), { grid: grid!, actOrder, staticGroups, damping, trueSequential })
     case 'pare':
-      return planPare(folderSource(source), { grid: grid!, groupsSorted, embedding: embedding as BlockTypeName | undefined })
+      return planPare(folderSource(source), {
+        grid: grid!,
+        groupsSorted,
+        embedding: embedding as BlockTypeName | undefined,
+      })
   }
 }
 
 /** The plan as a record for people and programs. */
-export function describePlan(source: OpenModel, plan: TargetPlan, options: ResolvedCompressOptions): CompressionPlan {
+export function describePlan(
+  source: OpenModel,
+  plan: TargetPlan,
+  options: ResolvedCompressOptions,
+): CompressionPlan {
   const { tensors } = plan
   const parameters = tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
   const matrices = tensors.filter(({ role }) => role === 'matrix')
@@ -99,9 +110,15 @@ function fallbackNotes({ tensors }: TargetPlan): string[] {
   const all = matrices.reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0)
   const kinds = new Map<string, number>()
   for (const { note, type, shape } of matrices) {
-    if (note) kinds.set(`${note}; ${type} stands in`, (kinds.get(`${note}; ${type} stands in`) ?? 0) + shape[0]! * shape[1]!)
+    if (note)
+      kinds.set(
+        `${note}; ${type} stands in`,
+        (kinds.get(`${note}; ${type} stands in`) ?? 0) + shape[0]! * shape[1]!,
+      )
   }
-  return [...kinds].map(([kind, weights]) => `${kind} for ${((100 * weights) / all).toFixed(1)}% of the linear weights`)
+  return [...kinds].map(
+    ([kind, weights]) => `${kind} for ${((100 * weights) / all).toFixed(1)}% of the linear weights`,
+  )
 }
 
 /**

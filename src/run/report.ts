@@ -30,7 +30,14 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   layers: readonly LayerReport[]
   /** Files of the result. */
   files: readonly string[]
-  calibration?: { files: readonly string[]; samples: number; length: number; seed: number; tokens: number; sha256: string }
+  calibration?: {
+    files: readonly string[]
+    samples: number
+    length: number
+    seed: number
+    tokens: number
+    sha256: string
+  }
   notes: readonly string[]
   version: string
 }

@@ -92,8 +92,25 @@ export class Tensor implements Resource {
   /** Packed little-endian bytes in row-major order. */
   bytes(): Uint8Array {
     const bytes = new Uint8Array(this.size * sizeOf(this.dtype))
-    this.guard(() => this.kernels.download(this.handle, bytes))
+    this.copyTo(bytes)
     return bytes
+  }
+
+  /** Puts the packed bytes into an array of exactly their length. */
+  copyTo(bytes: Uint8Array): void {
+    this.guard(() => this.kernels.download(this.handle, bytes))
+  }
+
+  /** Another tensor on the same memory, with a life of its own. The tape does not see it. */
+  alias(): Tensor {
+    const handle = this.guard(() => this.kernels.restride(this.handle, this.shape, this.strides, this.offset))
+    return new Tensor(this.kernels, handle, this.dtype, this.shape, this.strides, this.offset)
+  }
+
+  /** A row-major copy in memory of its own. The tape does not see it. */
+  duplicate(): Tensor {
+    const handle = this.guard(() => this.kernels.duplicate(this.handle))
+    return new Tensor(this.kernels, handle, this.dtype, this.shape)
   }
 
   /** Values in row-major order; f16 and bf16 as the Float32Array of the same values. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { OptionError } from '../../tensor/errors.ts'
 import { typeOfName } from '../../nn/block_types.ts'
+import { OptionError } from '../../tensor/errors.ts'
 import { type CodedTypeName, decodeBlocks, packBlock, unpackBlock, valuesOf } from './blocks.ts'
 
 /** Positions of the f16 fields, which the golden block sets to 1. */

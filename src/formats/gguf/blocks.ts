@@ -6,9 +6,10 @@
  * One table says for each type where the bits of a code, of a scale and of a min stand; packing and unpacking
  * both follow it. Layouts: ggml's ggml-common.h and ggml-quants.c.
  */
+
+import { type BlockTypeName, isBlockType, typeOfName } from '../../nn/block_types.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { bf16ToNumber, f16ToNumber, numberToF16 } from '../half.ts'
-import { type BlockTypeName, isBlockType, typeOfName } from '../../nn/block_types.ts'
 
 /** Types with codes; the rest are plain floats. */
 export type CodedTypeName = Exclude<BlockTypeName, 'F32' | 'F16' | 'BF16'>

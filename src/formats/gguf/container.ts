@@ -5,10 +5,11 @@
  *
  * Sizes stand in the file fastest axis first; here shapes are row-major, `[out, in]`, as everywhere in Pare.
  */
+
+import { nameOfId, typeOfId, typeOfName } from '../../nn/block_types.ts'
 import { printable } from '../../tensor/errors.ts'
 import { archiveOver, damaged, elementCount, type TensorArchive, type TensorEntry } from '../archive.ts'
 import { type ByteSource, openFile } from '../file.ts'
-import { nameOfId, typeOfId, typeOfName } from '../../nn/block_types.ts'
 import { Cursor } from './cursor.ts'
 import {
   ARRAY_TYPE,

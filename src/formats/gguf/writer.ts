@@ -1,9 +1,10 @@
 /** Writes GGUF version 3: metadata, tensor infos, then the data of each tensor, padded to the alignment. */
+
+import { typeOfName } from '../../nn/block_types.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { type ArchiveWriter, elementCount, type TensorInfo } from '../archive.ts'
 import { createOutput } from '../output.ts'
 import { placedWriter } from '../placed_writer.ts'
-import { typeOfName } from '../../nn/block_types.ts'
 import { alignUp, DEFAULT_ALIGNMENT, isPowerOfTwo, LONGEST_NAME, MOST_AXES } from './container.ts'
 import {
   ARRAY_TYPE,

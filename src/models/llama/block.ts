@@ -37,7 +37,11 @@ export class LlamaBlock implements Stage {
       {
         linears: [q, k, v],
         input: ({ hidden }, { at }) =>
-          this.visit(at, 'attn/norm', this.normalize(this.visit(at, 'input', hidden!), weights.attentionNorm)),
+          this.visit(
+            at,
+            'attn/norm',
+            this.normalize(this.visit(at, 'input', hidden!), weights.attentionNorm),
+          ),
         run: ({ hidden }, x, context) => ({ hidden: hidden!, heads: this.attend(x, context) }),
       },
       {
@@ -47,7 +51,8 @@ export class LlamaBlock implements Stage {
       },
       {
         linears: [gate, up],
-        input: ({ residual }, { at }) => this.visit(at, 'mlp/norm', this.normalize(residual!, weights.mlpNorm)),
+        input: ({ residual }, { at }) =>
+          this.visit(at, 'mlp/norm', this.normalize(residual!, weights.mlpNorm)),
         run: ({ residual }, x, context) => ({ residual: residual!, activated: this.activate(x, context) }),
       },
       {
@@ -63,8 +68,23 @@ export class LlamaBlock implements Stage {
   /** Names of the sites of this block, in the order that a forward visits them. */
   static sites(index: number): string[] {
     const inner = [
-      'input', 'attn/norm', 'attn/q', 'attn/k', 'attn/v', 'attn/q.rope', 'attn/k.rope', 'attn/scores', 'attn/probs',
-      'attn/heads', 'attn/out', 'mlp/norm', 'mlp/gate', 'mlp/up', 'mlp/act', 'mlp/out', 'output',
+      'input',
+      'attn/norm',
+      'attn/q',
+      'attn/k',
+      'attn/v',
+      'attn/q.rope',
+      'attn/k.rope',
+      'attn/scores',
+      'attn/probs',
+      'attn/heads',
+      'attn/out',
+      'mlp/norm',
+      'mlp/gate',
+      'mlp/up',
+      'mlp/act',
+      'mlp/out',
+      'output',
     ]
     return inner.map((name) => `block.${index}/${name}`)
   }
@@ -94,9 +114,16 @@ export class LlamaBlock implements Stage {
     const sites = { scores: 'attn/scores', probabilities: 'attn/probs' }
     const inner = Object.values(sites).map((site) => `block.${this.index}/${site}`)
     const mixed = anyAsked(at, inner)
-      ? explicitAttention(queries, keys, values, { ...options, at: (what, y) => this.visit(at, sites[what], y) })
+      ? explicitAttention(queries, keys, values, {
+          ...options,
+          at: (what, y) => this.visit(at, sites[what], y),
+        })
       : attention(queries, keys, values, options)
-    return this.visit(at, 'attn/heads', mixed.transpose(1, 2).reshape([...leading, heads * this.config.headSize]))
+    return this.visit(
+      at,
+      'attn/heads',
+      mixed.transpose(1, 2).reshape([...leading, heads * this.config.headSize]),
+    )
   }
 
   /** x [.., tokens, hidden] -> silu(gate) * up [.., tokens, intermediate] */

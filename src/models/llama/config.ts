@@ -46,7 +46,9 @@ type Json = Record<string, unknown>
 function need(config: Json, key: string, fallback?: number): number {
   const value = config[key] ?? fallback
   if (typeof value === 'number' && Number.isFinite(value) && value > 0) return value
-  throw new FormatError(`config.json: ${key} must be a positive number, got ${printable(JSON.stringify(value) ?? 'nothing')}`)
+  throw new FormatError(
+    `config.json: ${key} must be a positive number, got ${printable(JSON.stringify(value) ?? 'nothing')}`,
+  )
 }
 
 function whole(config: Json, key: string, fallback?: number): number {
@@ -66,9 +68,12 @@ export function configFromHuggingFace(config: Json): LlamaConfig {
   }
   const activation = config.hidden_act ?? 'silu'
   if (activation !== 'silu') {
-    throw new FormatError(`config.json: hidden_act ${printable(String(activation))} is not supported; the family uses silu`)
+    throw new FormatError(
+      `config.json: hidden_act ${printable(String(activation))} is not supported; the family uses silu`,
+    )
   }
-  if (config.mlp_bias === true) throw new FormatError('config.json: mlp_bias is not supported; the family has none')
+  if (config.mlp_bias === true)
+    throw new FormatError('config.json: mlp_bias is not supported; the family has none')
   const hidden = whole(config, 'hidden_size')
   const heads = whole(config, 'num_attention_heads')
   const layer = {
@@ -88,10 +93,14 @@ export function configFromHuggingFace(config: Json): LlamaConfig {
     context: whole(config, 'max_position_embeddings', 2048),
     normEpsilon: need(config, 'rms_norm_eps', 1e-6),
     rotaryBase: need((config.rope_parameters as Json | undefined) ?? config, 'rope_theta', 10000),
-    rotaryScaling: scalingFromHuggingFace((config.rope_scaling ?? config.rope_parameters) as Json | null | undefined),
+    rotaryScaling: scalingFromHuggingFace(
+      (config.rope_scaling ?? config.rope_parameters) as Json | null | undefined,
+    ),
     tied: config.tie_word_embeddings === true,
     attentionBias: architecture === 'qwen2' || config.attention_bias === true,
-    ...(typeof window === 'number' && window > 0 && architecture !== 'llama' ? { slidingWindow: window } : {}),
+    ...(typeof window === 'number' && window > 0 && architecture !== 'llama'
+      ? { slidingWindow: window }
+      : {}),
   }
 }
 
@@ -108,7 +117,9 @@ function scalingFromHuggingFace(scaling: Json | null | undefined): RotaryScaling
       originalContext: whole(scaling, 'original_max_position_embeddings'),
     }
   }
-  throw new FormatError(`config.json: rope scaling ${printable(String(kind))} is not supported; Pare computes linear and llama3`)
+  throw new FormatError(
+    `config.json: rope scaling ${printable(String(kind))} is not supported; Pare computes linear and llama3`,
+  )
 }
 
 /** The config.json fields of a model of this family; what a reader of Hugging Face folders expects. */

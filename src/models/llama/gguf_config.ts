@@ -28,7 +28,9 @@ export function configFromGguf(
     const value = get(`${architecture}.${key}`) ?? fallback
     const plain = typeof value === 'bigint' ? Number(value) : value
     if (typeof plain === 'number' && Number.isFinite(plain) && plain > 0) return plain
-    throw new FormatError(`${architecture}.${key}: must be a positive number, got ${printable(String(value))}`)
+    throw new FormatError(
+      `${architecture}.${key}: must be a positive number, got ${printable(String(value))}`,
+    )
   }
   const whole = (key: string, fallback?: number): number => {
     const value = number(key, fallback)
@@ -44,7 +46,8 @@ export function configFromGguf(
   }
   const hidden = whole('embedding_length')
   const count = whole('block_count')
-  if (count > 10_000) throw new FormatError(`${architecture}.block_count: ${count} blocks are more than any model has`)
+  if (count > 10_000)
+    throw new FormatError(`${architecture}.block_count: ${count} blocks are more than any model has`)
   const layers = Array.from({ length: count }, (_, i) => {
     const heads = perLayer('attention.head_count', i)
     return {
@@ -54,7 +57,8 @@ export function configFromGguf(
     }
   })
   const embedding = tensorShape('token_embd.weight')
-  if (!embedding) throw new FormatError('token_embd.weight: the file has no such tensor; it is not a whole model')
+  if (!embedding)
+    throw new FormatError('token_embd.weight: the file has no such tensor; it is not a whole model')
   return {
     architecture,
     hidden,
@@ -70,11 +74,17 @@ export function configFromGguf(
   }
 }
 
-function scaling(get: Metadata, architecture: string, divisors: readonly number[] | undefined): RotaryScaling {
+function scaling(
+  get: Metadata,
+  architecture: string,
+  divisors: readonly number[] | undefined,
+): RotaryScaling {
   const kind = get(`${architecture}.rope.scaling.type`) ?? 'none'
   if (divisors) return { kind: 'divisors', divisors }
   if (kind === 'none') return { kind: 'none' }
   const factor = get(`${architecture}.rope.scaling.factor`)
   if (kind === 'linear' && typeof factor === 'number' && factor > 0) return { kind: 'linear', factor }
-  throw new FormatError(`${architecture}.rope.scaling.type: ${printable(String(kind))} is not supported; Pare computes linear`)
+  throw new FormatError(
+    `${architecture}.rope.scaling.type: ${printable(String(kind))} is not supported; Pare computes linear`,
+  )
 }

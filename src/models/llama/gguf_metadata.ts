@@ -1,5 +1,5 @@
 /** GGUF metadata of a llama-family model that comes from elsewhere. */
-import { gguf, type GgufMetadata, type GgufValue } from '../../formats/gguf/metadata.ts'
+import { type GgufMetadata, type GgufValue, gguf } from '../../formats/gguf/metadata.ts'
 import type { LlamaConfig } from './config.ts'
 
 /** Keys that every GGUF of the family has, then the tokenizer's. */

@@ -6,7 +6,7 @@ import { FormatError } from '../../tensor/errors.ts'
 import { rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { LanguageHead, LanguageModel } from '../language_model.ts'
 import type { ModelWeights } from '../model_weights.ts'
-import { runStage, type KeyValueCache, type Stage, type StageContext, type StagePlan } from '../stage.ts'
+import { type KeyValueCache, runStage, type Stage, type StageContext, type StagePlan } from '../stage.ts'
 import { LlamaBlock } from './block.ts'
 import type { LlamaConfig } from './config.ts'
 import { blockMatrices, blockName, embeddingName, finalNormName, headName } from './names.ts'
@@ -84,7 +84,10 @@ export class Llama implements LanguageModel {
    * Side inputs for `tokens` new tokens after `past` earlier ones. A model with a sliding window gets a bias that
    * hides older keys, but only where the sequence is longer than the window.
    */
-  context(tokens: number, { past = 0, positions, at, bias, cache }: ForwardOptions & { past?: number } = {}): StageContext {
+  context(
+    tokens: number,
+    { past = 0, positions, at, bias, cache }: ForwardOptions & { past?: number } = {},
+  ): StageContext {
     const places = positions ?? Array.from({ length: tokens }, (_, i) => past + i)
     const window = this.config.slidingWindow
     const total = past + tokens
@@ -100,7 +103,11 @@ export class Llama implements LanguageModel {
 
   /** All stages and the head in memory. The caller's scope owns them. */
   load(): ResidentLlama {
-    return new ResidentLlama(this, this.stages.map((stage) => stage.load()), this.loadHead())
+    return new ResidentLlama(
+      this,
+      this.stages.map((stage) => stage.load()),
+      this.loadHead(),
+    )
   }
 }
 
@@ -151,22 +158,28 @@ export class ResidentLlama {
 /** Every weight that the config promises, with its shape; the first that is missing or different is named. */
 function checkShapes(config: LlamaConfig, weights: ModelWeights): void {
   const { hidden, headSize, vocabulary, attentionBias, tied } = config
-  if (headSize % 2 !== 0) throw new FormatError(`config: the head size must be even for rotary positions, got ${headSize}`)
+  if (headSize % 2 !== 0)
+    throw new FormatError(`config: the head size must be even for rotary positions, got ${headSize}`)
   const check = (name: string, shape: readonly number[]) => {
     const info = weights.infos.get(name)
     const found = info ? `[${info.shape.join(', ')}]` : 'nothing'
     if (info?.shape.length === shape.length && shape.every((extent, i) => extent === info.shape[i])) return
-    throw new FormatError(`${name}: the config asks for [${shape.join(', ')}], the file has ${found}; it is damaged or another model's`, {
-      code: 'PARE_E_WEIGHT_SHAPE',
-      facts: { tensor: name, needed: [...shape], found },
-    })
+    throw new FormatError(
+      `${name}: the config asks for [${shape.join(', ')}], the file has ${found}; it is damaged or another model's`,
+      {
+        code: 'PARE_E_WEIGHT_SHAPE',
+        facts: { tensor: name, needed: [...shape], found },
+      },
+    )
   }
   check(embeddingName, [vocabulary, hidden])
   check(finalNormName, [hidden])
   if (!tied) check(headName, [vocabulary, hidden])
   config.layers.forEach(({ heads, kvHeads, intermediate }, block) => {
     if (heads % kvHeads !== 0) {
-      throw new FormatError(`block.${block}: ${kvHeads} key heads do not divide ${heads} query heads; the file is damaged`)
+      throw new FormatError(
+        `block.${block}: ${kvHeads} key heads do not divide ${heads} query heads; the file is damaged`,
+      )
     }
     const shapes = {
       'self_attn.q_proj': [heads * headSize, hidden],

@@ -20,7 +20,13 @@ export type BlockPart = keyof typeof blockNames
 
 /** The matrices of a block, in the order that a forward uses them. */
 export const blockMatrices = [
-  'self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj',
+  'self_attn.q_proj',
+  'self_attn.k_proj',
+  'self_attn.v_proj',
+  'self_attn.o_proj',
+  'mlp.gate_proj',
+  'mlp.up_proj',
+  'mlp.down_proj',
 ] as const satisfies readonly BlockPart[]
 
 export const blockName = (block: number, part: BlockPart, kind: 'weight' | 'bias' = 'weight'): string =>

@@ -26,7 +26,10 @@ export function rotaryFrequencies({ headSize, rotaryBase, rotaryScaling: scaling
 }
 
 /** Cosines and sines for positions, each [positions, headSize / 2] in f32. */
-export function rotaryTables(config: LlamaConfig, positions: readonly number[]): { cos: Tensor; sin: Tensor } {
+export function rotaryTables(
+  config: LlamaConfig,
+  positions: readonly number[],
+): { cos: Tensor; sin: Tensor } {
   const frequencies = rotaryFrequencies(config)
   const angles = positions.flatMap((position) => frequencies.map((frequency) => position * frequency))
   const shape = [positions.length, frequencies.length]

@@ -1,11 +1,11 @@
 /** Writes llama.cpp's GGUF: block types with llama.cpp's fall-backs, metadata and tokenizer kept. */
 import { join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
-import { gguf, type GgufMetadata, type GgufValue } from '../../formats/gguf/metadata.ts'
+import { type GgufMetadata, type GgufValue, gguf } from '../../formats/gguf/metadata.ts'
 import { createGguf, layOutGguf } from '../../formats/gguf/writer.ts'
 import { type BlockTypeName, blockTypeNames, fileTypes, rowBytes, typeForRow } from '../../nn/block_types.ts'
-import type { GridSource } from '../../nn/grid.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
+import type { GridSource } from '../../nn/grid.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { indexSelect, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { LlamaConfig } from '../llama/config.ts'
@@ -51,7 +51,9 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     const asked = role === 'matrix' ? scheme : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K'))
     if (asked === 'keep') {
       if (!source.isGguf || !isKnown) {
-        throw new OptionError(`--embedding keep: ${printable(name)} is ${printable(info.type)} in the source; name a block type`)
+        throw new OptionError(
+          `--embedding keep: ${printable(name)} is ${printable(info.type)} in the source; name a block type`,
+        )
       }
       return { ...base, type: info.type, kept: true, bytes: info.bytes }
     }
@@ -93,7 +95,12 @@ function targetMetadata(metadata: GgufMetadata, scheme: BlockTypeName): GgufMeta
   return new Map([...metadata, ...changed])
 }
 
-function ggufWriter(path: string, source: GgufSource, metadata: GgufMetadata, infos: readonly TensorInfo[]): ModelWriter {
+function ggufWriter(
+  path: string,
+  source: GgufSource,
+  metadata: GgufMetadata,
+  infos: readonly TensorInfo[],
+): ModelWriter {
   const writer = createGguf(path, metadata, infos)
   const permuted = source.config.architecture === 'llama'
   for (const { info, bytes } of source.side) writer.append(info.name, bytes)

@@ -6,7 +6,7 @@ import { packAcross, packDown, storedZeros } from '../../formats/gptq_packing.ts
 import { writeWhole } from '../../formats/output.ts'
 import { layOut } from '../../formats/safetensors/header.ts'
 import { createSafetensors } from '../../formats/safetensors/writer.ts'
-import { type AffineGrid, gridName, groupWidth, type GridSource } from '../../nn/grid.ts'
+import { type AffineGrid, type GridSource, gridName, groupWidth } from '../../nn/grid.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { bytesOf, scope, type Tensor } from '../../tensor/index.ts'
 import type { WeightInfo } from '../model_weights.ts'
@@ -48,7 +48,10 @@ export function planGptq(source: FolderSource, options: GptqTargetOptions): Targ
   if (bad !== undefined) {
     throw new OptionError(
       `--group-size ${grid.groupSize}: a GPTQ file needs groups that divide the rows, got rows of ${bad}; choose ${fittingSizes(widths).join(', ')} or row`,
-      { code: 'PARE_E_GROUP_SIZE', facts: { columns: bad, groupSize: grid.groupSize, fitting: fittingSizes(widths) } },
+      {
+        code: 'PARE_E_GROUP_SIZE',
+        facts: { columns: bad, groupSize: grid.groupSize, fitting: fittingSizes(widths) },
+      },
     )
   }
   const tensors = [...source.infos.values()].map((info): TensorPlan => {
@@ -60,19 +63,24 @@ export function planGptq(source: FolderSource, options: GptqTargetOptions): Targ
     }
     const [rows, columns] = shape as [number, number]
     if (rows % 32 !== 0 || columns % 32 !== 0) {
-      throw new OptionError(`${name}: a GPTQ file needs rows and columns that 32 divides, got [${rows}, ${columns}]; choose --target pare`)
+      throw new OptionError(
+        `${name}: a GPTQ file needs rows and columns that 32 divides, got [${rows}, ${columns}]; choose --target pare`,
+      )
     }
     const bytes = layerTensors(name, [rows, columns], options).reduce((sum, t) => sum + bytesIn(t), 0)
     return { ...base, type: gridName(grid), grid, bytes }
   })
   const infos = tensors.flatMap((plan) =>
-    plan.grid ? layerTensors(plan.name, plan.shape as [number, number], options) : [{ name: plan.name, type: plan.type, shape: plan.shape }],
+    plan.grid
+      ? layerTensors(plan.name, plan.shape as [number, number], options)
+      : [{ name: plan.name, type: plan.type, shape: plan.shape }],
   )
   return {
     target: 'gptq',
     tensors,
     fileBytes: layOut(infos, { format: 'pt' }).size,
-    notes: actOrder && !options.staticGroups ? ['columns were sorted, so that a reader must honour g_idx'] : [],
+    notes:
+      actOrder && !options.staticGroups ? ['columns were sorted, so that a reader must honour g_idx'] : [],
     create: (folder) => gptqWriter(folder, source, options, infos),
   }
 }
@@ -81,7 +89,11 @@ const itemBytes: Readonly<Record<string, number>> = { I32: 4, F16: 2, BF16: 2, F
 const bytesIn = ({ type, shape }: TensorInfo) => itemBytes[type]! * shape.reduce((a, b) => a * b, 1)
 
 /** The four tensors of a quantised layer. */
-function layerTensors(name: string, [rows, columns]: readonly [number, number], { grid }: GptqTargetOptions): TensorInfo[] {
+function layerTensors(
+  name: string,
+  [rows, columns]: readonly [number, number],
+  { grid }: GptqTargetOptions,
+): TensorInfo[] {
   const stem = name.replace(/\.weight$/, '')
   const groups = Math.ceil(columns / groupWidth(grid, columns))
   return [
@@ -93,7 +105,14 @@ function layerTensors(name: string, [rows, columns]: readonly [number, number], 
 }
 
 function quantizationConfig(options: GptqTargetOptions): Record<string, unknown> {
-  const { grid, actOrder, checkpointFormat = 'gptq', damping = 0.01, staticGroups = false, trueSequential = true } = options
+  const {
+    grid,
+    actOrder,
+    checkpointFormat = 'gptq',
+    damping = 0.01,
+    staticGroups = false,
+    trueSequential = true,
+  } = options
   return {
     quant_method: 'gptq',
     bits: grid.bits,
@@ -110,14 +129,22 @@ function quantizationConfig(options: GptqTargetOptions): Record<string, unknown>
   }
 }
 
-function gptqWriter(folder: string, source: FolderSource, options: GptqTargetOptions, infos: readonly TensorInfo[]): ModelWriter {
+function gptqWriter(
+  folder: string,
+  source: FolderSource,
+  options: GptqTargetOptions,
+  infos: readonly TensorInfo[],
+): ModelWriter {
   mkdirSync(folder, { recursive: true })
   const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
   const { checkpointFormat = 'gptq' } = options
   return {
     addSource({ name }, compressed) {
       const { values } = compressed as GridSource
-      if (values?.kind !== 'grid') throw new OptionError(`${name}: a GPTQ file stores evenly spaced grids, the method made something else`)
+      if (values?.kind !== 'grid')
+        throw new OptionError(
+          `${name}: a GPTQ file stores evenly spaced grids, the method made something else`,
+        )
       const stem = name.replace(/\.weight$/, '')
       const { codes, scales, zeros, groupOf, grid } = values
       const [rows, columns] = codes.shape as [number, number]
@@ -126,7 +153,10 @@ function gptqWriter(folder: string, source: FolderSource, options: GptqTargetOpt
         const down = codes.transpose().contiguous().bytes() // [in, out]
         const across = zeros.transpose().contiguous().bytes() // [groups, out]
         writer.append(`${stem}.qweight`, bytesOf(packDown(down, columns, rows, grid.bits)))
-        writer.append(`${stem}.qzeros`, bytesOf(packAcross(storedZeros(across, grid.bits, checkpointFormat), groups, rows, grid.bits)))
+        writer.append(
+          `${stem}.qzeros`,
+          bytesOf(packAcross(storedZeros(across, grid.bits, checkpointFormat), groups, rows, grid.bits)),
+        )
         writer.append(`${stem}.scales`, scales.transpose().cast('f16').bytes())
         writer.append(`${stem}.g_idx`, new Uint8Array(groupOf.buffer, groupOf.byteOffset, groupOf.byteLength))
       })
@@ -138,7 +168,10 @@ function gptqWriter(folder: string, source: FolderSource, options: GptqTargetOpt
     finish() {
       writer.finish()
       const quantization = quantizationConfig(options)
-      writeWhole(join(folder, 'config.json'), json({ ...source.config, torch_dtype: 'float16', quantization_config: quantization }))
+      writeWhole(
+        join(folder, 'config.json'),
+        json({ ...source.config, torch_dtype: 'float16', quantization_config: quantization }),
+      )
       writeWhole(join(folder, 'quantize_config.json'), json(quantization))
       for (const [name, content] of source.files) writeWhole(join(folder, name), content)
     },

@@ -10,8 +10,8 @@
  */
 import { join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
-import { packRows, type PareWeight, rowWords } from '../../formats/pare_folder.ts'
 import { writeWhole } from '../../formats/output.ts'
+import { type PareWeight, packRows, rowWords } from '../../formats/pare_folder.ts'
 import { layOut } from '../../formats/safetensors/header.ts'
 import { createSafetensors } from '../../formats/safetensors/writer.ts'
 import { type BlockTypeName, rowBytes, typeForRow } from '../../nn/block_types.ts'
@@ -37,7 +37,10 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
     const base = { name, shape, role, sourceType: info.type, kept: false }
     const planned = (type: string, grid: Grid | undefined, note?: string): TensorPlan => {
       const plan = { ...base, type, ...(grid ? { grid } : {}), ...(note ? { note } : {}) }
-      return { ...plan, bytes: storedTensors({ ...plan, bytes: 0 }, options).reduce((sum, t) => sum + bytesIn(t), 0) }
+      return {
+        ...plan,
+        bytes: storedTensors({ ...plan, bytes: 0 }, options).reduce((sum, t) => sum + bytesIn(t), 0),
+      }
     }
     if (role === 'matrix') return planned(gridName(options.grid), options.grid)
     const asked = options.embedding ?? plainType(info.type)
@@ -60,15 +63,21 @@ const itemBytes: Readonly<Record<string, number>> = { U32: 4, I32: 4, F16: 2, BF
 const bytesIn = ({ type, shape }: TensorInfo) => itemBytes[type]! * shape.reduce((a, b) => a * b, 1)
 
 /** The tensors that a weight takes in the file. */
-function storedTensors({ name, shape, type, grid }: TensorPlan, { groupsSorted }: PareTargetOptions): TensorInfo[] {
+function storedTensors(
+  { name, shape, type, grid }: TensorPlan,
+  { groupsSorted }: PareTargetOptions,
+): TensorInfo[] {
   if (!grid) return [{ name, type, shape }]
   const [rows, columns] = shape as [number, number]
-  if (grid.kind === 'blocks') return [{ name: `${name}.blocks`, type: 'U8', shape: [rows, rowBytes(grid.type, columns)] }]
+  if (grid.kind === 'blocks')
+    return [{ name: `${name}.blocks`, type: 'U8', shape: [rows, rowBytes(grid.type, columns)] }]
   const groups = Math.ceil(columns / groupWidth(grid, columns))
   return [
     { name: `${name}.codes`, type: 'U32', shape: [rows, rowWords(columns, grid.bits)] },
     { name: `${name}.scales`, type: grid.scaleType === 'f16' ? 'F16' : 'F32', shape: [rows, groups] },
-    ...(grid.symmetric ? [] : [{ name: `${name}.zeros`, type: 'U32', shape: [rows, rowWords(groups, grid.bits)] }]),
+    ...(grid.symmetric
+      ? []
+      : [{ name: `${name}.zeros`, type: 'U32', shape: [rows, rowWords(groups, grid.bits)] }]),
     ...(groupsSorted ? [{ name: `${name}.group_of`, type: 'I32', shape: [columns] }] : []),
   ]
 }
@@ -99,8 +108,13 @@ function pareWriter(
       const [rows, columns] = codes.shape as [number, number]
       writer.append(`${name}.codes`, bytesOf(packRows(codes.bytes(), rows, columns, grid.bits)))
       writer.append(`${name}.scales`, scales.cast(grid.scaleType).bytes())
-      if (!grid.symmetric) writer.append(`${name}.zeros`, bytesOf(packRows(zeros.bytes(), rows, scales.extent(1), grid.bits)))
-      if (groupsSorted) writer.append(`${name}.group_of`, new Uint8Array(groupOf.buffer, groupOf.byteOffset, groupOf.byteLength))
+      if (!grid.symmetric)
+        writer.append(`${name}.zeros`, bytesOf(packRows(zeros.bytes(), rows, scales.extent(1), grid.bits)))
+      if (groupsSorted)
+        writer.append(
+          `${name}.group_of`,
+          new Uint8Array(groupOf.buffer, groupOf.byteOffset, groupOf.byteLength),
+        )
     })
   return {
     addSource: ({ name }, compressed) => add(name, compressed as GridSource),
@@ -115,7 +129,9 @@ function pareWriter(
     },
     finish() {
       writer.finish()
-      const weights = Object.fromEntries(plans.flatMap((plan) => (plan.grid ? [[plan.name, describe(plan)]] : [])))
+      const weights = Object.fromEntries(
+        plans.flatMap((plan) => (plan.grid ? [[plan.name, describe(plan)]] : [])),
+      )
       writeWhole(join(folder, 'pare.json'), json({ format: 'pare', version: 1, weights }))
       writeWhole(join(folder, 'config.json'), json(source.config))
       for (const [name, content] of source.files) writeWhole(join(folder, name), content)

@@ -1,19 +1,21 @@
 /** Puts together what a target needs to know of a model that was opened from any format. */
-import { ggufTokenizerMetadata } from '../../formats/tokenizer/gguf_tokenizer_metadata.ts'
-import { readFileSync, existsSync } from 'node:fs'
+
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { GgufArchive } from '../../formats/gguf/container.ts'
+import { ggufTokenizerMetadata } from '../../formats/tokenizer/gguf_tokenizer_metadata.ts'
 import type { Tokenizer } from '../../formats/tokenizer/tokenizer.ts'
 import { bytesOf } from '../../tensor/index.ts'
-import type { GgufArchive } from '../../formats/gguf/container.ts'
-import { type LlamaConfig, configToHuggingFace } from '../llama/config.ts'
+import { configToHuggingFace, type LlamaConfig } from '../llama/config.ts'
 import { llamaGgufMetadata } from '../llama/gguf_metadata.ts'
 import { rotaryDivisors } from '../llama/rotary_divisors.ts'
 import type { OpenModel } from '../open_model.ts'
-import type { FolderSource } from './gptq_target.ts'
 import type { GgufSource } from './gguf_target.ts'
+import type { FolderSource } from './gptq_target.ts'
 
 /** Names of the matrices that methods compress. */
-export const matricesOf = ({ model }: OpenModel): Set<string> => new Set(model.stages.flatMap(({ weights }) => weights))
+export const matricesOf = ({ model }: OpenModel): Set<string> =>
+  new Set(model.stages.flatMap(({ weights }) => weights))
 
 /** Metadata, tokenizer and side tensors for a GGUF file. */
 export function ggufSource(source: OpenModel & { gguf?: GgufArchive }): GgufSource & { losses: string[] } {
@@ -34,16 +36,35 @@ export function ggufSource(source: OpenModel & { gguf?: GgufArchive }): GgufSour
   })
   const divisors = rotaryDivisors(model.config)
   const side = divisors
-    ? [{ info: { name: 'rope_freqs.weight', type: 'F32', shape: [divisors.length] }, bytes: bytesOf(divisors) }]
+    ? [
+        {
+          info: { name: 'rope_freqs.weight', type: 'F32', shape: [divisors.length] },
+          bytes: bytesOf(divisors),
+        },
+      ]
     : []
-  const config: LlamaConfig = model.config.architecture === 'mistral' ? { ...model.config, architecture: 'llama' } : model.config
-  return { ...base, config, metadata: llamaGgufMetadata(model.config, source.name, metadata), side, isGguf: false, losses }
+  const config: LlamaConfig =
+    model.config.architecture === 'mistral' ? { ...model.config, architecture: 'llama' } : model.config
+  return {
+    ...base,
+    config,
+    metadata: llamaGgufMetadata(model.config, source.name, metadata),
+    side,
+    isGguf: false,
+    losses,
+  }
 }
 
 /** Files of a Hugging Face folder that go along as they are. */
 const companions = [
-  'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.json', 'merges.txt',
-  'chat_template.jinja', 'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'vocab.json',
+  'merges.txt',
+  'chat_template.jinja',
+  'generation_config.json',
 ]
 
 /** config.json, tokenizer and generation settings for a Hugging Face folder. */
@@ -53,7 +74,11 @@ export function folderSource(source: OpenModel & { configJson?: Record<string, u
   if (configJson) {
     const { quantization_config: _, ...config } = configJson
     const files = companions.filter((name) => existsSync(join(source.path, name)))
-    return { ...base, config, files: new Map(files.map((name) => [name, readFileSync(join(source.path, name))])) }
+    return {
+      ...base,
+      config,
+      files: new Map(files.map((name) => [name, readFileSync(join(source.path, name))])),
+    }
   }
   const tokenizer = source.tokenizer()
   return {
@@ -67,7 +92,10 @@ export function folderSource(source: OpenModel & { configJson?: Record<string, u
     files: new Map([
       ['tokenizer.json', tokenizer.json()],
       ['tokenizer_config.json', pretty(tokenizerConfig(tokenizer, source))],
-      ['generation_config.json', pretty({ bos_token_id: tokenizer.bosId ?? null, eos_token_id: eosIds(tokenizer) })],
+      [
+        'generation_config.json',
+        pretty({ bos_token_id: tokenizer.bosId ?? null, eos_token_id: eosIds(tokenizer) }),
+      ],
     ]),
   }
 }
