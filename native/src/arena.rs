@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 pub const MAX_DIMS: usize = 8;
 const ALIGNMENT: usize = 64;
-const DEFAULT_POOL_LIMIT: usize = 128 << 20;
+const DEFAULT_POOL_LIMIT: usize = 64 << 20;
 
 /// A short list of extents or strides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,8 +105,22 @@ fn layout(capacity: usize) -> Layout {
     Layout::from_size_align(capacity, ALIGNMENT).expect("capacities are below isize::MAX")
 }
 
+/// glibc raises the size from which a block is a mapping of its own whenever a larger one is freed; freed weights
+/// would then stay resident in the heap. A fixed threshold gives them back to the system.
+fn fix_mapping_threshold() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        // SAFETY: mallopt takes two integers and has no other preconditions.
+        ONCE.call_once(|| unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        });
+    }
+}
+
 impl Pool {
     fn take(&mut self, bytes: usize, zeroed: bool) -> Result<Buffer> {
+        fix_mapping_threshold();
         let capacity = size_class(bytes);
         let mut recycled = false;
         let pointer = match self.free.get_mut(&capacity).and_then(Vec::pop) {
@@ -407,4 +421,9 @@ pub fn set_pool_limit(bytes: usize) {
             pool.trim();
         }
     });
+}
+
+/// Returns all freed memory of this thread to the system.
+pub fn trim_pool() {
+    POOL.with(|pool| pool.borrow_mut().trim());
 }

@@ -156,6 +156,11 @@ pub fn set_pool_limit(bytes: f64) -> js::Result<()> {
 }
 
 #[napi]
+pub fn trim_pool() {
+    arena::trim_pool();
+}
+
+#[napi]
 pub fn set_threads(threads: u32) -> js::Result<()> {
     border(|| parallel::set_threads(threads as usize))
 }

@@ -5,14 +5,14 @@
  *   KL               mean over tokens of sum_v p_source(v) (log p_source(v) - log p(v)), in nats
  *   top1             share of tokens where both models have the same most likely next token
  *
- * Both models run stage by stage, so that one stage of each is in memory at a time, and logits are made for 64
+ * Both models run stage by stage, so that one stage of each is in memory at a time, and logits are made for 32
  * tokens at a time.
  */
 import { ActivationSet } from '../models/activations.ts'
 import type { LanguageHead, LanguageModel } from '../models/language_model.ts'
 import { runStage } from '../models/stage.ts'
 import { AbortError } from '../tensor/errors.ts'
-import { gather, logSoftmax, scope, type Tensor, tensor } from '../tensor/index.ts'
+import { dispose, gather, logSoftmax, scope, type Tensor, tensor, trimPool } from '../tensor/index.ts'
 import type { Windows } from './windows.ts'
 
 export interface LanguageMetrics {
@@ -40,8 +40,8 @@ export interface LanguageOptions {
   scratch?: string
 }
 
-/** Rows of logits in memory at a time. */
-const ROWS = 64
+/** Rows of logits in memory at a time; with a large vocabulary each row is hundreds of kilobytes. */
+const ROWS = 32
 
 /** Sums over the scored tokens of one window. */
 interface WindowSums {
@@ -64,6 +64,8 @@ export async function languageMetrics(options: LanguageOptions): Promise<Languag
     for (const [which, set] of sets.entries()) {
       await runStages(set, windows.windows, hidden[which]!, options.signal, () => progress(++done / total))
     }
+    // Two heads of a large vocabulary are the peak of memory: what the stages left in the pool goes first.
+    trimPool()
     const heads = sets.map((m) => m.loadHead())
     const sums: WindowSums[] = []
     try {
@@ -73,7 +75,7 @@ export async function languageMetrics(options: LanguageOptions): Promise<Languag
         progress((steps + ((index + 1) / windows.windows.length) * (steps / 4)) / total)
       }
     } finally {
-      for (const head of heads) for (const resource of head.resources()) disposeAll(resource)
+      dispose(heads)
     }
     return summarize(sums, windows, against !== undefined)
   } finally {
@@ -169,13 +171,4 @@ function summarize(sums: readonly WindowSums[], windows: Windows, compared: bool
   }
   result.top1 = sums.reduce((n, s) => n + s.agreed, 0) / tokens
   return result
-}
-
-/** Frees what a head holds; it was loaded outside of every scope. */
-function disposeAll(resource: unknown): void {
-  if (typeof resource !== 'object' || resource === null) return
-  if (typeof (resource as Tensor).dispose === 'function') (resource as Tensor).dispose()
-  else if (typeof (resource as LanguageHead).resources === 'function') {
-    for (const inner of (resource as LanguageHead).resources()) disposeAll(inner)
-  }
 }

@@ -5,7 +5,7 @@
 import type { Tensor } from '../tensor/index.ts'
 
 /** Sees the tensor of a site; what it returns takes its place. */
-export type SiteHook = (x: Tensor, site: string) => Tensor | void
+export type SiteHook = (x: Tensor, site: string) => Tensor | undefined
 
 /** The hook for a site, where one asks for it. */
 export type Sites = (site: string) => SiteHook | undefined

@@ -14,7 +14,7 @@ export {
   storageArray,
 } from './dtype.ts'
 export type { Activation, Kernels, MemoryUse } from './kernels.ts'
-export { instructionSet, nativeKernels, setThreads, threads } from './native.ts'
+export { instructionSet, nativeKernels, setThreads, threads, trimPool } from './native.ts'
 export {
   apply,
   type Entry,
@@ -43,7 +43,16 @@ export * from './operations/reduce.ts'
 export { type RotaryOptions, rotary } from './operations/rotary.ts'
 export { type RandomStream, randomStream, type StreamState } from './random.ts'
 export { referenceKernels } from './reference/kernels.ts'
-export { adopt, detach, type Resource, type ResourceHolder, register, scope, unregister } from './scope.ts'
+export {
+  adopt,
+  detach,
+  dispose,
+  type Resource,
+  type ResourceHolder,
+  register,
+  scope,
+  unregister,
+} from './scope.ts'
 export {
   broadcastShapes,
   elementCount,

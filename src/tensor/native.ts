@@ -35,6 +35,11 @@ export function nativeFault(error: unknown): unknown {
   }
 }
 
+/** Gives the freed memory that this thread keeps for reuse back to the system. */
+export function trimPool(): void {
+  callNative((native) => native.trimPool())
+}
+
 /** Calls the native core, with its faults turned into errors of Pare. */
 export function callNative<T>(call: (native: typeof Binding) => T): T {
   try {

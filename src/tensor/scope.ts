@@ -61,25 +61,39 @@ export interface ResourceHolder {
   resources(): Iterable<unknown>
 }
 
-function keep(value: unknown, from: Set<Resource>, seen = new Set<object>()): void {
-  if (typeof value !== 'object' || value === null || seen.has(value)) return
-  seen.add(value)
-  if (from.has(value as Resource)) {
-    from.delete(value as Resource)
+function keep(value: unknown, from: Set<Resource>): void {
+  for (const resource of resourcesIn(value, (object) => from.has(object as Resource))) {
+    from.delete(resource)
     const outer = stack.at(stack.at(-1) === from ? -2 : -1)
-    if (outer) outer.add(value as Resource)
-    else (value as Resource & { adopt?(): void }).adopt?.()
-    return
+    if (outer) outer.add(resource)
+    else (resource as Resource & { adopt?(): void }).adopt?.()
   }
+}
+
+/** Frees every tensor that `value` holds, to any depth: for what was made outside of all scopes. */
+export function dispose(value: unknown): void {
+  const isResource = (object: object) => typeof (object as Partial<Resource>).dispose === 'function'
+  for (const resource of resourcesIn(value, isResource)) resource.dispose()
+}
+
+/** The resources inside arrays, maps, sets, plain objects and holders. */
+function resourcesIn(
+  value: unknown,
+  isResource: (object: object) => boolean,
+  seen = new Set<object>(),
+): Resource[] {
+  if (typeof value !== 'object' || value === null || seen.has(value)) return []
+  seen.add(value)
+  if (isResource(value)) return [value as Resource]
+  const inside = (items: Iterable<unknown>) =>
+    Array.from(items).flatMap((item) => resourcesIn(item, isResource, seen))
   if (typeof (value as Partial<ResourceHolder>).resources === 'function') {
-    for (const item of (value as ResourceHolder).resources()) keep(item, from, seen)
-  } else if (Array.isArray(value) || value instanceof Set) {
-    for (const item of value) keep(item, from, seen)
-  } else if (value instanceof Map) {
-    for (const item of value.values()) keep(item, from, seen)
-  } else if (Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null) {
-    for (const item of Object.values(value)) keep(item, from, seen)
+    return inside((value as ResourceHolder).resources())
   }
+  if (Array.isArray(value) || value instanceof Set) return inside(value)
+  if (value instanceof Map) return inside(value.values())
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null ? inside(Object.values(value)) : []
 }
 
 /** Takes a resource out of all scopes and hands it to the finaliser. */

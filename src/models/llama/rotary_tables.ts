@@ -1,28 +1,31 @@
 /** Angles of rotary positions (Su et al., arXiv 2104.09864) with the scalings of the llama family. */
 import { type Tensor, tensor } from '../../tensor/index.ts'
-import type { LlamaConfig } from './config.ts'
+import type { LlamaConfig, RotaryScaling } from './config.ts'
 
 /** Angle per position of each pair of dimensions: base^(-2i / headSize), scaled. [headSize / 2] */
 export function rotaryFrequencies({ headSize, rotaryBase, rotaryScaling: scaling }: LlamaConfig): number[] {
-  return Array.from({ length: headSize / 2 }, (_, i) => {
-    const frequency = rotaryBase ** ((-2 * i) / headSize)
-    switch (scaling.kind) {
-      case 'none':
-        return frequency
-      case 'linear':
-        return frequency / scaling.factor
-      case 'divisors':
-        return frequency / scaling.divisors[i]!
-      case 'llama3': {
-        const { factor, lowFactor, highFactor, originalContext } = scaling
-        const turns = (originalContext * frequency) / (2 * Math.PI)
-        if (turns > highFactor) return frequency
-        if (turns < lowFactor) return frequency / factor
-        const share = (turns - lowFactor) / (highFactor - lowFactor)
-        return (1 - share) * (frequency / factor) + share * frequency
-      }
+  return Array.from({ length: headSize / 2 }, (_, i) =>
+    scaled(rotaryBase ** ((-2 * i) / headSize), i, scaling),
+  )
+}
+
+function scaled(frequency: number, index: number, scaling: RotaryScaling): number {
+  switch (scaling.kind) {
+    case 'none':
+      return frequency
+    case 'linear':
+      return frequency / scaling.factor
+    case 'divisors':
+      return frequency / scaling.divisors[index]!
+    case 'llama3': {
+      const { factor, lowFactor, highFactor, originalContext } = scaling
+      const turns = (originalContext * frequency) / (2 * Math.PI)
+      if (turns > highFactor) return frequency
+      if (turns < lowFactor) return frequency / factor
+      const share = (turns - lowFactor) / (highFactor - lowFactor)
+      return (1 - share) * (frequency / factor) + share * frequency
     }
-  })
+  }
 }
 
 /** Cosines and sines for positions, each [positions, headSize / 2] in f32. */
