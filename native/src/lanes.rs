@@ -1,13 +1,14 @@
-//! Folding many numbers into one in a fixed order that vectorises: 32 lanes, each over every 32nd element, then a
-//! tree over the lanes in f64. The order depends on the length alone.
+//! Folding many numbers into one in a fixed order that vectorises: 128 lanes, each over every 128th element, then a
+//! tree over the lanes that ends in f64. The order depends on the length alone.
 
 use crate::dtype::Compute;
 use crate::dtype::num::Float;
 use crate::math::Math;
 
-const LANES: usize = 32;
-/// Elements whose lanes are folded by themselves, so that no long row of additions loses small numbers.
-const SPAN: usize = 32 * LANES;
+/// So many that the compiler keeps the loop over them and makes it one over vectors.
+const LANES: usize = 128;
+/// Below this length, and in the tree below this width, numbers are folded one by one in f64.
+const FEW: usize = 16;
 
 /// An associative step and where it starts.
 pub trait Fold: Send + Sync {
@@ -96,42 +97,35 @@ terms! {
 /// Folds a term of every element.
 #[inline(always)]
 pub fn fold<O: Fold, P: Term, T: Compute>(x: &[T], shift: T::Wide) -> f64 {
-    let start = O::start::<T::Wide>();
-    if x.len() < 2 * LANES {
-        let mut total = start;
+    let mut result = O::start::<f64>();
+    if x.len() < FEW {
         for value in x {
-            total = O::join(total, P::of(value.widen(), shift));
+            result = O::join(result, P::of(value.widen(), shift).to_f64());
         }
-        return total.to_f64();
+        return result;
     }
-    let mut total = [start; LANES];
-    for span in x.chunks(SPAN) {
-        let mut part = [start; LANES];
-        let (lines, rest) = span.as_chunks::<LANES>();
-        for line in lines {
-            for lane in 0..LANES {
-                part[lane] = O::join(part[lane], P::of(line[lane].widen(), shift));
-            }
-        }
-        for (lane, value) in rest.iter().enumerate() {
-            part[lane] = O::join(part[lane], P::of(value.widen(), shift));
-        }
-        for lane in 0..LANES {
-            total[lane] = O::join(total[lane], part[lane]);
+    let mut total = [O::start::<T::Wide>(); LANES];
+    let (lines, rest) = x.as_chunks::<LANES>();
+    for line in lines {
+        for (total, value) in total.iter_mut().zip(line) {
+            *total = O::join(*total, P::of(value.widen(), shift));
         }
     }
-    let mut wide = [0.0; LANES];
-    for lane in 0..LANES {
-        wide[lane] = total[lane].to_f64();
+    for (total, value) in total.iter_mut().zip(rest) {
+        *total = O::join(*total, P::of(value.widen(), shift));
     }
     let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            wide[lane] = O::join(wide[lane], wide[lane + width]);
+    while width >= FEW {
+        let (low, high) = total.split_at_mut(width);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low = O::join(*low, *high);
         }
         width /= 2;
     }
-    wide[0]
+    for lane in &total[..FEW] {
+        result = O::join(result, lane.to_f64());
+    }
+    result
 }
 
 #[cfg(test)]
@@ -140,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_sum_counts_every_element_once() {
-        for length in [0, 1, 63, 64, 65, 1000, 1024, 1025, 5000] {
+        for length in [0, 1, 15, 16, 127, 128, 129, 1000, 1024, 1025, 5000] {
             let x: Vec<f32> = (0..length).map(|i| (i % 7) as f32).collect();
             let want: f64 = x.iter().map(|&v| f64::from(v)).sum();
             assert_eq!(fold::<Sum, Itself, f32>(&x, 0.0), want);
