@@ -21,7 +21,7 @@ import { type Tensor, tensor } from '../tensor/index.ts'
 export interface GptqOptions {
   /** Added to the diagonal, as a share of its mean; above 0. Where H has no factor, 0.01, 0.1 and 1 follow. @default 0.01 */
   damping?: number
-  /** Sweeps the columns with the largest diag(H) first. @default false */
+  /** Sweeps the columns with the largest diag(H) first; not for Q3_K. @default false */
   actOrder?: boolean
   /** Groups are neighbouring columns fitted before the sweep, so that act-order costs nothing at run time. @default false */
   staticGroups?: boolean
@@ -57,16 +57,20 @@ export function gptq(options: GptqOptions = {}): WeightMethod {
     compress({ name, current, statistics, grid }) {
       const { gram } = statistics
       if (!gram) throw new OptionError(`${name}: gptq needs the Gram matrix of the layer's inputs`)
-      const order = actOrder ? descendingDiagonal(gram) : undefined
-      // Block types keep neighbouring columns together, so another order needs groups fitted before.
-      const fixed = staticGroups || (actOrder && grid.kind === 'blocks')
       const notes: string[] = []
+      // As IST-DASLab/gptq-gguf-toolkit does.
+      const unsorted = grid.kind === 'blocks' && grid.type === 'Q3_K'
+      if (actOrder && unsorted) notes.push('swept in the order of the file, since act-order is left out for Q3_K')
+      const order = actOrder && !unsorted ? descendingDiagonal(gram) : undefined
+      // Block types keep neighbouring columns together, so another order needs groups fitted before.
+      const fixed = staticGroups || (order !== undefined && grid.kind === 'blocks')
       let solved: ReturnType<typeof inverseFactor>
       try {
         solved = inverseFactor(gram, { damping, order, dtype: current.dtype === 'f64' ? 'f64' : 'f32' })
       } catch (error) {
         if (!(error instanceof NumericalError)) throw error
-        if (onSingular === 'throw')
+        // Inputs that are not finite mean a damaged model, which rounding would only hide.
+        if (onSingular === 'throw' || error.code !== 'PARE_E_SINGULAR')
           throw new NumericalError(`${name}: ${error.message}`, {
             code: error.code,
             facts: error.facts,
