@@ -60,7 +60,8 @@ export function gptq(options: GptqOptions = {}): WeightMethod {
       const notes: string[] = []
       // As IST-DASLab/gptq-gguf-toolkit does.
       const unsorted = grid.kind === 'blocks' && grid.type === 'Q3_K'
-      if (actOrder && unsorted) notes.push('swept in the order of the file, since act-order is left out for Q3_K')
+      if (actOrder && unsorted)
+        notes.push('swept in the order of the file, since act-order is left out for Q3_K')
       const order = actOrder && !unsorted ? descendingDiagonal(gram) : undefined
       // Block types keep neighbouring columns together, so another order needs groups fitted before.
       const fixed = staticGroups || (order !== undefined && grid.kind === 'blocks')

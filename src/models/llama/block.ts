@@ -106,9 +106,11 @@ export class LlamaBlock implements Stage {
     const split = (y: Tensor, count: number) =>
       y.reshape([batch, tokens, count, this.config.headSize]).transpose(1, 2)
     const rotate = (y: Tensor, site: string) => this.visit(at, site, y.rotary(rotary.cos, rotary.sin))
-    const queries = rotate(split(this.visit(at, 'attn/q', q.forward(x)), heads), 'attn/q.rope')
-    let keys = rotate(split(this.visit(at, 'attn/k', k.forward(x)), kvHeads), 'attn/k.rope')
+    const plainQueries = split(this.visit(at, 'attn/q', q.forward(x)), heads)
+    const plainKeys = split(this.visit(at, 'attn/k', k.forward(x)), kvHeads)
     let values = split(this.visit(at, 'attn/v', v.forward(x)), kvHeads)
+    const queries = rotate(plainQueries, 'attn/q.rope')
+    let keys = rotate(plainKeys, 'attn/k.rope')
     if (cache) ({ keys, values } = cache.append(this.index, keys, values))
     const options = { scale: this.config.headSize ** -0.5, causal: true, bias }
     const sites = { scores: 'attn/scores', probabilities: 'attn/probs' }

@@ -41,6 +41,9 @@ export interface LlamaConfig {
 /** Architectures of config.json that this family computes. */
 const modelTypes = ['llama', 'mistral', 'qwen2']
 
+/** More blocks than any model has; a larger number would only fill memory. */
+const mostLayers = 10_000
+
 type Json = Record<string, unknown>
 
 function need(config: Json, key: string, fallback?: number): number {
@@ -81,13 +84,20 @@ export function configFromHuggingFace(config: Json): LlamaConfig {
     kvHeads: whole(config, 'num_key_value_heads', heads),
     intermediate: whole(config, 'intermediate_size'),
   }
-  const perLayer = config.pare_layers as Partial<LlamaLayer>[] | undefined
+  const perLayer = Array.isArray(config.pare_layers) ? (config.pare_layers as Json[]) : []
   const count = whole(config, 'num_hidden_layers')
-  const window = config.use_sliding_window === false ? undefined : config.sliding_window
+  if (count > mostLayers)
+    throw new FormatError(`config.json: ${count} layers are more than any model has; the file is damaged`)
+  if (architecture === 'qwen2' && config.use_sliding_window === true) {
+    throw new FormatError(
+      'config.json: use_sliding_window is not supported for qwen2; Pare computes full attention',
+    )
+  }
+  const window = architecture === 'mistral' ? config.sliding_window : undefined
   return {
     architecture,
     hidden,
-    layers: Array.from({ length: count }, (_, i) => ({ ...layer, ...perLayer?.[i] })),
+    layers: Array.from({ length: count }, (_, i) => layerOf(perLayer[i], layer)),
     headSize: whole(config, 'head_dim', Math.floor(hidden / heads)),
     vocabulary: whole(config, 'vocab_size'),
     context: whole(config, 'max_position_embeddings', 2048),
@@ -98,10 +108,14 @@ export function configFromHuggingFace(config: Json): LlamaConfig {
     ),
     tied: config.tie_word_embeddings === true,
     attentionBias: architecture === 'qwen2' || config.attention_bias === true,
-    ...(typeof window === 'number' && window > 0 && architecture !== 'llama'
-      ? { slidingWindow: window }
-      : {}),
+    ...(typeof window === 'number' && window > 0 ? { slidingWindow: window } : {}),
   }
+}
+
+/** A block whose widths are its own, where `pare_layers` gives them. */
+function layerOf(own: Json | undefined, layer: LlamaLayer): LlamaLayer {
+  const width = (key: keyof LlamaLayer) => (own?.[key] === undefined ? layer[key] : whole(own, key))
+  return { heads: width('heads'), kvHeads: width('kvHeads'), intermediate: width('intermediate') }
 }
 
 function scalingFromHuggingFace(scaling: Json | null | undefined): RotaryScaling {

@@ -157,9 +157,20 @@ export class ResidentLlama {
 
 /** Every weight that the config promises, with its shape; the first that is missing or different is named. */
 function checkShapes(config: LlamaConfig, weights: ModelWeights): void {
-  const { hidden, headSize, vocabulary, attentionBias, tied } = config
+  const { hidden, headSize, vocabulary, attentionBias, tied, rotaryScaling } = config
   if (headSize % 2 !== 0)
     throw new FormatError(`config: the head size must be even for rotary positions, got ${headSize}`)
+  if (rotaryScaling.kind === 'divisors') {
+    const { divisors } = rotaryScaling
+    if (
+      divisors.length !== headSize / 2 ||
+      !divisors.every((divisor) => divisor > 0 && divisor < Number.POSITIVE_INFINITY)
+    ) {
+      throw new FormatError(
+        `rope_freqs.weight: needs ${headSize / 2} divisors above 0, got ${divisors.length}; the file is damaged`,
+      )
+    }
+  }
   const check = (name: string, shape: readonly number[]) => {
     const info = weights.infos.get(name)
     const found = info ? `[${info.shape.join(', ')}]` : 'nothing'
@@ -193,6 +204,8 @@ function checkShapes(config: LlamaConfig, weights: ModelWeights): void {
     for (const part of blockMatrices) check(blockName(block, part), shapes[part])
     check(blockName(block, 'input_layernorm'), [hidden])
     check(blockName(block, 'post_attention_layernorm'), [hidden])
+    const outputBias = blockName(block, 'self_attn.o_proj', 'bias')
+    if (weights.infos.has(outputBias)) check(outputBias, [hidden])
     if (attentionBias) {
       for (const part of ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'] as const) {
         check(blockName(block, part, 'bias'), [shapes[part][0]])
