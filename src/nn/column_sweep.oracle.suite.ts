@@ -83,14 +83,14 @@ export function oracleSweep(weight: Float64Array, columns: number, options: Orac
     const original = Array.from(weight.subarray(row * columns, (row + 1) * columns))
     /** Current weights by position of the sweep. */
     const current = original.map((_, position) => original[place(position)]!)
-    const fit = (group: number, values: readonly number[]) => {
+    const setGroup = (group: number, values: readonly number[]) => {
       const { scale, zero } = fitGroup(values, grid)
       result.scales[row * groups + group] = scale
       result.zeros[row * groups + group] = zero
     }
-    if (staticGroups) for (let g = 0; g < groups; g++) fit(g, original.slice(g * width, (g + 1) * width))
+    if (staticGroups) for (let g = 0; g < groups; g++) setGroup(g, original.slice(g * width, (g + 1) * width))
     for (let i = 0; i < columns; i++) {
-      if (!staticGroups && i % width === 0) fit(i / width, current.slice(i, i + width))
+      if (!staticGroups && i % width === 0) setGroup(i / width, current.slice(i, i + width))
       const group = row * groups + Math.floor((staticGroups ? place(i) : i) / width)
       const [scale, zero] = [result.scales[group]!, result.zeros[group]!]
       const level = roundEven(Math.min(top - zero, Math.max(-zero, current[i]! / scale))) + 0 // no negative zero
