@@ -138,9 +138,10 @@ export class ActivationSet {
   }
 
   private writeFile(bytes: Uint8Array, position: number): void {
+    const file = this.file()
     try {
       for (let done = 0; done < bytes.length; ) {
-        done += writeSync(this.file(), bytes, done, bytes.length - done, position + done)
+        done += writeSync(file, bytes, done, bytes.length - done, position + done)
       }
     } catch (cause) {
       throw this.failed('written', cause)
