@@ -58,7 +58,8 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
       return { ...base, type: info.type, kept: true, bytes: info.bytes }
     }
     const type = typeForRow(asked, columns)
-    if (type !== asked && !fallback) {
+    // The default type of an embedding is a choice of Pare's, not the user's.
+    if (type !== asked && !fallback && (role === 'matrix' || options.embedding !== undefined)) {
       throw new OptionError(
         `${name}: ${asked} needs rows that 256 divides, got ${columns}; leave --no-fallback out or choose a type with blocks of 32 such as IQ4_NL`,
         { code: 'PARE_E_FALLBACK', facts: { tensor: name, columns, type: asked } },

@@ -51,8 +51,17 @@ export function ggufSource(source: OpenModel & { gguf?: GgufArchive }): GgufSour
     metadata: llamaGgufMetadata(model.config, source.name, metadata),
     side,
     isGguf: false,
-    losses,
+    losses: [...losses, ...windowLoss(model.config)],
   }
+}
+
+/** GGUF's llama has no sliding window. */
+function windowLoss({ slidingWindow: window, context }: LlamaConfig): string[] {
+  return window !== undefined && window < context
+    ? [
+        `the sliding window of ${window} tokens is left out, so that longer texts are computed with full attention`,
+      ]
+    : []
 }
 
 /** Files of a Hugging Face folder that go along as they are. */
