@@ -8,7 +8,7 @@ import {
 } from '../formats/tokenizer/chat_template.ts'
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
 import { FormatError, OptionError, printable, SourceError } from '../tensor/errors.ts'
-import { randomStream } from '../tensor/index.ts'
+import { randomStream, scope } from '../tensor/index.ts'
 
 /** Where the texts that come with Pare lie; each about 100 kB, public domain. */
 const shipped = (name: string) =>
@@ -128,7 +128,7 @@ export function drawSamples(
       { code: 'PARE_E_SHORT_TEXT', facts: { needed: length, found: tokens.length } },
     )
   }
-  const order = randomStream(seed, 'calibration').permutation(count).toArray()
+  const order = scope(() => randomStream(seed, 'calibration').permutation(count).toArray())
   const chosen = Array.from(order, Number).slice(0, samples)
   return {
     samples: chosen.map((index) => tokens.slice(index * length, (index + 1) * length)),

@@ -155,27 +155,31 @@ class Compression {
       }
       return
     }
-    await walk({
-      model: this.source.model,
-      samples,
-      groups: this.options.trueSequential ? 'ordered' : 'stage',
-      visitor: this.visitor(writer),
-      scratch: this.options.scratch ?? dirname(work),
-      signal,
-      progress: (stage, share) => {
-        const parts = this.options.trueSequential ? 5 : 2
-        progress?.({
-          kind: 'progress',
-          phase: 'compress',
-          share: (stage + Math.min(1, share / parts)) / stages.length,
-          text: stages[stage]!.name,
-        })
-      },
-    })
+    const statistics = new Map<Linear, GramStatistic>()
+    try {
+      await walk({
+        model: this.source.model,
+        samples,
+        groups: this.options.trueSequential ? 'ordered' : 'stage',
+        visitor: this.visitor(writer, statistics),
+        scratch: this.options.scratch ?? dirname(work),
+        signal,
+        progress: (stage, share) => {
+          const parts = this.options.trueSequential ? 5 : 2
+          progress?.({
+            kind: 'progress',
+            phase: 'compress',
+            share: (stage + Math.min(1, share / parts)) / stages.length,
+            text: stages[stage]!.name,
+          })
+        },
+      })
+    } finally {
+      for (const statistic of statistics.values()) statistic.dispose()
+    }
   }
 
-  private visitor(writer: ModelWriter): WalkVisitor {
-    const statistics = new Map<Linear, GramStatistic>()
+  private visitor(writer: ModelWriter, statistics: Map<Linear, GramStatistic>): WalkVisitor {
     return {
       observe(linears, x) {
         const [first] = linears
