@@ -269,7 +269,7 @@ test.each(['ordered', 'stage'] as const)(
     const sites = ['attn/norm', 'attn/heads', 'mlp/norm', 'mlp/act']
     const expected = withFixture('llama-tied', (resident) => {
       const found: Record<string, number[]> = {}
-      const keep = (x: Tensor, site: string) => {
+      const keep = (x: Tensor, site: string): undefined => {
         found[site] = [...(found[site] ?? []), ...numbers(x)]
       }
       const at = sitesOf(
