@@ -5,7 +5,9 @@ import type { Machine } from './machine.ts'
 export const sources = [
   'src/quantize/gptq.ts',
   'src/quantize/rtn.ts',
+  'src/calibrate/inverse_factor.ts',
   'src/nn/column_sweep.ts',
+  'native/src/inverse_factor.rs',
   'native/src/sweep.rs',
   'native/src/grid_rule.rs',
   'native/src/affine_grid.rs',

@@ -47,7 +47,7 @@ for text in moby speech; do
 done
 head -c 60000 "$work/moby.txt" | iconv -c -f utf-8 -t utf-8 >"$work/part.txt"
 node token_ids.js "$source" "$work/part.txt" "$work/speech.txt" >"$results/ids-pare.json"
-for text in part speech; do "$python" oracle/bpe.py "$source" "$work/$text.txt" >"$results/ids-oracle-$text.json"; done
+for text in part speech; do "$python" oracle/bpe.py "$source" "$work/$text.txt" --file >"$results/ids-oracle-$text.json"; done
 
 say 'compression'
 small=(--samples 4 --length 128 --calib "$book" --no-evaluate)
