@@ -78,7 +78,11 @@ function configurations(): Configuration[] {
       all.push({ method: 'gptq', bits, group: 64, symmetric, actOrder: true })
   }
   const wanted = flags.only ?? (flags.quick ? ['3,64,symmetric'] : undefined)
-  return all.filter((each) => !wanted || wanted.some((text) => matches(each, text)))
+  return all.filter(
+    (each) =>
+      (!wanted || wanted.some((text) => matches(each, text))) &&
+      !(flags.quick && !flags.only && each.actOrder),
+  )
 }
 
 /** `3,64,symmetric` with an optional `,act-order`, which leaves only that. */
