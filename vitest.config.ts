@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['src/**/*.test.ts', 'experiments/**/*.test.ts'],
+    include: ['src/**/*.test.ts', 'experiments/**/*.test.ts', 'docs/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import regex
@@ -87,5 +88,7 @@ if __name__ == "__main__":
     parser.add_argument("gguf", help="file whose tokenizer is used")
     parser.add_argument("text")
     parser.add_argument("--special", action="store_true", help="parse control tokens such as <|im_start|>")
+    parser.add_argument("--file", action="store_true", help="TEXT names a file in UTF-8")
     arguments = parser.parse_args()
-    print(json.dumps(Tokenizer(GgufFile(arguments.gguf).metadata).encode(arguments.text, arguments.special)))
+    text = Path(arguments.text).read_bytes().decode("utf-8") if arguments.file else arguments.text
+    print(json.dumps(Tokenizer(GgufFile(arguments.gguf).metadata).encode(text, arguments.special)))

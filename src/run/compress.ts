@@ -14,7 +14,7 @@ import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Linear } from '../nn/linear.ts'
 import { denseSource } from '../nn/weight_source.ts'
-import { gptq } from '../quantize/gptq.ts'
+import { quantizers } from '../quantize/methods.ts'
 import { rtn } from '../quantize/rtn.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { scope, type Tensor } from '../tensor/index.ts'
@@ -328,5 +328,7 @@ function methodOf({
   staticGroups,
   onSingular,
 }: ResolvedCompressOptions): WeightMethod {
-  return method === 'rtn' ? rtn() : gptq({ damping, actOrder, staticGroups, onSingular })
+  // Each factory reads the options that it knows.
+  const make: (options: object) => WeightMethod = quantizers[method]
+  return make({ damping, actOrder, staticGroups, onSingular })
 }

@@ -1,22 +1,22 @@
 /** Angles of rotary positions (Su et al., arXiv 2104.09864) with the scalings of the llama family. */
 import { type Tensor, tensor } from '../../tensor/index.ts'
-import type { LlamaConfig, RotaryScaling } from './config.ts'
+import type { LlamaConfig } from './config.ts'
 
 /** Angle per position of each pair of dimensions: base^(-2i / headSize), scaled. [headSize / 2] */
-export function rotaryFrequencies({ headSize, rotaryBase, rotaryScaling: scaling }: LlamaConfig): number[] {
+export function rotaryFrequencies({ headSize, rotaryBase, rotaryScaling }: LlamaConfig): number[] {
   return Array.from({ length: headSize / 2 }, (_, i) =>
-    scaled(rotaryBase ** ((-2 * i) / headSize), i, scaling),
+    scaled(rotaryBase ** ((-2 * i) / headSize), i, rotaryScaling),
   )
 }
 
-function scaled(frequency: number, index: number, scaling: RotaryScaling): number {
+function scaled(frequency: number, pair: number, scaling: LlamaConfig['rotaryScaling']): number {
   switch (scaling.kind) {
     case 'none':
       return frequency
     case 'linear':
       return frequency / scaling.factor
     case 'divisors':
-      return frequency / scaling.divisors[index]!
+      return frequency / scaling.divisors[pair]!
     case 'llama3': {
       const { factor, lowFactor, highFactor, originalContext } = scaling
       const turns = (originalContext * frequency) / (2 * Math.PI)

@@ -1,0 +1,19 @@
+/** `npm run pages`: writes the parts of the pages that are made from the code and from results. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { quantizers } from 'pare'
+import { currentPages } from './pages.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+for (const [file, text] of currentPages(root, Object.keys(quantizers))) {
+  let before = ''
+  try {
+    before = readFileSync(join(root, file), 'utf8')
+  } catch {
+    // A page that is not there yet is written.
+  }
+  if (before === text) continue
+  writeFileSync(join(root, file), text)
+  process.stderr.write(`written  ${file}\n`)
+}

@@ -1,0 +1,155 @@
+/** The page and the figure of the GPTQ experiment, made from its record. */
+import * as vega from 'vega'
+import { claims, nameOf, type Result, type Row, summarize } from './gptq_result.ts'
+import { machineLine } from './machine.ts'
+
+/** Stands in a page whose sources changed after the run. */
+export const staleMark =
+  '> Stale: the code of the method changed after this was measured. Run the command below again.'
+
+const number = (value: number, digits: number) => value.toFixed(digits)
+
+/** Rows of a Markdown table: one a configuration. */
+export function resultTable(rows: readonly Row[]): string {
+  const cells = rows.map(({ method, bits, group, symmetric, actOrder, ...row }) => [
+    method,
+    String(bits),
+    String(group),
+    symmetric ? 'yes' : 'no',
+    actOrder ? 'yes' : 'no',
+    number(row.storedBits, 2),
+    number(row.perplexity, 2),
+    row.runs.map((run) => `${number(run.kl, 4)} ± ${number(run.klStandardError, 4)}`).join('<br>'),
+    row.klSpread === undefined ? number(row.kl, 4) : `${number(row.kl, 4)}, ${number(row.klSpread, 4)}`,
+    row.ratio === undefined ? '' : number(row.ratio, 3),
+    number(row.seconds, 0),
+  ])
+  const head = [
+    'method',
+    'bits',
+    'group',
+    'symmetric',
+    'act-order',
+    'stored bits a weight',
+    'perplexity',
+    'KL ± standard error, one a seed',
+    'mean KL, spread over seeds',
+    'ratio to RTN',
+    'seconds',
+  ]
+  return [head, head.map(() => '---'), ...cells].map((row) => `| ${row.join(' | ')} |`).join('\n')
+}
+
+/** @param stale whether the sources differ from those that were measured. */
+export function resultPage(result: Result, stale: boolean): string {
+  const rows = summarize(result.runs)
+  const { setup, perplexitySource } = result.runs[0]!
+  const findings = claims(rows).map(
+    ({ text, holds, found }) =>
+      `- ${text} **${holds === undefined ? 'Not decided' : holds ? 'Holds' : 'Does not hold'}**: ${found}.`,
+  )
+  return `# GPTQ against round to nearest
+${stale ? `\n${staleMark}\n` : ''}
+SmolLM2-135M-Instruct, ${setup.samples} × ${setup.length} tokens of Moby Dick to calibrate, ${setup.windows} windows of ${setup.context} tokens of the speeches to test
+(every ${setup.every}th, files in alphabetical order). The perplexity of the source is ${number(perplexitySource, 2)} (${setup.context}/nonoverlap).
+
+${findings.join('\n')}
+
+![KL over stored bits a weight](gptq.svg)
+
+${resultTable(rows)}
+
+KL is in nats a token, from the source to the result; its standard error is that of the mean over windows. The spread is
+the standard deviation over calibration seeds. RTN draws no samples, so that it has one run. Seconds are those of the
+compression, without the evaluation.
+
+The matrices of this source lie on a 4-bit grid with blocks of 32. Nothing here says anything about 4 bits or more:
+that needs a source in floats. The check at 8 bits takes the dequantised source as the float model.
+
+Command: \`${result.command}\`\\
+Commit: ${result.commit}\\
+Machine: ${machineLine(result.machine)}\\
+Model: ${result.model.file}, SHA-256 ${result.model.sha256}
+`
+}
+
+/** KL over stored bits as SVG: one line for each method and kind of zero. */
+export async function resultFigure(result: Result): Promise<string> {
+  const points = summarize(result.runs)
+    .filter(({ bits }) => bits < 8)
+    .map((row) => ({
+      series: `${row.method}, ${row.symmetric ? 'symmetric' : 'asymmetric'}${row.actOrder ? ', act-order' : ''}`,
+      bits: row.storedBits,
+      kl: row.kl,
+      low: Math.min(...row.runs.map((run) => run.kl)),
+      high: Math.max(...row.runs.map((run) => run.kl)),
+      label: nameOf(row),
+    }))
+  return new vega.View(vega.parse(figureSpec(points)), { renderer: 'none' }).toSVG()
+}
+
+function figureSpec(points: readonly object[]): vega.Spec {
+  const at = { x: { scale: 'x', field: 'bits' }, y: { scale: 'y', field: 'kl' } }
+  const stroke = { scale: 'color', field: 'series' }
+  return {
+    width: 520,
+    height: 320,
+    padding: 8,
+    background: 'white',
+    data: [{ name: 'points', values: [...points] }],
+    scales: [
+      {
+        name: 'x',
+        type: 'linear',
+        domain: { data: 'points', field: 'bits' },
+        range: 'width',
+        zero: false,
+        nice: true,
+      },
+      {
+        name: 'y',
+        type: 'log',
+        domain: { data: 'points', fields: ['low', 'high'] },
+        range: 'height',
+        nice: true,
+      },
+      {
+        name: 'color',
+        type: 'ordinal',
+        domain: { data: 'points', field: 'series', sort: true },
+        range: 'category',
+      },
+    ],
+    axes: [
+      { orient: 'bottom', scale: 'x', title: 'stored bits a linear weight' },
+      { orient: 'left', scale: 'y', title: 'KL to the source, nats a token (log)', grid: true, tickCount: 6 },
+    ],
+    legends: [{ fill: 'color', orient: 'right', symbolType: 'circle' }],
+    marks: [
+      {
+        type: 'group',
+        from: { facet: { name: 'lines', data: 'points', groupby: 'series' } },
+        marks: [
+          {
+            type: 'line',
+            from: { data: 'lines' },
+            sort: { field: 'datum.bits' },
+            encode: { enter: { ...at, stroke, strokeWidth: { value: 1 }, strokeDash: { value: [3, 3] } } },
+          },
+        ],
+      },
+      {
+        type: 'rule',
+        from: { data: 'points' },
+        encode: {
+          enter: { x: at.x, y: { scale: 'y', field: 'low' }, y2: { scale: 'y', field: 'high' }, stroke },
+        },
+      },
+      {
+        type: 'symbol',
+        from: { data: 'points' },
+        encode: { enter: { ...at, fill: stroke, size: { value: 60 } } },
+      },
+    ],
+  }
+}

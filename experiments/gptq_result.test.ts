@@ -1,0 +1,103 @@
+import { expect, test } from 'vitest'
+import { resultFigure, resultPage, resultTable, staleMark } from './gptq_page.ts'
+import { type Claim, type Configuration, claims, type Result, type Run, summarize } from './gptq_result.ts'
+
+const setup = { samples: 64, length: 512, context: 512, windows: 20, every: 50 }
+const run = (of: Partial<Run>): Run => ({
+  method: 'gptq',
+  bits: 3,
+  group: 64,
+  symmetric: true,
+  actOrder: false,
+  seed: 0,
+  setup,
+  sources: 'abc',
+  storedBits: 3.25,
+  perplexity: 40,
+  perplexitySource: 32,
+  kl: 0.5,
+  klStandardError: 0.01,
+  top1: 0.7,
+  seconds: 100,
+  ...of,
+})
+const rtn = (of: Partial<Configuration> & { kl: number }) => run({ method: 'rtn', ...of })
+const result = (runs: Run[]): Result => ({
+  experiment: 'gptq',
+  commit: '0123456789ab',
+  command: 'npm run experiment -- gptq',
+  machine: { cpu: 'x', cores: 2, memoryGiB: 8, instructionSet: 'avx2', node: '20.19.0', system: 'linux-x64' },
+  sources: 'abc',
+  model: { file: 'm.gguf', sha256: 'f' },
+  runs,
+})
+const verdicts = (runs: Run[]) => claims(summarize(runs)).map(({ holds }: Claim) => holds)
+
+test('a row is the mean over seeds, with their spread, and its ratio is against RTN on the same grid', () => {
+  const rows = summarize([
+    rtn({ kl: 1 }),
+    rtn({ kl: 8, symmetric: false }),
+    run({ kl: 0.5 }),
+    run({ kl: 0.75, seed: 1 }),
+    run({ kl: 1, seed: 2 }),
+  ])
+  expect(rows.map(({ kl, klSpread, ratio }) => ({ kl, klSpread, ratio }))).toEqual([
+    { kl: 1, klSpread: undefined, ratio: undefined },
+    { kl: 8, klSpread: undefined, ratio: undefined },
+    { kl: 0.75, klSpread: 0.25, ratio: 0.75 },
+  ])
+})
+test('act-order is held against RTN without it, which has no order', () => {
+  const [, row] = summarize([rtn({ kl: 1 }), run({ kl: 0.25, actOrder: true })])
+  expect(row!.ratio).toBe(0.25)
+})
+test('a claim holds only where every seed is below the bound, and is open where its runs are missing', () => {
+  expect(verdicts([rtn({ kl: 1 }), run({ kl: 0.65 }), run({ kl: 0.2, seed: 1 })])).toEqual([
+    true,
+    undefined,
+    undefined,
+  ])
+  expect(verdicts([rtn({ kl: 1 }), run({ kl: 0.66 }), run({ kl: 0.2, seed: 1 })])).toEqual([
+    false,
+    undefined,
+    undefined,
+  ])
+  const asymmetric = { symmetric: false }
+  expect(verdicts([rtn({ kl: 1, ...asymmetric }), run({ kl: 0.56, ...asymmetric })])).toEqual([
+    undefined,
+    false,
+    undefined,
+  ])
+})
+test('8 bits may be off by 0.1% of the perplexity, above or below', () => {
+  const eight = (perplexity: number) => verdicts([run({ bits: 8, perplexity })])[2]
+  expect([32, 32.03, 31.97, 32.04, 31.96].map(eight)).toEqual([true, true, true, false, false])
+})
+test('a page says what does not hold, and whether it is stale', () => {
+  const page = resultPage(result([rtn({ kl: 1 }), run({ kl: 0.9 })]), false)
+  expect(page).toMatch(/\*\*Does not hold\*\*: 0\.900/)
+  expect(page).not.toContain(staleMark)
+  expect(resultPage(result([run({})]), true)).toContain(staleMark)
+})
+test('every row of the table has as many cells as its head', () => {
+  const lines = resultTable(summarize([rtn({ kl: 1 }), run({}), run({ seed: 1 }), run({ bits: 8 })])).split(
+    '\n',
+  )
+  expect(new Set(lines.map((line) => line.split('|').length)).size).toBe(1)
+  expect(lines).toHaveLength(5)
+})
+test('the figure has one point for each row below 8 bits', async () => {
+  const runs = [
+    rtn({ kl: 1 }),
+    run({}),
+    run({ bits: 2, storedBits: 2.25, kl: 3 }),
+    run({ bits: 8, kl: 0.001 }),
+  ]
+  const svg = await resultFigure(result(runs))
+  expect(svg).toMatch(/^<svg/)
+  const [, symbols] = /<g class="mark-symbol role-mark"[^>]*>(.*?)<\/g>/s.exec(svg)!
+  expect(symbols!.match(/<path/g)).toHaveLength(3)
+  expect(svg).toContain('gptq, symmetric')
+  expect(svg).toContain('rtn, symmetric')
+  expect(svg).not.toMatch(/NaN|undefined/)
+})

@@ -1,0 +1,146 @@
+/** The record of the GPTQ experiment, and what follows from it: means, spreads, ratios and the three claims. */
+import type { Machine } from './machine.ts'
+
+/** The sources that decide what a run gives. A result is stale when one of them changed after it. */
+export const sources = [
+  'src/quantize/gptq.ts',
+  'src/quantize/rtn.ts',
+  'src/calibrate/inverse_factor.ts',
+  'src/nn/column_sweep.ts',
+  'native/src/inverse_factor.rs',
+  'native/src/sweep.rs',
+  'native/src/grid_rule.rs',
+  'native/src/affine_grid.rs',
+] as const
+
+export interface Configuration {
+  method: 'rtn' | 'gptq'
+  bits: 2 | 3 | 8
+  group: number
+  symmetric: boolean
+  actOrder: boolean
+}
+
+/** Size of the calibration and of the test. */
+export interface Setup {
+  samples: number
+  length: number
+  context: number
+  windows: number
+  every: number
+}
+
+/** One compression and its evaluation. */
+export interface Run extends Configuration {
+  /** Which calibration samples were drawn; 0 for RTN, which draws none. */
+  seed: number
+  setup: Setup
+  /** Hash of the sources when it ran. */
+  sources: string
+  /** Stored bits a linear weight, scales and zeros included. */
+  storedBits: number
+  perplexity: number
+  perplexitySource: number
+  /** Nats a token. */
+  kl: number
+  /** Of the mean over windows. */
+  klStandardError: number
+  top1: number
+  /** Time to compress, without evaluation. */
+  seconds: number
+}
+
+export interface Result {
+  experiment: 'gptq'
+  commit: string
+  command: string
+  machine: Machine
+  sources: string
+  model: { file: string; sha256: string }
+  runs: readonly Run[]
+}
+
+/** The runs of one configuration over all seeds. */
+export interface Row extends Configuration {
+  runs: readonly Run[]
+  storedBits: number
+  perplexity: number
+  kl: number
+  /** Standard deviation over seeds; absent for one. */
+  klSpread?: number
+  /** Mean KL over that of RTN on the same grid; absent where RTN did not run. */
+  ratio?: number
+  seconds: number
+}
+
+export const nameOf = ({ method, bits, group, symmetric, actOrder }: Configuration): string =>
+  `${method} ${bits} bits, groups of ${group}, ${symmetric ? 'symmetric' : 'asymmetric'}${actOrder ? ', act-order' : ''}`
+
+const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length
+
+/** Rows in the order in which their first runs stand. */
+export function summarize(runs: readonly Run[]): Row[] {
+  const byName = new Map<string, Run[]>()
+  for (const run of runs) byName.set(nameOf(run), [...(byName.get(nameOf(run)) ?? []), run])
+  return [...byName.values()].map((same): Row => {
+    const { method, bits, group, symmetric, actOrder, storedBits } = same[0]!
+    const kl = mean(same.map((run) => run.kl))
+    const baseline = byName.get(nameOf({ method: 'rtn', bits, group, symmetric, actOrder: false }))
+    const squares = same.reduce((sum, run) => sum + (run.kl - kl) ** 2, 0)
+    return {
+      method,
+      bits,
+      group,
+      symmetric,
+      actOrder,
+      storedBits,
+      runs: same,
+      perplexity: mean(same.map((run) => run.perplexity)),
+      kl,
+      ...(same.length > 1 ? { klSpread: Math.sqrt(squares / (same.length - 1)) } : {}),
+      ...(method !== 'rtn' && baseline ? { ratio: kl / baseline[0]!.kl } : {}),
+      seconds: mean(same.map((run) => run.seconds)),
+    }
+  })
+}
+
+export interface Claim {
+  text: string
+  /** Absent where the runs that decide it are missing. */
+  holds?: boolean
+  found: string
+}
+
+/** What the experiment is there to show. A claim that does not hold is reported as such. */
+export function claims(rows: readonly Row[]): Claim[] {
+  const ratioClaim = (symmetric: boolean, most: number): Claim => {
+    const row = rows.find(
+      (r) =>
+        r.method === 'gptq' && r.bits === 3 && r.group === 64 && r.symmetric === symmetric && !r.actOrder,
+    )
+    const text = `At 3 bits with ${symmetric ? 'symmetric' : 'asymmetric'} groups of 64, the KL of GPTQ is at most ${most} of that of RTN on the same grid.`
+    if (row?.ratio === undefined) return { text, found: 'not run' }
+    const seeds = row.runs.map((run) => (run.kl / row.kl) * row.ratio!)
+    return {
+      text,
+      holds: seeds.every((ratio) => ratio <= most),
+      found: `${seeds.map((ratio) => ratio.toFixed(3)).join(', ')} (one a seed)`,
+    }
+  }
+  const eight = rows.find(({ method, bits }) => method === 'gptq' && bits === 8)
+  const text = 'At 8 bits the perplexity equals that of the source within 0.1%.'
+  return [
+    ratioClaim(true, 0.65),
+    ratioClaim(false, 0.55),
+    eight ? eightBits(text, eight.runs) : { text, found: 'not run' },
+  ]
+}
+
+function eightBits(text: string, runs: readonly Run[]): Claim {
+  const off = runs.map(({ perplexity, perplexitySource }) => perplexity / perplexitySource - 1)
+  return {
+    text,
+    holds: off.every((share) => Math.abs(share) <= 0.001),
+    found: off.map((share) => `${share < 0 ? '' : '+'}${(100 * share).toFixed(3)}%`).join(', '),
+  }
+}

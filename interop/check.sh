@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# check.sh [ASSETS]   other programs' opinions of what Pare reads and writes. One line a check; the last is the counts.
+# ASSETS is the folder that assets.sh fills (default: PARE_ASSETS). Pare must be built. Needs python3 with venv, npm.
+# KEEP=DIR keeps the results of every program there; VENV=DIR takes a Python environment that is there already.
+set -euo pipefail
+cd "$(dirname "$0")"
+export OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-2}
+assets=${1:-${PARE_ASSETS:?usage: check.sh ASSETS}}
+bash assets.sh "$assets" smollm2 text-moby-dick text-sotu >&2
+assets=$(cd "$assets" && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/pare-interop.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+results=${KEEP:-$work/results}; mkdir -p "$results"; results=$(cd "$results" && pwd)
+passed=0; failed=0
+say() { printf '\n-- %s (%d s)\n' "$1" "$SECONDS" >&2; }
+check() { # TITLE COMMAND...   one check that a program decides by its exit status
+  local title=$1; shift
+  if "$@" >"$work/log" 2>&1; then passed=$((passed + 1)); printf 'ok      %s\n' "$title"
+  else failed=$((failed + 1)); printf 'FAILED  %s\n' "$title"; cat "$work/log"; fi
+}
+
+say 'Python environment'
+venv=${VENV:-$work/venv}
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -c 'import numpy, regex' 2>/dev/null || "$venv/bin/pip" install -q --disable-pip-version-check -r requirements.txt >&2
+python="$venv/bin/python"
+say 'node-llama-cpp'
+[ -d llama.cpp/node_modules/node-llama-cpp ] || (cd llama.cpp && npm ci --ignore-scripts --no-audit --no-fund >&2)
+
+check 'oracle: readers give the known values' "$python" oracle/golden.py
+check 'oracle: tiny checkpoints are as committed' "$python" tiny_checkpoints.py --check fixtures
+
+source=$assets/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+speech=$assets/data/text-sotu/data/1981_jimmy_carter_d.txt
+book=$assets/data/text-moby-dick/data/data.txt
+pare() { node ../bin/pare.js "$@"; }
+python3 - "$book" 200000 "$work/moby.txt" "$speech" 20000 "$work/speech.txt" <<'P'
+import sys
+for file, cut, out in (sys.argv[1:4], sys.argv[4:7]):
+    open(out, "w", encoding="utf-8", newline="").write(open(file, encoding="utf-8", newline="").read()[int(cut):])
+P
+
+say 'the source'
+for text in moby speech; do
+  pare eval "$source" --text "$work/$text.txt" --context 257 --windows 1 --json >"$results/pare-$text.json"
+  "$python" oracle/evaluate.py "$source" head --texts "$work/$text.txt" --tokens 257 >"$results/oracle-$text.json"
+done
+head -c 60000 "$work/moby.txt" | iconv -c -f utf-8 -t utf-8 >"$work/part.txt"
+node token_ids.js "$source" "$work/part.txt" "$work/speech.txt" >"$results/ids-pare.json"
+for text in part speech; do "$python" oracle/bpe.py "$source" "$work/$text.txt" --file >"$results/ids-oracle-$text.json"; done
+
+say 'compression'
+small=(--samples 4 --length 128 --calib "$book" --no-evaluate)
+pare compress "$source" --method gptq --target gguf --scheme Q3_K --output "$work/gguf" "${small[@]}" >&2
+pare compress "$source" --method gptq --target gptq --bits 4 --output "$work/gptq" "${small[@]}" >&2
+gguf=$(echo "$work"/gguf/*.gguf)
+
+say 'the results'
+windows=(--texts "$speech" --context 512 --windows 4)
+"$python" oracle/evaluate.py "$source" nonoverlap "${windows[@]}" --dump "$results/windows.json" >&2
+for model in "gguf $gguf" "gptq $work/gptq"; do
+  name=${model%% *}; path=${model#* }
+  pare eval "$path" --text "$speech" --context 512 --windows 4 --json >"$results/pare-$name.json"
+  "$python" oracle/evaluate.py "$path" nonoverlap "${windows[@]}" --tokenizer "$source" >"$results/oracle-$name.json"
+done
+node llama.cpp/perplexity.js "$gguf" "$results/windows.json" --tokenize "$work/part.txt" --tokenize "$work/speech.txt" >"$results/llama-gguf.json"
+
+say 'comparison'
+if "$python" perplexities.py "$results" >"$work/log"; then status=0; else status=$?; fi
+grep -v ' passed, ' "$work/log" || true
+read -r more _ less _ < <(tail -n 1 "$work/log") || true
+[ "$status" -le 1 ] && [ -n "${more:-}" ] || { more=0; less=1; printf 'FAILED  comparison: no counts\n'; }
+passed=$((passed + more)); failed=$((failed + ${less%%,*}))
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
