@@ -1,6 +1,6 @@
 /** The main job: a model goes in, a smaller one comes out. */
 import { createHash } from 'node:crypto'
-import { copyFileSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { LayerEdit, WeightMethod } from '../calibrate/method.ts'
 import { GramStatistic, type Statistics } from '../calibrate/statistics.ts'
@@ -21,10 +21,11 @@ import { scope, type Tensor } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { modelCard } from './model_card.ts'
-import { checkOutput, openOutputFolder } from './output_folder.ts'
+import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder.ts'
 import { describePlan, planTarget } from './plan.ts'
 import { relativeError } from './relative_error.ts'
 import { type CompressionReport, type LayerReport, peakMemory } from './report.ts'
+import { version } from './version.ts'
 
 /**
  * Compresses a model into a folder and reports on it. Nothing stands at `output` before all of it does.
@@ -43,6 +44,12 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
     progress: fetchProgress(hooks.progress),
   })
   try {
+    checkReplaceable(resolve(resolved.output), [
+      source.resolved.path,
+      process.cwd(),
+      ...(resolved.calibration ?? []),
+      ...(resolved.text ?? []),
+    ])
     return await new Compression(resolved, hooks, source, started).run()
   } finally {
     source.close()
@@ -249,7 +256,8 @@ class Compression {
   }
 
   private copyLicences(work: string): void {
-    for (const file of this.source.resolved.licenseFiles) copyFileSync(file, join(work, basename(file)))
+    for (const file of this.source.resolved.licenseFiles)
+      writeWhole(join(work, basename(file)), readFileSync(file))
   }
 
   private async report(
@@ -304,7 +312,7 @@ class Compression {
           }
         : {}),
       notes: this.notes,
-      version: '0.1.0',
+      version,
     }
   }
 }
