@@ -22,7 +22,8 @@ export function openModel(
   return isFolder(path) ? openFolderModel(path, name) : openGgufModel(path, name)
 }
 
-function isFolder(path: string): boolean {
+/** @throws SourceError where nothing can be read at the path. */
+export function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory()
   } catch (cause) {

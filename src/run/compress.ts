@@ -16,7 +16,7 @@ import type { Linear } from '../nn/linear.ts'
 import { denseSource } from '../nn/weight_source.ts'
 import { gptq } from '../quantize/gptq.ts'
 import { rtn } from '../quantize/rtn.ts'
-import { AbortError } from '../tensor/errors.ts'
+import { AbortError, OptionError } from '../tensor/errors.ts'
 import { scope, type Tensor } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
@@ -37,6 +37,11 @@ import { version } from './version.ts'
 export async function compress(options: CompressOptions, hooks: RunHooks = {}): Promise<CompressionReport> {
   const started = performance.now()
   const resolved = resolveOptions(options)
+  if (typeof options.output !== 'string' || options.output === '') {
+    throw new OptionError(
+      '--output: the name of a folder is needed, got nothing; name one that is empty or does not exist',
+    )
+  }
   checkOutput(resolve(resolved.output), resolved.overwrite)
   const source = await loadModel(resolved.source, {
     signal: hooks.signal,
