@@ -2,6 +2,13 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
+// Until a command listens itself, Ctrl-C ends at once, with the exit code that says so.
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    if (process.listenerCount(signal) === 1) process.exit(130)
+  })
+}
+
 const main = new URL('../dist/cli/main.js', import.meta.url)
 if (existsSync(fileURLToPath(main))) {
   const { main: run } = await import(main.href)

@@ -60,7 +60,14 @@ function buildNative() {
   unlessFresh(
     join(native, 'target', 'prepare.stamp'),
     product,
-    ['native/src', 'native/dense/src', 'native/dense/Cargo.toml', 'native/Cargo.toml', 'native/Cargo.lock', 'native/build.rs'],
+    [
+      'native/src',
+      'native/dense/src',
+      'native/dense/Cargo.toml',
+      'native/Cargo.toml',
+      'native/Cargo.lock',
+      'native/build.rs',
+    ],
     () => {
       say('compiling the native core (the first time takes a few minutes) ...')
       const types = join(native, 'target', 'types')
@@ -97,6 +104,19 @@ function buildNative() {
   )
 }
 
+/** Removes what was compiled from sources that are gone, so that it is not packed. */
+function removeOrphans(compiled, sources) {
+  for (const entry of readdirSync(compiled, { withFileTypes: true })) {
+    const path = join(compiled, entry.name)
+    if (entry.isDirectory()) removeOrphans(path, join(sources, entry.name))
+    else if (
+      /\.(?:js|d\.ts)$/.test(entry.name) &&
+      !existsSync(join(sources, entry.name.replace(/(?:\.d)?\.[jt]s$/, '.ts')))
+    )
+      rmSync(path)
+  }
+}
+
 function buildTypeScript() {
   unlessFresh(
     join(root, 'dist', 'prepare.stamp'),
@@ -111,9 +131,11 @@ function buildTypeScript() {
       }
       const { status } = run(process.execPath, [compiler, '-p', 'tsconfig.build.json'])
       if (status !== 0) process.exit(1)
+      removeOrphans(join(root, 'dist'), join(root, 'src'))
     },
   )
 }
 
-buildNative()
+// `node native/prepare.js typescript` leaves the native core as it is.
+if (process.argv[2] !== 'typescript') buildNative()
 buildTypeScript()

@@ -1,12 +1,53 @@
+/**
+ * Pare as a library.
+ *
+ *   plan        what a compression will store, from headers alone
+ *   compress    a model goes in, a smaller one comes out, with a report
+ *   evaluate    perplexity, and KL and agreement against a source
+ *   inspect     what a file holds
+ *   loadModel   fetches and opens a model; openModel opens one that is on this disk
+ *
+ * Jobs run in the thread that calls them; put them in a worker where the thread must stay free. Every error that a
+ * user can cause is a `PareError`.
+ */
+export type { ChatMessage } from './formats/tokenizer/chat_template.ts'
+export type { Tokenizer } from './formats/tokenizer/tokenizer.ts'
+export type { LanguageMetrics } from './metrics/language.ts'
+export type { LlamaConfig } from './models/llama/config.ts'
+export type { Llama } from './models/llama/llama.ts'
+export { loadModel, openModel } from './models/load_model.ts'
+export type { ModelWeights, WeightInfo } from './models/model_weights.ts'
+export type { OpenModel } from './models/open_model.ts'
+export {
+  type ResolvedSource,
+  type ResolveOptions,
+  resolveSource,
+  type SourceProgress,
+} from './models/source/source.ts'
 export { type QuantizerName, quantizers } from './quantize/methods.ts'
 export { compress } from './run/compress.ts'
-export type { CompressOptions } from './run/compress_options.ts'
+export type { CompressOptions, TargetName } from './run/compress_options.ts'
 export { type EvaluateOptions, type Evaluation, evaluate, type RunHooks } from './run/evaluate.ts'
-export { type CompressionPlan, plan } from './run/plan.ts'
-export type { ProgressEvent } from './run/progress.ts'
+export { type Inspection, inspect } from './run/inspect.ts'
+export { type CompressionPlan, type PlanOptions, plan } from './run/plan.ts'
+export type { OnProgress, Phase, ProgressEvent } from './run/progress.ts'
 export type { CompressionReport, LayerReport } from './run/report.ts'
-export type { DType } from './tensor/dtype.ts'
+export { version } from './run/version.ts'
 export * from './tensor/errors.ts'
-export { instructionSet } from './tensor/native.ts'
-export { scope } from './tensor/scope.ts'
-export { arange, fromBytes, full, ones, Tensor, tensor, zeros } from './tensor/tensor.ts'
+export {
+  arange,
+  type DType,
+  fromBytes,
+  full,
+  instructionSet,
+  ones,
+  type RandomStream,
+  randomStream,
+  type Shape,
+  scope,
+  setThreads,
+  Tensor,
+  tensor,
+  threads,
+  zeros,
+} from './tensor/index.ts'

@@ -1,37 +1,66 @@
 /** `pare compress`: the main job, in a thread of its own, so that Ctrl-C is heard at any moment. */
 import type { Command } from 'commander'
 import type { CompressionReport } from '../run/report.ts'
-import { addCalibrationFlags, addCompressFlags, addEvaluationFlags, toOptions } from './compress_flags.ts'
+import { printable } from '../tensor/errors.ts'
+import {
+  addCalibrationFlags,
+  addEvaluationFlags,
+  addMethodFlags,
+  addResultFlags,
+  addRunFlags,
+  modelArgument,
+  toOptions,
+} from './flags.ts'
 import { runJob } from './job.ts'
+import { showJson } from './show_json.ts'
 import { megabytes } from './terminal.ts'
+
+const examples = `
+Examples:
+  pare compress model.gguf --target gguf --scheme Q3_K --output smaller
+      a 3-bit file for llama.cpp, calibrated with the text that comes with Pare
+  pare compress hf:ORG/NAME --target gptq --bits 4 --group-size 128 --calib chats.jsonl --output smaller
+      a GPTQ folder, calibrated with your own conversations
+  pare compress model.gguf --method rtn --bits 8 --no-evaluate --output smaller
+      in seconds, without a look at the loss
+
+Nothing stands at the output before the whole result does. Ctrl-C stops and leaves nothing behind.`
 
 export function addCompress(pare: Command): void {
   const command = pare
     .command('compress')
-    .description('Compress a model: plan, walk, write, evaluate, report.')
-    .argument('<model>', 'path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME')
-    .requiredOption('--output <folder>', 'where the result goes; must be empty or not exist')
-  addCompressFlags(command)
+    .description(
+      'Make a model smaller: plan, calibrate, compress, write, and compare the result with its source.',
+    )
+    .argument('<model>', modelArgument)
+    .addHelpText('after', examples)
+  addResultFlags(command)
+    .requiredOption('--output <folder>', 'where the result goes; the folder must be empty or not exist')
+    .option('--overwrite', 'replace the output folder with all that is in it')
+  addMethodFlags(command)
   addCalibrationFlags(command)
-  addEvaluationFlags(command)
-    .option('--no-evaluate', 'do not compare the result with its source')
-    .option('--overwrite', 'replace a folder that is not empty')
+  addEvaluationFlags(command).option(
+    '--no-evaluate',
+    'do not compare the result with its source, which takes about as long as the rest',
+  )
+  command
+    .optionsGroup('Running:')
     .option(
       '--scratch <folder>',
       'where activations go that do not fit in memory (default: beside the output)',
     )
-    .option('--offline', 'use only what is on this disk')
-    .option('--threads <n>', 'threads of the kernels; the result does not depend on it', Number)
-    .option('--json', 'the report as JSON')
-    .action(async (model: string, { json, threads, ...flags }) => {
+  addRunFlags(command, 'the report as JSON, as in report.json', { threads: true }).action(
+    async (model: string, { json, threads, ...flags }) => {
       const report = await runJob<CompressionReport>({
         job: 'compress',
         options: toOptions(model, flags),
         threads,
         quiet: json,
       })
-      process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : `${reportText(report)}\n`)
-    })
+      if (json) showJson(report)
+      else process.stdout.write(`${reportText(report)}\n`)
+    },
+  )
 }
 
 /** The report in a few lines. */
@@ -48,10 +77,10 @@ function reportText(report: CompressionReport): string {
         ]),
     ...worst.map(
       (layer) =>
-        `worst       ${layer.name}: ${percent(layer.relativeError)} of the output lost (round to nearest ${percent(layer.relativeErrorRtn)})`,
+        `worst       ${printable(layer.name)}: ${percent(layer.relativeError)} of the output lost (round to nearest ${percent(layer.relativeErrorRtn)})`,
     ),
     `time        ${report.seconds.toFixed(1)} s, ${megabytes(report.peakMemoryBytes)} memory at most`,
-    `output      ${report.output}: ${report.files.join(', ')}`,
+    `output      ${printable(report.output, 4096)}: ${report.files.map((file) => printable(file)).join(', ')}`,
     ...(report.bytes > report.bytesSource
       ? [
           `The result is larger than its source: ${megabytes(report.bytes)} against ${megabytes(report.bytesSource)}.`,

@@ -4,6 +4,7 @@ import { cpus, totalmem } from 'node:os'
 import type { Command } from 'commander'
 import { defaultCacheFolder } from '../models/source/cache.ts'
 import { binding, findBinding, platformName } from '../tensor/binding.ts'
+import { showJson } from './show_json.ts'
 import { megabytes } from './terminal.ts'
 
 interface Finding {
@@ -20,7 +21,7 @@ export function addDoctor(pare: Command): void {
     .option('--json', 'the findings as JSON')
     .action(({ json }) => {
       const findings = examine()
-      if (json) process.stdout.write(`${JSON.stringify(findings, null, 2)}\n`)
+      if (json) showJson(findings)
       else {
         for (const { subject, ok, found, fix } of findings) {
           process.stdout.write(
@@ -28,7 +29,6 @@ export function addDoctor(pare: Command): void {
           )
         }
       }
-      if (findings.some(({ ok }) => !ok)) process.exitCode = 1
     })
 }
 

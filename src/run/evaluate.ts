@@ -7,13 +7,16 @@ import type { OpenModel } from '../models/open_model.ts'
 import { OptionError } from '../tensor/errors.ts'
 import type { OnProgress } from './progress.ts'
 
-export interface EvaluateOptions extends WindowOptions {
+export interface EvaluateOptions extends Omit<WindowOptions, 'count' | 'bos'> {
   /** A path, `pypi:NAME==V`, `npm:NAME@V` or `hf:ORG/NAME`. */
   model: string
   /** The source to compare with: adds KL, agreement and its perplexity. */
   against?: string | undefined
   /** Text files, joined by two newlines. @default the text that comes with Pare */
   text?: readonly string[] | undefined
+  /** Windows at most. @default 20 */
+  windows?: number
+  /** Uses only what is on disk. @default false */
   offline?: boolean | undefined
 }
 
@@ -43,7 +46,10 @@ export async function evaluate(
   let against: OpenModel | undefined
   try {
     against = options.against === undefined ? undefined : await loadModel(options.against, fetching)
-    const { metrics, notes } = await evaluateOpen(model, against, options, { progress, signal })
+    const { metrics, notes } = await evaluateOpen(model, against, windowOptions(options), {
+      progress,
+      signal,
+    })
     return {
       model: options.model,
       ...(options.against === undefined ? {} : { against: options.against }),
@@ -54,6 +60,14 @@ export async function evaluate(
     model.close()
     against?.close()
   }
+}
+
+/** `windows` of the command line and the API is how many, which the cutting of windows calls `count`. */
+function windowOptions({ text, context, windows, every, protocol }: EvaluateOptions) {
+  const given = Object.entries({ context, count: windows, every, protocol }).filter(
+    ([, value]) => value !== undefined,
+  )
+  return { text, ...(Object.fromEntries(given) as WindowOptions) }
 }
 
 /** Passes the progress of a download on. */

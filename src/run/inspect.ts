@@ -5,7 +5,7 @@ import type { TensorArchive } from '../formats/archive.ts'
 import { openGguf } from '../formats/gguf/container.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { readJsonFile } from '../formats/tokenizer/tokenizer.ts'
-import { openModel } from '../models/load_model.ts'
+import { isFolder, openModel } from '../models/load_model.ts'
 import { PareError } from '../tensor/errors.ts'
 
 export interface Inspection {
@@ -21,11 +21,16 @@ export interface Inspection {
   reason?: string
 }
 
-/** @throws FormatError where the file is damaged. */
+/**
+ * Reads headers only.
+ *
+ * @throws SourceError where nothing can be read at the path, FormatError where the file is damaged.
+ * @example inspect('model.gguf').tensors
+ */
 export function inspect(path: string): Inspection {
-  const isFolder = statSync(path).isDirectory()
+  const folder = isFolder(path)
   const archive: TensorArchive =
-    isFolder || path.endsWith('.safetensors') ? openSafetensors(path) : openGguf(path)
+    folder || path.endsWith('.safetensors') ? openSafetensors(path) : openGguf(path)
   try {
     const tensors = [...archive.tensors.values()].map(({ name, type, shape, bytes }) => {
       const count = shape.reduce((a, b) => a * b, 1)
@@ -37,7 +42,7 @@ export function inspect(path: string): Inspection {
       format: archive.format,
       fileBytes: [...files].reduce((sum, file) => sum + statSync(file).size, 0),
       parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
-      metadata: isFolder
+      metadata: folder
         ? folderMetadata(path)
         : [...archive.metadata].map(([key, value]) => ({ key, value: show(value) })),
       tensors,

@@ -10,6 +10,10 @@ const size = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`
 const plain = (text: string) =>
   printable(text).replace(/[\\`*_{}[\]<>()#+!|~:&"']/g, (c) => `&#${c.charCodeAt(0)};`)
 
+/** A path says nothing to others, and may say too much. */
+const sourceName = ({ source }: CompressionReport, { name }: OpenModel) =>
+  /^(?:pypi|npm|hf):/.test(source) ? source : name
+
 export function modelCard(report: CompressionReport, source: OpenModel): string {
   const rows: [string, string][] = [
     ['method', report.method],
@@ -41,7 +45,7 @@ tags:
 
 # ${plain(source.name)}, compressed by Pare
 
-Source: ${plain(report.source)}
+Source: ${plain(sourceName(report, source))}
 
 | | |
 | --- | --- |

@@ -1,9 +1,9 @@
 /** The folder of a result: made beside its final place, and put there whole. */
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs'
+import { basename, dirname, join, resolve, sep } from 'node:path'
 import { writeFailure } from '../formats/output.ts'
-import { OptionError, printable } from '../tensor/errors.ts'
+import { type Facts, OptionError, printable, SourceError } from '../tensor/errors.ts'
 
 export interface OutputFolder {
   /** Where the files are written. */
@@ -50,22 +50,53 @@ export function openOutputFolder(path: string, overwrite: boolean): OutputFolder
   }
 }
 
-/** Refuses a place that holds something else. */
+/** Refuses a place that holds something else, or that cannot be renamed to. */
 export function checkOutput(output: string, overwrite: boolean): void {
-  if (!existsSync(output)) return
-  if (!statSync(output).isDirectory()) {
-    throw new OptionError(
-      `--output: ${printable(output)} is a file; name a folder that is empty or does not exist`,
-      {
-        code: 'PARE_E_OUTPUT',
-        facts: { output },
-      },
-    )
+  const refuse = (what: string, facts: Facts = {}) =>
+    new OptionError(`--output: ${printable(output)} ${what}`, {
+      code: 'PARE_E_OUTPUT',
+      facts: { output, ...facts },
+    })
+  const status = read(output, statSync)
+  if (!status) return
+  if (!status.isDirectory()) throw refuse('is a file; name a folder that is empty or does not exist')
+  if (status.dev !== read(dirname(output), statSync)?.dev) {
+    throw refuse('is the root of a file system, which cannot be put in place whole; name a folder inside it')
   }
-  const files = readdirSync(output)
-  if (files.length === 0 || overwrite) return
-  throw new OptionError(
-    `--output: ${printable(output)} holds ${files.length} files; name another folder or give --overwrite`,
-    { code: 'PARE_E_OUTPUT', facts: { output, files: files.length } },
+  const files = read(output, (path) => readdirSync(path))?.length ?? 0
+  if (files > 0 && !overwrite)
+    throw refuse(`holds ${files} files; name another folder or give --overwrite`, { files })
+}
+
+/** Refuses to replace a folder with something inside that must stay: the source, the folder of the terminal. */
+export function checkReplaceable(output: string, inside: readonly string[]): void {
+  const folder = realPath(output)
+  const lost = inside.find((path) =>
+    `${realPath(path)}${sep}`.startsWith(folder.endsWith(sep) ? folder : `${folder}${sep}`),
   )
+  if (lost === undefined) return
+  throw new OptionError(
+    `--output: ${printable(output)} holds ${printable(lost)}, which would be lost; name another folder`,
+    {
+      code: 'PARE_E_OUTPUT',
+      facts: { output, inside: lost },
+    },
+  )
+}
+
+const realPath = (path: string): string => (existsSync(path) ? realpathSync(path) : resolve(path))
+
+/** What is at a path, or nothing where nothing is. @throws SourceError where that cannot be found out */
+function read<T>(path: string, how: (path: string) => T): T | undefined {
+  try {
+    return how(path)
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
+    if (reason === 'ENOENT' || reason === 'ENOTDIR') return undefined
+    throw new SourceError(`--output: ${printable(path)} cannot be read (${reason}); check its permissions`, {
+      code: 'PARE_E_CANNOT_READ',
+      facts: { path, reason },
+      cause,
+    })
+  }
 }

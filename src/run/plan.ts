@@ -12,6 +12,11 @@ import { bitsPerWeight } from '../models/write/tensor_plan.ts'
 import type { BlockTypeName } from '../nn/block_types.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 
+/** What `compress` takes; where the result would go does not matter. */
+export interface PlanOptions extends Omit<CompressOptions, 'output'> {
+  output?: string
+}
+
 export interface CompressionPlan {
   source: string
   name: string
@@ -124,10 +129,10 @@ function fallbackNotes({ tensors }: TargetPlan): string[] {
 /**
  * The plan of a compression: every tensor, its type and bytes, before anything is computed.
  *
- * @example const { bytes, bitsPerWeight } = await plan({ source: 'model.gguf', output: 'smaller', target: 'gguf', scheme: 'Q3_K' })
+ * @example const { bytes, bitsPerWeight } = await plan({ source: 'model.gguf', target: 'gguf', scheme: 'Q3_K' })
  */
-export async function plan(options: CompressOptions, resolve: ResolveOptions = {}): Promise<CompressionPlan> {
-  const resolved = resolveOptions(options)
+export async function plan(options: PlanOptions, resolve: ResolveOptions = {}): Promise<CompressionPlan> {
+  const resolved = resolveOptions({ output: '', ...options })
   const source = await loadModel(options.source, { offline: resolved.offline || undefined, ...resolve })
   try {
     return describePlan(source, planTarget(source, resolved), resolved)

@@ -6,8 +6,8 @@ import { TokenType, unusedToken } from './gguf_tokenizer.ts'
 import { PREFIX } from './gguf_values.ts'
 import { detectPre } from './pre_tokenizers.ts'
 import { scoresFromMerges } from './sentencepiece_merges.ts'
-import type { Tokenizer } from './tokenizer.ts'
 import { isId, membersOf, parseTokenizerJson, type TokenizerJson } from './tokenizer_json.ts'
+import type { Vocabulary } from './vocabulary.ts'
 
 export interface GgufTokenizerOptions {
   /** Rows of the embedding; ids that the tokenizer lacks become unused tokens. @default its vocabulary size */
@@ -30,7 +30,7 @@ export interface GgufTokenizerMetadata {
  * @example ggufTokenizerMetadata(loadTokenizer(folder), { vocabularySize: config.vocab_size })
  */
 export function ggufTokenizerMetadata(
-  tokenizer: Tokenizer,
+  tokenizer: Vocabulary,
   { vocabularySize = tokenizer.vocabularySize, chatTemplate }: GgufTokenizerOptions = {},
 ): GgufTokenizerMetadata {
   const json = parseTokenizerJson(tokenizer.json())
@@ -77,7 +77,7 @@ interface Collected {
 
 function collectTokens(
   json: TokenizerJson,
-  tokenizer: Tokenizer,
+  tokenizer: Vocabulary,
   size: number,
   byteLevel: boolean,
 ): Collected {
@@ -147,7 +147,7 @@ function addsSpacePrefix({ normalizer, pre_tokenizer }: TokenizerJson): boolean 
 
 function lossesOf(
   json: TokenizerJson,
-  { bosId, eosIds }: Tokenizer,
+  { bosId, eosIds }: Vocabulary,
   byteLevel: boolean,
   { first, last }: AddedIds,
 ): string[] {

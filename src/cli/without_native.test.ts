@@ -1,0 +1,73 @@
+/** A copy of Pare without its native core: what reads headers works, the rest says in one line what to do. */
+import { cpSync, mkdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, expect, test } from 'vitest'
+import { jsonError, pare, root, temporaryFolder } from './pare_process.suite.ts'
+import { writeTinyFolder, writeTinyGguf } from './tiny_model.suite.ts'
+
+const folder = temporaryFolder()
+const program = join(folder, 'bin', 'pare.js')
+const model = join(folder, 'tiny.gguf')
+const huggingFace = join(folder, 'hf')
+beforeAll(() => {
+  for (const part of ['bin', 'dist', 'package.json', 'src/calibrate/text']) {
+    mkdirSync(join(folder, part, '..'), { recursive: true })
+    cpSync(join(root, part), join(folder, part), { recursive: true })
+  }
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+  writeTinyGguf(model)
+  writeTinyFolder(huggingFace)
+})
+
+test('plan gives the plan that it gives with the core, from and to every format', () => {
+  for (const source of [model, huggingFace]) {
+    for (const args of [
+      ['--target', 'gguf', '--scheme', 'Q8_0'],
+      ['--target', 'gptq', '--group-size', '32'],
+      ['--target', 'pare'],
+    ]) {
+      const without = pare(['plan', source, ...args, '--json'], { program })
+      expect(without.code, without.stderr).toBe(0)
+      expect(JSON.parse(without.stdout)).toEqual(JSON.parse(pare(['plan', source, ...args, '--json']).stdout))
+    }
+  }
+})
+test('inspect and pull work', () => {
+  for (const source of [model, huggingFace]) {
+    expect(pare(['inspect', source, '--json'], { program }).stdout).toBe(
+      pare(['inspect', source, '--json']).stdout,
+    )
+    const { code, stdout } = pare(['pull', source], { program })
+    expect([code, stdout]).toEqual([0, `${source}\n`])
+  }
+})
+test('doctor names the missing core and its fix', () => {
+  const { stdout } = pare(['doctor', '--json'], { program })
+  const core = JSON.parse(stdout).find(({ subject }: { subject: string }) => subject === 'native core')
+  expect(core).toMatchObject({ ok: false, fix: expect.stringMatching(/npm run build.*@pare\/native-/) })
+  expect(
+    JSON.parse(pare(['doctor', '--json']).stdout).find(
+      ({ subject }: { subject: string }) => subject === 'native core',
+    ).ok,
+  ).toBe(true)
+})
+test('compress and eval end with exit code 1 and the fix in one line', () => {
+  for (const args of [
+    ['compress', model, '--output', join(folder, 'out')],
+    ['eval', model],
+  ]) {
+    const outcome = pare([...args, '--json'], { program })
+    expect(outcome.code).toBe(1)
+    expect(jsonError(outcome).code).toBe('PARE_E_NATIVE_MISSING')
+    const { stderr } = pare(args, { program })
+    expect(stderr.trim().split('\n')).toHaveLength(1)
+    expect(stderr).toMatch(/npm run build/)
+  }
+})
+test('where nothing is compiled at all, the program says so in one line', () => {
+  cpSync(join(root, 'bin'), join(folder, 'clone', 'bin'), { recursive: true })
+  const { code, stderr } = pare(['doctor'], { program: join(folder, 'clone', 'bin', 'pare.js') })
+  expect(code).toBe(1)
+  expect(stderr.trim().split('\n')).toHaveLength(1)
+  expect(stderr).toMatch(/npm run build/)
+})
