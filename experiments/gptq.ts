@@ -150,7 +150,7 @@ async function measure(
       against: files.model,
       text: files.text,
       context,
-      count,
+      windows: count,
       every,
     })
     if (found.tokens !== count * (context - 1)) throw new Error(`the text holds fewer than ${count} windows`)

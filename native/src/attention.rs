@@ -93,7 +93,7 @@ crate::simd! {
 crate::simd! {
     fn scale_row<T: Real>(row: &mut [T], factor: T) {
         for value in row.iter_mut() {
-            *value = *value * factor;
+            *value *= factor;
         }
     }
 }
@@ -273,7 +273,7 @@ pub fn attention(
         && k.shape[..3] == v.shape[..3]
         && q.shape[3] == k.shape[3]
         && k.shape[1] > 0
-        && q.shape[1] % k.shape[1] == 0;
+        && q.shape[1].is_multiple_of(k.shape[1]);
     if !fits {
         return Err(wrong(
             "needs equal batches and dims, and a number of key heads that divides that of the query heads",

@@ -129,9 +129,7 @@ pub fn product<T: Real>(
 #[inline]
 pub fn finish<T: Real>(line: &mut [T], epilogue: &Epilogue<T>, column: usize, position: usize) {
     if let Some(bias) = epilogue.bias {
-        line.iter_mut()
-            .zip(&bias[column..])
-            .for_each(|(x, &b)| *x = *x + b);
+        line.iter_mut().zip(&bias[column..]).for_each(|(x, &b)| *x += b);
     }
     match epilogue.activation {
         Activation::None => {}
@@ -145,7 +143,7 @@ pub fn finish<T: Real>(line: &mut [T], epilogue: &Epilogue<T>, column: usize, po
     if let Some(residual) = epilogue.residual {
         line.iter_mut()
             .zip(&residual[position..])
-            .for_each(|(x, &r)| *x = *x + r);
+            .for_each(|(x, &r)| *x += r);
     }
 }
 

@@ -159,7 +159,7 @@ crate::simd! {
                 let mut value = tile[position];
                 for (error, &u) in errors[..position - start].iter().zip(&row[start..position]) {
                     for lane in 0..LANES {
-                        value[lane] = value[lane] - error[lane] * u;
+                        value[lane] -= error[lane] * u;
                     }
                 }
                 let chosen = rule.decide(state, position, &value);
@@ -180,7 +180,7 @@ crate::simd! {
                     for i in 0..4 {
                         let u = rows[i][index];
                         for lane in 0..LANES {
-                            values[i][lane] = values[i][lane] - error[lane] * u;
+                            values[i][lane] -= error[lane] * u;
                         }
                     }
                 }
@@ -192,7 +192,7 @@ crate::simd! {
                 let mut value = tile[position];
                 for (error, &u) in errors.iter().zip(row) {
                     for lane in 0..LANES {
-                        value[lane] = value[lane] - error[lane] * u;
+                        value[lane] -= error[lane] * u;
                     }
                 }
                 tile[position] = value;
@@ -200,7 +200,7 @@ crate::simd! {
             start = end;
         }
         for lane in loss.iter_mut() {
-            *lane = *lane * T::from_f64(0.5);
+            *lane *= T::from_f64(0.5);
         }
     }
 }

@@ -14,7 +14,7 @@ pub fn extents(shape: &[u32]) -> Vec<usize> {
 
 /// A position or stride that JavaScript holds as a number.
 pub fn index(value: f64, what: &str) -> Result<usize> {
-    if value >= 0.0 && value <= 9_007_199_254_740_992.0 && value.fract() == 0.0 {
+    if (0.0..=9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0 {
         return Ok(value as usize);
     }
     Err(Fault::shape(format!(

@@ -173,7 +173,7 @@ pub fn decode_blocks(block_type: String, bytes: u32, columns: u32) -> js::Result
                 data.len()
             )));
         }
-        let rows = if row == 0 { 0 } else { data.len() / row };
+        let rows = data.len().checked_div(row).unwrap_or(0);
         let out = View::empty(DType::F32, &[rows, columns])?;
         let target = out.slice_mut::<f32>()?;
         parallel::install(|| dequantize(block_type, data, target))?;
