@@ -1,7 +1,8 @@
 /** A copy of Pare without its native core: what reads headers works, the rest says in one line what to do. */
-import { cpSync, mkdirSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
+import { platformName } from '../tensor/binding.ts'
 import { jsonError, pare, root, temporaryFolder } from './pare_process.suite.ts'
 import { writeTinyFolder, writeTinyGguf } from './tiny_model.suite.ts'
 
@@ -62,6 +63,30 @@ test('compress and eval end with exit code 1 and the fix in one line', () => {
     const { stderr } = pare(args, { program })
     expect(stderr.trim().split('\n')).toHaveLength(1)
     expect(stderr).toMatch(/npm run build/)
+  }
+})
+test('a platform package is found, and one of another version or without a core is refused with the fix', () => {
+  const home = join(folder, 'dist', 'node_modules', '@pare', `native-${platformName()}`)
+  mkdirSync(home, { recursive: true })
+  const put = (main: string, content: string) => {
+    writeFileSync(join(home, 'package.json'), JSON.stringify({ main }))
+    writeFileSync(join(home, main), content)
+    return pare(['eval', model, '--json'], { program })
+  }
+  try {
+    const old = put('index.cjs', "exports.version = () => '0.0.1'")
+    expect([old.code, jsonError(old).message]).toEqual([
+      1,
+      expect.stringMatching(/version 0\.0\.1 does not fit.*install/),
+    ])
+    const broken = put('core.node', 'this is no library')
+    expect([broken.code, jsonError(broken).message]).toEqual([1, expect.stringMatching(/does not load/)])
+    cpSync(join(root, 'native', `pare.${platformName()}.node`), join(home, 'pare.node'))
+    writeFileSync(join(home, 'package.json'), JSON.stringify({ main: 'pare.node' }))
+    const { code, stderr } = pare(['eval', model, '--context', '32', '--windows', '1'], { program })
+    expect(code, stderr).toBe(0)
+  } finally {
+    rmSync(join(folder, 'dist', 'node_modules'), { recursive: true })
   }
 })
 test('where nothing is compiled at all, the program says so in one line', () => {
