@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { dequantizeGptq, packAcross, packDown, storedZeros } from '../formats/gptq_packing.ts'
-import { packRows, unpackRows } from '../formats/pare_folder.ts'
 import { oracleSweep } from '../nn/column_sweep.oracle.suite.ts'
 import { columnSweep } from '../nn/column_sweep.ts'
 import {
@@ -252,15 +251,6 @@ describe('packing', () => {
           format,
         })
         expect(numbers(tensor(decoded, [32, 96]))).toEqual(numbers(edit.decoded!).map((value) => value + 0))
-      }
-    },
-  )
-  test.each([2, 3, 4, 8] as const)(
-    'rows of %i-bit codes come back from their words, also where they fill none',
-    (bits) => {
-      for (const columns of [1, 31, 96]) {
-        const codes = Uint8Array.from({ length: 5 * columns }, (_, i) => (i * 7) % 2 ** bits)
-        expect(unpackRows(packRows(codes, 5, columns, bits), 5, columns, bits)).toEqual(codes)
       }
     },
   )

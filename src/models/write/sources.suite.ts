@@ -5,14 +5,14 @@ import { createSafetensors } from '../../formats/safetensors/writer.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
 import { decodeValues, type Grid, gridSource, type Values } from '../../nn/grid.ts'
 import { dampedHessian, sweepFactor, syntheticLayer } from '../../nn/synthetic_layer.suite.ts'
-import { randomStream, scope, type Tensor } from '../../tensor/index.ts'
+import { randomStream, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import { numbers, openFixture } from '../llama/fixtures.suite.ts'
 import { blockMatrices, blockName } from '../llama/names.ts'
 import { openModel } from '../load_model.ts'
 import type { OpenModel } from '../open_model.ts'
 import type { TargetPlan } from './model_writer.ts'
 
-const [width, inner, vocabulary] = [256, 512, 32]
+const [width, inner, vocabulary] = [256, 256, 32]
 const rows: Record<(typeof blockMatrices)[number], number> = {
   'self_attn.q_proj': width,
   'self_attn.k_proj': width / 2,
@@ -86,18 +86,27 @@ export interface Rounding {
   staticGroups?: boolean
 }
 
+/** Factors by width and order; made once. */
+const factors = new Map<string, Float32Array>()
+
+function factorOf(columns: number, order: Uint32Array | undefined): Tensor {
+  const key = `${columns} ${order?.join() ?? ''}`
+  let factor = factors.get(key)
+  if (!factor) {
+    const { gram } = syntheticLayer({ rows: 1, columns, tokens: 2 * columns })
+    factor = sweepFactor(dampedHessian(gram, 0.01), order).cast('f32').toArray() as Float32Array
+    factors.set(key, factor)
+  }
+  return tensor(factor, [columns, columns])
+}
+
 /** Values on a grid, by a sweep over made-up inputs. */
-function round(
-  dense: Tensor,
-  grid: Grid,
-  { feedback = true, sorted = false, staticGroups = false }: Rounding,
-): Values {
+function round(dense: Tensor, grid: Grid, rounding: Rounding): Values {
+  const { feedback = true, sorted = false, staticGroups = false } = rounding
   if (!feedback) return columnSweep(dense, { grid }).values
   const columns = dense.extent(1)
-  const { gram } = syntheticLayer({ rows: 1, columns, tokens: 2 * columns })
   const order = sorted ? (randomStream(12, 'order').permutation(columns).toArray() as Uint32Array) : undefined
-  const factor = sweepFactor(dampedHessian(gram, 0.01), order).cast('f32')
-  return columnSweep(dense, { grid, factor, order, staticGroups }).values
+  return columnSweep(dense, { grid, factor: factorOf(columns, order), order, staticGroups }).values
 }
 
 /** Rounds every matrix of an open model and writes it and the rest; the decided values by name. */
@@ -138,3 +147,9 @@ export const sizeOf = (path: string): number => statSync(path).size
 /** Numbers after a passage through a narrower type. */
 export const rounded = (x: Tensor, type: string): number[] =>
   numbers(type === 'F32' ? x : x.cast(type === 'F16' ? 'f16' : 'bf16'))
+
+/** Numbers that differ in any bit, of all that are expected. */
+export function differences(found: readonly number[], expected: readonly number[]): number {
+  if (found.length !== expected.length) return Number.POSITIVE_INFINITY
+  return expected.reduce((count, value, i) => count + Number(!Object.is(value, found[i])), 0)
+}
