@@ -4,6 +4,7 @@ import { type GgufArchive, openGguf } from '../formats/gguf/container.ts'
 import { ggufChatTemplateSources } from '../formats/tokenizer/chat_template.ts'
 import { ggufTokenizer } from '../formats/tokenizer/gguf_tokenizer.ts'
 import { FormatError } from '../tensor/errors.ts'
+import { finiteWeights } from './finite_weights.ts'
 import { ggufWeights } from './gguf_weights.ts'
 import { configFromGguf } from './llama/gguf_config.ts'
 import { Llama } from './llama/llama.ts'
@@ -20,7 +21,7 @@ export function openGgufModel(path: string, name: string): OpenModel & { gguf: G
       (tensor) => archive.tensors.get(tensor)?.shape,
       rotaryDivisors(archive),
     )
-    const weights = ggufWeights(archive, config, statSync(path).size)
+    const weights = finiteWeights(ggufWeights(archive, config, statSync(path).size))
     return {
       name,
       path,

@@ -7,6 +7,7 @@ import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { chatTemplateSources } from '../formats/tokenizer/chat_template.ts'
 import { loadTokenizer, readJsonFile } from '../formats/tokenizer/tokenizer.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
+import { finiteWeights } from './finite_weights.ts'
 import { huggingFaceWeights, readGptqConfig } from './huggingface_weights.ts'
 import { configFromHuggingFace } from './llama/config.ts'
 import { Llama } from './llama/llama.ts'
@@ -31,9 +32,11 @@ export function openFolderModel(
     const isPare = existsSync(join(folder, 'pare.json'))
     const quantization = configJson.quantization_config as Record<string, unknown> | undefined
     const gptq = quantization ? readGptqConfig(quantization) : undefined
-    const weights = isPare
-      ? pareWeights(archive, readPareJson(readJsonFile(join(folder, 'pare.json'))), fileBytes)
-      : huggingFaceWeights(archive, gptq, fileBytes)
+    const weights = finiteWeights(
+      isPare
+        ? pareWeights(archive, readPareJson(readJsonFile(join(folder, 'pare.json'))), fileBytes)
+        : huggingFaceWeights(archive, gptq, fileBytes),
+    )
     return {
       name,
       path: folder,
