@@ -180,6 +180,10 @@ describe('training a stage', () => {
     expect(seen['1.a']).toEqual(times(7))
     expect(found.map(({ inputs }) => inputs)).toEqual([times(1), times(2.5)])
   })
+  test('observed on the dense chain, the dense stage on current inputs may still be the target', async () => {
+    const { found } = await tuned({ observed: 'dense', target: 'denseOnCurrent' })
+    expect(found.map(({ targets }) => targets)).toEqual([times(7), times(5)])
+  })
   test('targets that were not asked for are refused', async () => {
     await expect(tuned({})).rejects.toThrow(/targets were not asked for/)
   })
