@@ -124,6 +124,8 @@ async function measure(
   configuration: Configuration,
   seed: number,
   files: ReturnType<typeof assetFiles>,
+  /** Of the sources as they were when the experiment began. */
+  hash: string,
 ): Promise<Run> {
   const work = mkdtempSync(join(tmpdir(), 'pare-experiment-'))
   const { method, bits, group, symmetric, actOrder } = configuration
@@ -144,7 +146,7 @@ async function measure(
       seed,
       evaluate: false,
     })
-    const { context, windows: count, every } = setup
+    const { context, windows, every } = setup
     const found = await evaluate({
       model: output,
       against: files.model,
@@ -153,12 +155,13 @@ async function measure(
       windows: count,
       every,
     })
-    if (found.tokens !== count * (context - 1)) throw new Error(`the text holds fewer than ${count} windows`)
+    if (found.tokens !== windows * (context - 1))
+      throw new Error(`the text holds fewer than ${windows} windows`)
     return {
       ...configuration,
       seed,
       setup,
-      sources: hashOf(root, sources),
+      sources: hash,
       storedBits: report.bitsPerWeight,
       perplexity: found.perplexity,
       perplexitySource: found.perplexitySource!,
@@ -203,7 +206,7 @@ async function main(): Promise<void> {
     const key = keyOf({ ...configuration, seed, setup, sources: hash })
     const known = done.get(key)
     if (!known) say(`${title} ...`)
-    const run = known ?? (await measure(configuration, seed, files))
+    const run = known ?? (await measure(configuration, seed, files, hash))
     if (!known) appendFileSync(journal, `${JSON.stringify(run)}\n`)
     done.set(key, run)
     say(
