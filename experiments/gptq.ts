@@ -124,6 +124,8 @@ async function measure(
   configuration: Configuration,
   seed: number,
   files: ReturnType<typeof assetFiles>,
+  /** Of the sources as they were when the experiment began. */
+  hash: string,
 ): Promise<Run> {
   const work = mkdtempSync(join(tmpdir(), 'pare-experiment-'))
   const { method, bits, group, symmetric, actOrder } = configuration
@@ -144,21 +146,22 @@ async function measure(
       seed,
       evaluate: false,
     })
-    const { context, windows: count, every } = setup
+    const { context, windows, every } = setup
     const found = await evaluate({
       model: output,
       against: files.model,
       text: files.text,
       context,
-      windows: count,
+      windows,
       every,
     })
-    if (found.tokens !== count * (context - 1)) throw new Error(`the text holds fewer than ${count} windows`)
+    if (found.tokens !== windows * (context - 1))
+      throw new Error(`the text holds fewer than ${windows} windows`)
     return {
       ...configuration,
       seed,
       setup,
-      sources: hashOf(root, sources),
+      sources: hash,
       storedBits: report.bitsPerWeight,
       perplexity: found.perplexity,
       perplexitySource: found.perplexitySource!,
@@ -172,22 +175,30 @@ async function measure(
   }
 }
 
+/** The runs that are done, by key. A line that a stop cut short is ended, and its run is measured again. */
+function readJournal(file: string): Map<string, Run> {
+  const done = new Map<string, Run>()
+  if (!existsSync(file)) return done
+  const text = readFileSync(file, 'utf8')
+  if (text !== '' && !text.endsWith('\n')) appendFileSync(file, '\n')
+  for (const line of text.split('\n').filter((each) => each !== '')) {
+    try {
+      const run: Run = JSON.parse(line)
+      done.set(keyOf(run), run)
+    } catch {
+      say(`gptq.runs.jsonl: a line is cut short and is left out`)
+    }
+  }
+  return done
+}
+
 async function main(): Promise<void> {
   const files = assetFiles()
   const output =
     flags.output ?? (flags.quick ? mkdtempSync(join(tmpdir(), 'pare-result-')) : join(root, 'docs/results'))
   mkdirSync(output, { recursive: true })
   const journal = join(output, 'gptq.runs.jsonl')
-  const done = new Map<string, Run>()
-  if (existsSync(journal)) {
-    // A line that a stop cut short is measured again.
-    for (const line of readFileSync(journal, 'utf8')
-      .split('\n')
-      .filter((text) => text.endsWith('}'))) {
-      const run: Run = JSON.parse(line)
-      done.set(keyOf(run), run)
-    }
-  }
+  const done = readJournal(journal)
   const seeds = flags.quick ? [0] : flags.seeds.split(',').map(Number)
   const jobs = configurations().flatMap((configuration) =>
     (configuration.method === 'rtn' || configuration.bits === 8 ? [0] : seeds).map((seed) => ({
@@ -203,7 +214,7 @@ async function main(): Promise<void> {
     const key = keyOf({ ...configuration, seed, setup, sources: hash })
     const known = done.get(key)
     if (!known) say(`${title} ...`)
-    const run = known ?? (await measure(configuration, seed, files))
+    const run = known ?? (await measure(configuration, seed, files, hash))
     if (!known) appendFileSync(journal, `${JSON.stringify(run)}\n`)
     done.set(key, run)
     say(
@@ -231,10 +242,12 @@ async function write(output: string, runs: readonly Run[], model: string, hash: 
   writeFileSync(join(output, 'gptq.md'), resultPage(result, false))
   writeFileSync(join(output, 'gptq.svg'), `${await resultFigure(result)}\n`)
   const rows = summarize(runs)
-  for (const { text, holds, found } of claims(rows)) {
-    process.stdout.write(`${holds === undefined ? 'open ' : holds ? 'holds' : 'FAILS'}  ${text} ${found}\n`)
+  if (!flags.quick) {
+    for (const { text, holds, found } of claims(rows)) {
+      process.stdout.write(`${holds === undefined ? 'open ' : holds ? 'holds' : 'FAILS'}  ${text} ${found}\n`)
+    }
+    return
   }
-  if (!flags.quick) return
   const worse = rows.filter(({ ratio }) => ratio !== undefined && ratio >= 1)
   for (const row of worse)
     process.stdout.write(`FAILED  ${nameOf(row)}: its KL is ${row.ratio!.toFixed(2)} of that of RTN\n`)

@@ -55,7 +55,10 @@ await llama.dispose()
 
 async function perplexity(windows) {
   const scores = []
-  for (const window of windows) scores.push(await score(window))
+  for (const window of windows) {
+    scores.push(await score(window))
+    process.stderr.write(`window ${scores.length}/${windows.length}: ${scores.at(-1).nll}\n`)
+  }
   const mean = scores.reduce((sum, each) => sum + each.nll, 0) / scores.length
   return {
     windows: scores.length,
