@@ -7,6 +7,7 @@ import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { chatTemplateSources } from '../formats/tokenizer/chat_template.ts'
 import { loadTokenizer, readJsonFile } from '../formats/tokenizer/tokenizer.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
+import { firstCall } from './first_call.ts'
 import { huggingFaceWeights, readGptqConfig } from './huggingface_weights.ts'
 import { configFromHuggingFace } from './llama/config.ts'
 import { Llama } from './llama/llama.ts'
@@ -40,7 +41,7 @@ export function openFolderModel(
       format: isPare ? 'pare' : gptq ? 'gptq' : 'huggingface',
       model: new Llama(config, weights),
       weights,
-      tokenizer: () => loadTokenizer(folder),
+      tokenizer: firstCall(() => loadTokenizer(folder)),
       chatTemplates: () => chatTemplateSources(folder),
       close: () => weights.close(),
       configJson,
