@@ -59,7 +59,9 @@ function use(path: string): PareError | undefined {
         const ids = Uint32Array.of(1, 5, 9).map((id) => Math.min(id, vocabulary - 1))
         opened.model.load().forward(ids).toArray()
       })
-      opened.tokenizer().encode('then a text')
+      const tokenizer = opened.tokenizer()
+      tokenizer.encode('then a text')
+      tokenizer.dispose()
     } finally {
       opened.close()
     }
