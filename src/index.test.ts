@@ -98,6 +98,7 @@ test('loadModel opens a path, with its tokenizer, its weights and a forward pass
   try {
     const ids = opened.tokenizer().encode('then')
     expect(opened.tokenizer().decode(ids)).toBe('then')
+    expect(opened.tokenizer()).toBe(opened.tokenizer())
     scope(() => {
       const weight = opened.weights.load('model.layers.0.self_attn.q_proj.weight')
       expect([weight.shape, weight.dtype]).toEqual([[64, 64], 'f32'])

@@ -5,6 +5,7 @@ import { ggufChatTemplateSources } from '../formats/tokenizer/chat_template.ts'
 import { ggufTokenizer } from '../formats/tokenizer/gguf_tokenizer.ts'
 import { FormatError } from '../tensor/errors.ts'
 import { finiteWeights } from './finite_weights.ts'
+import { firstCall } from './first_call.ts'
 import { ggufWeights } from './gguf_weights.ts'
 import { configFromGguf } from './llama/gguf_config.ts'
 import { Llama } from './llama/llama.ts'
@@ -28,7 +29,7 @@ export function openGgufModel(path: string, name: string): OpenModel & { gguf: G
       format: 'gguf',
       model: new Llama(config, weights),
       weights,
-      tokenizer: () => ggufTokenizer(archive.metadata),
+      tokenizer: firstCall(() => ggufTokenizer(archive.metadata)),
       chatTemplates: () => ggufChatTemplateSources(archive.metadata),
       close: () => weights.close(),
       gguf: archive,

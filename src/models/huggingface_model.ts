@@ -8,6 +8,7 @@ import { chatTemplateSources } from '../formats/tokenizer/chat_template.ts'
 import { loadTokenizer, readJsonFile } from '../formats/tokenizer/tokenizer.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
 import { finiteWeights } from './finite_weights.ts'
+import { firstCall } from './first_call.ts'
 import { huggingFaceWeights, readGptqConfig } from './huggingface_weights.ts'
 import { configFromHuggingFace } from './llama/config.ts'
 import { Llama } from './llama/llama.ts'
@@ -43,7 +44,7 @@ export function openFolderModel(
       format: isPare ? 'pare' : gptq ? 'gptq' : 'huggingface',
       model: new Llama(config, weights),
       weights,
-      tokenizer: () => loadTokenizer(folder),
+      tokenizer: firstCall(() => loadTokenizer(folder)),
       chatTemplates: () => chatTemplateSources(folder),
       close: () => weights.close(),
       configJson,
