@@ -173,29 +173,31 @@ mod tests {
     }
 
     #[test]
-    fn the_search_never_has_a_larger_error_than_the_full_range() {
-        let group: Vec<f64> = (0..64)
-            .map(|i| (f64::from(i) * 0.7).sin().powi(3) + if i == 5 { 4.0 } else { 0.0 })
-            .collect();
-        let cost = |p: AffineParameters| -> f64 {
+    fn the_search_never_has_a_larger_error_than_the_full_range_and_often_a_smaller_one() {
+        let cost = |p: AffineParameters, group: &[f64]| -> f64 {
+            let code = |v: f64| ((v / p.scale).round_ties_even() + p.zero).clamp(0.0, 7.0);
             group
                 .iter()
-                .map(|v| {
-                    (p.scale * (((v / p.scale).round_ties_even() + p.zero).clamp(0.0, 7.0) - p.zero) - v)
-                        .abs()
-                        .powf(2.4)
-                })
+                .map(|&v| (p.scale * (code(v) - p.zero) - v).abs().powf(2.4))
                 .sum()
         };
-        assert!(
-            cost(
-                AffineGrid {
-                    search: true,
-                    ..PLAIN
-                }
-                .fit(&group)
-            ) < cost(PLAIN.fit(&group))
-        );
+        let searching = AffineGrid {
+            search: true,
+            ..PLAIN
+        };
+        let mut smaller = 0;
+        for phase in 0..20 {
+            let group: Vec<f64> = (0..64)
+                .map(|i| (f64::from(i * i + phase) * 0.7).sin().powi(3))
+                .collect();
+            let (found, full) = (
+                cost(searching.fit(&group), &group),
+                cost(PLAIN.fit(&group), &group),
+            );
+            assert!(found <= full);
+            smaller += usize::from(found < full);
+        }
+        assert!(smaller >= 10, "{smaller} of 20");
     }
 
     #[test]
