@@ -71,6 +71,8 @@ class Compression {
   private readonly method: WeightMethod
   private readonly layers: LayerReport[] = []
   private readonly notes: string[] = []
+  /** What methods remarked, with the weights that it holds for. */
+  private readonly remarks = new Map<string, string[]>()
 
   constructor(
     options: ResolvedCompressOptions,
@@ -100,6 +102,9 @@ class Compression {
       const writer = target.create(folder.work)
       try {
         await this.writeMatrices(writer, calibration?.samples, folder.work)
+        for (const [text, names] of this.remarks) {
+          this.note(names.length === 1 ? `${names[0]}: ${text}` : `${names.length} weights: ${text}`)
+        }
         this.writeRest(writer)
         writer.finish()
       } catch (error) {
@@ -238,7 +243,8 @@ class Compression {
               statistics,
             )
       const notes = [...(plan.note ? [plan.note] : []), ...edit.diagnostics.notes]
-      for (const text of edit.diagnostics.notes) this.note(`${name}: ${text}`)
+      for (const text of edit.diagnostics.notes)
+        this.remarks.set(text, [...(this.remarks.get(text) ?? []), name])
       this.layers.push(this.layerReport(plan, own, nearest, notes))
     })
     return edit

@@ -1,0 +1,117 @@
+/**
+ * Times Pare at the work that bench/peers gives to other programs. Prints JSON. Run it on an idle machine:
+ *
+ *   node bench/pare.js matmul
+ *   node bench/pare.js prefill MODEL.gguf
+ *   node bench/pare.js gptq MODEL.gguf TEXT.txt [SAMPLES] [LENGTH]
+ *
+ * `gptq` is 3 bits, groups of 64, symmetric, act-order, without evaluation; forwards in f32.
+ */
+import { cpus } from 'node:os'
+import { GramStatistic } from '../dist/calibrate/statistics.js'
+import { drawSamples, readTokens } from '../dist/calibrate/text_samples.js'
+import { walk } from '../dist/calibrate/walk.js'
+import { openModel } from '../dist/models/load_model.js'
+import { affineGrid } from '../dist/nn/grid.js'
+import { denseSource } from '../dist/nn/weight_source.js'
+import { gptq } from '../dist/quantize/gptq.js'
+import { instructionSet, matmul, randomStream, scope, threads } from '../dist/tensor/index.js'
+
+const [job, ...rest] = process.argv.slice(2)
+const machine = {
+  processor: cpus()[0].model,
+  cores: cpus().length,
+  instructionSet: instructionSet(),
+  threads: threads(),
+  node: process.version,
+}
+
+/** Seconds of the fastest of `times` calls, after one that warms up. */
+function fastest(times, body) {
+  body()
+  let best = Number.POSITIVE_INFINITY
+  for (let i = 0; i < times; i++) {
+    const start = performance.now()
+    body()
+    best = Math.min(best, (performance.now() - start) / 1000)
+  }
+  return best
+}
+
+function products() {
+  const stream = randomStream(0, 'bench')
+  return [1024, 2048].map((n) => {
+    const [a, b] = [stream.normal([n, n], 'f32'), stream.normal([n, n], 'f32')]
+    const seconds = fastest(10, () => scope(() => void matmul(a, b)))
+    return { n, seconds, gflops: (2 * n ** 3) / seconds / 1e9 }
+  })
+}
+
+function prefill(path) {
+  const open = openModel(path)
+  const resident = open.model.load()
+  const ids = Uint32Array.from({ length: 512 }, (_, i) => (i * 7919) % open.model.config.vocabulary)
+  const seconds = fastest(5, () => scope(() => void resident.forward(ids)))
+  return { tokens: 512, seconds, tokensPerSecond: 512 / seconds }
+}
+
+async function compression(path, text, samples = 64, length = 512) {
+  const open = openModel(path)
+  const tokens = readTokens([text], { tokenizer: open.tokenizer(), chatTemplates: open.chatTemplates() })
+  const drawn = drawSamples(tokens, { samples, length }).samples
+  const method = gptq({ actOrder: true })
+  const grid = affineGrid({ bits: 3, groupSize: 64, symmetric: true })
+  const spent = { statistics: 0, factorsAndSweep: 0 }
+  const timed = (name, body) => {
+    const start = performance.now()
+    const result = body()
+    spent[name] += (performance.now() - start) / 1000
+    return result
+  }
+  const grams = new Map()
+  const start = performance.now()
+  await walk({
+    model: open.model,
+    samples: drawn,
+    visitor: {
+      observe: ([first], x) =>
+        timed('statistics', () => {
+          if (!grams.has(first)) grams.set(first, new GramStatistic(first.name, x.extent(-1)))
+          grams.get(first).add(x)
+        }),
+      compress: (linears) =>
+        timed('factorsAndSweep', () => {
+          const gram = grams.get(linears[0])
+          const statistics = gram.value()
+          for (const linear of linears) {
+            const dense = linear.source.dense()
+            const edit = method.compress({ name: linear.name, dense, current: dense, statistics, grid })
+            linear.source = denseSource(edit.decoded)
+          }
+          gram.dispose()
+          grams.delete(linears[0])
+        }),
+    },
+  })
+  const seconds = (performance.now() - start) / 1000
+  return {
+    samples: drawn.length,
+    length,
+    seconds,
+    ...spent,
+    forwards: seconds - spent.statistics - spent.factorsAndSweep,
+  }
+}
+
+const jobs = {
+  matmul: () => products(),
+  prefill: () => prefill(rest[0]),
+  gptq: () => compression(rest[0], rest[1], Number(rest[2] ?? 64), Number(rest[3] ?? 512)),
+}
+if (!Object.hasOwn(jobs, job)) {
+  process.stderr.write(
+    'usage: node bench/pare.js matmul | prefill MODEL | gptq MODEL TEXT [SAMPLES] [LENGTH]\n',
+  )
+  process.exit(2)
+}
+process.stdout.write(`${JSON.stringify({ job, machine, result: await jobs[job]() }, null, 2)}\n`)
