@@ -1,7 +1,7 @@
 /**
  * GPTQ against round to nearest on SmolLM2-135M-Instruct: KL, perplexity and time at 2 and 3 bits, and 8 bits as a check.
  *
- *   npm run experiment -- gptq [--assets DIR] [--only 3,64,symmetric]... [--seeds 0,1,2] [--quick] [--output DIR]
+ *   npm run experiment -- gptq [--assets DIR] [--only 3,64,symmetric]... [--seeds 0,1,2] [--quick] [--write] [--output DIR]
  *
  * Every run is added to gptq.runs.jsonl as soon as it is done; the same command goes on where it stopped. Then
  * gptq.json, gptq.md and gptq.svg are written. `--quick` is for continuous integration: a small calibration, one seed,
@@ -45,6 +45,7 @@ const { values: flags } = parseArgs({
     only: { type: 'string', multiple: true },
     seeds: { type: 'string', default: '0,1,2' },
     quick: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
     output: { type: 'string' },
   },
 })
@@ -200,13 +201,14 @@ async function main(): Promise<void> {
   const journal = join(output, 'gptq.runs.jsonl')
   const done = readJournal(journal)
   const seeds = flags.quick ? [0] : flags.seeds.split(',').map(Number)
-  const jobs = configurations().flatMap((configuration) =>
+  // With --write the page is made from the runs there are, so that a journal that is not whole can be looked at.
+  const jobs = (flags.write ? [] : configurations()).flatMap((configuration) =>
     (configuration.method === 'rtn' || configuration.bits === 8 ? [0] : seeds).map((seed) => ({
       configuration,
       seed,
     })),
   )
-  if (jobs.length === 0)
+  if (jobs.length === 0 && !flags.write)
     throw new Error('--only: nothing fits; possible are bits 2, 3 and 8 with groups of 32 and 64')
   const hash = hashOf(root, sources)
   for (const [index, { configuration, seed }] of jobs.entries()) {
