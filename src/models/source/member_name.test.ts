@@ -44,7 +44,7 @@ test('whatever name is taken stays below the folder that it is joined to', () =>
     fc.property(fc.array(part, { minLength: 1, maxLength: 5 }), (parts) => {
       const name = parts.join('/')
       if (unsafeNameReason(name) !== undefined) return
-      const inside = relative('/root/folder', join('/root/folder', ...name.split('/')))
+      const inside = relative('/some/folder', join('/some/folder', ...name.split('/')))
       expect(inside).toBe(name)
       expect(isAbsolute(inside)).toBe(false)
     }),
