@@ -1,6 +1,6 @@
 //! Grids of evenly spaced levels: value = scale * (code - zero), codes 0 .. 2^bits - 1.
 
-use crate::matmul::Real;
+use crate::product::Real;
 
 /// How scale and zero of a group of weights are found.
 #[derive(Clone, Copy, Debug)]

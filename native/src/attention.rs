@@ -5,8 +5,8 @@ use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
-use crate::matmul::Real;
 use crate::parallel::{self, Shared};
+use crate::product::Real;
 use napi_derive::napi;
 use pare_dense::{Accum, MatMut, MatRef, Par};
 

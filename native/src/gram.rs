@@ -1,81 +1,77 @@
-//! accumulator += x^T x, by tiles of one triangle; the other is its mirror.
+//! accumulator += x^T x: tiles of one triangle are multiplied; the other is its mirror.
 
 use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
-use crate::matmul::Real;
+use crate::packing::Operand;
 use crate::parallel::{self, Shared};
+use crate::product::{Panel, Real, Sums, Tile, Wanted, tile_extents};
 use napi_derive::napi;
-use pare_dense::{Accum, MatMut, MatRef, Par};
 
 /// Rows summed in the type of x before they are added to the accumulator: bounds the error of f32 sums.
 const ROWS: usize = 512;
-
-/// Edge of a tile: wide enough to repay packing, narrow enough that the diagonal tiles waste little.
-fn tile_edge(n: usize) -> usize {
-    let tiles = n.div_ceil(192).max(1);
-    n.div_ceil(tiles).next_multiple_of(16).min(n.max(1))
-}
 
 /// x is [m, n] with a dense last axis; the accumulator is [n, n].
 fn add_gram<T: Real, A: Real>(
     x: &[T],
     row_stride: usize,
-    m: usize,
-    n: usize,
+    (m, n): (usize, usize),
     accumulator: &mut [A],
 ) -> Result<()> {
-    let edge = tile_edge(n);
-    let tiles = n.div_ceil(edge);
-    let pairs: Vec<(usize, usize)> = (0..tiles)
-        .flat_map(|i| (0..=i).map(move |j| (i * edge, j * edge)))
+    let shape = T::tile_shape();
+    let (height, width) = tile_extents::<T>(n, n);
+    let tile = |row: usize, column: usize| Tile {
+        rows: (row, (row + height).min(n)),
+        columns: (column, (column + width).min(n)),
+    };
+    let tiles: Vec<Tile> = (0..n)
+        .step_by(height)
+        .flat_map(|row| (0..n).step_by(width).map(move |column| tile(row, column)))
+        .filter(|tile| tile.columns.0 < tile.rows.1)
         .collect();
     let target = Shared(accumulator.as_mut_ptr());
-    parallel::tasks(pairs.len(), |task| {
-        let (top, left) = pairs[task];
-        let (height, width) = (edge.min(n - top), edge.min(n - left));
-        let mut tile = vec![T::ZERO; height * width];
-        for start in (0..m).step_by(ROWS) {
-            let rows = ROWS.min(m - start);
-            // SAFETY: rows start .. start + rows and columns top .. top + height lie inside x; the tile is our own.
-            let (a, b, out) = unsafe {
-                (
-                    MatRef::from_raw_parts(
-                        x[start * row_stride + top..].as_ptr(),
-                        height,
-                        rows,
-                        1,
-                        row_stride as isize,
-                    ),
-                    MatRef::from_raw_parts(
-                        x[start * row_stride + left..].as_ptr(),
-                        rows,
-                        width,
-                        row_stride as isize,
-                        1,
-                    ),
-                    MatMut::from_raw_parts_mut(tile.as_mut_ptr(), height, width, width as isize, 1),
-                )
-            };
-            T::multiply(out, Accum::Replace, a, b, T::ONE, Par::Seq);
-            for row in 0..height {
-                for column in 0..width {
-                    let value = A::from_f64(tile[row * width + column].to_f64());
-                    let (i, j) = (top + row, left + column);
-                    if top == left && j > i {
-                        continue;
-                    }
-                    // SAFETY: (i, j) and its mirror (j, i) belong to this pair of tiles alone.
-                    unsafe {
-                        let sum = *target.get().add(i * n + j) + value;
-                        *target.get().add(i * n + j) = sum;
-                        *target.get().add(j * n + i) = sum;
-                    }
-                }
-            }
+    let rows = ROWS.min(m);
+    let panels = (
+        Panel::new::<T>(n, rows, shape.height)?,
+        Panel::new::<T>(n, rows, shape.width)?,
+    );
+    for start in (0..m).step_by(ROWS) {
+        let operand = Operand {
+            lanes: n,
+            depth: rows.min(m - start),
+            lane_stride: 1,
+            depth_stride: row_stride,
+        };
+        panels.0.fill(&x[start * row_stride..], operand)?;
+        panels.1.fill(&x[start * row_stride..], operand)?;
+        let (left, right) = (panels.0.numbers::<T>()?, panels.1.numbers::<T>()?);
+        parallel::tasks(tiles.len(), |task| {
+            let sums = Sums::of((left, right, operand.depth), tiles[task], Wanted::Lower);
+            // SAFETY: places (i, j) of the lower triangle and their mirrors (j, i) belong to this tile alone.
+            unsafe { add_mirrored(target.get(), n, tiles[task], &sums) };
+        })?;
+    }
+    Ok(())
+}
+
+/// # Safety
+/// The accumulator is [n, n], and nobody else touches the tile or its mirror.
+unsafe fn add_mirrored<T: Real, A: Real>(accumulator: *mut A, n: usize, tile: Tile, sums: &Sums<T>) {
+    sums.pieces(|i, column, sums| {
+        let below = (i + 1).saturating_sub(column).min(sums.len());
+        // SAFETY: the row i of the tile, up to the diagonal.
+        let totals = unsafe { std::slice::from_raw_parts_mut(accumulator.add(i * n + column), below) };
+        for (total, &sum) in totals.iter_mut().zip(sums) {
+            *total += A::from_f64(sum.to_f64());
         }
-    })
+    });
+    for j in tile.columns.0..tile.columns.1 {
+        for i in tile.rows.0.max(j + 1)..tile.rows.1 {
+            // SAFETY: as promised by the caller.
+            unsafe { *accumulator.add(j * n + i) = *accumulator.add(i * n + j) };
+        }
+    }
 }
 
 pub fn add(accumulator: &View, x: &View) -> Result<()> {
@@ -104,13 +100,13 @@ pub fn add(accumulator: &View, x: &View) -> Result<()> {
     }
     match (x.dtype, accumulator.dtype) {
         (DType::F32, DType::F32) => {
-            add_gram::<f32, f32>(x.tail()?, x.strides[0], m, n, accumulator.slice_mut()?)
+            add_gram::<f32, f32>(x.tail()?, x.strides[0], (m, n), accumulator.slice_mut()?)
         }
         (DType::F32, DType::F64) => {
-            add_gram::<f32, f64>(x.tail()?, x.strides[0], m, n, accumulator.slice_mut()?)
+            add_gram::<f32, f64>(x.tail()?, x.strides[0], (m, n), accumulator.slice_mut()?)
         }
         (DType::F64, DType::F64) => {
-            add_gram::<f64, f64>(x.tail()?, x.strides[0], m, n, accumulator.slice_mut()?)
+            add_gram::<f64, f64>(x.tail()?, x.strides[0], (m, n), accumulator.slice_mut()?)
         }
         (have, want) => Err(wrong(&format!(
             "cannot add products of {} into {}",

@@ -8,8 +8,8 @@
 
 use crate::affine_grid::{AffineGrid, clamp, round_even};
 use crate::blocks::{BlockParameters, BlockType};
-use crate::matmul::Real;
 use crate::parallel::Shared;
+use crate::product::Real;
 use crate::sweep::{LANES, Lanes, Rule};
 
 #[derive(Clone, Copy)]

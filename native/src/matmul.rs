@@ -1,14 +1,15 @@
-//! Matrix products in f32 and f64 over faer, cut into tiles by shape alone, with an epilogue while a tile is in
-//! cache. bf16 products stand in matmul_bf16.rs.
+//! Matrix products in f32, f64 and bf16 with an epilogue: bias, activation, residual.
 
 use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
-use crate::matmul_bf16;
+use crate::packing::Operand;
 use crate::parallel::{self, Shared};
+use crate::product::{Finish, Real, Side, product};
+use half::bf16;
 use napi_derive::napi;
-use pare_dense::{Accum, Dense, MatMut, MatRef, Par};
+use pare_dense::{Accum, MatMut, MatRef, Par};
 
 /// What happens to a tile of the product before it leaves the cache.
 #[derive(Clone, Copy, PartialEq)]
@@ -26,100 +27,55 @@ pub struct Epilogue<'a, T> {
     pub residual: Option<&'a [T]>,
 }
 
-/// One operand: a strided matrix.
-#[derive(Clone, Copy)]
-pub struct Matrix {
-    pub rows: usize,
-    pub columns: usize,
-    pub row_stride: usize,
-    pub column_stride: usize,
-}
+/// Below this many rows or columns packing costs more than it saves, and faer's matrix-vector kernels take over.
+const THIN: usize = 4;
 
-/// Numbers that faer multiplies.
-pub trait Real: crate::dtype::Compute<Wide = Self> + crate::dtype::num::Float + Dense {}
-impl Real for f32 {}
-impl Real for f64 {}
+/// Lines of the long side of a thin product that one task takes.
+const THIN_LINES: usize = 512;
 
-/// Extents of a tile: two tiles at least where the product is large, so that two threads are busy, and no more
-/// than what repays the packing of the other operand.
-pub fn tile_of(rows: usize, columns: usize) -> (usize, usize) {
-    const LIMIT: usize = 1 << 16;
-    let (mut height, mut width) = (rows, columns);
-    while height * width > LIMIT && (height > 128 || width > 128) {
-        if width >= height {
-            width = width.div_ceil(2).next_multiple_of(16)
-        } else {
-            height = height.div_ceil(2).next_multiple_of(16)
-        }
-    }
-    (height.max(1), width.max(1))
-}
-
-/// out[b] = epilogue(left[b] * right[b]); out is row-major [batch, m, n].
-pub fn product<T: Real>(
-    (left, a): (&[T], Matrix),
-    left_batch: &[usize],
-    (right, b): (&[T], Matrix),
-    right_batch: &[usize],
-    out: &mut [T],
-    epilogue: &Epilogue<T>,
-) -> Result<()> {
-    let (m, k, n) = (a.rows, a.columns, b.columns);
-    if out.is_empty() {
-        return Ok(());
-    }
-    let (height, width) = tile_of(m, n);
+/// out[b] = left[b] * right[b] where one side has few rows or columns; no operand is packed.
+fn thin_product<T: Real>(left: Side<T>, right: Side<T>, out: &mut [T], finish: impl Finish<T>) -> Result<()> {
+    let (a, b) = (left.operand, right.operand);
+    let (m, n, k) = (a.lanes, b.lanes, a.depth);
+    let (height, width) = (m.min(THIN_LINES), n.min(THIN_LINES));
     let (down, across) = (m.div_ceil(height), n.div_ceil(width));
-    let batches = left_batch.len();
     let target = Shared(out.as_mut_ptr());
     let tile = |task: usize| {
         let (batch, rest) = (task / (down * across), task % (down * across));
         let (top, start) = (rest / across * height, rest % across * width);
         let (rows, columns) = (height.min(m - top), width.min(n - start));
-        let x = &left[left_batch[batch] + top * a.row_stride..];
-        let y = &right[right_batch[batch] + start * b.column_stride..];
+        let x = &left.numbers[left.batches[batch] + top * a.lane_stride..];
+        let y = &right.numbers[right.batches[batch] + start * b.lane_stride..];
+        let place = batch * m * n + top * n + start;
         // SAFETY: the strides were checked against the buffers when the views were made, and the tile
         // (batch, top, start) of the output belongs to this task alone.
-        let (x, y, mut tile) = unsafe {
-            (
-                MatRef::from_raw_parts(
-                    x.as_ptr(),
-                    rows,
-                    k,
-                    a.row_stride as isize,
-                    a.column_stride as isize,
-                ),
-                MatRef::from_raw_parts(
-                    y.as_ptr(),
-                    k,
-                    columns,
-                    b.row_stride as isize,
-                    b.column_stride as isize,
-                ),
-                MatMut::from_raw_parts_mut(
-                    target.get().add(batch * m * n + top * n + start),
-                    rows,
-                    columns,
-                    n as isize,
-                    1,
-                ),
-            )
-        };
-        T::multiply(tile.as_mut(), Accum::Replace, x, y, T::ONE, Par::Seq);
+        unsafe {
+            let x = MatRef::from_raw_parts(
+                x.as_ptr(),
+                rows,
+                k,
+                a.lane_stride as isize,
+                a.depth_stride as isize,
+            );
+            let y = MatRef::from_raw_parts(
+                y.as_ptr(),
+                k,
+                columns,
+                b.depth_stride as isize,
+                b.lane_stride as isize,
+            );
+            let tile = MatMut::from_raw_parts_mut(target.get().add(place), rows, columns, n as isize, 1);
+            T::multiply(tile, Accum::Replace, x, y, T::ONE, Par::Seq);
+        }
         for row in 0..rows {
+            let position = place + row * n;
             // SAFETY: as above; rows of the tile do not overlap.
-            let line = unsafe {
-                std::slice::from_raw_parts_mut(
-                    target.get().add(batch * m * n + (top + row) * n + start),
-                    columns,
-                )
-            };
-            finish(line, epilogue, start, batch * m * n + (top + row) * n + start);
+            let line = unsafe { std::slice::from_raw_parts_mut(target.get().add(position), columns) };
+            finish(line, start, position);
         }
     };
-    let work = m * n * k * batches;
-    let tasks = batches * down * across;
-    if work < 1 << 18 {
+    let tasks = left.batches.len() * down * across;
+    if m * n * k * left.batches.len() < 1 << 18 {
         (0..tasks).for_each(tile);
         return Ok(());
     }
@@ -163,21 +119,26 @@ pub fn batch_offsets(x: &View) -> Vec<usize> {
         .collect()
 }
 
-pub fn matrix_of(x: &View) -> Matrix {
+/// Rows as lanes: the left operand.
+fn rows_of(x: &View) -> Operand {
     let axes = x.shape.len();
-    Matrix {
-        rows: x.shape[axes - 2],
-        columns: x.shape[axes - 1],
-        row_stride: x.strides[axes - 2],
-        column_stride: x.strides[axes - 1],
+    Operand {
+        lanes: x.shape[axes - 2],
+        depth: x.shape[axes - 1],
+        lane_stride: x.strides[axes - 2],
+        depth_stride: x.strides[axes - 1],
     }
 }
 
-/// A matrix whose rows or columns are dense; others (slices with a step) are copied first.
-fn readable(x: View) -> Result<View> {
-    let m = matrix_of(&x);
-    let dense = m.row_stride == 1 || m.column_stride == 1 || m.rows == 1 || m.columns == 1;
-    if dense { Ok(x) } else { copy::copy(&x) }
+/// Columns as lanes: the right operand.
+fn columns_of(x: &View) -> Operand {
+    let axes = x.shape.len();
+    Operand {
+        lanes: x.shape[axes - 1],
+        depth: x.shape[axes - 2],
+        lane_stride: x.strides[axes - 1],
+        depth_stride: x.strides[axes - 2],
+    }
 }
 
 /// [.., m, k] times [.., k, n]; leading axes are equal.
@@ -229,46 +190,14 @@ pub fn matmul(
         )));
     }
     let bias = bias.map(copy::contiguous).transpose()?;
-    let (left, right) = (readable(left.clone())?, readable(right.clone())?);
-    if left.dtype == DType::BF16 {
-        return matmul_bf16::matmul(
-            &left,
-            &right,
-            bias.as_ref(),
-            activation,
-            residual.as_ref(),
-            &shape,
-        );
-    }
     let out = View::empty(left.dtype, &shape)?;
     if out.is_empty() {
         return Ok(out);
     }
-    fn run<T: Real>(
-        left: &View,
-        right: &View,
-        bias: Option<&View>,
-        activation: Activation,
-        residual: Option<&View>,
-        out: &View,
-    ) -> Result<()> {
-        let epilogue = Epilogue {
-            bias: bias.map(View::slice::<T>).transpose()?,
-            activation,
-            residual: residual.map(View::slice::<T>).transpose()?,
-        };
-        product(
-            (left.tail::<T>()?, matrix_of(left)),
-            &batch_offsets(left),
-            (right.tail::<T>()?, matrix_of(right)),
-            &batch_offsets(right),
-            out.slice_mut::<T>()?,
-            &epilogue,
-        )
-    }
     match left.dtype {
-        DType::F32 => run::<f32>(&left, &right, bias.as_ref(), activation, residual.as_ref(), &out)?,
-        DType::F64 => run::<f64>(&left, &right, bias.as_ref(), activation, residual.as_ref(), &out)?,
+        DType::F32 => run::<f32>(left, right, bias.as_ref(), activation, residual.as_ref(), &out)?,
+        DType::F64 => run::<f64>(left, right, bias.as_ref(), activation, residual.as_ref(), &out)?,
+        DType::BF16 => return run_bf16(left, right, bias.as_ref(), activation, residual.as_ref(), &shape),
         other => {
             return Err(Fault::shape(format!(
                 "matmul: needs f32, f64 or bf16, got {}; cast it first",
@@ -277,6 +206,84 @@ pub fn matmul(
         }
     }
     Ok(out)
+}
+
+fn run<T: Real>(
+    left: &View,
+    right: &View,
+    bias: Option<&View>,
+    activation: Activation,
+    residual: Option<&View>,
+    out: &View,
+) -> Result<()> {
+    let epilogue = Epilogue {
+        bias: bias.map(View::slice::<T>).transpose()?,
+        activation,
+        residual: residual.map(View::slice::<T>).transpose()?,
+    };
+    let (left_batches, right_batches) = (batch_offsets(left), batch_offsets(right));
+    let left = Side {
+        numbers: left.tail::<T>()?,
+        operand: rows_of(left),
+        batches: &left_batches,
+    };
+    let right = Side {
+        numbers: right.tail::<T>()?,
+        operand: columns_of(right),
+        batches: &right_batches,
+    };
+    let end = |line: &mut [T], column: usize, position: usize| finish(line, &epilogue, column, position);
+    let out = out.slice_mut::<T>()?;
+    if left.operand.lanes.min(right.operand.lanes) < THIN {
+        return thin_product(left, right, out, end);
+    }
+    product(left, right, out, end)
+}
+
+/// Sums in f32, rounded once to bf16 after the epilogue.
+fn run_bf16(
+    left: &View,
+    right: &View,
+    bias: Option<&View>,
+    activation: Activation,
+    residual: Option<&View>,
+    shape: &[usize],
+) -> Result<View> {
+    let wide = |x: &View| copy::cast(x, DType::F32);
+    let out = View::empty(DType::F32, shape)?;
+    let (bias, residual) = (bias.map(wide).transpose()?, residual.map(wide).transpose()?);
+    let thin = rows_of(left).lanes.min(columns_of(right).lanes) < THIN;
+    if thin {
+        run::<f32>(
+            &wide(left)?,
+            &wide(right)?,
+            bias.as_ref(),
+            activation,
+            residual.as_ref(),
+            &out,
+        )?;
+        return copy::cast(&out, DType::BF16);
+    }
+    let epilogue = Epilogue {
+        bias: bias.as_ref().map(View::slice::<f32>).transpose()?,
+        activation,
+        residual: residual.as_ref().map(View::slice::<f32>).transpose()?,
+    };
+    product(
+        Side {
+            numbers: left.tail::<bf16>()?,
+            operand: rows_of(left),
+            batches: &batch_offsets(left),
+        },
+        Side {
+            numbers: right.tail::<bf16>()?,
+            operand: columns_of(right),
+            batches: &batch_offsets(right),
+        },
+        out.slice_mut::<f32>()?,
+        |line: &mut [f32], column, position| finish(line, &epilogue, column, position),
+    )?;
+    copy::cast(&out, DType::BF16)
 }
 
 pub fn activation_of(name: &str) -> Result<Activation> {

@@ -8,7 +8,7 @@ use crate::parallel;
 use pare_dense::{Failure, MatMut, MatRef, Par};
 
 /// Numbers that matrices are factorised in.
-pub trait Number: crate::matmul::Real + Compute<Wide = Self> {}
+pub trait Number: crate::product::Real + Compute<Wide = Self> {}
 impl Number for f32 {}
 impl Number for f64 {}
 

@@ -7,8 +7,8 @@ use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::grid_rule::{GridKind, GridRule, Output};
-use crate::matmul::Real;
 use crate::parallel::Shared;
+use crate::product::Real;
 use crate::sweep::Sweep;
 use napi_derive::napi;
 

@@ -8,8 +8,8 @@
 //! decided (a grid level, a zero of a mask, an outlier) is the business of the rule.
 
 use crate::fault::{Fault, Result};
-use crate::matmul::Real;
 use crate::parallel::{self, Shared};
+use crate::product::Real;
 
 pub const LANES: usize = 16;
 
