@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::packing::Operand;
 use crate::parallel::{self, Shared};
-use crate::product::{Panel, Real, Sums, Tile, Wanted, tile_extents};
+use crate::product::{Panel, Real, Sums, Tile, Wanted, lower_tiles};
 use napi_derive::napi;
 
 /// Rows summed in the type of x before they are added to the accumulator: bounds the error of f32 sums.
@@ -20,16 +20,7 @@ fn add_gram<T: Real, A: Real>(
     accumulator: &mut [A],
 ) -> Result<()> {
     let shape = T::tile_shape();
-    let (height, width) = tile_extents::<T>(n, n);
-    let tile = |row: usize, column: usize| Tile {
-        rows: (row, (row + height).min(n)),
-        columns: (column, (column + width).min(n)),
-    };
-    let tiles: Vec<Tile> = (0..n)
-        .step_by(height)
-        .flat_map(|row| (0..n).step_by(width).map(move |column| tile(row, column)))
-        .filter(|tile| tile.columns.0 < tile.rows.1)
-        .collect();
+    let tiles = lower_tiles::<T>(n);
     let target = Shared(accumulator.as_mut_ptr());
     let rows = ROWS.min(m);
     let panels = (

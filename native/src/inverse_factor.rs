@@ -5,12 +5,12 @@
 
 use crate::arena::{View, view};
 use crate::copy;
+use crate::definite;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
-use crate::matrices::{matrix_mut, parts, unless_aborted};
+use crate::matrices::unless_aborted;
 use crate::parallel;
 use napi_derive::napi;
-use pare_dense::{Dense, Failure, Triangle};
 
 #[napi(object)]
 pub struct InverseFactor {
@@ -72,42 +72,26 @@ pub fn inverse_factor(gram: &View, order: Option<&[u32]>, damping: f64) -> Resul
         }
     })?;
     unless_aborted()?;
-    let target = matrix_mut::<f64>(&work)?;
-    match parallel::install(|| f64::cholesky(target, parts()))? {
-        Ok(()) => {}
-        Err(Failure::Memory(bytes)) => return Err(Fault::memory(bytes)),
-        Err(_) => return Ok((None, dead)),
+    let lower = work.slice_mut::<f64>()?;
+    if !definite::factor(lower, n)? {
+        return Ok((None, dead));
     }
     unless_aborted()?;
-    let inverse = View::zeros(DType::F64, &[n, n])?;
-    let columns = inverse.slice_mut::<f64>()?;
-    (0..n).for_each(|i| columns[i * n + i] = 1.0);
-    let (lower, target) = (matrix_mut::<f64>(&work)?, matrix_mut::<f64>(&inverse)?);
-    parallel::install(|| {
-        f64::solve_triangle(
-            lower.as_ref(),
-            target,
-            Triangle {
-                lower: true,
-                unit: false,
-            },
-            parts(),
-        )
-    })?;
-    // Column-major L^-1: entry (row, column) stands at column * n + row.
-    let inverse = inverse.slice::<f64>()?;
-    let out = work.slice_mut::<f64>()?;
-    parallel::chunks(out, n, |start, row| {
+    definite::invert_triangle(lower, n, n)?;
+    // U^T at (i, j) is L^-1 at (n - 1 - j, n - 1 - i).
+    let out = View::empty(DType::F64, &[n, n])?;
+    let inverse = work.slice::<f64>()?;
+    parallel::chunks(out.slice_mut::<f64>()?, n, |start, row| {
         let i = start / n.max(1);
         for (j, value) in row.iter_mut().enumerate() {
             *value = if j <= i {
-                inverse[(n - 1 - i) * n + (n - 1 - j)]
+                inverse[(n - 1 - j) * n + (n - 1 - i)]
             } else {
                 0.0
             };
         }
     })?;
-    Ok((Some(work), dead))
+    Ok((Some(out), dead))
 }
 
 /// gram f64 [n, n]; the factor comes in the number type of `dtype`.

@@ -64,29 +64,39 @@ fn pack_rows<S: Compute, const THICKNESS: usize>(
     }
 }
 
-/// Steps that are turned at once: their part of the output stays in the first-level cache.
-const STEPS: usize = 16;
-
-/// Steps lie side by side (or apart by a stride): the sliver is turned.
+/// Steps lie side by side (or apart by a stride): the sliver is turned, four steps of all lanes at a time.
 fn pack_columns<S: Compute, const THICKNESS: usize>(
     from: &[S],
     lane_stride: usize,
     stride: usize,
     lines: &mut [[S::Wide; THICKNESS]],
 ) {
-    for (block, lines) in lines.chunks_mut(STEPS).enumerate() {
-        for lane in 0..THICKNESS {
-            let start = lane * lane_stride + block * STEPS * stride;
-            let source = &from[start..start + (lines.len() - 1) * stride + 1];
-            if stride == 1 {
-                for (line, x) in lines.iter_mut().zip(source) {
-                    line[lane] = x.widen();
-                }
-            } else {
-                for (step, line) in lines.iter_mut().enumerate() {
-                    line[lane] = source[step * stride].widen();
+    let (blocks, rest) = lines.as_chunks_mut::<4>();
+    let turned = if stride == 1 { blocks.len() * 4 } else { 0 };
+    if stride == 1 {
+        let lanes: [&[[S; 4]]; THICKNESS] = std::array::from_fn(|lane| {
+            &from[lane * lane_stride..][..turned].as_chunks::<4>().0[..blocks.len()]
+        });
+        for (at, block) in blocks.iter_mut().enumerate() {
+            for first in (0..THICKNESS - THICKNESS % 4).step_by(4) {
+                let square: [[S; 4]; 4] = std::array::from_fn(|lane| lanes[first + lane][at]);
+                for step in 0..4 {
+                    for lane in 0..4 {
+                        block[step][first + lane] = square[lane][step].widen();
+                    }
                 }
             }
+            for lane in THICKNESS - THICKNESS % 4..THICKNESS {
+                for step in 0..4 {
+                    block[step][lane] = lanes[lane][at][step].widen();
+                }
+            }
+        }
+    }
+    let rest = if stride == 1 { rest } else { lines };
+    for (step, line) in rest.iter_mut().enumerate() {
+        for lane in 0..THICKNESS {
+            line[lane] = from[lane * lane_stride + (turned + step) * stride].widen();
         }
     }
 }

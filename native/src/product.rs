@@ -132,7 +132,7 @@ pub struct Tile {
 }
 
 /// Extents of tiles that cover [rows, columns] evenly.
-pub fn tile_extents<T: Micro>(rows: usize, columns: usize) -> (usize, usize) {
+fn tile_extents<T: Micro>(rows: usize, columns: usize) -> (usize, usize) {
     let TileShape { height, width } = T::tile_shape();
     let even = |extent: usize, limit: usize, unit: usize| {
         let parts = extent.div_ceil(limit).max(1);
@@ -143,6 +143,20 @@ pub fn tile_extents<T: Micro>(rows: usize, columns: usize) -> (usize, usize) {
         even(rows, LEFT_TILE / DEPTH / share, height),
         even(columns, TILE_COLUMNS / share, width),
     )
+}
+
+/// Tiles that cover the lower triangle of an [n, n] matrix.
+pub fn lower_tiles<T: Micro>(n: usize) -> Vec<Tile> {
+    let (height, width) = tile_extents::<T>(n, n);
+    let tile = |row: usize, column: usize| Tile {
+        rows: (row, (row + height).min(n)),
+        columns: (column, (column + width).min(n)),
+    };
+    (0..n)
+        .step_by(height)
+        .flat_map(|row| (0..n).step_by(width).map(move |column| tile(row, column)))
+        .filter(|tile| tile.columns.0 < tile.rows.1)
+        .collect()
 }
 
 /// The sums of one tile: micro tiles one after the other, each row-major, so that the output is touched once.
