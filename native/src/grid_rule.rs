@@ -7,7 +7,7 @@
 //! stored: the sweep sees the rounded scales.
 
 use crate::affine_grid::{AffineGrid, clamp, round_even};
-use crate::blocks::{BlockParameters, BlockType};
+use crate::blocks::{BlockParameters, BlockType, NON_LINEAR_LEVELS, NON_LINEAR_STEPS};
 use crate::parallel::Shared;
 use crate::product::Real;
 use crate::sweep::{LANES, Lanes, Rule};
@@ -182,14 +182,31 @@ impl<T: Real> Rule<T> for GridRule<'_, T> {
         let codes = &mut tile.codes[position];
         let mut result = [T::ZERO; LANES];
         if let GridKind::Block(BlockType::IQ4_NL) = self.kind {
+            let zero = T::from_f64(f64::from(BlockType::IQ4_NL.level(BlockType::IQ4_NL.zero_code())));
+            let (mut targets, mut levels) = (
+                [T::ZERO; LANES],
+                [T::from_f64(f64::from(NON_LINEAR_LEVELS[0])); LANES],
+            );
+            let mut counts = [T::ZERO; LANES];
             for lane in 0..LANES {
-                let code = BlockType::IQ4_NL.nearest_code(
-                    column[lane].to_f64() as f32,
-                    steps[lane].to_f64() as f32,
-                    0.0,
-                );
-                codes[lane] = code;
-                result[lane] = steps[lane] * T::from_f64(f64::from(BlockType::IQ4_NL.level(code)));
+                // A step of 0 makes every level worth the same; the zero code is taken.
+                targets[lane] = if steps[lane] == T::ZERO {
+                    zero
+                } else {
+                    column[lane] / steps[lane]
+                };
+            }
+            for (middle, gap) in NON_LINEAR_STEPS {
+                let (middle, gap) = (T::from_f64(f64::from(middle)), T::from_f64(f64::from(gap)));
+                for lane in 0..LANES {
+                    let beyond = targets[lane] > middle;
+                    levels[lane] += if beyond { gap } else { T::ZERO };
+                    counts[lane] += if beyond { T::ONE } else { T::ZERO };
+                }
+            }
+            for lane in 0..LANES {
+                codes[lane] = counts[lane].to_f64() as u8;
+                result[lane] = steps[lane] * levels[lane];
             }
             return result;
         }

@@ -23,7 +23,7 @@ import { evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from '.
 import { modelCard } from './model_card.ts'
 import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder.ts'
 import { describePlan, planTarget } from './plan.ts'
-import { relativeError } from './relative_error.ts'
+import { relativeErrors } from './relative_errors.ts'
 import { type CompressionReport, type LayerReport, peakMemory } from './report.ts'
 import { version } from './version.ts'
 
@@ -233,31 +233,28 @@ class Compression {
     const edit = this.method.compress({ name, dense, current: dense, statistics, grid: plan.grid })
     writer.addSource(plan, edit.source)
     scope(() => {
-      const own = relativeError(dense, edit.decoded ?? edit.source.dense(), statistics)
+      const chosen = edit.decoded ?? edit.source.dense()
       const nearest =
         this.method.name === 'rtn'
-          ? own
-          : relativeError(
-              dense,
-              rtn().compress({ name, dense, current: dense, statistics, grid: plan.grid! }).decoded!,
-              statistics,
-            )
+          ? chosen
+          : rtn().compress({ name, dense, current: dense, statistics, grid: plan.grid! }).decoded!
+      const [error, errorRtn] = relativeErrors(dense, [chosen, nearest], statistics) as [number, number]
       const notes = [...(plan.note ? [plan.note] : []), ...edit.diagnostics.notes]
       for (const text of edit.diagnostics.notes)
         this.remarks.set(text, [...(this.remarks.get(text) ?? []), name])
-      this.layers.push(this.layerReport(plan, own, nearest, notes))
+      this.layers.push(this.layerReport(plan, error, errorRtn, notes))
     })
     return edit
   }
 
   private layerReport(
     plan: TensorPlan,
-    error: number,
-    nearest: number,
+    relativeError: number,
+    relativeErrorRtn: number,
     notes: readonly string[],
   ): LayerReport {
     const bits = (plan.bytes * 8) / (plan.shape[0]! * plan.shape[1]!)
-    return { name: plan.name, bits, relativeError: error, relativeErrorRtn: nearest, notes }
+    return { name: plan.name, bits, relativeError, relativeErrorRtn, notes }
   }
 
   /** Norms, biases, embedding and head. */

@@ -5,7 +5,8 @@
 //! Differs from the reference: integer scales are computed from the stored f16 d, which is rounded away from zero
 //! where it is subnormal, and trial steps do not depend on the minimum found so far.
 
-use super::{BlockParameters, BlockType, BlockType::*, NON_LINEAR_LEVELS, nearest_non_linear};
+use super::{BlockParameters, BlockType, BlockType::*, NON_LINEAR_LEVELS, NON_LINEAR_STEPS};
+use crate::simd;
 use half::f16;
 
 /// Sub-blocks of the largest block.
@@ -129,28 +130,25 @@ fn weights_of(block_type: BlockType, x: &[f32], importance: Option<&[f32]>) -> [
     weights
 }
 
-/// The scale for levels -half .. half - 1: from steps near -half / M, M the largest element, the one whose
-/// least-squares scale leaves the smallest weighted error.
-fn fit_symmetric(x: &[f32], weights: &[f32], half: f32) -> f32 {
-    let largest = largest(x);
-    if largest == 0.0 {
-        return 0.0;
-    }
-    let (mut scale, mut best) = (largest / -half, -1.0);
-    for trial in -9..=9 {
-        let inverse = -(half + 0.1 * trial as f32) / largest;
-        let (mut xl, mut ll) = (0.0, 0.0);
-        for (&x, &w) in x.iter().zip(weights) {
-            let level = nearest((inverse * x).clamp(-half, half - 1.0));
-            xl += w * x * level;
-            ll += w * level * level;
+simd! {
+    /// The scale for levels -half .. half - 1: from steps near -half / M, M the largest element, the one whose
+    /// least-squares scale leaves the smallest weighted error.
+    fn fit_symmetric(x: &[f32], weights: &[f32], half: f32) -> f32 {
+        let largest = largest(x);
+        if largest == 0.0 {
+            return 0.0;
         }
-        // The error of the best scale xl / ll is the sum of w x^2 minus this.
-        if ll > 0.0 && xl * xl / ll > best {
-            (best, scale) = (xl * xl / ll, xl / ll);
+        let (mut scale, mut best) = (largest / -half, -1.0);
+        for trial in -9..=9 {
+            let inverse = -(half + 0.1 * trial as f32) / largest;
+            let (xl, ll) = moments(x, weights, |x| x.map(|x| nearest((inverse * x).clamp(-half, half - 1.0))));
+            // The error of the best scale xl / ll is the sum of w x^2 minus this.
+            if ll > 0.0 && xl * xl / ll > best {
+                (best, scale) = (xl * xl / ll, xl / ll);
+            }
         }
+        scale
     }
-    scale
 }
 
 /// Improves a scale for few levels: one level at a time moves to where the least-squares scale gets better.
@@ -238,74 +236,78 @@ struct Trials {
     signed_min: bool,
 }
 
-/// Scale and minimum for levels 0 .. top.
-fn fit_affine(x: &[f32], weights: &[f32], trials: &Trials) -> (f32, f32) {
-    let &Trials {
-        top,
-        first,
-        step,
-        count,
-        absolute,
-        signed_min,
-    } = trials;
-    let (mut low, high) = extremes(x);
-    if !signed_min {
-        low = low.min(0.0);
+simd! {
+    /// Scale and minimum for levels 0 .. top.
+    fn fit_affine(x: &[f32], weights: &[f32], trials: &Trials) -> (f32, f32) {
+        let &Trials { top, first, step, count, absolute, signed_min } = trials;
+        let (mut low, high) = extremes(x);
+        if !signed_min {
+            low = low.min(0.0);
+        }
+        if high <= low {
+            return (0.0, low);
+        }
+        let mut best = ((high - low) / top, low);
+        let mut least = affine_error(x, weights, best, top, absolute);
+        let (sum_w, sum_x) = x.iter().zip(weights).fold((0.0, 0.0), |(sw, sx), (&x, &w)| (sw + w, sx + w * x));
+        for trial in 0..count {
+            let inverse = (top + first + step * trial as f32) / (high - low);
+            let level = |x: f32| nearest((inverse * (x - low)).clamp(0.0, top));
+            let (sum_xl, sum_ll) = moments(x, weights, |x| x.map(level));
+            let sum_l = lane_sum(x, weights, |x, w| w * level(x));
+            let determinant = sum_w * sum_ll - sum_l * sum_l;
+            if determinant <= 0.0 {
+                continue;
+            }
+            let mut candidate = (
+                (sum_w * sum_xl - sum_x * sum_l) / determinant,
+                (sum_ll * sum_x - sum_l * sum_xl) / determinant,
+            );
+            if candidate.1 > 0.0 && !signed_min {
+                candidate = (sum_xl / sum_ll, 0.0);
+            }
+            if candidate.0 <= 0.0 {
+                continue;
+            }
+            let error = affine_error(x, weights, candidate, top, absolute);
+            if error < least {
+                (least, best) = (error, candidate);
+            }
+        }
+        best
     }
-    if high <= low {
-        return (0.0, low);
-    }
-    let mut best = ((high - low) / top, low);
-    let mut least = affine_error(x, weights, best, top, absolute);
-    let (sum_w, sum_x) = x
-        .iter()
-        .zip(weights)
-        .fold((0.0, 0.0), |(sw, sx), (&x, &w)| (sw + w, sx + w * x));
-    for trial in 0..count {
-        let inverse = (top + first + step * trial as f32) / (high - low);
-        let (mut sum_l, mut sum_ll, mut sum_xl) = (0.0, 0.0, 0.0);
-        for (&x, &w) in x.iter().zip(weights) {
-            let level = nearest((inverse * (x - low)).clamp(0.0, top));
-            sum_l += w * level;
-            sum_ll += w * level * level;
-            sum_xl += w * x * level;
-        }
-        let determinant = sum_w * sum_ll - sum_l * sum_l;
-        if determinant <= 0.0 {
-            continue;
-        }
-        let mut candidate = (
-            (sum_w * sum_xl - sum_x * sum_l) / determinant,
-            (sum_ll * sum_x - sum_l * sum_xl) / determinant,
-        );
-        if candidate.1 > 0.0 && !signed_min {
-            candidate = (sum_xl / sum_ll, 0.0);
-        }
-        if candidate.0 <= 0.0 {
-            continue;
-        }
-        let error = affine_error(x, weights, candidate, top, absolute);
-        if error < least {
-            (least, best) = (error, candidate);
-        }
-    }
-    best
 }
 
 /// Weighted error when every element takes its nearest level.
+#[inline(always)]
 fn affine_error(x: &[f32], weights: &[f32], (scale, min): (f32, f32), top: f32, absolute: bool) -> f32 {
     let inverse = 1.0 / scale;
-    let mut error = 0.0;
-    for (&x, &w) in x.iter().zip(weights) {
+    lane_sum(x, weights, |x, w| {
         let level = nearest((inverse * (x - min)).clamp(0.0, top));
         let difference = scale * level + min - x;
-        error += w * if absolute {
+        w * if absolute {
             difference.abs()
         } else {
             difference * difference
-        };
+        }
+    })
+}
+
+/// The sum of a term of every element and its weight, each lane on its own and then joined in order.
+#[inline(always)]
+fn lane_sum(x: &[f32], weights: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    for (x, w) in x
+        .as_chunks::<LANES>()
+        .0
+        .iter()
+        .zip(weights.as_chunks::<LANES>().0)
+    {
+        for lane in 0..LANES {
+            sums[lane] += term(x[lane], w[lane]);
+        }
     }
-    error
+    sums.iter().sum()
 }
 
 fn fit_affine_block(
@@ -363,25 +365,49 @@ fn fit_affine_block(
     parameters
 }
 
-/// The scale for the levels of IQ4_NL, found as in `fit_symmetric`.
-fn fit_non_linear(x: &[f32], weights: &[f32]) -> f32 {
-    let largest = largest(x);
-    if largest == 0.0 {
-        return 0.0;
-    }
-    let first = NON_LINEAR_LEVELS[0] as f32;
-    let (mut scale, mut best) = (largest / first, -1.0);
-    for trial in -7..=7 {
-        let inverse = (first + trial as f32) / largest;
-        let (mut xl, mut ll) = (0.0, 0.0);
-        for (&x, &w) in x.iter().zip(weights) {
-            let level = NON_LINEAR_LEVELS[nearest_non_linear(inverse * x) as usize] as f32;
-            xl += w * x * level;
-            ll += w * level * level;
+simd! {
+    /// The scale for the levels of IQ4_NL, found as in `fit_symmetric`.
+    fn fit_non_linear(x: &[f32], weights: &[f32]) -> f32 {
+        let largest = largest(x);
+        if largest == 0.0 {
+            return 0.0;
         }
-        if ll > 0.0 && xl * xl / ll > best {
-            (best, scale) = (xl * xl / ll, xl / ll);
+        let first = NON_LINEAR_LEVELS[0] as f32;
+        let (mut scale, mut best) = (largest / first, -1.0);
+        for trial in -7..=7 {
+            let inverse = (first + trial as f32) / largest;
+            let (xl, ll) = moments(x, weights, |x| {
+                let mut levels = [first; LANES];
+                for (middle, gap) in NON_LINEAR_STEPS {
+                    for lane in 0..LANES {
+                        levels[lane] += if inverse * x[lane] > middle { gap } else { 0.0 };
+                    }
+                }
+                levels
+            });
+            if ll > 0.0 && xl * xl / ll > best {
+                (best, scale) = (xl * xl / ll, xl / ll);
+            }
+        }
+        scale
+    }
+}
+
+/// Numbers that are taken at once; sub-blocks hold a multiple of them.
+const LANES: usize = 8;
+
+/// Sums of w x l and of w l^2, each lane on its own and then joined in order.
+#[inline(always)]
+fn moments(x: &[f32], weights: &[f32], levels: impl Fn(&[f32; LANES]) -> [f32; LANES]) -> (f32, f32) {
+    let (mut xl, mut ll) = ([0.0; LANES], [0.0; LANES]);
+    let (x, weights) = (x.as_chunks::<LANES>().0, weights.as_chunks::<LANES>().0);
+    for (x, w) in x.iter().zip(weights) {
+        let levels = levels(x);
+        for lane in 0..LANES {
+            let weighted = w[lane] * levels[lane];
+            xl[lane] += weighted * x[lane];
+            ll[lane] += weighted * levels[lane];
         }
     }
-    scale
+    (xl.iter().sum(), ll.iter().sum())
 }

@@ -228,14 +228,24 @@ impl BlockType {
     }
 }
 
-/// The code of the level of IQ4_NL nearest to `target`; of two equally near the lower.
-fn nearest_non_linear(target: f32) -> u8 {
-    let mut code = 0;
-    for pair in NON_LINEAR_LEVELS.windows(2) {
-        let middle = 0.5 * (pair[0] as f32 + pair[1] as f32);
-        code += (target > middle) as u8;
+/// Between each level of IQ4_NL and the next: the middle, up to which the lower one is nearer, and the gap.
+pub const NON_LINEAR_STEPS: [(f32, f32); 15] = {
+    let mut steps = [(0.0, 0.0); 15];
+    let mut at = 0;
+    while at < 15 {
+        let (low, high) = (NON_LINEAR_LEVELS[at] as f32, NON_LINEAR_LEVELS[at + 1] as f32);
+        steps[at] = (0.5 * (low + high), high - low);
+        at += 1;
     }
-    code
+    steps
+};
+
+/// The code of the level of IQ4_NL nearest to `target`; of two equally near the lower.
+#[inline(always)]
+pub fn nearest_non_linear(target: f32) -> u8 {
+    NON_LINEAR_STEPS
+        .iter()
+        .fold(0, |code, &(middle, _)| code + u8::from(target > middle))
 }
 
 #[cfg(test)]
