@@ -1,7 +1,7 @@
 /** Evaluates a model on text, alone or against its source. */
 import { defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
 import { type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
-import { cutWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
+import { cutWindows, tokensOfWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import { OptionError } from '../tensor/errors.ts'
@@ -113,7 +113,11 @@ export function evaluationWindows(
 ): Windows {
   const tokenizer = model.tokenizer()
   const files = options.text ?? [defaultEvaluationText()]
-  const tokens = readTokens(files, { tokenizer, chatTemplates: model.chatTemplates() })
+  const tokens = readTokens(
+    files,
+    { tokenizer, chatTemplates: model.chatTemplates() },
+    { tokens: tokensOfWindows(options) },
+  )
   return cutWindows(tokens, { ...options, bos: tokenizer.bosId })
 }
 
