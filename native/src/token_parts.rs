@@ -94,6 +94,8 @@ struct Parts<'t, F> {
     rules: Rules,
     /// Whether the text begins at a cut.
     continued: bool,
+    /// Whether text follows that is not here yet.
+    more: bool,
     encode: F,
     ahead: VecDeque<Window>,
 }
@@ -114,13 +116,20 @@ impl<F: Fn(&str) -> Result<Vec<Token>> + Sync> Parts<'_, F> {
         Ok(Window { start, end, tokens })
     }
 
+    fn has_full_window(&self, start: usize) -> bool {
+        start + self.rules.length + self.rules.margin <= self.text.len()
+    }
+
     /// Where the window after one at `start` is likely to begin.
     fn guess(&self, start: usize) -> Option<usize> {
-        let Rules { length, margin, .. } = self.rules;
-        let to = start + length;
-        (to + margin <= self.text.len())
-            .then(|| self.rules.last_edge(self.text, start, to))
+        self.has_full_window(start)
+            .then(|| self.rules.last_edge(self.text, start, start + self.rules.length))
             .flatten()
+    }
+
+    /// Whether the text ends too soon behind `start`: such a window only confirms the cut, and waits for more.
+    fn waits(&self, start: usize) -> bool {
+        self.more && !self.has_full_window(start)
     }
 
     /// The window at `start`. Those that are likely to follow are encoded beside it.
@@ -132,8 +141,12 @@ impl<F: Fn(&str) -> Result<Vec<Token>> + Sync> Parts<'_, F> {
                 && spans.len() < parallel::threads()?.min(MOST_AHEAD)
             {
                 next = self.guess(start);
-                let end = next.unwrap_or(start + self.rules.length) + self.rules.margin;
-                spans.push((start, end));
+                let end = match next {
+                    Some(next) => next,
+                    None if self.waits(start) => start,
+                    None => start + self.rules.length,
+                };
+                spans.push((start, end + self.rules.margin));
             }
             let windows: Result<Vec<_>> = parallel::install(|| {
                 spans
@@ -203,21 +216,22 @@ pub fn encode_parts(
         text,
         rules,
         continued,
+        more,
         encode,
         ahead: VecDeque::new(),
     };
     let mut ids = Vec::new();
+    if parts.waits(0) {
+        return Ok((ids, 0));
+    }
     let mut window = parts.take(0)?;
     loop {
+        if parts.waits(window.start) || (more && window.end == text.len()) {
+            return Ok((ids, window.start));
+        }
         if window.end == text.len() {
-            if more {
-                return Ok((ids, window.start));
-            }
             ids.extend(window.tokens.iter().map(|token| token.id));
             return Ok((ids, text.len()));
-        }
-        if parallel::aborted() {
-            return Err(Fault::aborted());
         }
         window = match parts.follow(&window)? {
             Some((count, next)) => {

@@ -46,10 +46,9 @@ export async function evaluate(
   let against: OpenModel | undefined
   try {
     against = options.against === undefined ? undefined : await loadModel(options.against, fetching)
-    const { metrics, notes } = await evaluateOpen(model, against, windowOptions(options), {
-      progress,
-      signal,
-    })
+    if (against) checkTokenizers(model, against)
+    const windows = evaluationWindows(against ?? model, windowOptions(options))
+    const { metrics, notes } = await evaluateOpen(model, against, windows, { progress, signal })
     return {
       model: options.model,
       ...(options.against === undefined ? {} : { against: options.against }),
@@ -81,15 +80,13 @@ export function fetchProgress(progress: OnProgress | undefined) {
     })
 }
 
-/** The same over models that are open. */
+/** The same over models that are open and have the same tokens. */
 export async function evaluateOpen(
   model: OpenModel,
   against: OpenModel | undefined,
-  options: WindowOptions & { text?: readonly string[] | undefined },
+  windows: Windows,
   { progress, signal }: RunHooks,
 ): Promise<{ metrics: LanguageMetrics; notes: string[] }> {
-  if (against) checkTokenizers(model, against)
-  const windows = evaluationWindows(against ?? model, options)
   const metrics = await languageMetrics({
     model: model.model,
     against: against?.model,
@@ -121,8 +118,8 @@ export function evaluationWindows(
   return cutWindows(tokens, { ...options, bos: tokenizer.bosId })
 }
 
-/** Two models can only be compared where one id means one token. */
-function checkTokenizers(model: OpenModel, against: OpenModel): void {
+/** Two models can only be compared where one id means one token. @throws OptionError where it does not. */
+export function checkTokenizers(model: OpenModel, against: OpenModel): void {
   const [a, b] = [model.model.config.vocabulary, against.model.config.vocabulary]
   const sample = 'The 1st of May, naïve & 東京 \t— x = 3.14;\n'
   const same =

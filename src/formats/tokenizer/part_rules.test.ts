@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { binding } from '../../tensor/binding.ts'
 import { openGguf } from '../gguf/container.ts'
+import { type GgufValue, gguf } from '../gguf/metadata.ts'
 import { asset, smollm2 } from './assets.suite.ts'
 import { sentencePieceSpaces, tokenizerJsonOfGguf } from './gguf_tokenizer.ts'
 import { looksAround, partRules } from './part_rules.ts'
@@ -116,6 +117,18 @@ const normalizedEnds = addedTokens(
   added('The', { normalized: true }),
 )
 
+function trainedSentencePiece(): JsonRecord {
+  const file = new URL('golden/sentencepiece.json', import.meta.url)
+  const { tokens, scores, types } = JSON.parse(readFileSync(file, 'utf8'))
+  const metadata = new Map<string, GgufValue>([
+    ['tokenizer.ggml.model', gguf.string('llama')],
+    ['tokenizer.ggml.tokens', gguf.strings(tokens)],
+    ['tokenizer.ggml.scores', gguf.f32s(scores)],
+    ['tokenizer.ggml.token_type', gguf.i32s(types)],
+  ])
+  return JSON.parse(tokenizerJsonOfGguf(metadata).json)
+}
+
 const tokenizers: [string, JsonRecord][] = [
   ...['gpt-2', 'smollm', 'llama-bpe', 'qwen2', 'default'].map((name): [string, JsonRecord] => {
     const { part, ignoreMerges } = preTokenizerOf(name)
@@ -166,6 +179,7 @@ const tokenizers: [string, JsonRecord][] = [
       }),
     ]),
   ),
+  ['a trained SentencePiece vocabulary', trainedSentencePiece()],
   [
     'SentencePiece without bytes, unknown characters fused',
     parts({ normalizer: sentencePieceSpaces(true).normalizer, model: sentencePiece([], true) }),
