@@ -40,6 +40,7 @@ pub mod solve;
 pub mod sort;
 pub mod sweep;
 pub mod tensors;
+pub mod token_parts;
 pub mod tokenizer;
 pub mod trigonometry;
 pub mod walk;

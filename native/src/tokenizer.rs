@@ -3,19 +3,24 @@
 //! Truncation and padding that a file asks for are switched off: they belong to one use of a model, and a
 //! caller who wants the ids of a text wants all of them and no others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use napi::bindgen_prelude::{Buffer, Either, Uint32Array};
 use napi_derive::napi;
-use tokenizers::Tokenizer;
+use tokenizers::{Model, OffsetReferential, OffsetType, PreTokenizer, Tokenizer};
 
 use crate::fault::{Fault, Result, border, js};
+use crate::token_parts::{Rules, Token, encode_parts};
 
 struct Loaded {
     tokenizer: Tokenizer,
     /// Highest id of the vocabulary plus one.
     size: u32,
+    /// Ids of the added tokens.
+    added: HashSet<u32>,
+    /// Bytes of the longest added token.
+    longest_added: usize,
 }
 
 #[derive(Default)]
@@ -42,7 +47,14 @@ fn load(json: &[u8]) -> Result<Loaded> {
     let highest = tokenizer.get_vocab(true).into_values().max();
     let size = highest.map_or(Some(0), |id| id.checked_add(1));
     let size = size.ok_or_else(|| refused("the id 4294967295 is too large"))?;
-    Ok(Loaded { tokenizer, size })
+    let added = tokenizer.get_added_tokens_decoder();
+    let longest_added = added.values().map(|token| token.content.len()).max();
+    Ok(Loaded {
+        size,
+        added: added.into_keys().collect(),
+        longest_added: longest_added.unwrap_or(0),
+        tokenizer,
+    })
 }
 
 fn loaded(handle: u32) -> Result<Arc<Loaded>> {
@@ -105,6 +117,105 @@ pub fn tokenizer_encode(handle: u32, text: String, add_special_tokens: bool) -> 
             .encode_fast(text.as_str(), add_special_tokens)
             .map_err(refused)?;
         Ok(encoding.get_ids().to_vec().into())
+    })
+}
+
+/// The tokens of a text without what the post-processor adds. They lie where their piece does, or with
+/// `inside_pieces`, which costs more, each at its own place.
+fn tokens_of(entry: &Loaded, text: &str, inside_pieces: bool) -> Result<Vec<Token>> {
+    let tokenizer = &entry.tokenizer;
+    let model = tokenizer.get_model();
+    let mut pieces = tokenizer
+        .get_added_vocabulary()
+        .extract_and_normalize(tokenizer.get_normalizer(), text);
+    if let Some(part) = tokenizer.get_pre_tokenizer() {
+        part.pre_tokenize(&mut pieces).map_err(refused)?;
+    }
+    let mut tokens = Vec::with_capacity(text.len() / 3);
+    if inside_pieces {
+        pieces
+            .tokenize(|piece| model.tokenize(piece.get()))
+            .map_err(refused)?;
+        let encoding = pieces.into_encoding(None, 0, OffsetType::Byte).map_err(refused)?;
+        let places = encoding.get_offsets().iter().zip(encoding.get_word_ids());
+        for (&id, (&(start, end), piece)) in encoding.get_ids().iter().zip(places) {
+            tokens.push(Token {
+                id,
+                piece: piece.unwrap_or(0),
+                start,
+                end,
+                added: entry.added.contains(&id),
+            });
+        }
+        return Ok(tokens);
+    }
+    let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+    for (piece, (text, (start, end), added)) in splits.into_iter().enumerate() {
+        let token = |id| Token {
+            id,
+            piece: piece as u32,
+            start,
+            end,
+            added: added.is_some(),
+        };
+        match added {
+            Some(found) => tokens.extend(found.iter().map(|each| token(each.id))),
+            None => {
+                let found = model.tokenize(text).map_err(refused)?;
+                tokens.extend(found.iter().map(|each| token(each.id)));
+            }
+        }
+    }
+    Ok(tokens)
+}
+
+/// How a text is cut; see `token_parts`.
+#[napi(object)]
+pub struct PartRules {
+    pub blanks_only: bool,
+    pub adds_blank: bool,
+    pub inside_pieces: bool,
+    /// Bytes of a part.
+    pub length: u32,
+}
+
+#[napi(object)]
+pub struct EncodedPart {
+    pub ids: Uint32Array,
+    /// UTF-16 units of the text that the ids stand for.
+    pub covered: u32,
+}
+
+/// Ids of a long text in bounded memory, without what the post-processor adds. `continued`: the text begins where
+/// the ids of a call before ended. `more`: text follows, so that the ids end at a place where it can go on.
+#[napi]
+pub fn tokenizer_encode_parts(
+    handle: u32,
+    text: String,
+    continued: bool,
+    more: bool,
+    rules: PartRules,
+) -> js::Result<EncodedPart> {
+    border(|| {
+        let entry = loaded(handle)?;
+        check_blank_runs(&text)?;
+        let length = (rules.length as usize).max(1);
+        // Room behind a cut for an added token, and for what a pre-tokenizer looks ahead.
+        let margin = (length / 4).min(2048).max(2 * entry.longest_added);
+        let rules = Rules {
+            blanks_only: rules.blanks_only,
+            adds_blank: rules.adds_blank,
+            inside_pieces: rules.inside_pieces,
+            length,
+            margin,
+        };
+        let (ids, covered) = encode_parts(&text, continued, more, rules, |part| {
+            tokens_of(&entry, part, rules.inside_pieces)
+        })?;
+        Ok(EncodedPart {
+            ids: ids.into(),
+            covered: text[..covered].encode_utf16().count() as u32,
+        })
     })
 }
 

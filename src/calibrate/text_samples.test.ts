@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
+import { encodeStream } from '../formats/tokenizer/encode_stream.ts'
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
 import { FormatError, OptionError, SourceError } from '../tensor/errors.ts'
 import {
@@ -19,11 +20,16 @@ const file = (name: string, content: string) => {
   return join(folder, name)
 }
 
-/** One token a character; BOS would be a 1. */
+const characters = (text: string) => Uint32Array.from([...text], (c) => c.charCodeAt(0))
+/** One token a character, each certain at once. */
 const source: TextSource = {
   tokenizer: {
-    encode: (text: string, { addSpecialTokens = true } = {}) =>
-      Uint32Array.from([...(addSpecialTokens ? ['\u0001'] : []), ...text], (c) => c.charCodeAt(0)),
+    encodeStream: () =>
+      encodeStream(
+        (text) => ({ ids: characters(text), covered: text.length }),
+        () => new Uint32Array(0),
+        1,
+      ),
     token: () => '',
     eosIds: [],
     bosId: undefined,
@@ -57,6 +63,25 @@ describe('reading', () => {
     for (const path of [join(folder, 'missing.txt'), folder]) {
       expect(() => read(path)).toThrow(SourceError)
     }
+  })
+  test('the first tokens alone need no more of the text, but every file must be there', () => {
+    const [long, bad] = [file('long.txt', 'ab'.repeat(100_000)), file('later.jsonl', 'no row')]
+    const first = readTokens([long, bad], source, { tokens: 9 })
+    expect(String.fromCharCode(...first)).toBe('ababababa')
+    expect(() => readTokens([long, bad], source, { tokens: 1_000_000 })).toThrow(/line 1 is no JSON/)
+    const missing = join(folder, 'missing.txt')
+    expect(() => readTokens([long, missing], source, { tokens: 9 })).toThrow(SourceError)
+  })
+  test('characters and rows that go over the end of a piece of the file are whole', () => {
+    const text = `${'x'.repeat(65_535)}é${'😀'.repeat(40_000)}`
+    expect(String(readTokens([file('wide.txt', text)], source))).toBe(String(characters(text)))
+    const rows = file('wide.jsonl', `{"text": "${text}"}\n\n{"text": "end"}`)
+    expect(String(readTokens([rows], source))).toBe(String(characters(`${text}\n\nend`)))
+  })
+  test('bytes that are no text become U+FFFD, and a byte order mark stays', () => {
+    const path = file('bytes.txt', '')
+    writeFileSync(path, Uint8Array.of(0xef, 0xbb, 0xbf, 0x61, 0xff, 0xe2, 0x82))
+    expect(read(path)).toBe('\ufeffa\ufffd\ufffd')
   })
   test('the texts that come with Pare are there, and are not the same', () => {
     const [calibration, evaluation] = [read(defaultCalibrationText()), read(defaultEvaluationText())]

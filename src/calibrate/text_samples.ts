@@ -1,5 +1,5 @@
 /** Calibration and evaluation text: files become one stream of tokens, and samples are windows of it. */
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import {
   type ChatMessage,
@@ -21,21 +21,37 @@ export interface TextSource {
   chatTemplates: ChatTemplateSources
 }
 
-/** Longest text file that is read. */
-const LONGEST_FILE = 2 ** 30
+export interface ReadOptions {
+  /** Reading ends where there are so many; the tokens are the first ones of the text. @default all */
+  tokens?: number
+}
 
 /**
- * The tokens of some files, joined by two newlines and encoded once, without BOS. JSON lines hold `text`, or
- * `messages`, which go through the model's own chat template; their rows are joined likewise.
+ * The tokens of some files, joined by two newlines and encoded as one text, without BOS. JSON lines hold `text`, or
+ * `messages`, which go through the model's own chat template; their rows are joined likewise. No more than some
+ * hundred kilobytes of text, or one row, are in memory at a time.
  *
  * @throws OptionError for an empty text, FormatError for a line that is neither.
  */
-export function readTokens(files: readonly string[], { tokenizer, chatTemplates }: TextSource): Uint32Array {
-  const text = files
-    .map((file) => (/\.jsonl$/i.test(file) ? readRows(file, tokenizer, chatTemplates) : readText(file)))
-    .join('\n\n')
-  const ids = tokenizer.encode(text, { addSpecialTokens: false })
-  if (ids.length === 0) {
+export function readTokens(
+  files: readonly string[],
+  { tokenizer, chatTemplates }: TextSource,
+  { tokens: most = Number.POSITIVE_INFINITY }: ReadOptions = {},
+): Uint32Array {
+  for (const file of files) checkFile(file)
+  const stream = tokenizer.encodeStream()
+  const parts: Uint32Array[] = []
+  let count = 0
+  const add = (ids: Uint32Array) => {
+    if (ids.length > 0) parts.push(ids)
+    count += ids.length
+  }
+  for (const text of readTexts(files, tokenizer, chatTemplates)) {
+    add(stream.push(text))
+    if (count >= most) break
+  }
+  if (count < most) add(stream.end())
+  if (count === 0) {
     throw new OptionError(
       `${files.map((f) => printable(f)).join(', ')}: the text is empty; give a file with text in it`,
       {
@@ -44,50 +60,143 @@ export function readTokens(files: readonly string[], { tokenizer, chatTemplates 
       },
     )
   }
+  return joined(parts, Math.min(count, most))
+}
+
+function joined(parts: readonly Uint32Array[], length: number): Uint32Array {
+  const ids = new Uint32Array(length)
+  let at = 0
+  for (const part of parts) {
+    ids.set(part.subarray(0, length - at), at)
+    at += part.length
+  }
   return ids
 }
 
-function readText(file: string): string {
-  try {
-    const { size } = statSync(file)
-    if (size > LONGEST_FILE)
-      throw new OptionError(`${printable(file)}: has ${size} bytes, at most ${LONGEST_FILE} are read; cut it`)
-    return readFileSync(file, 'utf8')
-  } catch (cause) {
-    if (cause instanceof OptionError) throw cause
-    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
-    throw new SourceError(`${printable(file)}: cannot be read (${reason}); check the path`, {
-      code: 'PARE_E_CANNOT_READ',
-      facts: { path: file, reason },
-      cause,
-    })
+function* readTexts(
+  files: readonly string[],
+  tokenizer: Tokenizer,
+  templates: ChatTemplateSources,
+): Generator<string> {
+  for (const [index, file] of files.entries()) {
+    if (index > 0) yield '\n\n'
+    if (/\.jsonl$/i.test(file)) yield* readRows(file, tokenizer, templates)
+    else yield* readText(file)
   }
 }
 
-function readRows(file: string, tokenizer: Tokenizer, templates: ChatTemplateSources): string {
-  const rows = readText(file).split('\n')
-  const texts = rows.flatMap((line, index) => {
-    if (line.trim() === '') return []
-    const wrong = (what: string) =>
-      new FormatError(
-        `${printable(file)}: line ${index + 1} ${what}; a row is {"text": ...} or {"messages": [...]}`,
-        {
-          code: 'PARE_E_ROW',
-          facts: { path: file, line: index + 1 },
-        },
-      )
-    let row: { text?: unknown; messages?: unknown }
-    try {
-      row = JSON.parse(line)
-    } catch {
-      throw wrong('is no JSON')
-    }
-    if (typeof row?.text === 'string') return [row.text]
-    if (Array.isArray(row?.messages))
-      return [modelChatTemplate(templates, tokenizer).render(row.messages as ChatMessage[])]
-    throw wrong('has neither text nor messages')
+function checkFile(file: string): void {
+  try {
+    const status = statSync(file)
+    if (status.isDirectory()) throw Object.assign(new Error('a folder'), { code: 'EISDIR' })
+  } catch (cause) {
+    throw cannotRead(file, cause)
+  }
+}
+
+function cannotRead(file: string, cause: unknown): SourceError {
+  const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
+  return new SourceError(`${printable(file)}: cannot be read (${reason}); check the path`, {
+    code: 'PARE_E_CANNOT_READ',
+    facts: { path: file, reason },
+    cause,
   })
-  return texts.join('\n\n')
+}
+
+/** Bytes of a file in memory at a time. */
+const PIECE = 1 << 16
+
+/** Bytes of the longest text file that is read. */
+const LONGEST_FILE = 2 ** 30
+
+/** The text of a file in pieces; bytes that are no UTF-8 become U+FFFD. */
+function* readText(file: string): Generator<string> {
+  let descriptor: number | undefined
+  try {
+    const utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
+    const bytes = new Uint8Array(PIECE)
+    descriptor = openSync(file, 'r')
+    let total = 0
+    for (let count = -1; count !== 0; ) {
+      count = readSync(descriptor, bytes)
+      total += count
+      if (total > LONGEST_FILE)
+        throw new OptionError(
+          `${printable(file)}: has more than ${LONGEST_FILE} bytes, as many are read; cut it`,
+        )
+      const text = utf8.decode(bytes.subarray(0, count), { stream: count > 0 })
+      if (text !== '') yield text
+    }
+  } catch (cause) {
+    throw (cause as NodeJS.ErrnoException).syscall === undefined ? cause : cannotRead(file, cause)
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor)
+  }
+}
+
+/** Longest row that is read, in UTF-16 units. */
+const LONGEST_ROW = 2 ** 28
+
+function* readLines(file: string): Generator<string> {
+  let parts: string[] = []
+  let length = 0
+  for (const text of readText(file)) {
+    const [first, ...more] = text.split('\n')
+    for (const [index, part] of [first!, ...more].entries()) {
+      if (index > 0) {
+        yield parts.join('')
+        parts = []
+        length = 0
+      }
+      parts.push(part)
+      length += part.length
+      if (length > LONGEST_ROW)
+        throw new OptionError(
+          `${printable(file)}: has a row of more than ${LONGEST_ROW} characters; split it into several`,
+        )
+    }
+  }
+  yield parts.join('')
+}
+
+function* readRows(file: string, tokenizer: Tokenizer, templates: ChatTemplateSources): Generator<string> {
+  let line = 0
+  let first = true
+  for (const row of readLines(file)) {
+    line += 1
+    if (row.trim() === '') continue
+    if (!first) yield '\n\n'
+    first = false
+    yield textOfRow(row, { file, line, tokenizer, templates })
+  }
+}
+
+interface RowPlace {
+  file: string
+  line: number
+  tokenizer: Tokenizer
+  templates: ChatTemplateSources
+}
+
+function textOfRow(text: string, { file, line, tokenizer, templates }: RowPlace): string {
+  const wrong = (what: string) =>
+    new FormatError(
+      `${printable(file)}: line ${line} ${what}; a row is {"text": ...} or {"messages": [...]}`,
+      {
+        code: 'PARE_E_ROW',
+        facts: { path: file, line },
+      },
+    )
+  let row: { text?: unknown; messages?: unknown }
+  try {
+    row = JSON.parse(text)
+  } catch {
+    throw wrong('is no JSON')
+  }
+  if (typeof row?.text === 'string') return row.text
+  if (Array.isArray(row?.messages))
+    return modelChatTemplate(templates, tokenizer).render(row.messages as ChatMessage[])
+  throw wrong('has neither text nor messages')
 }
 
 export interface SampleOptions {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { OptionError } from '../tensor/errors.ts'
-import { cutWindows } from './windows.ts'
+import { cutWindows, tokensOfWindows } from './windows.ts'
 
 const tokens = Uint32Array.from({ length: 45 }, (_, i) => i + 100)
 const starts = (options: Parameters<typeof cutWindows>[1]) =>
@@ -50,4 +50,17 @@ test('a text shorter than one window, and counts that cannot be, are refused', (
   )
   for (const options of [{ context: 1 }, { context: 2.5 }, { count: 0 }, { every: 0 }])
     expect(() => cutWindows(tokens, options)).toThrow(OptionError)
+})
+test('the tokens behind the last window are not needed', () => {
+  for (const options of [
+    { context: 10, count: 2 },
+    { context: 5, every: 3, count: 2 },
+    { context: 3, every: 2, count: 4 },
+  ]) {
+    const needed = tokensOfWindows(options)
+    expect(cutWindows(tokens.slice(0, needed), options)).toEqual(cutWindows(tokens, options))
+    expect(cutWindows(tokens.slice(0, needed - 1), options).windows.length).toBe(options.count - 1)
+  }
+  expect(tokensOfWindows()).toBe(20 * 512)
+  expect(() => tokensOfWindows({ count: 0 })).toThrow(OptionError)
 })

@@ -26,6 +26,25 @@ export interface WindowOptions {
   bos?: number | undefined
 }
 
+/** The options with their defaults. @throws OptionError for one that is no whole number. */
+function checked({ context = 512, count = 20, every = 1, protocol = 'nonoverlap', bos }: WindowOptions) {
+  for (const [name, value, least] of [
+    ['--context', context, 2],
+    ['--windows', count, 1],
+    ['--every', every, 1],
+  ] as const) {
+    if (!Number.isInteger(value) || value < least)
+      throw new OptionError(`${name}: a whole number from ${least} on is needed, got ${value}`)
+  }
+  return { context, count, every, protocol, bos }
+}
+
+/** How many tokens of a text its windows reach; those behind them need not be read. */
+export function tokensOfWindows(options: WindowOptions = {}): number {
+  const { context, count, every } = checked(options)
+  return (count - 1) * every * context + context
+}
+
 /**
  * Windows at index 0, every, 2 * every ... of the text cut into pieces of `context` tokens.
  *
@@ -36,15 +55,7 @@ export interface WindowOptions {
  * @throws OptionError where the text is shorter than one window.
  */
 export function cutWindows(tokens: Uint32Array, options: WindowOptions = {}): Windows {
-  const { context = 512, count = 20, every = 1, protocol = 'nonoverlap', bos } = options
-  for (const [name, value, least] of [
-    ['--context', context, 2],
-    ['--windows', count, 1],
-    ['--every', every, 1],
-  ] as const) {
-    if (!Number.isInteger(value) || value < least)
-      throw new OptionError(`${name}: a whole number from ${least} on is needed, got ${value}`)
-  }
+  const { context, count, every, protocol, bos } = checked(options)
   const windows: Uint32Array[] = []
   for (let index = 0; windows.length < count; index += every) {
     const start = index * context

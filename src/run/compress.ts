@@ -1,12 +1,13 @@
 /** The main job: a model goes in, a smaller one comes out. */
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { LayerEdit, WeightMethod } from '../calibrate/method.ts'
 import { GramStatistic, type Statistics } from '../calibrate/statistics.ts'
 import { defaultCalibrationText, drawSamples, readTokens } from '../calibrate/text_samples.ts'
 import { type WalkVisitor, walk } from '../calibrate/walk.ts'
 import { writeWhole } from '../formats/output.ts'
+import type { Windows } from '../metrics/windows.ts'
 import { loadModel, openModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
@@ -19,7 +20,7 @@ import { rtn } from '../quantize/rtn.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
 import { scope, type Tensor } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
-import { evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
+import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { modelCard } from './model_card.ts'
 import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder.ts'
 import { describePlan, planTarget } from './plan.ts'
@@ -96,7 +97,7 @@ class Compression {
     this.notes.push(...description.notes)
     const calibration = this.method.needs.length > 0 ? this.readCalibration() : undefined
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
-    if (options.evaluate) evaluationWindows(source, evaluationOptions(options))
+    const windows = options.evaluate ? evaluationWindows(source, evaluationOptions(options)) : undefined
     const folder = openOutputFolder(options.output, options.overwrite)
     try {
       const writer = target.create(folder.work)
@@ -117,6 +118,7 @@ class Compression {
         description.bitsPerWeight,
         description.fileBitsPerWeight,
         calibration,
+        windows,
       )
       writeWhole(join(folder.work, 'README.md'), modelCard(report, source))
       const files = [...readdirSync(folder.work), 'report.json'].sort()
@@ -140,9 +142,7 @@ class Compression {
     })
     const { samples, note } = drawSamples(tokens, { samples: count, length, seed })
     if (note) this.note(`calibration: ${note}`)
-    const hash = createHash('sha256')
-    for (const file of files) hash.update(readFileSync(file))
-    return { samples, files, sha256: hash.digest('hex') }
+    return { samples, files, sha256: hashOfFiles(files) }
   }
 
   private note(text: string): void {
@@ -277,14 +277,16 @@ class Compression {
     bitsPerWeight: number,
     fileBitsPerWeight: number,
     calibration: { samples: Uint32Array[]; files: readonly string[]; sha256: string } | undefined,
+    windows: Windows | undefined,
   ): Promise<CompressionReport> {
     const { options, source, target } = this
     let metrics = {}
-    if (options.evaluate) {
+    if (windows) {
       const files = readdirSync(work).filter((name) => name.endsWith('.gguf'))
       const result = openModel(files.length > 0 ? join(work, files[0]!) : work)
       try {
-        const evaluation = await evaluateOpen(result, source, evaluationOptions(options), this.hooks)
+        checkTokenizers(result, source)
+        const evaluation = await evaluateOpen(result, source, windows, this.hooks)
         metrics = evaluation.metrics
         for (const text of evaluation.notes) this.note(`evaluation: ${text}`)
       } finally {
@@ -336,6 +338,24 @@ const evaluationOptions = ({ text, context, windows, every }: ResolvedCompressOp
   count: windows,
   every,
 })
+
+/** SHA-256 of the files one after another, read in pieces. */
+function hashOfFiles(files: readonly string[]): string {
+  const hash = createHash('sha256')
+  const bytes = new Uint8Array(1 << 16)
+  for (const file of files) {
+    const descriptor = openSync(file, 'r')
+    try {
+      for (let count = -1; count !== 0; ) {
+        count = readSync(descriptor, bytes)
+        hash.update(bytes.subarray(0, count))
+      }
+    } finally {
+      closeSync(descriptor)
+    }
+  }
+  return hash.digest('hex')
+}
 
 function methodOf({
   method,

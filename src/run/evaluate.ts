@@ -1,7 +1,7 @@
 /** Evaluates a model on text, alone or against its source. */
 import { defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
 import { type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
-import { cutWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
+import { cutWindows, tokensOfWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import { OptionError } from '../tensor/errors.ts'
@@ -46,10 +46,9 @@ export async function evaluate(
   let against: OpenModel | undefined
   try {
     against = options.against === undefined ? undefined : await loadModel(options.against, fetching)
-    const { metrics, notes } = await evaluateOpen(model, against, windowOptions(options), {
-      progress,
-      signal,
-    })
+    if (against) checkTokenizers(model, against)
+    const windows = evaluationWindows(against ?? model, windowOptions(options))
+    const { metrics, notes } = await evaluateOpen(model, against, windows, { progress, signal })
     return {
       model: options.model,
       ...(options.against === undefined ? {} : { against: options.against }),
@@ -81,15 +80,13 @@ export function fetchProgress(progress: OnProgress | undefined) {
     })
 }
 
-/** The same over models that are open. */
+/** The same over models that are open and have the same tokens. */
 export async function evaluateOpen(
   model: OpenModel,
   against: OpenModel | undefined,
-  options: WindowOptions & { text?: readonly string[] | undefined },
+  windows: Windows,
   { progress, signal }: RunHooks,
 ): Promise<{ metrics: LanguageMetrics; notes: string[] }> {
-  if (against) checkTokenizers(model, against)
-  const windows = evaluationWindows(against ?? model, options)
   const metrics = await languageMetrics({
     model: model.model,
     against: against?.model,
@@ -113,12 +110,16 @@ export function evaluationWindows(
 ): Windows {
   const tokenizer = model.tokenizer()
   const files = options.text ?? [defaultEvaluationText()]
-  const tokens = readTokens(files, { tokenizer, chatTemplates: model.chatTemplates() })
+  const tokens = readTokens(
+    files,
+    { tokenizer, chatTemplates: model.chatTemplates() },
+    { tokens: tokensOfWindows(options) },
+  )
   return cutWindows(tokens, { ...options, bos: tokenizer.bosId })
 }
 
-/** Two models can only be compared where one id means one token. */
-function checkTokenizers(model: OpenModel, against: OpenModel): void {
+/** Two models can only be compared where one id means one token. @throws OptionError where it does not. */
+export function checkTokenizers(model: OpenModel, against: OpenModel): void {
   const [a, b] = [model.model.config.vocabulary, against.model.config.vocabulary]
   const sample = 'The 1st of May, naïve & 東京 \t— x = 3.14;\n'
   const same =

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { binding } from '../../tensor/binding.ts'
 import { FormatError, OptionError, printable, SourceError } from '../../tensor/errors.ts'
 import { isRecord, strictJson } from '../json.ts'
+import { type EncodeStream, encodeStream, type PartEncoder } from './encode_stream.ts'
+import { partRules } from './part_rules.ts'
 import { type SpecialIds, specialIds } from './special_tokens.ts'
 import { byteStream, type TextStream, windowStream } from './text_stream.ts'
 import { byteDecoder } from './token_bytes.ts'
@@ -24,6 +26,8 @@ export interface Tokenizer extends Readonly<SpecialIds> {
   readonly vocabularySize: number
   /** Special tokens written in the text become their ids. Lone surrogates count as U+FFFD. */
   encode(text: string, options?: EncodeOptions): Uint32Array
+  /** The same without special tokens around it, for a text that arrives bit by bit; each stream has its own state. */
+  encodeStream(): EncodeStream
   /** Bytes that are no UTF-8 become U+FFFD; ids without a token add nothing. */
   decode(ids: Iterable<number>, options?: DecodeOptions): string
   /** Text of ids that arrive one by one; never cuts a character. Each stream has its own state. */
@@ -79,11 +83,24 @@ export function createTokenizer(
     if (text === undefined) return new Uint8Array(0)
     return bytes ? bytes.bytesOf(text) : utf8.encode(decode([id]))
   }
+  const rules = partRules(parsed)
+  const encodePart: PartEncoder | undefined =
+    rules &&
+    ((text, at) =>
+      use(() =>
+        encoded(text, () =>
+          native.tokenizerEncodeParts(handle, text, at.continued, at.more, { ...rules, length: PART_BYTES }),
+        ),
+      ))
+  const encode = (text: string, { addSpecialTokens = true }: EncodeOptions = {}) =>
+    encodePart && !addSpecialTokens && text.length > PART_BYTES
+      ? encodePart(text, { continued: false, more: false }).ids
+      : use(() => encoded(text, () => native.tokenizerEncode(handle, text, addSpecialTokens)))
   const tokenizer: Tokenizer = {
     ...special(idOf),
     vocabularySize: native.tokenizerVocabularySize(handle),
-    encode: (text, { addSpecialTokens = true } = {}) =>
-      use(() => encodeNative(handle, text, addSpecialTokens)),
+    encode,
+    encodeStream: () => encodeStream(encodePart, (text) => encode(text, { addSpecialTokens: false })),
     decode,
     stream({ skipSpecialTokens = false } = {}) {
       const shown = (id: number) => (skipSpecialTokens && specialTokens.has(id) ? undefined : token(id))
@@ -118,9 +135,12 @@ function loadNative(json: string): number {
   }
 }
 
-function encodeNative(handle: number, text: string, addSpecialTokens: boolean): Uint32Array {
+/** Bytes of a text that are encoded at once; the steps of a tokenizer need about a hundred times as many. */
+const PART_BYTES = 1 << 16
+
+function encoded<T>(text: string, work: () => T): T {
   try {
-    return binding().tokenizerEncode(handle, text, addSpecialTokens)
+    return work()
   } catch (cause) {
     const reason = printable((cause as Error).message, 300)
     throw new OptionError(

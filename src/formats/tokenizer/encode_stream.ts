@@ -1,0 +1,60 @@
+/** Ids of a text that arrives bit by bit, those of the whole text. */
+
+export interface EncodeStream {
+  /** The ids that are certain by now. */
+  push(text: string): Uint32Array
+  /** The rest. The stream starts again afterwards. */
+  end(): Uint32Array
+}
+
+/**
+ * Encodes a text that goes on where a call before ended (`continued`), all of it or up to a place where it can go on
+ * (`more`); `covered` counts the characters that the ids stand for.
+ */
+export type PartEncoder = (
+  text: string,
+  at: { continued: boolean; more: boolean },
+) => { ids: Uint32Array; covered: number }
+
+/** Characters that are gathered before they are encoded. */
+const GATHERED = 1 << 18
+
+/** Keeps no more text than the encoder needs; without one, all of it, for `whole`. */
+export function encodeStream(
+  encodePart: PartEncoder | undefined,
+  whole: (text: string) => Uint32Array,
+  gathered = GATHERED,
+): EncodeStream {
+  let rest: string[] = []
+  let length = 0
+  let continued = false
+  let wanted = gathered
+  const take = () => {
+    const text = rest.join('')
+    rest = []
+    length = 0
+    return text
+  }
+  return {
+    push(text) {
+      rest.push(text)
+      length += text.length
+      if (!encodePart || length < wanted) return new Uint32Array(0)
+      const all = take()
+      const { ids, covered } = encodePart(all, { continued, more: true })
+      continued ||= covered > 0
+      rest = [all.slice(covered)]
+      length = all.length - covered
+      // A text without a place to cut is not tried again at every push.
+      wanted = Math.max(gathered, 2 * length)
+      return ids
+    },
+    end() {
+      const text = take()
+      const ids = encodePart ? encodePart(text, { continued, more: false }).ids : whole(text)
+      continued = false
+      wanted = gathered
+      return ids
+    },
+  }
+}
