@@ -5,7 +5,7 @@
 use crate::arena::View;
 use crate::dtype::Compute;
 use crate::fault::Result;
-use crate::micro_kernel::{Micro, TileShape};
+use crate::micro_kernel::{Micro, TileShape, prefetch};
 use crate::packing::{Operand, pack_sliver, packed_length};
 use crate::parallel::{self, Shared};
 
@@ -19,8 +19,10 @@ impl Real for f64 {}
 const DEPTH: usize = 256;
 /// Steps that are packed at once.
 const DEPTH_LIMIT: usize = 8 * DEPTH;
-/// Numbers of one operand that are packed at once: they stay in the last-level cache.
+/// Numbers of the right operand that are packed at once: they stay in the last-level cache.
 const PANEL: usize = 1 << 20;
+/// Numbers of the left operand that are packed at once; the right one is packed again for each.
+const LEFT_PANEL: usize = 2 * PANEL;
 /// Numbers of the left operand over `DEPTH` steps that stay in the second-level cache.
 const LEFT_TILE: usize = 96 * DEPTH;
 /// Columns of the output in one task, at most.
@@ -171,8 +173,8 @@ impl<T: Real> Sums<T> {
     pub fn of((left, right, depth): (&[T], &[T], usize), tile: Tile, wanted: Wanted) -> Sums<T> {
         let TileShape { height, width } = T::tile_shape();
         let (rows, columns) = (tile.rows.1 - tile.rows.0, tile.columns.1 - tile.columns.0);
-        let across = columns.div_ceil(width);
-        let mut numbers = vec![zero::<T>(); rows.div_ceil(height) * height * across * width];
+        let (down, across) = (rows.div_ceil(height), columns.div_ceil(width));
+        let mut numbers = vec![zero::<T>(); down * height * across * width];
         for step in (0..depth).step_by(DEPTH) {
             let steps = DEPTH.min(depth - step);
             for (j, column) in (tile.columns.0..tile.columns.1).step_by(width).enumerate() {
@@ -183,6 +185,10 @@ impl<T: Real> Sums<T> {
                     }
                     let a = &left[row * depth + step * height..][..steps * height];
                     let sums = &mut numbers[(i * across + j) * height * width..][..height * width];
+                    // The next sliver of the right operand comes into reach a share at a time.
+                    let share = b.len().div_ceil(down);
+                    let next = (column + width) * depth + step * width + i * share;
+                    prefetch(right, next..next + share);
                     // SAFETY: the slices hold `steps` steps and one micro tile.
                     unsafe { T::update_tile(steps, a.as_ptr(), b.as_ptr(), sums.as_mut_ptr(), step > 0) };
                 }
@@ -242,11 +248,12 @@ pub fn product<S: Compute<Wide: Real>>(
         out.fill(zero::<S::Wide>());
     }
     let depth = k.clamp(1, DEPTH_LIMIT);
-    let chunk = |lanes: usize, thickness: usize| {
-        let fitting = (PANEL / depth / thickness).max(1) * thickness;
-        fitting.min(lanes.next_multiple_of(thickness))
+    let chunk = |lanes: usize, thickness: usize, panel: usize| {
+        let fitting = (panel / depth / thickness).max(1) * thickness;
+        let parts = lanes.div_ceil(fitting).max(1);
+        lanes.div_ceil(parts).next_multiple_of(thickness).max(thickness)
     };
-    let (rows, columns) = (chunk(m, height), chunk(n, width));
+    let (rows, columns) = (chunk(m, height, LEFT_PANEL), chunk(n, width, PANEL));
     // Small matrices of a batch are packed many at once.
     let whole = rows >= m && columns >= n && depth >= k;
     let room = PANEL / (rows.max(columns) * depth);
@@ -385,7 +392,7 @@ impl<S: Compute<Wide: Real>> Round<'_, S> {
                 // SAFETY: the tile lies in the output and belongs to this task alone.
                 let line = unsafe { std::slice::from_raw_parts_mut(out.get().add(position), sums.len()) };
                 if part.step == 0 {
-                    line.copy_from_slice(sums);
+                    copy(sums, line);
                 } else {
                     line.iter_mut().zip(sums).for_each(|(x, &sum)| *x += sum);
                 }
@@ -401,6 +408,18 @@ impl<S: Compute<Wide: Real>> Round<'_, S> {
                 finish(line, part.column + tile.columns.0, position);
             }
         })
+    }
+}
+
+/// A copy of a few vectors, which a call of memcpy would dominate.
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+    for (to, from) in to_rest.iter_mut().zip(from_rest) {
+        *to = *from;
     }
 }
 

@@ -145,7 +145,9 @@ export class ResidentLlama {
       const tokens = options.embeddings ? options.embeddings.extent(-2) : ids.length
       const context = this.model.context(tokens, { ...options, past })
       let hidden = visit(at, 'embedding', options.embeddings ?? this.model.embed(ids))
-      for (const stage of this.stages) hidden = runStage(stage, hidden, context)
+      // A hook may keep tensors of one stage until a later one; without hooks each stage gives back its memory.
+      for (const stage of this.stages)
+        hidden = at ? runStage(stage, hidden, context) : scope(() => runStage(stage, hidden, context))
       return visit(at, 'logits', this.head.logits(visit(at, 'norm', hidden)))
     })
   }
