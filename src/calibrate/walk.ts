@@ -22,21 +22,22 @@ export interface WalkModel {
   context(tokens: number): StageContext
 }
 
-/** Outputs and inputs of one stage by sample, for methods that train it. */
+/** Outputs and inputs of one stage for methods that train it, some samples of equal length at a time. */
 export interface StageSamples {
+  /** Batches. */
   readonly count: number
-  /** Input on the current chain, [tokens, hidden]. The caller's scope owns it. */
-  input(sample: number): Tensor
+  /** Input on the current chain, [samples, tokens, hidden]. The caller's scope owns it. */
+  input(batch: number): Tensor
   /** What the stage should put out, where the walk was asked for targets. */
-  target(sample: number): Tensor
-  context(sample: number): StageContext
+  target(batch: number): Tensor
+  context(batch: number): StageContext
 }
 
 /** What happens on the way. All calls are in the order of the stages; tensors belong to the walk. */
 export interface WalkVisitor {
   /** A stage was loaded. */
   beginStage?(plan: StagePlan, stage: Stage, pass: number): void
-  /** The input x [.., tokens, in] of some weights, of one sample. */
+  /** The input x [samples, tokens, in] of some weights, of one batch. */
   observe?(linears: readonly Linear[], x: Tensor, pass: number): void
   /** All samples were observed: the sources of the linears may be exchanged. */
   compress?(linears: readonly Linear[], pass: number): void
@@ -50,6 +51,11 @@ export interface WalkOptions extends ActivationOptions {
   model: WalkModel
   /** Token ids of each sample. */
   samples: readonly Uint32Array[]
+  /**
+   * Tokens that run at once: neighbouring samples of equal length are stacked up to so many. More reads each weight
+   * fewer times and takes memory for the activations inside a stage. @default 2048
+   */
+  batchTokens?: number
   visitor: WalkVisitor
   /** The chain whose inputs are observed. @default 'current' */
   observed?: ChainName
@@ -62,7 +68,7 @@ export interface WalkOptions extends ActivationOptions {
   target?: 'none' | 'dense' | 'denseOnCurrent'
   /** Walks over the whole model; the visitor carries what it needs from one to the next. @default 1 */
   passes?: number
-  /** Called after each sample of each step of a stage. */
+  /** Called after each batch of each step of a stage. */
   progress?: (stage: number, share: number) => void
   signal?: AbortSignal | undefined
 }
@@ -71,22 +77,24 @@ export interface WalkOptions extends ActivationOptions {
 export async function walk(options: WalkOptions): Promise<void> {
   const { model, samples, passes = 1, observed = 'current', target = 'none' } = options
   if (samples.length === 0) throw new OptionError('calibration: at least one sample is needed, got none')
+  const batches = batchesOf(samples, options.batchTokens ?? 2048)
   const needsDense = observed === 'dense' || target === 'dense'
   for (let pass = 0; pass < passes; pass++) {
     const current = new ActivationSet(options)
     const dense = needsDense ? new ActivationSet(options) : undefined
     try {
-      for (const [sample, ids] of samples.entries()) {
+      for (const [index, { ids, count }] of batches.entries()) {
         scope(() => {
-          const hidden = model.embed(ids)
-          current.write(sample, 'hidden', hidden)
-          dense?.write(sample, 'hidden', hidden)
+          const rows = model.embed(ids)
+          const hidden = rows.reshape([count, ids.length / count, rows.extent(-1)])
+          current.write(index, 'hidden', hidden)
+          dense?.write(index, 'hidden', hidden)
         })
       }
       for (const [index, plan] of model.stages.entries()) {
         await new Promise((resolve) => setImmediate(resolve))
         if (options.signal?.aborted) throw new AbortError()
-        scope(() => new StageWalk(options, plan, index, pass, current, dense).run())
+        scope(() => new StageWalk(options, batches, plan, index, pass, current, dense).run())
       }
     } finally {
       current.close()
@@ -95,9 +103,31 @@ export async function walk(options: WalkOptions): Promise<void> {
   }
 }
 
+/** Samples of equal length that run at once. */
+interface Batch {
+  /** Of all its samples, one after the other. */
+  ids: Uint32Array
+  count: number
+}
+
+function batchesOf(samples: readonly Uint32Array[], most: number): Batch[] {
+  const batches: Batch[] = []
+  for (let start = 0; start < samples.length; ) {
+    const { length } = samples[start]!
+    let end = start + 1
+    while (samples[end]?.length === length && (end + 1 - start) * length <= most) end++
+    const ids = new Uint32Array((end - start) * length)
+    for (let i = start; i < end; i++) ids.set(samples[i]!, (i - start) * length)
+    batches.push({ ids, count: end - start })
+    start = end
+  }
+  return batches
+}
+
 /** The work on one stage. */
 class StageWalk {
   private readonly options: WalkOptions
+  private readonly batches: readonly Batch[]
   private readonly plan: StagePlan
   private readonly index: number
   private readonly pass: number
@@ -108,6 +138,7 @@ class StageWalk {
 
   constructor(
     options: WalkOptions,
+    batches: readonly Batch[],
     plan: StagePlan,
     index: number,
     pass: number,
@@ -115,6 +146,7 @@ class StageWalk {
     dense: ActivationSet | undefined,
   ) {
     this.options = options
+    this.batches = batches
     this.plan = plan
     this.index = index
     this.pass = pass
@@ -149,34 +181,34 @@ class StageWalk {
     const first = stage.segments[0]!
     const tuned = visitor.tune !== undefined
     if (tuned)
-      this.eachSample((sample) => this.current.write(sample, 'input', this.current.read(sample, 'hidden')))
-    this.eachSample((sample, context) => {
-      const state = this.load(sample)
+      this.eachBatch((batch) => this.current.write(batch, 'input', this.current.read(batch, 'hidden')))
+    this.eachBatch((batch, context) => {
+      const state = this.load(batch)
       visitor.observe?.(first.linears, first.input(state, context), this.pass)
     })
     for (const [i, segment] of stage.segments.entries()) {
       visitor.compress?.(segment.linears, this.pass)
       const next = stage.segments[i + 1]
-      this.eachSample((sample, context) => {
-        const state = this.load(sample)
+      this.eachBatch((batch, context) => {
+        const state = this.load(batch)
         const after = segment.run(state, segment.input(state, context), context)
-        this.store(sample, state, after)
+        this.store(batch, state, after)
         if (next) visitor.observe?.(next.linears, next.input(after, context), this.pass)
       })
     }
     if (!tuned) return
     this.tune(stage)
-    this.eachSample((sample) => {
-      this.current.write(sample, 'hidden', this.current.read(sample, 'input'))
-      this.current.remove(sample, 'input')
+    this.eachBatch((batch) => {
+      this.current.write(batch, 'hidden', this.current.read(batch, 'input'))
+      this.current.remove(batch, 'input')
     })
     this.forwardAll(stage, this.current, 'hidden')
   }
 
   /** One forward with all weights as they are; the last group needs no output. */
   private observeAll(stage: Stage): void {
-    this.eachSample((sample, context) => {
-      let state: StageState = { hidden: this.current.read(sample, 'hidden') }
+    this.eachBatch((batch, context) => {
+      let state: StageState = { hidden: this.current.read(batch, 'hidden') }
       for (const [i, segment] of stage.segments.entries()) {
         const x = segment.input(state, context)
         this.options.visitor.observe?.(segment.linears, x, this.pass)
@@ -186,51 +218,52 @@ class StageWalk {
   }
 
   private forwardAll(stage: Stage, set: ActivationSet, into: string, observe = false): void {
-    this.eachSample((sample, context) => {
-      let state: StageState = { hidden: set.read(sample, 'hidden') }
+    this.eachBatch((batch, context) => {
+      let state: StageState = { hidden: set.read(batch, 'hidden') }
       for (const segment of stage.segments) {
         const x = segment.input(state, context)
         if (observe) this.options.visitor.observe?.(segment.linears, x, this.pass)
         state = segment.run(state, x, context)
       }
-      set.write(sample, into, state.hidden!)
+      set.write(batch, into, state.hidden!)
     })
   }
 
   private tune(stage: Stage): void {
-    const { visitor, samples, target = 'none' } = this.options
+    const { visitor, target = 'none' } = this.options
     if (!visitor.tune) return
-    const input = (sample: number) =>
-      this.current.read(sample, this.current.has(sample, 'input') ? 'input' : 'hidden')
+    const input = (batch: number) =>
+      this.current.read(batch, this.current.has(batch, 'input') ? 'input' : 'hidden')
     visitor.tune(
       stage,
       {
-        count: samples.length,
+        count: this.batches.length,
         input,
-        target: (sample) => {
+        target: (batch) => {
           if (target === 'none') throw new OptionError('walk: targets were not asked for; set `target`')
-          return target === 'dense' ? this.dense!.read(sample, 'hidden') : this.current.read(sample, 'target')
+          return target === 'dense' ? this.dense!.read(batch, 'hidden') : this.current.read(batch, 'target')
         },
-        context: (sample) => this.contextOf(sample),
+        context: (batch) => this.contextOf(batch),
       },
       this.pass,
     )
   }
 
-  /** The state of a sample as it was stored. */
-  private load(sample: number): StageState {
-    const names = this.current.names(sample).filter((name) => name !== 'input' && name !== 'target')
-    return Object.fromEntries(names.map((name) => [name, this.current.read(sample, name)]))
+  /** The state of a batch as it was stored. */
+  private load(batch: number): StageState {
+    const names = this.current.names(batch).filter((name) => name !== 'input' && name !== 'target')
+    return Object.fromEntries(names.map((name) => [name, this.current.read(batch, name)]))
   }
 
   /** Stores what changed and forgets what is gone. */
-  private store(sample: number, before: StageState, after: StageState): void {
-    for (const name of Object.keys(before)) if (!(name in after)) this.current.remove(sample, name)
-    for (const [name, x] of Object.entries(after)) if (before[name] !== x) this.current.write(sample, name, x)
+  private store(batch: number, before: StageState, after: StageState): void {
+    for (const name of Object.keys(before)) if (!(name in after)) this.current.remove(batch, name)
+    for (const [name, x] of Object.entries(after)) if (before[name] !== x) this.current.write(batch, name, x)
   }
 
-  private contextOf(sample: number): StageContext {
-    const tokens = this.options.samples[sample]!.length
+  private contextOf(batch: number): StageContext {
+    const { ids, count } = this.batches[batch]!
+    const tokens = ids.length / count
     let context = this.contexts.get(tokens)
     if (!context) {
       context = this.options.model.context(tokens)
@@ -239,13 +272,13 @@ class StageWalk {
     return context
   }
 
-  private eachSample(body: (sample: number, context: StageContext) => void): void {
+  private eachBatch(body: (batch: number, context: StageContext) => void): void {
     const { samples, progress, signal } = this.options
-    for (let sample = 0; sample < samples.length; sample++) {
+    for (const [index, batch] of this.batches.entries()) {
       if (signal?.aborted) throw new AbortError()
-      const context = this.contextOf(sample)
-      scope(() => body(sample, context))
-      this.done += 1
+      const context = this.contextOf(index)
+      scope(() => body(index, context))
+      this.done += batch.count
       progress?.(this.index, this.done / samples.length)
     }
   }

@@ -41,7 +41,7 @@ export interface LanguageOptions {
 }
 
 /** Rows of logits in memory at a time; with a large vocabulary each row is hundreds of kilobytes. */
-const ROWS = 32
+const ROWS = 128
 
 /** Sums over the scored tokens of one window. */
 interface WindowSums {
