@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 pub const MAX_DIMS: usize = 8;
 const ALIGNMENT: usize = 64;
-const DEFAULT_POOL_LIMIT: usize = 64 << 20;
+const DEFAULT_POOL_LIMIT: usize = 128 << 20;
 
 /// A short list of extents or strides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,15 +1,15 @@
 //! The inverse of the Cholesky factor of a positive definite matrix, in f64 over the blocked product. Sums run in an
 //! order that the extent alone decides.
 
+use crate::arena::View;
+use crate::dtype::DType;
 use crate::fault::Result;
 use crate::packing::Operand;
 use crate::parallel::{self, Shared};
 use crate::product::{Panel, Side, Sums, Wanted, lower_tiles, product};
 
-/// Columns that are factored without the product.
-const BLOCK: usize = 96;
-/// Extent below which a triangle is inverted without the product.
-const SMALL_TRIANGLE: usize = 64;
+/// Extent of what is factored or inverted without the product.
+const BLOCK: usize = 64;
 
 /// Overwrites the lower triangle of a, row-major [n, n], by L with a = L L^T; the rest keeps what it held. False
 /// where a pivot is not positive.
@@ -20,9 +20,10 @@ pub fn factor(a: &mut [f64], n: usize) -> Result<bool> {
         if !factor_block(&mut above[start * n..], n, start, end) {
             return Ok(false);
         }
-        let block = &above[start * n..];
-        parallel::chunks(below, n, |_, row| solve_row(block, n, start, end, row))?;
-        subtract_square(below, n, start, end)?;
+        if !below.is_empty() {
+            solve_below(&above[start * n + start..], below, n, start, end)?;
+            subtract_square(below, n, start, end)?;
+        }
     }
     Ok(true)
 }
@@ -45,13 +46,36 @@ fn factor_block(rows: &mut [f64], n: usize, start: usize, end: usize) -> bool {
     true
 }
 
-/// One row of what stands below a factored block: x L^T = row.
-fn solve_row(block: &[f64], n: usize, start: usize, end: usize, row: &mut [f64]) {
-    let row = &mut row[start..end];
-    for j in 0..end - start {
-        let other = &block[j * n + start..][..j + 1];
-        row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
+/// X with X L^T = what stands below a factored block L, through L^-1.
+fn solve_below(block: &[f64], below: &mut [f64], n: usize, start: usize, end: usize) -> Result<()> {
+    let (rows, size) = (below.len() / n, end - start);
+    let mut inverse = vec![0.0; size * size];
+    for row in 0..size {
+        inverse[row * size..][..row + 1].copy_from_slice(&block[row * n..][..row + 1]);
     }
+    invert_small(&mut inverse, size, size);
+    let solved = View::empty(DType::F64, &[rows, size])?;
+    let side = |numbers, lanes, lane_stride| Side {
+        numbers,
+        operand: Operand {
+            lanes,
+            depth: size,
+            lane_stride,
+            depth_stride: 1,
+        },
+        batches: &[0],
+    };
+    let out = solved.slice_mut::<f64>()?;
+    product(
+        side(&below[start..], rows, n),
+        side(&inverse, size, size),
+        out,
+        |_, _, _| {},
+    )?;
+    for (row, line) in below.chunks_exact_mut(n).zip(out.chunks_exact(size)) {
+        row[start..end].copy_from_slice(line);
+    }
+    Ok(())
 }
 
 crate::simd! {
@@ -112,7 +136,7 @@ fn subtract_square(rows: &mut [f64], n: usize, start: usize, end: usize) -> Resu
 /// Overwrites the lower triangle L of a, row-major with `stride` numbers a row, by its inverse: of the halves
 /// [A 0; B C] it is [A^-1 0; -C^-1 B A^-1, C^-1].
 pub fn invert_triangle(a: &mut [f64], n: usize, stride: usize) -> Result<()> {
-    if n <= SMALL_TRIANGLE {
+    if n <= BLOCK {
         invert_small(a, n, stride);
         return Ok(());
     }
@@ -122,17 +146,26 @@ pub fn invert_triangle(a: &mut [f64], n: usize, stride: usize) -> Result<()> {
     invert_triangle(a, half, stride)?;
     invert_triangle(&mut a[corner..], rest, stride)?;
     // The upper triangles hold other things than zeros, which the products must see.
-    let first = lower_copy(a, half, stride);
-    let second = lower_copy(&a[corner..], rest, stride);
-    let mut between = vec![0.0; rest * half];
+    let first = lower_copy(a, half, stride)?;
+    let second = lower_copy(&a[corner..], rest, stride)?;
+    let (between, whole) = (
+        View::empty(DType::F64, &[rest, half])?,
+        View::empty(DType::F64, &[rest, half])?,
+    );
+    let (first, second) = (first.slice::<f64>()?, second.slice::<f64>()?);
     multiply(
         (&a[half * stride..], stride),
-        (&first, half),
+        (first, half),
         (rest, half, half),
-        &mut between,
+        between.slice_mut()?,
     )?;
-    let mut whole = vec![0.0; rest * half];
-    multiply((&second, rest), (&between, half), (rest, rest, half), &mut whole)?;
+    multiply(
+        (second, rest),
+        (between.slice()?, half),
+        (rest, rest, half),
+        whole.slice_mut()?,
+    )?;
+    let whole = whole.slice::<f64>()?;
     for (row, line) in whole.chunks_exact(half).enumerate() {
         let target = &mut a[(half + row) * stride..][..half];
         target.iter_mut().zip(line).for_each(|(x, &value)| *x = -value);
@@ -166,26 +199,36 @@ fn multiply(
 }
 
 /// A lower triangle with zeros above it, packed.
-fn lower_copy(a: &[f64], n: usize, stride: usize) -> Vec<f64> {
-    let mut copy = vec![0.0; n * n];
-    for row in 0..n {
-        copy[row * n..][..row + 1].copy_from_slice(&a[row * stride..][..row + 1]);
+fn lower_copy(a: &[f64], n: usize, stride: usize) -> Result<View> {
+    let copy = View::empty(DType::F64, &[n, n])?;
+    for (row, line) in copy.slice_mut::<f64>()?.chunks_exact_mut(n).enumerate() {
+        line[..row + 1].copy_from_slice(&a[row * stride..][..row + 1]);
+        line[row + 1..].fill(0.0);
     }
-    copy
+    Ok(copy)
 }
 
-/// Forward substitution, a column of the inverse at a time.
+/// Forward substitution, row by row: row i of the inverse is (e_i - sum of L_ij times row j) / L_ii.
 fn invert_small(a: &mut [f64], n: usize, stride: usize) {
-    let lower = lower_copy(a, n, stride);
-    let mut column = [0.0; SMALL_TRIANGLE];
-    for j in 0..n {
-        for i in j..n {
-            let sum = dot(&lower[i * n + j..i * n + i], &column[j..i]);
-            let unit = if i == j { 1.0 } else { 0.0 };
-            column[i] = (unit - sum) / lower[i * n + i];
+    let mut sums = [0.0; BLOCK];
+    for i in 0..n {
+        let (before, row) = a.split_at_mut(i * stride);
+        sums[..i].fill(0.0);
+        for j in 0..i {
+            add_scaled(&mut sums[..j + 1], row[j], &before[j * stride..][..j + 1]);
         }
-        for i in j..n {
-            a[i * stride + j] = column[i];
+        let pivot = 1.0 / row[i];
+        for (x, sum) in row.iter_mut().zip(&sums[..i]) {
+            *x = -sum * pivot;
+        }
+        row[i] = pivot;
+    }
+}
+
+crate::simd! {
+    fn add_scaled(sums: &mut [f64], factor: f64, x: &[f64]) {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum += factor * x;
         }
     }
 }

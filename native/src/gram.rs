@@ -9,8 +9,9 @@ use crate::parallel::{self, Shared};
 use crate::product::{Panel, Real, Sums, Tile, Wanted, lower_tiles};
 use napi_derive::napi;
 
-/// Rows summed in the type of x before they are added to the accumulator: bounds the error of f32 sums.
-const ROWS: usize = 512;
+/// Rows summed in the type of x before they are added to the accumulator: bounds the error of f32 sums, which grow
+/// in steps of some hundred rows.
+const ROWS: usize = 2048;
 
 /// x is [m, n] with a dense last axis; the accumulator is [n, n].
 fn add_gram<T: Real, A: Real>(

@@ -10,7 +10,7 @@ export interface Statistics {
   readonly rows: number
 }
 
-/** Sums of x^T x in f64; the products of 512 rows at a time are f32. */
+/** Sums of x^T x in f64; the products of up to 2048 rows at a time are f32. */
 export class GramStatistic implements ResourceHolder {
   private readonly state: State
   rows = 0

@@ -127,7 +127,7 @@ export interface Kernels {
     residual: Handle | undefined,
   ): Handle
   /**
-   * In place: accumulator [n, n] (f32 or f64) += x^T x for x [m, n]. Both triangles are written. Up to 512 rows may
+   * In place: accumulator [n, n] (f32 or f64) += x^T x for x [m, n]. Both triangles are written. Up to 2048 rows may
    * be summed in the type of x (bf16 in f32) before they are added to the accumulator.
    */
   addGram(accumulator: Handle, x: Handle): void
