@@ -5,10 +5,10 @@ use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
+use crate::packing::{Operand, pack_sliver, packed_length};
 use crate::parallel::{self, Shared};
-use crate::product::Real;
+use crate::product::{Real, Sums, Tile, Wanted};
 use napi_derive::napi;
-use pare_dense::{Accum, MatMut, MatRef, Par};
 
 const QUERIES: usize = 64;
 const KEYS: usize = 256;
@@ -29,11 +29,9 @@ impl<'a, T> Strided<'a, T> {
             strides: [x.strides[0], x.strides[1], x.strides[2], x.strides[3]],
         })
     }
-    fn at(&self, batch: usize, head: usize, row: usize) -> *const T {
-        self.data[batch * self.strides[0] + head * self.strides[1] + row * self.strides[2]..].as_ptr()
-    }
-    fn row_stride(&self) -> isize {
-        self.strides[2] as isize
+    /// The numbers from one row of one head on.
+    fn from(&self, batch: usize, head: usize, row: usize) -> &'a [T] {
+        &self.data[batch * self.strides[0] + head * self.strides[1] + row * self.strides[2]..]
     }
 }
 
@@ -42,7 +40,6 @@ struct Problem<'a, T> {
     k: Strided<'a, T>,
     v: Strided<'a, T>,
     bias: Option<Strided<'a, T>>,
-    heads: usize,
     group: usize,
     queries: usize,
     keys: usize,
@@ -98,108 +95,142 @@ crate::simd! {
     }
 }
 
+/// What is carried along for the queries of one head.
+struct Running<T> {
+    /// The queries, packed.
+    queries: Vec<T>,
+    /// Largest score so far and the sum of exp(score - largest), by query.
+    tops: Vec<T>,
+    sums: Vec<T>,
+}
+
+/// A matrix of `lanes` rows of `depth` numbers, or with its columns as lanes, packed in slivers.
+fn packed<T: Real>(from: &[T], operand: Operand, thickness: usize) -> Vec<T> {
+    let mut out = vec![T::ZERO; packed_length(operand.lanes, operand.depth, thickness)];
+    let length = (operand.depth * thickness).max(1);
+    for (sliver, line) in out.chunks_mut(length).enumerate() {
+        let lane = sliver * thickness;
+        let lanes = thickness.min(operand.lanes - lane);
+        pack_sliver(
+            &from[lane * operand.lane_stride..],
+            Operand { lanes, ..operand },
+            thickness,
+            line,
+        );
+    }
+    out
+}
+
 impl<T: Real> Problem<'_, T> {
-    /// One block of queries of one head, written to `out` with rows `out_stride` apart.
+    /// Keys that the query at this place of the sequence sees.
+    fn visible(&self, query: usize) -> usize {
+        if self.causal {
+            (query + 1 + self.keys)
+                .saturating_sub(self.queries)
+                .min(self.keys)
+        } else {
+            self.keys
+        }
+    }
+
+    /// One block of queries of all heads that share a head of keys, written to `out`: rows `out_stride` apart, heads
+    /// `value_dim`.
     ///
     /// # Safety
-    /// `out` must have room for the block's rows.
-    unsafe fn block(&self, batch: usize, head: usize, first: usize, out: *mut T, out_stride: usize) {
+    /// `out` must have room for the rows of the block.
+    unsafe fn block(&self, batch: usize, kv_head: usize, first: usize, out: *mut T, out_stride: usize) {
         let rows = QUERIES.min(self.queries - first);
-        let kv_head = head / self.group;
-        let mut scores = vec![T::ZERO; rows * KEYS.min(self.keys)];
-        let mut sums = vec![T::ZERO; rows];
-        let mut tops = vec![T::NEG_INFINITY; rows];
-        let shift = self.keys as isize - self.queries as isize;
-        let visible = |row: usize| {
-            if self.causal {
-                (first as isize + row as isize + 1 + shift).clamp(0, self.keys as isize) as usize
-            } else {
-                self.keys
-            }
+        let shape = T::tile_shape();
+        let operand = |lanes, depth, lane_stride, depth_stride| Operand {
+            lanes,
+            depth,
+            lane_stride,
+            depth_stride,
         };
-        for row in 0..rows {
-            // SAFETY: the caller gives room for the rows.
-            unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), self.value_dim) }
-                .fill(T::ZERO);
+        // SAFETY: the caller gives room for the rows; a head of a row belongs to one call at a time.
+        let line = |head: usize, row: usize| unsafe {
+            std::slice::from_raw_parts_mut(out.add(row * out_stride + head * self.value_dim), self.value_dim)
+        };
+        let mut heads: Vec<Running<T>> = (0..self.group)
+            .map(|head| Running {
+                queries: packed(
+                    self.q.from(batch, kv_head * self.group + head, first),
+                    operand(rows, self.dim, self.q.strides[2], 1),
+                    shape.height,
+                ),
+                tops: vec![T::NEG_INFINITY; rows],
+                sums: vec![T::ZERO; rows],
+            })
+            .collect();
+        for (head, row) in (0..self.group).flat_map(|head| (0..rows).map(move |row| (head, row))) {
+            line(head, row).fill(T::ZERO);
         }
-        let last = visible(rows - 1);
+        let last = self.visible(first + rows - 1);
+        let mut scores = vec![T::ZERO; rows * KEYS.min(last)];
         for start in (0..last).step_by(KEYS) {
             let count = KEYS.min(last - start);
-            // SAFETY: the blocks lie inside q, k, v, whose extents were checked; scores and out are our own.
-            let (q, k, mut s) = unsafe {
-                (
-                    MatRef::from_raw_parts(
-                        self.q.at(batch, head, first),
-                        rows,
-                        self.dim,
-                        self.q.row_stride(),
-                        1,
-                    ),
-                    MatRef::from_raw_parts(
-                        self.k.at(batch, kv_head, start),
-                        self.dim,
-                        count,
-                        1,
-                        self.k.row_stride(),
-                    ),
-                    MatMut::from_raw_parts_mut(scores.as_mut_ptr(), rows, count, count as isize, 1),
-                )
+            let keys = packed(
+                self.k.from(batch, kv_head, start),
+                operand(count, self.dim, self.k.strides[2], 1),
+                shape.width,
+            );
+            let values = packed(
+                self.v.from(batch, kv_head, start),
+                operand(self.value_dim, count, 1, self.v.strides[2]),
+                shape.width,
+            );
+            let tile = |columns| Tile {
+                rows: (0, rows),
+                columns: (0, columns),
             };
-            T::multiply(s.as_mut(), Accum::Replace, q, k, self.scale, Par::Seq);
-            for row in 0..rows {
-                let line = &mut scores[row * count..(row + 1) * count];
-                if let Some(bias) = &self.bias {
-                    let from =
-                        batch * bias.strides[0] + head * bias.strides[1] + (first + row) * bias.strides[2];
-                    for (key, value) in line.iter_mut().enumerate() {
-                        *value += bias.data[from + (start + key) * bias.strides[3]];
+            for (head, running) in heads.iter_mut().enumerate() {
+                let products = Sums::of((&running.queries, &keys, self.dim), tile(count), Wanted::All);
+                products.pieces(|row, column, piece| {
+                    let target = &mut scores[row * count + column..][..piece.len()];
+                    target
+                        .iter_mut()
+                        .zip(piece)
+                        .for_each(|(score, &product)| *score = product * self.scale);
+                });
+                for row in 0..rows {
+                    let scores = &mut scores[row * count..(row + 1) * count];
+                    self.add_bias(scores, batch, kv_head * self.group + head, first + row, start);
+                    let seen = self.visible(first + row).saturating_sub(start).min(count);
+                    scores[seen..].fill(T::NEG_INFINITY);
+                    let before = running.tops[row];
+                    let (top, sum) = exponentials::<T>(scores, before);
+                    running.tops[row] = top;
+                    if before == T::NEG_INFINITY {
+                        running.sums[row] = sum;
+                        continue;
+                    }
+                    let carry = crate::dtype::num::Float::exp(before - top);
+                    running.sums[row] = running.sums[row] * carry + sum;
+                    if before != top {
+                        scale_row::<T>(line(head, row), carry);
                     }
                 }
-                let seen = visible(row).saturating_sub(start).min(count);
-                line[seen..].fill(T::NEG_INFINITY);
-                let before = tops[row];
-                let (top, sum) = exponentials::<T>(line, before);
-                let carry = if before == top {
-                    T::ONE
-                } else {
-                    crate::dtype::num::Float::exp(before - top)
-                };
-                if before != top && before != T::NEG_INFINITY {
-                    // SAFETY: as above.
-                    scale_row::<T>(
-                        unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), self.value_dim) },
-                        carry,
-                    );
-                }
-                sums[row] = if before == T::NEG_INFINITY {
-                    sum
-                } else {
-                    sums[row] * carry + sum
-                };
-                tops[row] = top;
+                let weights = packed(&scores, operand(rows, count, count, 1), shape.height);
+                let mixed = Sums::of((&weights, &values, count), tile(self.value_dim), Wanted::All);
+                mixed.pieces(|row, column, piece| {
+                    let target = &mut line(head, row)[column..][..piece.len()];
+                    target.iter_mut().zip(piece).for_each(|(x, &y)| *x += y);
+                });
             }
-            // SAFETY: as above.
-            let (p, v, o) = unsafe {
-                (
-                    MatRef::from_raw_parts(scores.as_ptr(), rows, count, count as isize, 1),
-                    MatRef::from_raw_parts(
-                        self.v.at(batch, kv_head, start),
-                        count,
-                        self.value_dim,
-                        self.v.row_stride(),
-                        1,
-                    ),
-                    MatMut::from_raw_parts_mut(out, rows, self.value_dim, out_stride as isize, 1),
-                )
-            };
-            T::multiply(o, Accum::Add, p, v, T::ONE, Par::Seq);
         }
-        for (row, &sum) in sums.iter().enumerate() {
-            // SAFETY: as above.
-            scale_row::<T>(
-                unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), self.value_dim) },
-                T::ONE / sum,
-            );
+        for (head, running) in heads.iter().enumerate() {
+            for (row, &sum) in running.sums.iter().enumerate() {
+                scale_row::<T>(line(head, row), T::ONE / sum);
+            }
+        }
+    }
+
+    /// Adds the bias of one query to its scores of the keys from `start` on.
+    fn add_bias(&self, scores: &mut [T], batch: usize, head: usize, query: usize, start: usize) {
+        let Some(bias) = &self.bias else { return };
+        let from = batch * bias.strides[0] + head * bias.strides[1] + query * bias.strides[2];
+        for (key, score) in scores.iter_mut().enumerate() {
+            *score += bias.data[from + (start + key) * bias.strides[3]];
         }
     }
 }
@@ -228,7 +259,6 @@ fn run<T: Real>(
         k: Strided::of(k)?,
         v: Strided::of(v)?,
         bias: bias.map(Strided::of).transpose()?,
-        heads,
         group: heads / k.shape[1],
         queries,
         keys: k.shape[2],
@@ -237,16 +267,27 @@ fn run<T: Real>(
         scale: T::from_f64(scale),
         causal,
     };
-    let blocks = queries.div_ceil(QUERIES);
+    let (blocks, kv_heads) = (queries.div_ceil(QUERIES), k.shape[1]);
     let target = Shared(out.slice_mut::<T>()?.as_mut_ptr());
     // The last blocks see the most keys: they go first, so that threads end together.
-    parallel::tasks(batches * heads * blocks, |task| {
-        let (block, rest) = (blocks - 1 - task / (batches * heads), task % (batches * heads));
-        let (batch, head) = (rest / problem.heads, rest % problem.heads);
+    parallel::tasks(batches * kv_heads * blocks, |task| {
+        let (block, rest) = (
+            blocks - 1 - task / (batches * kv_heads),
+            task % (batches * kv_heads),
+        );
+        let (batch, kv_head) = (rest / kv_heads, rest % kv_heads);
         let first = block * QUERIES;
-        let position = ((batch * queries + first) * heads + head) * value_dim;
-        // SAFETY: rows `first ..` of this batch and head lie inside the output and belong to this task alone.
-        unsafe { problem.block(batch, head, first, target.get().add(position), heads * value_dim) };
+        let position = ((batch * queries + first) * heads + kv_head * problem.group) * value_dim;
+        // SAFETY: rows `first ..` of this batch and these heads lie inside the output and belong to this task alone.
+        unsafe {
+            problem.block(
+                batch,
+                kv_head,
+                first,
+                target.get().add(position),
+                heads * value_dim,
+            )
+        };
     })
 }
 

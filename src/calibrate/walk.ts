@@ -8,6 +8,7 @@
  */
 
 import { type ActivationOptions, ActivationSet } from '../models/activations.ts'
+import { type Batch, batchesOf, embedBatch } from '../models/batches.ts'
 import type { Stage, StageContext, StagePlan, StageState } from '../models/stage.ts'
 import type { Linear } from '../nn/linear.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
@@ -77,16 +78,15 @@ export interface WalkOptions extends ActivationOptions {
 export async function walk(options: WalkOptions): Promise<void> {
   const { model, samples, passes = 1, observed = 'current', target = 'none' } = options
   if (samples.length === 0) throw new OptionError('calibration: at least one sample is needed, got none')
-  const batches = batchesOf(samples, options.batchTokens ?? 2048)
+  const batches = batchesOf(samples, options.batchTokens)
   const needsDense = observed === 'dense' || target === 'dense'
   for (let pass = 0; pass < passes; pass++) {
     const current = new ActivationSet(options)
     const dense = needsDense ? new ActivationSet(options) : undefined
     try {
-      for (const [index, { ids, count }] of batches.entries()) {
+      for (const [index, batch] of batches.entries()) {
         scope(() => {
-          const rows = model.embed(ids)
-          const hidden = rows.reshape([count, ids.length / count, rows.extent(-1)])
+          const hidden = embedBatch(model, batch)
           current.write(index, 'hidden', hidden)
           dense?.write(index, 'hidden', hidden)
         })
@@ -101,27 +101,6 @@ export async function walk(options: WalkOptions): Promise<void> {
       dense?.close()
     }
   }
-}
-
-/** Samples of equal length that run at once. */
-interface Batch {
-  /** Of all its samples, one after the other. */
-  ids: Uint32Array
-  count: number
-}
-
-function batchesOf(samples: readonly Uint32Array[], most: number): Batch[] {
-  const batches: Batch[] = []
-  for (let start = 0; start < samples.length; ) {
-    const { length } = samples[start]!
-    let end = start + 1
-    while (samples[end]?.length === length && (end + 1 - start) * length <= most) end++
-    const ids = new Uint32Array((end - start) * length)
-    for (let i = start; i < end; i++) ids.set(samples[i]!, (i - start) * length)
-    batches.push({ ids, count: end - start })
-    start = end
-  }
-  return batches
 }
 
 /** The work on one stage. */
@@ -262,8 +241,7 @@ class StageWalk {
   }
 
   private contextOf(batch: number): StageContext {
-    const { ids, count } = this.batches[batch]!
-    const tokens = ids.length / count
+    const { tokens } = this.batches[batch]!
     let context = this.contexts.get(tokens)
     if (!context) {
       context = this.options.model.context(tokens)

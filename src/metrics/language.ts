@@ -5,10 +5,11 @@
  *   KL               mean over tokens of sum_v p_source(v) (log p_source(v) - log p(v)), in nats
  *   top1             share of tokens where both models have the same most likely next token
  *
- * Both models run stage by stage, so that one stage of each is in memory at a time, and logits are made for 32
+ * Both models run stage by stage, so that one stage of each is in memory at a time, and logits are made for 256
  * tokens at a time.
  */
 import { ActivationSet } from '../models/activations.ts'
+import { type Batch, batchesOf, embedBatch } from '../models/batches.ts'
 import type { LanguageHead, LanguageModel } from '../models/language_model.ts'
 import { runStage } from '../models/stage.ts'
 import { AbortError } from '../tensor/errors.ts'
@@ -40,8 +41,10 @@ export interface LanguageOptions {
   scratch?: string
 }
 
-/** Rows of logits in memory at a time; with a large vocabulary each row is hundreds of kilobytes. */
-const ROWS = 128
+/** Rows of logits that are made at a time: so many repay one reading of the head. Each is hundreds of kilobytes. */
+const LOGIT_ROWS = 256
+/** Rows that are scored at a time, since each takes several tensors of its size. */
+const SCORED_ROWS = 32
 
 /** Sums over the scored tokens of one window. */
 interface WindowSums {
@@ -55,6 +58,7 @@ interface WindowSums {
 export async function languageMetrics(options: LanguageOptions): Promise<LanguageMetrics> {
   const { model, against, windows, progress = () => {} } = options
   const sets = [model, ...(against ? [against] : [])]
+  const batches = batchesOf(windows.windows)
   const hidden = sets.map(() => new ActivationSet(options.scratch ? { scratch: options.scratch } : {}))
   const steps = sets.reduce((sum, m) => sum + m.stages.length, 0)
   // The head costs about as much as a quarter of the stages.
@@ -62,17 +66,21 @@ export async function languageMetrics(options: LanguageOptions): Promise<Languag
   let done = 0
   try {
     for (const [which, set] of sets.entries()) {
-      await runStages(set, windows.windows, hidden[which]!, options.signal, () => progress(++done / total))
+      await runStages(set, batches, hidden[which]!, options.signal, () => progress(++done / total))
     }
     // Two heads of a large vocabulary are the peak of memory: what the stages left in the pool goes first.
     trimPool()
     const heads = sets.map((m) => m.loadHead())
     const sums: WindowSums[] = []
     try {
-      for (const index of windows.windows.keys()) {
-        await pause(options.signal)
-        sums.push(scope(() => scoreWindow(windows, index, hidden, heads)))
-        progress((steps + ((index + 1) / windows.windows.length) * (steps / 4)) / total)
+      for (const [index, { count }] of batches.entries()) {
+        for (let place = 0; place < count; place++) {
+          await pause(options.signal)
+          const ids = windows.windows[sums.length]!
+          const stateOf = (set: ActivationSet) => set.read(index, 'hidden').select(0, place)
+          sums.push(scope(() => scoreWindow(ids, windows.firstScored, hidden.map(stateOf), heads)))
+          progress((steps + (sums.length / windows.windows.length) * (steps / 4)) / total)
+        }
       }
     } finally {
       dispose(heads)
@@ -88,59 +96,70 @@ async function pause(signal: AbortSignal | undefined): Promise<void> {
   if (signal?.aborted) throw new AbortError()
 }
 
-/** The hidden states of every window after the last stage. */
+/** The hidden states of every batch of windows after the last stage. */
 async function runStages(
   model: LanguageModel,
-  windows: readonly Uint32Array[],
+  batches: readonly Batch[],
   hidden: ActivationSet,
   signal: AbortSignal | undefined,
   stageDone: () => void,
 ): Promise<void> {
-  for (const [index, ids] of windows.entries()) scope(() => hidden.write(index, 'hidden', model.embed(ids)))
+  for (const [index, batch] of batches.entries())
+    scope(() => hidden.write(index, 'hidden', embedBatch(model, batch)))
   for (const plan of model.stages) {
     await pause(signal)
     scope(() => {
       const stage = plan.load()
-      for (const [index, ids] of windows.entries()) {
-        scope(() =>
-          hidden.write(
-            index,
-            'hidden',
-            runStage(stage, hidden.read(index, 'hidden'), model.context(ids.length)),
-          ),
-        )
+      for (const [index, { tokens }] of batches.entries()) {
+        scope(() => {
+          const before = hidden.read(index, 'hidden')
+          hidden.write(index, 'hidden', runStage(stage, before, model.context(tokens)))
+        })
       }
     })
     stageDone()
   }
 }
 
+/** `states` are the hidden states [tokens, hidden] of the window, one of each model. */
 function scoreWindow(
-  { windows, firstScored }: Windows,
-  index: number,
-  hidden: readonly ActivationSet[],
+  ids: Uint32Array,
+  firstScored: number,
+  states: readonly Tensor[],
   heads: readonly LanguageHead[],
 ): WindowSums {
-  const ids = windows[index]!
-  const states = hidden.map((set) => set.read(index, 'hidden'))
   const sums: WindowSums = { tokens: 0, loss: 0, sourceLoss: 0, kl: 0, agreed: 0 }
-  for (let start = firstScored; start < ids.length - 1; start += ROWS) {
-    const end = Math.min(start + ROWS, ids.length - 1)
+  const scored = ids.length - 1
+  for (let start = firstScored; start < scored; start += LOGIT_ROWS) {
+    const end = Math.min(start + LOGIT_ROWS, scored)
     scope(() => {
-      const next = tensor(ids.subarray(start + 1, end + 1), [end - start, 1], 'u32')
-      const [own, source] = states.map((state, which) =>
-        logSoftmax(heads[which]!.logits(state.slice(0, start, end))),
-      )
-      sums.tokens += end - start
-      sums.loss -= total(gather(own!, 1, next))
-      if (!source) return
-      sums.sourceLoss -= total(gather(source, 1, next))
-      sums.kl += total(source.exp().mul(source.sub(own!)).sum([-1]))
-      const [a, b] = [own!, source].map((x) => x.argmax(-1).toArray())
-      for (const [i, choice] of a!.entries()) if (choice === b![i]) sums.agreed += 1
+      const logits = states.map((state, which) => heads[which]!.logits(state.slice(0, start, end)))
+      for (let row = start; row < end; row += SCORED_ROWS) {
+        const last = Math.min(row + SCORED_ROWS, end)
+        const next = ids.subarray(row + 1, last + 1)
+        scope(() =>
+          addRows(
+            sums,
+            next,
+            logits.map((x) => logSoftmax(x.slice(0, row - start, last - start))),
+          ),
+        )
+      }
     })
   }
   return sums
+}
+
+/** Adds rows of log-probabilities [rows, vocabulary] of the model, and of the source where there is one. */
+function addRows(sums: WindowSums, next: Uint32Array, [own, source]: Tensor[]): void {
+  const index = tensor(next, [next.length, 1], 'u32')
+  sums.tokens += next.length
+  sums.loss -= total(gather(own!, 1, index))
+  if (!source) return
+  sums.sourceLoss -= total(gather(source, 1, index))
+  sums.kl += total(source.exp().mul(source.sub(own!)).sum([-1]))
+  const [a, b] = [own!, source].map((x) => x.argmax(-1).toArray())
+  for (const [i, choice] of a!.entries()) if (choice === b![i]) sums.agreed += 1
 }
 
 /** Sum in f64 of a small tensor. */
