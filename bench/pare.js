@@ -49,10 +49,14 @@ function products() {
 
 function prefill(path) {
   const open = openModel(path)
-  const resident = open.model.load()
   const ids = Uint32Array.from({ length: 512 }, (_, i) => (i * 7919) % open.model.config.vocabulary)
-  const seconds = fastest(5, () => scope(() => void resident.forward(ids)))
-  return { tokens: 512, seconds, tokensPerSecond: 512 / seconds }
+  return ['f32', 'bf16'].map((dtype) =>
+    scope(() => {
+      const resident = open.model.load(dtype)
+      const seconds = fastest(5, () => scope(() => void resident.forward(ids)))
+      return { dtype, tokens: 512, seconds, tokensPerSecond: 512 / seconds }
+    }),
+  )
 }
 
 async function compression(path, text, samples = 64, length = 512) {

@@ -28,6 +28,8 @@ import {
   type Configuration,
   claims,
   nameOf,
+  type Order,
+  orders,
   type Result,
   type Run,
   type Setup,
@@ -61,42 +63,44 @@ function configurations(): Configuration[] {
     bits: Configuration['bits'],
     group: number,
     symmetric: boolean,
-    actOrders: readonly boolean[],
+    inOrders: readonly Order[],
   ) => {
-    all.push({ method: 'rtn', bits, group, symmetric, actOrder: false })
-    for (const actOrder of actOrders) all.push({ method: 'gptq', bits, group, symmetric, actOrder })
+    all.push({ method: 'rtn', bits, group, symmetric, order: 'file' })
+    for (const order of inOrders) all.push({ method: 'gptq', bits, group, symmetric, order })
   }
-  for (const symmetric of [true, false]) add(3, 64, symmetric, [false])
-  all.push({ method: 'gptq', bits: 8, group: 64, symmetric: false, actOrder: false })
+  for (const symmetric of [true, false]) add(3, 64, symmetric, ['static act-order'])
+  all.push({ method: 'gptq', bits: 8, group: 64, symmetric: false, order: 'file' })
   for (const bits of [3, 2] as const) {
     for (const group of [32, 64]) {
       for (const symmetric of [true, false])
-        if (bits !== 3 || group !== 64) add(bits, group, symmetric, [false])
+        if (bits !== 3 || group !== 64) add(bits, group, symmetric, ['static act-order'])
     }
   }
-  for (const bits of [3, 2] as const) {
-    for (const symmetric of [true, false])
-      all.push({ method: 'gptq', bits, group: 64, symmetric, actOrder: true })
+  for (const order of ['file', 'act-order'] as const) {
+    for (const symmetric of [true, false]) all.push({ method: 'gptq', bits: 3, group: 64, symmetric, order })
   }
   const wanted = flags.only ?? (flags.quick ? ['3,64,symmetric'] : undefined)
   return all.filter(
     (each) =>
       (!wanted || wanted.some((text) => matches(each, text))) &&
-      !(flags.quick && !flags.only && each.actOrder),
+      !(flags.quick && !flags.only && each.method === 'gptq' && each.order !== 'static act-order'),
   )
 }
 
-/** `3,64,symmetric` with an optional `,act-order`, which leaves only that. */
-function matches({ bits, group, symmetric, actOrder }: Configuration, text: string): boolean {
+/** `3,64,symmetric` with an optional order of the sweep, which leaves only that. */
+function matches({ bits, group, symmetric, order: own }: Configuration, text: string): boolean {
   const [b, g, zero, order] = text.split(',').map((part) => part.trim())
   const known = zero === 'symmetric' || zero === 'asymmetric'
-  if (!known || !Number(b) || !Number(g) || ![undefined, 'act-order'].includes(order)) {
+  if (!known || !Number(b) || !Number(g) || ![undefined, ...orders].includes(order as Order)) {
     throw new Error(
-      `--only ${text}: needed is BITS,GROUP,symmetric or BITS,GROUP,asymmetric, with ,act-order if wanted`,
+      `--only ${text}: needed is BITS,GROUP,symmetric or BITS,GROUP,asymmetric, with an order of the sweep if wanted (${orders.join('; ')})`,
     )
   }
   return (
-    bits === Number(b) && group === Number(g) && symmetric === (zero === 'symmetric') && (!order || actOrder)
+    bits === Number(b) &&
+    group === Number(g) &&
+    symmetric === (zero === 'symmetric') &&
+    (!order || order === own)
   )
 }
 
@@ -118,8 +122,8 @@ function assetFiles(): { model: string; calibration: string[]; text: string[] } 
 type Key = Configuration & Pick<Run, 'seed' | 'setup' | 'sources'>
 
 /** What decides the numbers of a run. */
-const keyOf = ({ method, bits, group, symmetric, actOrder, seed, setup, sources }: Key): string =>
-  JSON.stringify([method, bits, group, symmetric, actOrder, seed, Object.values(setup), sources])
+const keyOf = ({ method, bits, group, symmetric, order, seed, setup, sources }: Key): string =>
+  JSON.stringify([method, bits, group, symmetric, order, seed, Object.values(setup), sources])
 
 async function measure(
   configuration: Configuration,
@@ -129,7 +133,7 @@ async function measure(
   hash: string,
 ): Promise<Run> {
   const work = mkdtempSync(join(tmpdir(), 'pare-experiment-'))
-  const { method, bits, group, symmetric, actOrder } = configuration
+  const { method, bits, group, symmetric, order } = configuration
   try {
     const output = join(work, 'model')
     const report = await compress({
@@ -140,7 +144,8 @@ async function measure(
       bits,
       groupSize: group,
       symmetric,
-      ...(actOrder ? { actOrder } : {}),
+      actOrder: order !== 'file',
+      staticGroups: order === 'static act-order',
       calibration: files.calibration,
       samples: setup.samples,
       length: setup.length,

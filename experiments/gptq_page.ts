@@ -11,12 +11,12 @@ const number = (value: number, digits: number) => value.toFixed(digits)
 
 /** Rows of a Markdown table: one a configuration. */
 export function resultTable(rows: readonly Row[]): string {
-  const cells = rows.map(({ method, bits, group, symmetric, actOrder, ...row }) => [
+  const cells = rows.map(({ method, bits, group, symmetric, order, ...row }) => [
     method,
     String(bits),
     String(group),
     symmetric ? 'yes' : 'no',
-    actOrder ? 'yes' : 'no',
+    order,
     number(row.storedBits, 2),
     number(row.perplexity, 2),
     row.runs.map((run) => `${number(run.kl, 4)} ± ${number(run.klStandardError, 4)}`).join('<br>'),
@@ -29,7 +29,7 @@ export function resultTable(rows: readonly Row[]): string {
     'bits',
     'group',
     'symmetric',
-    'act-order',
+    'order of the sweep',
     'stored bits a weight',
     'perplexity',
     'KL ± standard error, one a seed',
@@ -78,7 +78,7 @@ export async function resultFigure(result: Result): Promise<string> {
   const points = summarize(result.runs)
     .filter(({ bits }) => bits < 8)
     .map((row) => ({
-      series: `${row.method}, ${row.symmetric ? 'symmetric' : 'asymmetric'}${row.actOrder ? ', act-order' : ''}`,
+      series: `${row.method}, ${row.symmetric ? 'symmetric' : 'asymmetric'}${row.order === 'file' ? '' : `, ${row.order}`}`,
       bits: row.storedBits,
       kl: row.kl,
       low: Math.min(...row.runs.map((run) => run.kl)),

@@ -8,7 +8,7 @@ const run = (of: Partial<Run>): Run => ({
   bits: 3,
   group: 64,
   symmetric: true,
-  actOrder: false,
+  order: 'static act-order',
   seed: 0,
   setup,
   sources: 'abc',
@@ -21,7 +21,7 @@ const run = (of: Partial<Run>): Run => ({
   seconds: 100,
   ...of,
 })
-const rtn = (of: Partial<Configuration> & { kl: number }) => run({ method: 'rtn', ...of })
+const rtn = (of: Partial<Configuration> & { kl: number }) => run({ method: 'rtn', order: 'file', ...of })
 const result = (runs: Run[]): Result => ({
   experiment: 'gptq',
   commit: '0123456789ab',
@@ -48,7 +48,7 @@ test('a row is the mean over seeds, with their spread, and its ratio is against 
   ])
 })
 test('act-order is held against RTN without it, which has no order', () => {
-  const [, row] = summarize([rtn({ kl: 1 }), run({ kl: 0.25, actOrder: true })])
+  const [, row] = summarize([rtn({ kl: 1 }), run({ kl: 0.25, order: 'act-order' })])
   expect(row!.ratio).toBe(0.25)
 })
 test('a claim holds only where every seed is below the bound, and is open where its runs are missing', () => {

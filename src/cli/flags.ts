@@ -56,17 +56,22 @@ export function addMethodFlags(command: Command): Command {
     )
     .option(
       '--act-order',
-      'gptq: the inputs with the most energy first. Better at 2 and 3 bits; some runtimes are slower with it',
+      'gptq: the inputs with the most energy first; much better at 2 and 3 bits (default: on for gptq and pare)',
     )
-    .option('--static-groups', 'with --act-order: groups stay neighbours, so that no runtime is slower')
+    .option('--no-act-order', 'gptq: inputs in the order of the file')
+    .option(
+      '--static-groups',
+      'with --act-order: groups stay neighbours, so that no runtime is slower (default: on)',
+    )
+    .option(
+      '--no-static-groups',
+      'with --act-order: groups follow it, as in the first published code; readers need g_idx',
+    )
     .option(
       '--search',
       'search a narrower range for every group: slow, helps at 2 and 3 bits with rtn. For gptq and pare',
     )
-    .option(
-      '--no-true-sequential',
-      'gptq: the weights of a block do not see each other compressed; a little worse',
-    )
+    .option('--no-true-sequential', 'gptq: the weights of a block do not see each other compressed')
     .option(
       '--damping <x>',
       'gptq: added to the diagonal of the inputs’ second moments, as a share of its mean, above 0. More where a weight is reported as singular (default: 0.01)',

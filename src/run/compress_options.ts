@@ -27,9 +27,9 @@ export interface CompressOptions {
   symmetric?: boolean
   /** Searches a narrower range for each group. @default false */
   search?: boolean
-  /** GPTQ sweeps the inputs with the most energy first. @default false */
+  /** GPTQ sweeps the inputs with the most energy first. @default true, but false for the target gguf */
   actOrder?: boolean
-  /** Groups are neighbours although columns are sorted. @default false */
+  /** With act-order: groups stay neighbours, fitted before the sweep. Block types always do. @default true */
   staticGroups?: boolean
   /** Weights of a stage see the outputs of the compressed ones before them. @default true */
   trueSequential?: boolean
@@ -126,8 +126,9 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     target,
     scheme: isGguf ? schemeOf(options) : undefined,
     grid,
-    actOrder: options.actOrder ?? false,
-    staticGroups: options.staticGroups ?? false,
+    // Blocks of GGUF are fitted as the sweep reaches them, which act-order does not allow.
+    actOrder: options.actOrder ?? (method === 'gptq' && !isGguf),
+    staticGroups: options.staticGroups ?? true,
     trueSequential: options.trueSequential ?? true,
     damping: options.damping ?? 0.01,
     onSingular: options.onSingular ?? 'throw',

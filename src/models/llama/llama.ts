@@ -7,6 +7,7 @@ import { rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { LanguageHead, LanguageModel } from '../language_model.ts'
 import type { ModelWeights } from '../model_weights.ts'
 import { type KeyValueCache, runStage, type Stage, type StageContext, type StagePlan } from '../stage.ts'
+import { weightsIn } from '../weights_in.ts'
 import { LlamaBlock } from './block.ts'
 import type { LlamaConfig } from './config.ts'
 import { blockMatrices, blockName, embeddingName, finalNormName, headName } from './names.ts'
@@ -101,8 +102,13 @@ export class Llama implements LanguageModel {
     }
   }
 
-  /** All stages and the head in memory. The caller's scope owns them. */
-  load(): ResidentLlama {
+  /**
+   * All stages and the head in memory. The caller's scope owns them.
+   *
+   * @param dtype of weights, activations and logits; bf16 takes half the memory and sums in f32
+   */
+  load(dtype: 'f32' | 'bf16' = 'f32'): ResidentLlama {
+    if (dtype !== 'f32') return new Llama(this.config, weightsIn(dtype, this.weights)).load()
     return new ResidentLlama(
       this,
       this.stages.map((stage) => stage.load()),

@@ -62,9 +62,9 @@ test.each(settings)(
       quant_method: 'gptq',
       bits: options.grid.bits,
       group_size: options.grid.groupSize === 'row' ? -1 : options.grid.groupSize,
-      desc_act: actOrder,
+      desc_act: actOrder && !staticGroups,
       sym: options.grid.symmetric,
-      static_groups: staticGroups,
+      static_groups: actOrder && staticGroups,
       checkpoint_format: options.checkpointFormat ?? 'gptq',
     })
     expect(JSON.parse(readFileSync(join(target, 'quantize_config.json'), 'utf8'))).toEqual(
