@@ -1,31 +1,23 @@
 /** The main job: a model goes in, a smaller one comes out. */
 import { createHash } from 'node:crypto'
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
-import type { LayerEdit, WeightMethod } from '../calibrate/method.ts'
-import { GramStatistic, type Statistics } from '../calibrate/statistics.ts'
+import { basename, join, resolve } from 'node:path'
 import { defaultCalibrationText, drawSamples, readTokens } from '../calibrate/text_samples.ts'
-import { type WalkVisitor, walk } from '../calibrate/walk.ts'
 import { writeWhole } from '../formats/output.ts'
 import type { Windows } from '../metrics/windows.ts'
 import { loadModel, openModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
-import type { TensorPlan } from '../models/write/tensor_plan.ts'
-import type { Linear } from '../nn/linear.ts'
-import { denseSource } from '../nn/weight_source.ts'
-import { quantizers } from '../quantize/methods.ts'
-import { rtn } from '../quantize/rtn.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
-import { scope, type Tensor } from '../tensor/index.ts'
+import { scope } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
+import { MatrixCompression } from './matrix_compression.ts'
 import { modelCard } from './model_card.ts'
 import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder.ts'
 import { describePlan, planTarget } from './plan.ts'
-import { relativeErrors } from './relative_errors.ts'
-import { type CompressionReport, type LayerReport, peakMemory } from './report.ts'
+import { type CompressionReport, peakMemory } from './report.ts'
 import { version } from './version.ts'
 
 /**
@@ -68,12 +60,8 @@ class Compression {
   private readonly source: OpenModel & { resolved: ResolvedSource }
   private readonly started: number
   private readonly target: TargetPlan
-  private readonly plans: ReadonlyMap<string, TensorPlan>
-  private readonly method: WeightMethod
-  private readonly layers: LayerReport[] = []
+  private readonly matrices: MatrixCompression
   private readonly notes: string[] = []
-  /** What methods remarked, with the weights that it holds for. */
-  private readonly remarks = new Map<string, string[]>()
 
   constructor(
     options: ResolvedCompressOptions,
@@ -86,8 +74,7 @@ class Compression {
     this.source = source
     this.started = started
     this.target = planTarget(source, options)
-    this.plans = new Map(this.target.tensors.map((plan) => [plan.name, plan]))
-    this.method = methodOf(options)
+    this.matrices = new MatrixCompression(options, hooks, source, this.target)
   }
 
   async run(): Promise<CompressionReport> {
@@ -95,17 +82,15 @@ class Compression {
     const description = describePlan(source, target, options)
     hooks.progress?.({ kind: 'plan', plan: description })
     this.notes.push(...description.notes)
-    const calibration = this.method.needs.length > 0 ? this.readCalibration() : undefined
+    const calibration = this.matrices.method.needs.length > 0 ? this.readCalibration() : undefined
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
     const windows = options.evaluate ? evaluationWindows(source, evaluationOptions(options)) : undefined
     const folder = openOutputFolder(options.output, options.overwrite)
     try {
       const writer = target.create(folder.work)
       try {
-        await this.writeMatrices(writer, calibration?.samples, folder.work)
-        for (const [text, names] of this.remarks) {
-          this.note(names.length === 1 ? `${names[0]}: ${text}` : `${names.length} weights: ${text}`)
-        }
+        await this.matrices.write(writer, calibration?.samples, folder.work)
+        for (const text of this.matrices.notes()) this.note(text)
         this.writeRest(writer)
         writer.finish()
       } catch (error) {
@@ -148,113 +133,6 @@ class Compression {
   private note(text: string): void {
     this.notes.push(text)
     this.hooks.progress?.({ kind: 'note', text })
-  }
-
-  /** Compresses and writes every matrix, stage by stage. */
-  private async writeMatrices(
-    writer: ModelWriter,
-    samples: Uint32Array[] | undefined,
-    work: string,
-  ): Promise<void> {
-    const { stages } = this.source.model
-    const { progress, signal } = this.hooks
-    if (!samples) {
-      for (const [index, plan] of stages.entries()) {
-        await new Promise((done) => setImmediate(done))
-        if (signal?.aborted) throw new AbortError()
-        progress?.({ kind: 'progress', phase: 'compress', share: index / stages.length, text: plan.name })
-        for (const name of plan.weights) {
-          scope(() => {
-            const dense = this.source.weights.load(name)
-            this.compressOne(writer, name, dense, { rows: 0 })
-          })
-        }
-      }
-      return
-    }
-    const statistics = new Map<Linear, GramStatistic>()
-    try {
-      await walk({
-        model: this.source.model,
-        samples,
-        groups: this.options.trueSequential ? 'ordered' : 'stage',
-        visitor: this.visitor(writer, statistics),
-        scratch: this.options.scratch ?? dirname(work),
-        signal,
-        progress: (stage, share) => {
-          const parts = this.options.trueSequential ? 5 : 2
-          progress?.({
-            kind: 'progress',
-            phase: 'compress',
-            share: (stage + Math.min(1, share / parts)) / stages.length,
-            text: stages[stage]!.name,
-          })
-        },
-      })
-    } finally {
-      for (const statistic of statistics.values()) statistic.dispose()
-    }
-  }
-
-  private visitor(writer: ModelWriter, statistics: Map<Linear, GramStatistic>): WalkVisitor {
-    return {
-      observe(linears, x) {
-        const [first] = linears
-        let statistic = statistics.get(first!)
-        if (!statistic) {
-          statistic = new GramStatistic(first!.name, x.extent(-1))
-          for (const linear of linears) statistics.set(linear, statistic)
-        }
-        statistic.add(x)
-      },
-      compress: (linears) => {
-        const gram = statistics.get(linears[0]!)!
-        const values = gram.value()
-        for (const linear of linears) {
-          const before = linear.source
-          const edit = this.compressOne(writer, linear.name, before.dense(), values)
-          // Forwards take the decided values as they are; the codes are in the file already.
-          linear.source = edit.decoded ? denseSource(edit.decoded) : edit.source
-          statistics.delete(linear)
-        }
-        gram.dispose()
-      },
-    }
-  }
-
-  private compressOne(writer: ModelWriter, name: string, dense: Tensor, statistics: Statistics): LayerEdit {
-    if (this.hooks.signal?.aborted) throw new AbortError()
-    const plan = this.plans.get(name)!
-    if (!plan.grid) {
-      writer.addNumbers(plan, dense)
-      this.layers.push(this.layerReport(plan, 0, 0, plan.note ? [plan.note] : []))
-      return { source: denseSource(dense), decoded: dense, diagnostics: { notes: [] } }
-    }
-    const edit = this.method.compress({ name, dense, current: dense, statistics, grid: plan.grid })
-    writer.addSource(plan, edit.source)
-    scope(() => {
-      const chosen = edit.decoded ?? edit.source.dense()
-      const nearest =
-        this.method.name === 'rtn'
-          ? chosen
-          : rtn().compress({ name, dense, current: dense, statistics, grid: plan.grid! }).decoded!
-      const [error, errorRtn] = relativeErrors(dense, [chosen, nearest], statistics) as [number, number]
-      const notes = [...(plan.note ? [plan.note] : []), ...edit.diagnostics.notes]
-      for (const text of edit.diagnostics.notes)
-        this.remarks.set(text, [...(this.remarks.get(text) ?? []), name])
-      this.layers.push(this.layerReport(plan, error, errorRtn, notes))
-    })
-    return edit
-  }
-
-  private layerReport(
-    plan: TensorPlan,
-    relativeError: number,
-    relativeErrorRtn: number,
-    notes: readonly string[],
-  ): LayerReport {
-    const bits = (plan.bytes * 8) / (plan.shape[0]! * plan.shape[1]!)
-    return { name: plan.name, bits, relativeError, relativeErrorRtn, notes }
   }
 
   /** Norms, biases, embedding and head. */
@@ -311,7 +189,7 @@ class Compression {
       fileBitsPerWeight,
       seconds: (performance.now() - this.started) / 1000,
       peakMemoryBytes: peakMemory(),
-      layers: this.layers,
+      layers: this.matrices.layers,
       files: [],
       ...(calibration
         ? {
@@ -355,16 +233,4 @@ function hashOfFiles(files: readonly string[]): string {
     }
   }
   return hash.digest('hex')
-}
-
-function methodOf({
-  method,
-  damping,
-  actOrder,
-  staticGroups,
-  onSingular,
-}: ResolvedCompressOptions): WeightMethod {
-  // Each factory reads the options that it knows.
-  const make: (options: object) => WeightMethod = quantizers[method]
-  return make({ damping, actOrder, staticGroups, onSingular })
 }
