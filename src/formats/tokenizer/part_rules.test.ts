@@ -333,7 +333,7 @@ describe('parts joined have the ids of the whole', () => {
 
   const model = asset(smollm2)
   const speeches = asset('data/text-sotu/data')
-  test.skipIf(!model || !speeches)('a real text', () => {
+  test.skipIf(!model || !speeches)('a real text (needs PARE_ASSETS)', () => {
     const { metadata, close } = openGguf(model!)
     const { json } = tokenizerJsonOfGguf(metadata)
     close()
