@@ -3,11 +3,13 @@
  *
  *   node bench/pare.js matmul
  *   node bench/pare.js prefill MODEL.gguf
- *   node bench/pare.js gptq MODEL.gguf TEXT.txt [SAMPLES] [LENGTH]
+ *   node bench/pare.js gptq MODEL.gguf TEXT.txt [--samples 64] [--length 512] [--static-groups]
  *
- * `gptq` is 3 bits, groups of 64, symmetric, act-order, without evaluation; forwards in f32.
+ * `gptq` is 3 bits, groups of 64, symmetric, act-order, without evaluation; forwards in f32. `--threads N` limits all
+ * of them. `bench/turns.js` runs this and the scripts of bench/peers in turns.
  */
 import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
 import { GramStatistic } from '../dist/calibrate/statistics.js'
 import { drawSamples, readTokens } from '../dist/calibrate/text_samples.js'
 import { walk } from '../dist/calibrate/walk.js'
@@ -15,9 +17,19 @@ import { openModel } from '../dist/models/load_model.js'
 import { affineGrid } from '../dist/nn/grid.js'
 import { denseSource } from '../dist/nn/weight_source.js'
 import { gptq } from '../dist/quantize/gptq.js'
-import { instructionSet, matmul, randomStream, scope, threads } from '../dist/tensor/index.js'
+import { instructionSet, matmul, randomStream, scope, setThreads, threads } from '../dist/tensor/index.js'
 
-const [job, ...rest] = process.argv.slice(2)
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    threads: { type: 'string' },
+    samples: { type: 'string', default: '64' },
+    length: { type: 'string', default: '512' },
+    'static-groups': { type: 'boolean', default: false },
+  },
+})
+const [job, ...rest] = positionals
+if (flags.threads) setThreads(Number(flags.threads))
 const machine = {
   processor: cpus()[0].model,
   cores: cpus().length,
@@ -26,23 +38,22 @@ const machine = {
   node: process.version,
 }
 
-/** Seconds of the fastest of `times` calls, after one that warms up. */
-function fastest(times, body) {
+/** Median seconds of `times` calls, after one that warms up. */
+function median(times, body) {
   body()
-  let best = Number.POSITIVE_INFINITY
-  for (let i = 0; i < times; i++) {
+  const seconds = Array.from({ length: times }, () => {
     const start = performance.now()
     body()
-    best = Math.min(best, (performance.now() - start) / 1000)
-  }
-  return best
+    return (performance.now() - start) / 1000
+  })
+  return seconds.sort((a, b) => a - b)[Math.floor(times / 2)]
 }
 
 function products() {
   const stream = randomStream(0, 'bench')
   return [1024, 2048].map((n) => {
     const [a, b] = [stream.normal([n, n], 'f32'), stream.normal([n, n], 'f32')]
-    const seconds = fastest(10, () => scope(() => void matmul(a, b)))
+    const seconds = median(21, () => scope(() => void matmul(a, b)))
     return { n, seconds, gflops: (2 * n ** 3) / seconds / 1e9 }
   })
 }
@@ -53,17 +64,19 @@ function prefill(path) {
   return ['f32', 'bf16'].map((dtype) =>
     scope(() => {
       const resident = open.model.load(dtype)
-      const seconds = fastest(5, () => scope(() => void resident.forward(ids)))
+      const seconds = median(5, () => scope(() => void resident.forward(ids)))
       return { dtype, tokens: 512, seconds, tokensPerSecond: 512 / seconds }
     }),
   )
 }
 
-async function compression(path, text, samples = 64, length = 512) {
+async function compression(path, text) {
+  const [samples, length] = [Number(flags.samples), Number(flags.length)]
+
   const open = openModel(path)
   const tokens = readTokens([text], { tokenizer: open.tokenizer(), chatTemplates: open.chatTemplates() })
   const drawn = drawSamples(tokens, { samples, length }).samples
-  const method = gptq({ actOrder: true })
+  const method = gptq({ actOrder: true, staticGroups: flags['static-groups'] })
   const grid = affineGrid({ bits: 3, groupSize: 64, symmetric: true })
   const spent = { statistics: 0, factorsAndSweep: 0 }
   const timed = (name, body) => {
@@ -101,6 +114,7 @@ async function compression(path, text, samples = 64, length = 512) {
   return {
     samples: drawn.length,
     length,
+    staticGroups: flags['static-groups'],
     seconds,
     ...spent,
     forwards: seconds - spent.statistics - spent.factorsAndSweep,
@@ -110,11 +124,11 @@ async function compression(path, text, samples = 64, length = 512) {
 const jobs = {
   matmul: () => products(),
   prefill: () => prefill(rest[0]),
-  gptq: () => compression(rest[0], rest[1], Number(rest[2] ?? 64), Number(rest[3] ?? 512)),
+  gptq: () => compression(rest[0], rest[1]),
 }
 if (!Object.hasOwn(jobs, job)) {
   process.stderr.write(
-    'usage: node bench/pare.js matmul | prefill MODEL | gptq MODEL TEXT [SAMPLES] [LENGTH]\n',
+    'usage: node bench/pare.js matmul | prefill MODEL | gptq MODEL TEXT [--samples N] [--length N] [--static-groups] [--threads N]\n',
   )
   process.exit(2)
 }

@@ -1,9 +1,9 @@
 /** The parts of the pages that are made from the code and from results, so that they cannot lag behind. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { resultPage, resultTable, staleMark } from '../experiments/gptq_page.ts'
+import { machineLines, resultPage, resultTable, staleMark } from '../experiments/gptq_page.ts'
 import { type Result, sources, summarize } from '../experiments/gptq_result.ts'
-import { hashOf, machineLine } from '../experiments/machine.ts'
+import { hashOf } from '../experiments/machine.ts'
 
 /** Title and first sentence of a system's page. */
 export function titleOf(page: string): { title: string; sentence: string } {
@@ -40,7 +40,8 @@ export function systemResults(root: string, method: string): string {
     ...(stale ? [staleMark, ''] : []),
     resultTable(rows),
     '',
-    `Measured on ${machineLine(result.machine)}; how, and against what: [the experiment](../results/gptq.md).`,
+    `${machineLines(rows)}\\`,
+    'How, and against what: [the experiment](../results/gptq.md).',
   ].join('\n')
 }
 

@@ -36,7 +36,7 @@ import {
   sources,
   summarize,
 } from './gptq_result.ts'
-import { currentCommit, describeMachine, hashOf } from './machine.ts'
+import { currentCommit, describeMachine, hashOf, machineLine } from './machine.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const say = (text: string) => process.stderr.write(`${text}\n`)
@@ -175,6 +175,7 @@ async function measure(
       klStandardError: found.klStandardError!,
       top1: found.top1!,
       seconds: report.seconds,
+      machine: machineLine(describeMachine(instructionSet())),
     }
   } finally {
     rmSync(work, { recursive: true, force: true })
@@ -240,7 +241,6 @@ async function write(output: string, runs: readonly Run[], model: string, hash: 
     experiment: 'gptq',
     commit: currentCommit(root),
     command: `npm run experiment -- gptq${flags.quick ? ' --quick' : ''} --assets DIR`,
-    machine: describeMachine(instructionSet()),
     sources: hash,
     model: { file: basename(model), sha256: createHash('sha256').update(readFileSync(model)).digest('hex') },
     runs,

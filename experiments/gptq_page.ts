@@ -1,7 +1,6 @@
 /** The page and the figure of the GPTQ experiment, made from its record. */
 import * as vega from 'vega'
 import { claims, nameOf, type Result, type Row, summarize } from './gptq_result.ts'
-import { machineLine } from './machine.ts'
 
 /** Stands in a page whose sources changed after the run. */
 export const staleMark =
@@ -9,20 +8,37 @@ export const staleMark =
 
 const number = (value: number, digits: number) => value.toFixed(digits)
 
+/** The machines of some runs, each once, in the order in which they first stand. */
+const machinesOf = (rows: readonly Row[]): string[] => [
+  ...new Set(rows.flatMap(({ runs }) => runs.map(({ machine }) => machine))),
+]
+
+/** Seconds of each machine that a row ran on: `180`, or `180 [1], 62 [2]` where there are several machines in all. */
+function secondsCell(row: Row, machines: readonly string[]): string {
+  const cells = machines.flatMap((machine, index) => {
+    const times = row.runs.filter((run) => run.machine === machine).map(({ seconds }) => seconds)
+    if (times.length === 0) return []
+    const average = number(times.reduce((a, b) => a + b, 0) / times.length, 0)
+    return [machines.length > 1 ? `${average} [${index + 1}]` : average]
+  })
+  return cells.join(', ')
+}
+
 /** Rows of a Markdown table: one a configuration. */
 export function resultTable(rows: readonly Row[]): string {
-  const cells = rows.map(({ method, bits, group, symmetric, order, ...row }) => [
-    method,
-    String(bits),
-    String(group),
-    symmetric ? 'yes' : 'no',
-    order,
+  const machines = machinesOf(rows)
+  const cells = rows.map((row) => [
+    row.method,
+    String(row.bits),
+    String(row.group),
+    row.symmetric ? 'yes' : 'no',
+    row.order,
     number(row.storedBits, 2),
     number(row.perplexity, 2),
     row.runs.map((run) => `${number(run.kl, 4)} ± ${number(run.klStandardError, 4)}`).join('<br>'),
     row.klSpread === undefined ? number(row.kl, 4) : `${number(row.kl, 4)}, ${number(row.klSpread, 4)}`,
     row.ratio === undefined ? '' : number(row.ratio, 3),
-    number(row.seconds, 0),
+    secondsCell(row, machines),
   ])
   const head = [
     'method',
@@ -38,6 +54,13 @@ export function resultTable(rows: readonly Row[]): string {
     'seconds',
   ]
   return [head, head.map(() => '---'), ...cells].map((row) => `| ${row.join(' | ')} |`).join('\n')
+}
+
+/** `Machine: ...`, or one numbered line each where the runs are of several. */
+export function machineLines(rows: readonly Row[]): string {
+  const machines = machinesOf(rows)
+  if (machines.length === 1) return `Machine: ${machines[0]}`
+  return machines.map((machine, index) => `Machine [${index + 1}]: ${machine}`).join('\\\n')
 }
 
 /** @param stale whether the sources differ from those that were measured. */
@@ -71,7 +94,7 @@ that needs a source in floats. The check at 8 bits takes the dequantised source 
 
 Command: \`${result.command}\`\\
 Commit: ${result.commit}\\
-Machine: ${machineLine(result.machine)}\\
+${machineLines(rows)}\\
 Model: ${result.model.file}, SHA-256 ${result.model.sha256}
 `
 }

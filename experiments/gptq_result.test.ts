@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { resultFigure, resultPage, resultTable, staleMark } from './gptq_page.ts'
+import { machineLines, resultFigure, resultPage, resultTable, staleMark } from './gptq_page.ts'
 import { type Claim, type Configuration, claims, type Result, type Run, summarize } from './gptq_result.ts'
 
 const setup = { samples: 64, length: 512, context: 512, windows: 20, every: 50 }
@@ -19,6 +19,7 @@ const run = (of: Partial<Run>): Run => ({
   klStandardError: 0.01,
   top1: 0.7,
   seconds: 100,
+  machine: 'one machine',
   ...of,
 })
 const rtn = (of: Partial<Configuration> & { kl: number }) => run({ method: 'rtn', order: 'file', ...of })
@@ -26,7 +27,6 @@ const result = (runs: Run[]): Result => ({
   experiment: 'gptq',
   commit: '0123456789ab',
   command: 'npm run experiment -- gptq',
-  machine: { cpu: 'x', cores: 2, memoryGiB: 8, instructionSet: 'avx2', node: '20.19.0', system: 'linux-x64' },
   sources: 'abc',
   model: { file: 'm.gguf', sha256: 'f' },
   runs,
@@ -89,6 +89,15 @@ test('every row of the table has as many cells as its head', () => {
   )
   expect(new Set(lines.map((line) => line.split('|').length)).size).toBe(1)
   expect(lines).toHaveLength(5)
+})
+test('seconds of two machines stand apart, each with the number of its machine', () => {
+  const rows = summarize([
+    run({ seconds: 90 }),
+    run({ seed: 1 }),
+    run({ seed: 2, machine: 'another', seconds: 30 }),
+  ])
+  expect(resultTable(rows)).toMatch(/\| 95 \[1\], 30 \[2\] \|$/)
+  expect(machineLines(rows)).toBe('Machine [1]: one machine\\\nMachine [2]: another')
 })
 test('the figure has one point for each row below 8 bits', async () => {
   const runs = [

@@ -1,5 +1,4 @@
 /** The record of the GPTQ experiment, and what follows from it: means, spreads, ratios and the three claims. */
-import type { Machine } from './machine.ts'
 
 /** The sources that decide what a run gives. A result is stale when one of them changed after it. */
 export const sources = [
@@ -52,13 +51,14 @@ export interface Run extends Configuration {
   top1: number
   /** Time to compress, without evaluation. */
   seconds: number
+  /** Fingerprint of the machine that it ran on, as one line. */
+  machine: string
 }
 
 export interface Result {
   experiment: 'gptq'
   commit: string
   command: string
-  machine: Machine
   sources: string
   model: { file: string; sha256: string }
   runs: readonly Run[]
@@ -74,7 +74,6 @@ export interface Row extends Configuration {
   klSpread?: number
   /** Mean KL over that of RTN on the same grid; absent where RTN did not run. */
   ratio?: number
-  seconds: number
 }
 
 export const nameOf = ({ method, bits, group, symmetric, order }: Configuration): string =>
@@ -103,7 +102,6 @@ export function summarize(runs: readonly Run[]): Row[] {
       kl,
       ...(same.length > 1 ? { klSpread: Math.sqrt(squares / (same.length - 1)) } : {}),
       ...(method !== 'rtn' && baseline ? { ratio: kl / baseline[0]!.kl } : {}),
-      seconds: mean(same.map((run) => run.seconds)),
     }
   })
 }
