@@ -5,9 +5,9 @@ use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
+use crate::micro_tiles::{Real, Sums, Tile, Wanted};
 use crate::packing::{Operand, pack_sliver, packed_length};
 use crate::parallel::{self, Shared};
-use crate::product::{Real, Sums, Tile, Wanted};
 use napi_derive::napi;
 
 const QUERIES: usize = 64;

@@ -4,9 +4,11 @@
 use crate::arena::View;
 use crate::dtype::DType;
 use crate::fault::Result;
+use crate::micro_tiles::{Sums, Wanted, lower_tiles};
 use crate::packing::Operand;
+use crate::panel::{Panel, Side};
 use crate::parallel::{self, Shared};
-use crate::product::{Panel, Side, Sums, Wanted, lower_tiles, product};
+use crate::product::product;
 
 /// Extent of what is factored or inverted without the product.
 const BLOCK: usize = 64;

@@ -4,9 +4,10 @@ use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
+use crate::micro_tiles::{Real, Sums, Tile, Wanted, lower_tiles};
 use crate::packing::Operand;
+use crate::panel::Panel;
 use crate::parallel::{self, Shared};
-use crate::product::{Panel, Real, Sums, Tile, Wanted, lower_tiles};
 use napi_derive::napi;
 
 /// Rows summed in the type of x before they are added to the accumulator: bounds the error of f32 sums, which grow

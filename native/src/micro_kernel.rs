@@ -29,11 +29,38 @@ pub fn prefetch<T>(from: &[T], range: std::ops::Range<usize>) {
 pub trait Micro: Copy + Send + Sync + 'static {
     fn tile_shape() -> TileShape;
 
-    /// out (+)= left * right for one row-major tile.
-    ///
-    /// # Safety
-    /// `left` holds height * depth numbers, `right` width * depth, and `out` height * width.
-    unsafe fn update_tile(depth: usize, left: *const Self, right: *const Self, out: *mut Self, add: bool);
+    /// The kernel for this machine.
+    fn kernel() -> Kernel<Self>;
+}
+
+/// `kernel(depth, left, right, out, stride, add)`: out (+)= left * right for one tile, whose rows begin `stride` numbers
+/// apart.
+///
+/// # Safety
+/// `left` holds height * depth numbers, `right` width * depth, and every row of `out` width.
+pub type Kernel<T> = unsafe fn(usize, *const T, *const T, *mut T, usize, bool);
+
+/// One rank-one update of the sums; both operands move on.
+#[cfg(target_arch = "x86_64")]
+macro_rules! step {
+    ($zero:ident, $splat:ident, $load:ident, $fused:ident, $height:literal x $vectors:literal of $lanes:literal,
+     $left:ident, $right:ident, $sums:ident) => {
+        // SAFETY: step by step, `depth` times height and width numbers, which the caller vouches for.
+        unsafe {
+            let mut b = [$zero(); $vectors];
+            for v in 0..$vectors {
+                b[v] = $load($right.add(v * $lanes));
+            }
+            for row in 0..$height {
+                let a = $splat(*$left.add(row));
+                for v in 0..$vectors {
+                    $sums[row][v] = $fused(a, b[v], $sums[row][v]);
+                }
+            }
+            $left = $left.add($height);
+            $right = $right.add($vectors * $lanes);
+        }
+    };
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -41,45 +68,33 @@ macro_rules! vector_kernel {
     ($name:ident, $T:ty, $features:literal, $height:literal x $vectors:literal of $lanes:literal,
      $zero:ident, $splat:ident, $load:ident, $store:ident, $fused:ident, $plus:ident) => {
         /// # Safety
-        /// As `Micro::update_tile`, on a machine with the features.
+        /// As `Kernel`, on a machine with the features.
         #[target_feature(enable = $features)]
-        unsafe fn $name(depth: usize, mut left: *const $T, mut right: *const $T, out: *mut $T, add: bool) {
+        unsafe fn $name(
+            depth: usize,
+            mut left: *const $T,
+            mut right: *const $T,
+            out: *mut $T,
+            stride: usize,
+            add: bool,
+        ) {
             use std::arch::x86_64::*;
             let mut sums = [[$zero(); $vectors]; $height];
-            macro_rules! step {
-                                                () => {
-                                                    // SAFETY: step by step, `depth` times height and width numbers, which the caller vouches for.
-                                                    unsafe {
-                                                        let mut b = [$zero(); $vectors];
-                                                        for v in 0..$vectors {
-                                                            b[v] = $load(right.add(v * $lanes));
-                                                        }
-                                                        for row in 0..$height {
-                                                            let a = $splat(*left.add(row));
-                                                            for v in 0..$vectors {
-                                                                sums[row][v] = $fused(a, b[v], sums[row][v]);
-                                                            }
-                                                        }
-                                                        left = left.add($height);
-                                                        right = right.add($vectors * $lanes);
-                                                    }
-                                                };
-                                            }
             // Four steps a turn: the counting of one would take a sixth of the time.
             for _ in 0..depth / 4 {
-                step!();
-                step!();
-                step!();
-                step!();
+                step!($zero, $splat, $load, $fused, $height x $vectors of $lanes, left, right, sums);
+                step!($zero, $splat, $load, $fused, $height x $vectors of $lanes, left, right, sums);
+                step!($zero, $splat, $load, $fused, $height x $vectors of $lanes, left, right, sums);
+                step!($zero, $splat, $load, $fused, $height x $vectors of $lanes, left, right, sums);
             }
             for _ in 0..depth % 4 {
-                step!();
+                step!($zero, $splat, $load, $fused, $height x $vectors of $lanes, left, right, sums);
             }
             for row in 0..$height {
                 for v in 0..$vectors {
-                    // SAFETY: the caller vouches for height * width numbers.
+                    // SAFETY: the caller vouches for the width of every row.
                     unsafe {
-                        let place = out.add((row * $vectors + v) * $lanes);
+                        let place = out.add(row * stride + v * $lanes);
                         let sum = if add {
                             $plus($load(place), sums[row][v])
                         } else {
@@ -110,8 +125,15 @@ vector_kernel!(f64_avx512, f64, "avx512f", 14 x 2 of 8,
 macro_rules! portable_kernel {
     ($name:ident, $T:ty, $height:literal x $width:literal) => {
         /// # Safety
-        /// As `Micro::update_tile`.
-        unsafe fn $name(depth: usize, left: *const $T, right: *const $T, out: *mut $T, add: bool) {
+        /// As `Kernel`.
+        unsafe fn $name(
+            depth: usize,
+            left: *const $T,
+            right: *const $T,
+            out: *mut $T,
+            stride: usize,
+            add: bool,
+        ) {
             let mut sums = [[0.0; $width]; $height];
             for step in 0..depth {
                 // SAFETY: `depth` times height and width numbers, which the caller vouches for.
@@ -129,8 +151,8 @@ macro_rules! portable_kernel {
             }
             for row in 0..$height {
                 for column in 0..$width {
-                    // SAFETY: the caller vouches for height * width numbers.
-                    let place = unsafe { &mut *out.add(row * $width + column) };
+                    // SAFETY: the caller vouches for the width of every row.
+                    let place = unsafe { &mut *out.add(row * stride + column) };
                     *place = if add {
                         *place + sums[row][column]
                     } else {
@@ -156,17 +178,13 @@ macro_rules! micro {
                 TileShape { height, width }
             }
 
-            #[inline]
-            unsafe fn update_tile(depth: usize, left: *const $T, right: *const $T, out: *mut $T, add: bool) {
-                // SAFETY: the caller's promise, and the level says that this machine has the features.
-                unsafe {
-                    match level() {
-                        #[cfg(target_arch = "x86_64")]
-                        Level::Avx512 => $avx512(depth, left, right, out, add),
-                        #[cfg(target_arch = "x86_64")]
-                        Level::Avx2 => $avx2(depth, left, right, out, add),
-                        _ => $portable(depth, left, right, out, add),
-                    }
+            fn kernel() -> Kernel<$T> {
+                match level() {
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx512 => $avx512,
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx2 => $avx2,
+                    _ => $portable,
                 }
             }
         }

@@ -93,6 +93,14 @@ pub fn tasks(count: usize, body: impl Fn(usize) + Send + Sync) -> Result<()> {
     install(|| (0..count).into_par_iter().for_each(body))
 }
 
+/// As `tasks`, ending with the first fault.
+pub fn try_tasks(count: usize, body: impl Fn(usize) -> Result<()> + Send + Sync) -> Result<()> {
+    if count <= 1 {
+        return (0..count).try_for_each(body);
+    }
+    install(|| (0..count).into_par_iter().try_for_each(body))?
+}
+
 /// A pointer that tasks write through, each to places of its own.
 #[derive(Clone, Copy)]
 pub struct Shared<T>(pub *mut T);
