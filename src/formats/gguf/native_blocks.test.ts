@@ -3,17 +3,13 @@ import { describe, expect, test } from 'vitest'
 import { blockTypeNames, codedTypeNames, isBlockType, typeOfName } from '../../nn/block_types.ts'
 import { NumericalError, ShapeError } from '../../tensor/errors.ts'
 import { callNative } from '../../tensor/native.ts'
+import { mulberry32 } from '../mulberry32.suite.ts'
 import { decodeBlocks, levelOf, packBlock, unpackBlock } from './blocks.ts'
 
-/** Uniform numbers below 1 with a seed (mulberry32). */
+/** Uniform numbers below 1 with a seed. */
 function uniform(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
+  const next = mulberry32(seed)
+  return () => next() / 2 ** 32
 }
 function normals(count: number, seed: number): Float32Array {
   const next = uniform(seed)
