@@ -156,6 +156,17 @@ describe('hostile templates end in a typed error quickly', () => {
     // The limits stop each of them in a second or three; without them they run for minutes or exhaust memory.
     expect(performance.now() - start).toBeLessThan(20_000)
   })
+  test('where the stack ends, a variable of an outer scope is found or the template stops', () => {
+    const render = (calls: number) =>
+      chatTemplate(
+        `{% macro f(n) %}{% if n < ${calls} %}{{ f(n + 1) }}{% endif %}{{ bos_token }}{% endmacro %}{{ f(0) }}`,
+        { bosToken: 'x', limits: { depth: 100_000 } },
+      ).render(hi)
+    const allCalls = () => {
+      for (let calls = 50; ; calls += 50) expect(render(calls)).toBe('x'.repeat(calls + 1))
+    }
+    expect(allCalls).toThrow(code(limit))
+  })
   test('the same template stops at the same step each time', () => {
     const template = range(1000, range(1000, '{{ i }}'))
     const steps = (n: number) => () => chatTemplate(template, { limits: { steps: n } }).render(hi)
