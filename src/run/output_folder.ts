@@ -60,8 +60,9 @@ const replacedSuffix = '.old'
  * Removes what unfinished results left beside the output: those of processes that have ended, and with `own` also
  * of this one, for when it ends at once. A former result that was just being replaced goes back to its place.
  */
-export function removeLeftovers(output: string, { own = false } = {}): void {
-  const parent = dirname(resolve(output))
+export function removeLeftovers(path: string, { own = false } = {}): void {
+  const output = resolve(path)
+  const parent = dirname(output)
   const start = hiddenName(output)
   const rest = new RegExp(`^(${markPattern})(\\${replacedSuffix})?$`)
   const gone = own ? ['ended', 'this'] : ['ended']
