@@ -1,74 +1,12 @@
 import { tmpdir } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { expectedOf, numbers, openFixture, withFixture } from '../models/llama/fixtures.suite.ts'
-import type { Segment, Stage, StagePlan } from '../models/stage.ts'
-import { Linear } from '../nn/linear.ts'
 import { sitesOf } from '../nn/sites.ts'
 import { denseSource } from '../nn/weight_source.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
-import { currentKernels, type Tensor, tensor } from '../tensor/index.ts'
-import { type WalkModel, type WalkOptions, type WalkVisitor, walk } from './walk.ts'
-
-/** A stage of two scalar weights: mid = a x, out = x + b mid. */
-function scalarStage(index: number, a: number, b: number): StagePlan {
-  const name = (part: string) => `${index}.${part}`
-  return {
-    name: `stage.${index}`,
-    weights: [name('a'), name('b')],
-    load(): Stage {
-      const linear = (part: string, weight: number) =>
-        new Linear(name(part), denseSource(tensor([weight], [1, 1])))
-      const [first, second] = [linear('a', a), linear('b', b)]
-      const segments: Segment[] = [
-        {
-          linears: [first],
-          input: ({ hidden }) => hidden!,
-          run: ({ hidden }, x) => ({ hidden: hidden!, mid: first.forward(x) }),
-        },
-        {
-          linears: [second],
-          input: ({ mid }) => mid!,
-          run: ({ hidden }, x) => ({ hidden: hidden!.add(second.forward(x)) }),
-        },
-      ]
-      return { segments, resources: () => [first, second] }
-    },
-  }
-}
-
-/**
- * Two stages, every id embedded as its own number. Dense, h becomes h + 3 * 2h = 7h and then 14h; with halved
- * weights h + 1.5 * h = 2.5h and then (1 + 0.25) 2.5h = 3.125h.
- */
-const model: WalkModel = {
-  stages: [scalarStage(0, 2, 3), scalarStage(1, 1, 1)],
-  embed: (ids) => tensor([...ids], [ids.length, 1]),
-  context: () => ({ rotary: { cos: tensor([1]), sin: tensor([0]) } }),
-}
-const samples = [Uint32Array.of(1), Uint32Array.of(2, 4)]
-
-/** Records what is seen and halves every weight. */
-function halving(extra: WalkVisitor = {}) {
-  const seen: Record<string, number[]> = {}
-  const events: string[] = []
-  const visitor: WalkVisitor = {
-    beginStage: ({ name }) => void events.push(`begin ${name}`),
-    observe(linears, x) {
-      const name = linears[0]!.name
-      seen[name] = [...(seen[name] ?? []), ...numbers(x)]
-      events.push(`observe ${name}`)
-    },
-    compress(linears) {
-      for (const linear of linears) linear.source = denseSource(linear.source.dense().mul(0.5))
-      events.push(`compress ${linears[0]!.name}`)
-    },
-    endStage: ({ name }) => void events.push(`end ${name}`),
-    ...extra,
-  }
-  return { seen, events, visitor }
-}
-
-const times = (factor: number) => [factor, 2 * factor, 4 * factor]
+import { currentKernels, type Tensor } from '../tensor/index.ts'
+import { halving, model, samples, times } from './scalar_model.suite.ts'
+import { type WalkVisitor, walk } from './walk.ts'
 
 describe('what is observed', () => {
   test('ordered: each group sees inputs that the compressed groups before it made', async () => {
@@ -125,68 +63,6 @@ describe('what is observed', () => {
       expect(spilled.seen).toEqual(kept.seen)
     },
   )
-})
-
-describe('training a stage', () => {
-  /** Inputs and targets of each stage as `tune` gets them. */
-  async function tuned(options: Partial<WalkOptions>, change?: (stage: Stage) => void) {
-    const found: { inputs: number[]; targets: number[] }[] = []
-    const { seen, visitor } = halving({
-      tune(stage, { count, input, target, context }) {
-        const all = (of: (sample: number) => Tensor) =>
-          Array.from({ length: count }, (_, i) => numbers(of(i))).flat()
-        expect(context(1).rotary).toBeDefined()
-        found.push({ inputs: all(input), targets: all(target) })
-        change?.(stage)
-      },
-    })
-    await walk({ model, samples, visitor, ...options })
-    return { found, seen }
-  }
-  const arrangements = [{ groups: 'ordered' }, { groups: 'stage' }] as const
-
-  test.each(arrangements)(
-    '$groups: dense targets are the outputs of the source model',
-    async ({ groups }) => {
-      const { found } = await tuned({ groups, target: 'dense' })
-      expect(found).toEqual([
-        { inputs: times(1), targets: times(7) },
-        { inputs: times(2.5), targets: times(14) },
-      ])
-    },
-  )
-  test.each(arrangements)(
-    '$groups: the dense stage on current inputs may be the target',
-    async ({ groups }) => {
-      const { found } = await tuned({ groups, target: 'denseOnCurrent' })
-      expect(found).toEqual([
-        { inputs: times(1), targets: times(7) },
-        { inputs: times(2.5), targets: times(5) },
-      ])
-    },
-  )
-  test.each(arrangements)('$groups: what tune changes is what the next stage gets', async ({ groups }) => {
-    // With a = 1 a second weight of 6 repairs the stage: h + 6h = 7h.
-    const repair = (stage: Stage) => {
-      const [linear] = stage.segments[1]!.linears
-      if (linear!.name === '0.b') linear!.source = denseSource(tensor([6], [1, 1]))
-    }
-    const { found, seen } = await tuned({ groups, target: 'dense' }, repair)
-    expect(found[1]!.inputs).toEqual(times(7))
-    expect(seen['1.a']).toEqual(times(7))
-  })
-  test('observed on the dense chain, tune still gets inputs of the current one', async () => {
-    const { found, seen } = await tuned({ observed: 'dense', target: 'dense' })
-    expect(seen['1.a']).toEqual(times(7))
-    expect(found.map(({ inputs }) => inputs)).toEqual([times(1), times(2.5)])
-  })
-  test('observed on the dense chain, the dense stage on current inputs may still be the target', async () => {
-    const { found } = await tuned({ observed: 'dense', target: 'denseOnCurrent' })
-    expect(found.map(({ targets }) => targets)).toEqual([times(7), times(5)])
-  })
-  test('targets that were not asked for are refused', async () => {
-    await expect(tuned({})).rejects.toThrow(/targets were not asked for/)
-  })
 })
 
 test('each pass begins with the dense model and carries what the visitor kept', async () => {

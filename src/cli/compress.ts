@@ -1,5 +1,6 @@
 /** `pare compress`: the main job, in a thread of its own, so that Ctrl-C is heard at any moment. */
 import type { Command } from 'commander'
+import { removeLeftovers } from '../run/output_folder.ts'
 import type { CompressionReport } from '../run/report.ts'
 import { printable } from '../tensor/errors.ts'
 import {
@@ -56,6 +57,7 @@ export function addCompress(pare: Command): void {
         options: toOptions(model, flags),
         threads,
         quiet: json,
+        abandon: () => removeLeftovers(flags.output, { own: true }),
       })
       if (json) showJson(report)
       else process.stdout.write(`${reportText(report)}\n`)

@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
+import { numbersBelow } from '../formats/mulberry32.suite.ts'
 import { openModel } from '../models/load_model.ts'
 import { inspect } from '../run/inspect.ts'
 import { PareError } from '../tensor/errors.ts'
@@ -23,17 +24,6 @@ beforeAll(() => {
   writeTinyGguf(original)
   writeTinyFolder(originalFolder)
 })
-
-/** A small generator with a seed (mulberry32), so that a failing case can be run again. */
-function random(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) % below
-  }
-}
 
 /** Most damage goes to the first `head` bytes, where the structure is. */
 function damage(bytes: Uint8Array, head: number, below: (n: number) => number): Uint8Array {
@@ -77,7 +67,7 @@ function runCases(prepare: (below: (n: number) => number) => string): void {
   let [survived, refused] = [0, 0]
   const before = process.resourceUsage().maxRSS * 1024
   for (let seed = 0; seed < CASES; seed++) {
-    const path = prepare(random(seed))
+    const path = prepare(numbersBelow(seed))
     const started = performance.now()
     try {
       if (use(path)) refused++
@@ -123,7 +113,7 @@ test('the command line gives a result or one line, never a defect', () => {
   for (const [seed, command] of (
     ['inspect', 'plan', 'eval', 'inspect', 'plan', 'eval', 'inspect', 'plan'] as const
   ).entries()) {
-    writeFileSync(path, damage(bytes, 6000, random(1000 + seed)))
+    writeFileSync(path, damage(bytes, 6000, numbersBelow(1000 + seed)))
     const { code, stderr } = pare([
       command,
       path,

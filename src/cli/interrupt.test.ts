@@ -77,7 +77,15 @@ test('the first SIGINT says that a second one ends at once, and it does', async 
   expect((await outcome).code).toBe(130)
   // The whole run takes many times as long.
   expect(ended - asked).toBeLessThan(5000)
+  expectNothing(output)
+})
+test('what a killed run leaves is gone after the next one with the same output', async () => {
+  const output = join(folder, 'killed')
+  expect((await stopAt('compressing', output, 'SIGKILL')).signal).toBe('SIGKILL')
   expect(existsSync(output)).toBe(false)
+  expect(readdirSync(folder)).toContainEqual(expect.stringMatching(/^\.killed\.pare-/))
+  expect((await stopAt('compressing', output)).code).toBe(130)
+  expectNothing(output)
 })
 test('an evaluation is stopped too', async () => {
   const { child, outcome } = startPare(['eval', model, '--context', '128', '--windows', '100'])

@@ -14,6 +14,8 @@ export interface Job {
   options: object
   threads?: number | undefined
   quiet?: boolean | undefined
+  /** What is still to be done, at once, when the process ends without the job. */
+  abandon?: () => void
 }
 
 /** What the worker says. */
@@ -32,7 +34,7 @@ export type JobMessage =
     }
 
 /** @throws what the job threw, as the same class; AbortError after a signal. */
-export async function runJob<Result>({ job, options, threads, quiet }: Job): Promise<Result> {
+export async function runJob<Result>({ job, options, threads, quiet, abandon }: Job): Promise<Result> {
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
     throw new OptionError(`--threads: a whole number from 1 on is needed, got ${threads}`)
   }
@@ -44,7 +46,10 @@ export async function runJob<Result>({ job, options, threads, quiet }: Job): Pro
   let signals = 0
   const interrupt = () => {
     signals += 1
-    if (signals > 1) process.exit(130)
+    if (signals > 1) {
+      abandon?.()
+      process.exit(130)
+    }
     process.stderr.write('\nstopping; once more to end at once\n')
     native.setAborted(true)
     worker.postMessage('abort')

@@ -6,6 +6,7 @@ import { type ByteSource, bytesSource } from './file.ts'
 import { openGgufSource } from './gguf/container.ts'
 import { gguf } from './gguf/metadata.ts'
 import { layOutGguf } from './gguf/writer.ts'
+import { numbersBelow } from './mulberry32.suite.ts'
 import { layOut } from './safetensors/header.ts'
 import { openSources } from './safetensors/safetensors.ts'
 
@@ -44,17 +45,6 @@ const containers: [string, Uint8Array, (source: ByteSource) => TensorArchive][] 
   ['safetensors', whole(safetensorsLayout.head, safetensorsLayout.size), (source) => openSources([source])],
 ]
 
-/** A small generator with a seed (mulberry32), so that a failing case can be run again. */
-function random(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) % below
-  }
-}
-
 function damage(original: Uint8Array, below: (n: number) => number): Uint8Array {
   const bytes = original.slice(0, below(3) === 0 ? below(original.length + 1) : original.length)
   if (bytes.length === 0) return bytes
@@ -73,7 +63,7 @@ test.each(containers)(
   (_, original, open) => {
     let [opened, refused] = [0, 0]
     for (let seed = 0; seed < CASES; seed++) {
-      const bytes = damage(original, random(seed))
+      const bytes = damage(original, numbersBelow(seed))
       const inner = bytesSource('x', bytes)
       let asked = 0
       const source: ByteSource = {

@@ -1,10 +1,10 @@
 /** Weights of a llama-family GGUF file under Hugging Face names, decoded to f32, rows in Hugging Face order. */
 import type { GgufArchive } from '../formats/gguf/container.ts'
-import { type BlockTypeName, isBlockType, rowBytes } from '../nn/block_types.ts'
+import { type BlockTypeName, isBlockType } from '../nn/block_types.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { indexSelect, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
+import { indexSelect, scope, tensor, zeros } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
-import { decodeTensor } from './decode_rows.ts'
+import { decodeTensor, gatherRows } from './decode_rows.ts'
 import type { LlamaConfig } from './llama/config.ts'
 import { ggufName, ggufRowOrder, huggingFaceName, inverseOrder, rotaryHeads } from './llama/names.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
@@ -40,14 +40,13 @@ export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes
     },
     rows(name, ids) {
       const info = find(infos, name)
-      const [rows, columns] = info.shape as [number, number]
-      const size = rowBytes(blockType(info), columns)
-      const bytes = new Uint8Array(ids.length * size)
-      for (const [i, id] of ids.entries()) {
-        if (id >= rows) throw new RangeError(`${name}: row ${id} is past the last of ${rows}`)
-        bytes.set(archive.readRows(ggufName(name)!, id, id + 1), i * size)
-      }
-      return decode(info, bytes, [ids.length, columns])
+      const type = blockType(info)
+      return scope(() => {
+        const target = zeros([ids.length, info.shape[1]!])
+        const bytes = gatherRows(archive, info, ids, ggufName(name)!)
+        callNative((native) => native.decodeBlocksInto(type, bytes, target.handle))
+        return target
+      })
     },
     raw: (name) => archive.read(ggufName(find(infos, name).name)!),
     close: () => archive.close(),
@@ -69,13 +68,4 @@ function blockType({ name, type }: WeightInfo): BlockTypeName {
     `${printable(name)}: Pare does not decode ${printable(type)}; requantise the model with a current llama.cpp`,
     { code: 'PARE_E_GGUF_TYPE', facts: { tensor: name, type } },
   )
-}
-
-/** Rows that were read one by one. */
-function decode(info: WeightInfo, bytes: Uint8Array, shape: readonly [number, number]): Tensor {
-  return scope(() => {
-    const target = zeros(shape)
-    callNative((native) => native.decodeBlocksInto(blockType(info), bytes, target.handle))
-    return target
-  })
 }

@@ -1,16 +1,12 @@
 /** Weights of a Hugging Face folder: plain tensors in any float type, and GPTQ layers, both as f32. */
 import type { TensorArchive, TensorEntry } from '../formats/archive.ts'
 import { type GptqBits, loadedZeros, unpackAcross, unpackDown, zeroFormat } from '../formats/gptq_packing.ts'
-import { type BlockTypeName, isBlockType } from '../nn/block_types.ts'
 import { affineGrid, decodeValues } from '../nn/grid.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { type DType, fromBytes, scope, type Tensor, tensor } from '../tensor/index.ts'
-import { decodeTensor } from './decode_rows.ts'
+import { fromBytes, scope, type Tensor, tensor } from '../tensor/index.ts'
+import { loadFloatRows, loadFloats } from './decode_rows.ts'
 import { find } from './gguf_weights.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
-
-/** Float types of safetensors that Pare computes from. */
-const floats: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16', F64: 'f64' }
 
 /** `quantization_config` of a GPTQ checkpoint. */
 export interface GptqConfig {
@@ -71,37 +67,16 @@ export function huggingFaceWeights(
       infos.set(entry.name, { name: entry.name, shape: entry.shape, type: entry.type, bytes: entry.bytes })
     }
   }
-  const plain = (name: string, bytes: Uint8Array, shape: readonly number[]): Tensor => {
-    const { type } = find(infos, name)
-    const dtype = floats[type]
-    if (!dtype)
-      throw new FormatError(`${printable(name)}: needs a float type, got ${printable(type)}`, {
-        facts: { tensor: name, type },
-      })
-    return scope(() => fromBytes(bytes, shape, dtype).cast('f32'))
-  }
   return {
     infos,
     fileBytes,
     load(name) {
       const info = find(infos, name)
       return archive.tensors.has(name)
-        ? isBlockType(info.type)
-          ? scope(() => decodeTensor(archive, name, info.type as BlockTypeName, info.shape))
-          : plain(name, archive.read(name), info.shape)
+        ? loadFloats(archive, info)
         : scope(() => loadGptqLayer(archive, name.replace(/\.weight$/, ''), info, gptq!))
     },
-    rows(name, ids) {
-      const info = find(infos, name)
-      const [rows, columns] = info.shape as [number, number]
-      const size = info.bytes / rows
-      const bytes = new Uint8Array(ids.length * size)
-      for (const [i, id] of ids.entries()) {
-        if (id >= rows) throw new RangeError(`${name}: row ${id} is past the last of ${rows}`)
-        bytes.set(archive.readRows(name, id, id + 1), i * size)
-      }
-      return plain(name, bytes, [ids.length, columns])
-    },
+    rows: (name, ids) => loadFloatRows(archive, find(infos, name), ids),
     close: () => archive.close(),
   }
 }

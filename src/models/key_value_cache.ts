@@ -1,17 +1,13 @@
 /** Keys and values of earlier tokens, so that a model continues a text without reading it again. */
+import { sizeOf } from '../tensor/dtype.ts'
 import { OptionError } from '../tensor/errors.ts'
-import { concat, type Resource, scope, type Tensor } from '../tensor/index.ts'
+import { type Resource, State, scope, type Tensor } from '../tensor/index.ts'
 import type { KeyValueCache } from './stage.ts'
 
-interface Held {
-  /** [batch, kvHeads, tokens, headSize] */
-  keys: Tensor
-  values: Tensor
-}
-
 /**
- * A cache that grows with every append. It belongs to no scope, since it outlives the forwards that fill it:
- * `dispose` frees it, or else the garbage collector.
+ * A cache that grows with every append. Its memory doubles where it is full, so that a token costs the same however
+ * many there are. It belongs to no scope, since it outlives the forwards that fill it: `dispose` frees it, or else
+ * the garbage collector.
  *
  * @example
  * const cache = new GrowingCache(model.config.layers.length)
@@ -19,69 +15,104 @@ interface Held {
  * const logits = resident.forward(Uint32Array.of(next), { cache })
  */
 export class GrowingCache implements KeyValueCache, Resource {
-  private readonly blocks: (Held | undefined)[]
+  private readonly blocks: { keys: Growing; values: Growing }[]
 
   /** @param blocks decoder blocks of the model */
   constructor(blocks: number) {
     if (!(Number.isInteger(blocks) && blocks >= 1)) {
       throw new OptionError(`key-value cache: needs a whole number of blocks from 1 on, got ${blocks}`)
     }
-    this.blocks = Array.from({ length: blocks }, () => undefined)
+    this.blocks = Array.from({ length: blocks }, () => ({ keys: new Growing(), values: new Growing() }))
   }
 
   /** Tokens that every block holds. */
   get length(): number {
-    return Math.min(...this.blocks.map((held) => held?.keys.extent(2) ?? 0))
+    return Math.min(...this.blocks.map(({ values }) => values.length))
   }
 
-  /** Bytes of all keys and values. */
+  /** Bytes of all keys and values, the room for more of them included. */
   get bytes(): number {
-    return this.blocks.reduce((sum, held) => sum + (held ? 4 * (held.keys.size + held.values.size) : 0), 0)
+    return this.blocks.reduce((sum, { keys, values }) => sum + keys.bytes + values.bytes, 0)
   }
 
-  append(block: number, keys: Tensor, values: Tensor): Held {
-    if (!(block in this.blocks)) {
+  /** All keys and values of a block; they hold until its next `append` or `truncate`. */
+  append(block: number, keys: Tensor, values: Tensor): { keys: Tensor; values: Tensor } {
+    const held = this.blocks[block]
+    if (!held) {
       throw new OptionError(
         `key-value cache: block ${block} is past the last of ${this.blocks.length}; make a larger cache`,
       )
     }
-    const held = this.blocks[block]
-    return this.replace(block, () => ({
-      keys: concat(held ? [held.keys, keys] : [keys], 2),
-      values: concat(held ? [held.values, values] : [values], 2),
-    }))
+    return { keys: held.keys.append(keys), values: held.values.append(values) }
   }
 
   /** Forgets all tokens after the first `tokens`: after a forward that stopped half way, or to try another text. */
   truncate(tokens: number): void {
-    for (const [block, held] of this.blocks.entries()) {
-      if (!held || held.keys.extent(2) <= tokens) continue
-      if (tokens > 0) {
-        this.replace(block, () => ({
-          keys: concat([held.keys.slice(2, 0, tokens)], 2),
-          values: concat([held.values.slice(2, 0, tokens)], 2),
-        }))
-      } else {
-        held.keys.dispose()
-        held.values.dispose()
-        this.blocks[block] = undefined
-      }
-    }
+    for (const { keys, values } of this.blocks) for (const each of [keys, values]) each.truncate(tokens)
   }
 
   dispose(): void {
     this.truncate(0)
   }
+}
 
-  /** Puts new tensors in place of a block's former ones, which are freed. */
-  private replace(block: number, make: () => Held): Held {
-    const former = this.blocks[block]
-    const next = scope(make)
-    next.keys.adopt()
-    next.values.adopt()
-    this.blocks[block] = next
-    former?.keys.dispose()
-    former?.values.dispose()
-    return next
+/** Tokens that there is room for at first. */
+const FIRST_ROOM = 16
+
+/** Keys or values of one block. */
+class Growing {
+  length = 0
+  /** [room, batch, kvHeads, headSize]: the new tokens of all heads stand together. */
+  private memory: State | undefined
+  /** What the last append returned, and a forward may still use. */
+  private shown: Tensor | undefined
+
+  get bytes(): number {
+    return this.memory ? this.memory.shape.reduce((a, b) => a * b, sizeOf(this.memory.dtype)) : 0
+  }
+
+  /** Adds [batch, kvHeads, tokens, headSize] and returns all of it, as a view. */
+  append(x: Tensor): Tensor {
+    const length = this.length + x.extent(2)
+    const shown = scope(() => {
+      const rows = x.permute([2, 0, 1, 3]) // [tokens, batch, kvHeads, headSize]
+      const memory = this.memoryFor(length, rows)
+      memory.setRows(this.length, rows)
+      return memory.rows(0, length).permute([1, 2, 0, 3])
+    })
+    shown.adopt()
+    this.show(shown)
+    this.length = length
+    return shown
+  }
+
+  truncate(tokens: number): void {
+    if (this.length <= tokens) return
+    this.show(undefined)
+    this.length = tokens
+    if (tokens > 0) return
+    this.memory?.dispose()
+    this.memory = undefined
+  }
+
+  private memoryFor(length: number, { shape, dtype }: Tensor): State {
+    const former = this.memory
+    if (former && length <= former.shape[0]!) return former
+    const room = Math.max(length, former ? 2 * former.shape[0]! : FIRST_ROOM)
+    const memory = new State('key-value cache', [room, ...shape.slice(1)], former?.dtype ?? dtype)
+    try {
+      if (former) scope(() => memory.setRows(0, former.rows(0, this.length)))
+    } catch (error) {
+      memory.dispose()
+      throw error
+    }
+    this.memory = memory
+    former?.dispose()
+    return memory
+  }
+
+  private show(next: Tensor | undefined): void {
+    this.shown?.dispose()
+    this.shown = next
   }
 }

@@ -1,15 +1,14 @@
 /** Weights of a Pare folder, as numbers or as the grid values they are stored as. */
 import type { TensorArchive, TensorEntry } from '../formats/archive.ts'
 import { type PareWeight, rowWords, unpackRows } from '../formats/pare_folder.ts'
-import { type BlockTypeName, isBlockType, rowBytes } from '../nn/block_types.ts'
+import { isBlockType, rowBytes } from '../nn/block_types.ts'
 import { affineGrid, decodeValues, gridName, neighbourGroups, type Values } from '../nn/grid.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { type DType, fromBytes, scope, type Tensor, tensor } from '../tensor/index.ts'
-import { decodeTensor } from './decode_rows.ts'
+import { fromBytes, scope, tensor } from '../tensor/index.ts'
+import { checkRows, loadFloatRows, loadFloats } from './decode_rows.ts'
 import { find } from './gguf_weights.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
 
-const floats: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' }
 const suffixes = ['codes', 'scales', 'zeros', 'group_of', 'blocks']
 
 export function pareWeights(
@@ -31,15 +30,6 @@ export function pareWeights(
     const type = weight.kind === 'blocks' ? weight.type : gridName(gridOf(weight))
     infos.set(name, { name, shape: weight.shape, type, bytes })
   }
-  const plain = (name: string, bytes: Uint8Array, shape: readonly number[]): Tensor => {
-    const { type } = find(infos, name)
-    const dtype = floats[type]
-    if (!dtype)
-      throw new FormatError(`${printable(name)}: needs a float type, got ${printable(type)}`, {
-        facts: { tensor: name, type },
-      })
-    return scope(() => fromBytes(bytes, shape, dtype).cast('f32'))
-  }
   return {
     infos,
     fileBytes,
@@ -48,24 +38,20 @@ export function pareWeights(
       const weight = described.get(name)
       return weight
         ? scope(() => decodeValues(readValues(archive, name, weight, 0, weight.shape[0])))
-        : isBlockType(info.type)
-          ? scope(() => decodeTensor(archive, name, info.type as BlockTypeName, info.shape))
-          : plain(name, archive.read(name), info.shape)
+        : loadFloats(archive, info)
     },
     rows(name, ids) {
       const info = find(infos, name)
-      const [rows, columns] = info.shape as [number, number]
-      const past = ids.find((id) => id >= rows)
-      if (past !== undefined) throw new RangeError(`${name}: row ${past} is past the last of ${rows}`)
       const weight = described.get(name)
+      if (!weight) return loadFloatRows(archive, info, ids)
+      checkRows(info, ids)
       return scope(() => {
-        const one = (id: number) =>
-          weight
-            ? decodeValues(readValues(archive, name, weight, id, id + 1))
-            : plain(name, archive.readRows(name, id, id + 1), [1, columns])
-        const parts = Array.from(ids, (id) => one(id).toArray() as Float32Array)
+        const columns = weight.shape[1]
         const all = new Float32Array(ids.length * columns)
-        for (const [i, part] of parts.entries()) all.set(part, i * columns)
+        for (const [i, id] of ids.entries()) {
+          const row = decodeValues(readValues(archive, name, weight, id, id + 1))
+          all.set(row.toArray() as Float32Array, i * columns)
+        }
         return tensor(all, [ids.length, columns])
       })
     },

@@ -4,6 +4,7 @@ import {
   blockTypeNames,
   fileTypes,
   isBlockType,
+  isCodedType,
   nameOfId,
   typeForRow,
   typeOfId,
@@ -30,6 +31,10 @@ test('numbers, lengths and bytes are those of the format', () => {
   for (const [id, name, blockLength, blockBytes] of expected)
     expect(typeOfName(name)).toEqual({ id, name, blockLength, blockBytes })
   expect(expected.map(([, name]) => name).sort()).toEqual([...blockTypeNames].sort())
+})
+test('types with codes are those with several weights a block', () => {
+  for (const name of blockTypeNames) expect(isCodedType(name)).toBe(typeOfName(name)!.blockLength > 1)
+  expect(isCodedType('IQ2_XXS')).toBe(false)
 })
 test('bits per weight count the scales', () => {
   const bits = {

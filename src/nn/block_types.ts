@@ -14,11 +14,10 @@ export interface GgmlType {
   readonly blockBytes: number
 }
 
-/** The types whose values Pare computes with. */
-export const blockTypeNames = [
-  'F32',
-  'F16',
-  'BF16',
+/** Numbers as they are. */
+export const floatTypeNames = ['F32', 'F16', 'BF16'] as const
+/** Codes in blocks, with their scales. */
+export const codedTypeNames = [
   'Q8_0',
   'Q4_0',
   'Q4_1',
@@ -31,6 +30,9 @@ export const blockTypeNames = [
   'Q5_K',
   'Q6_K',
 ] as const
+export type CodedTypeName = (typeof codedTypeNames)[number]
+/** The types whose values Pare computes with. */
+export const blockTypeNames = [...floatTypeNames, ...codedTypeNames] as const
 export type BlockTypeName = (typeof blockTypeNames)[number]
 
 const table: readonly (readonly [id: number, name: string, blockLength: number, blockBytes: number])[] = [
@@ -97,6 +99,11 @@ export const nameOfId = (id: number): string => byId.get(id)?.name ?? withdrawn[
 /** Whether Pare can decode the type (and not only carry its bytes). */
 export function isBlockType(name: string): name is BlockTypeName {
   return (blockTypeNames as readonly string[]).includes(name)
+}
+
+/** Whether the type stores codes, and not numbers as they are. */
+export function isCodedType(name: string): name is CodedTypeName {
+  return (codedTypeNames as readonly string[]).includes(name)
 }
 
 /** Stored bits of one weight, scales included. @example bitsPerWeight('Q4_K') // 4.5 */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { randomStream, type Tensor, tensor } from '../tensor/index.ts'
-import type { BlockTypeName } from './block_types.ts'
+import { codedTypeNames } from './block_types.ts'
 import { fitGroup, oracleSweep } from './column_sweep.oracle.suite.ts'
 import { columnSweep } from './column_sweep.ts'
 import { type AffineGrid, type AffineValues, affineGrid, decodeValues } from './grid.ts'
@@ -131,24 +131,11 @@ test('the search keeps the whole range where nothing narrower is better', () => 
 })
 
 describe('ggml blocks', () => {
-  const types: BlockTypeName[] = [
-    'Q8_0',
-    'Q4_0',
-    'Q4_1',
-    'Q5_0',
-    'Q5_1',
-    'IQ4_NL',
-    'Q2_K',
-    'Q3_K',
-    'Q4_K',
-    'Q5_K',
-    'Q6_K',
-  ]
   const wide = syntheticLayer({ seed: 2, rows: 5, columns: 256, tokens: 600 })
   const order = randomStream(2, 'order').permutation(256).toArray() as Uint32Array
   const damped = dampedHessian(wide.gram, 0.01)
 
-  test.each(types)(
+  test.each(codedTypeNames)(
     '%s: the packed bytes decode to the values that the sweep saw, with and without feedback',
     (type) => {
       const weight = wide.weight.cast('f32')
@@ -172,7 +159,7 @@ describe('ggml blocks', () => {
       }
     },
   )
-  test.each(types)('%s: the block size of the sweep changes no byte in f64', (type) => {
+  test.each(codedTypeNames)('%s: the block size of the sweep changes no byte in f64', (type) => {
     const bytes = [1, 100, 256].map((block) => {
       const { values } = columnSweep(wide.weight, {
         grid: { kind: 'blocks', type },

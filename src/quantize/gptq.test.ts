@@ -1,77 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { dequantizeGptq, packAcross, packDown, storedZeros } from '../formats/gptq_packing.ts'
 import { oracleSweep } from '../nn/column_sweep.oracle.suite.ts'
-import { columnSweep } from '../nn/column_sweep.ts'
-import {
-  type AffineGrid,
-  type AffineValues,
-  affineGrid,
-  decodeValues,
-  type Grid,
-  type GridSource,
-} from '../nn/grid.ts'
-import {
-  dampedHessian,
-  outputError,
-  type SyntheticLayer,
-  sweepFactor,
-  syntheticLayer,
-} from '../nn/synthetic_layer.suite.ts'
-import { NumericalError, OptionError } from '../tensor/errors.ts'
+import { affineGrid, decodeValues } from '../nn/grid.ts'
+import { dampedHessian, sweepFactor, syntheticLayer } from '../nn/synthetic_layer.suite.ts'
 import { cholesky, choleskyInverse, matmul, type Tensor, tensor } from '../tensor/index.ts'
-import { type GptqOptions, gptq } from './gptq.ts'
-import { rtn } from './rtn.ts'
-
-const numbers = (x: Tensor) => Array.from(x.toArray(), Number)
-const diagonal = (values: readonly number[]) =>
-  tensor(
-    Float64Array.from({ length: values.length ** 2 }, (_, i) =>
-      i % (values.length + 1) === 0 ? values[i % values.length]! : 0,
-    ),
-    [values.length, values.length],
-    'f64',
-  )
-
-type Layer = Pick<SyntheticLayer, 'weight' | 'gram'> & { inputs?: Tensor }
-
-function run({ weight, gram, inputs }: Layer, grid: Grid, options: GptqOptions = {}) {
-  const rows = inputs?.extent(0) ?? 10_000
-  return gptq(options).compress({
-    name: 'block.0/q',
-    dense: weight,
-    current: weight,
-    statistics: { gram, rows },
-    grid,
-  })
-}
-const nearest = ({ weight }: Layer, grid: Grid) =>
-  rtn().compress({ name: 'block.0/q', dense: weight, current: weight, statistics: { rows: 0 }, grid })
-const valuesOf = (edit: ReturnType<typeof run>) => (edit.source as GridSource).values as AffineValues
-const codesOf = (edit: ReturnType<typeof run>) => numbers(valuesOf(edit).codes)
-const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length
-
-/** One f32 scale a row: the setting of the reference. */
-const rowGrid = (bits: AffineGrid['bits']) => affineGrid({ bits, groupSize: 'row', scaleType: 'f32' })
-const seeds = [1, 2, 3, 4, 5, 6]
-
-/** Mean over random layers of the output error, over that of rounding to nearest. */
-function ratio(
-  grid: Grid,
-  options: GptqOptions,
-  { held, ...size }: { held?: number; rows?: number; tokens?: number } = {},
-): number {
-  return mean(
-    seeds.map((seed) => {
-      const whole = syntheticLayer({ seed, ...size, tokens: (size.tokens ?? 2000) + (held ?? 0) })
-      const inputs = whole.inputs.slice(0, 0, size.tokens ?? 2000)
-      const seen = { weight: whole.weight, inputs, gram: matmul(inputs.transpose(), inputs) }
-      const scored = held ? whole.inputs.slice(0, size.tokens!, size.tokens! + held) : inputs
-      const gram = matmul(scored.transpose(), scored)
-      const error = (edit: ReturnType<typeof run>) => outputError(whole.weight, edit.decoded!, gram)
-      return error(run(seen, grid, options)) / error(nearest(seen, grid))
-    }),
-  )
-}
+import { codesOf, diagonal, nearest, numbers, rowGrid, run, valuesOf } from './gptq_layer.suite.ts'
 
 describe('results', () => {
   const layer = syntheticLayer({ seed: 1 })
@@ -191,39 +124,6 @@ describe('results', () => {
   })
 })
 
-describe('what it gains on correlated inputs, against round to nearest', () => {
-  test.each([4, 3, 2] as const)(
-    'at %i bits the output error is at most 0.75, and lower still with act-order',
-    (bits) => {
-      const plain = ratio(rowGrid(bits), {})
-      expect(plain).toBeLessThanOrEqual(0.75)
-      expect(ratio(rowGrid(bits), { actOrder: true })).toBeLessThan(plain)
-    },
-  )
-  test('damping from 1e-4 to 1e-1 moves the ratio by less than 0.05, and 1 costs more than that', () => {
-    const usual = ratio(rowGrid(4), {})
-    for (const damping of [1e-4, 1e-3, 1e-1])
-      expect(Math.abs(ratio(rowGrid(4), { damping }) - usual)).toBeLessThan(0.05)
-    const strong = ratio(rowGrid(4), { damping: 1 })
-    expect(strong).toBeGreaterThan(usual + 0.05)
-    expect(strong).toBeLessThan(0.8)
-  })
-  test('on inputs that were not seen it is worse with half as many tokens as inputs, and better with twice as many', () => {
-    const curve = [32, 128, 512].map((tokens) => ratio(rowGrid(4), {}, { rows: 32, tokens, held: 1000 }))
-    expect(curve[0]).toBeGreaterThan(1)
-    expect(curve[1]).toBeLessThan(1)
-    expect(curve[2]).toBeLessThan(0.75)
-  })
-  test.each(['Q3_K', 'Q4_K', 'Q4_0', 'IQ4_NL'] as const)('blocks of %s gain too', (type) => {
-    const wide = syntheticLayer({ seed: 5, rows: 16, columns: 256, tokens: 2000 })
-    const layer = { weight: wide.weight.cast('f32'), gram: wide.gram, inputs: wide.inputs }
-    const error = (edit: ReturnType<typeof run>) => outputError(wide.weight, edit.decoded!, wide.gram)
-    expect(
-      error(run(layer, { kind: 'blocks', type })) / error(nearest(layer, { kind: 'blocks', type })),
-    ).toBeLessThan(0.85)
-  })
-})
-
 describe('packing', () => {
   const { weight, gram } = syntheticLayer({ seed: 6, rows: 32, columns: 96 })
   const layer = { weight: weight.cast('f32'), gram }
@@ -262,98 +162,5 @@ describe('packing', () => {
     )
     const decoded = decodeValues(valuesOf(edit))
     expect(numbers(edit.source.matmul(x))).toEqual(numbers(matmul(x, decoded.transpose())))
-  })
-})
-
-describe('difficult inputs', () => {
-  const { weight, gram } = syntheticLayer({ seed: 7, rows: 8, columns: 16 })
-  const grid = affineGrid({ bits: 4, groupSize: 'row' })
-
-  test('a singular Gram matrix goes up the ladder of dampings, and the notes say how far', () => {
-    // Not positive definite until 0.05 of the mean diagonal is added: the 0.1 of the ladder is the first that works.
-    const bent = diagonal(Array.from({ length: 16 }, (_, i) => (i === 0 ? -0.05 : 1)))
-    const { diagnostics } = run({ weight, gram: bent }, grid)
-    expect(diagnostics.damping).toBe(0.1)
-    expect(diagnostics.notes).toEqual(['damping raised to 0.1'])
-  })
-  test('identical inputs need no more than the usual damping', () => {
-    const ones = tensor(new Float64Array(256).fill(3), [16, 16], 'f64')
-    const { diagnostics } = run({ weight, gram: ones }, grid)
-    expect(diagnostics).toEqual({ damping: 0.01, notes: [] })
-  })
-  test('a Gram matrix without any factor stops by default and names the layer', () => {
-    const hopeless = diagonal(Array.from({ length: 16 }, (_, i) => (i === 0 ? -30 : 2.9)))
-    expect(() => run({ weight, gram: hopeless }, grid)).toThrow(NumericalError)
-    expect(() => run({ weight, gram: hopeless }, grid)).toThrow(/^block\.0\/q: .*damping 1/)
-  })
-  test('inputs that are not finite stop it and name the layer', () => {
-    const broken = diagonal(Array.from({ length: 16 }, (_, i) => (i === 3 ? Number.NaN : 1)))
-    expect(() => run({ weight, gram: broken }, grid)).toThrow(/^block\.0\/q: .*not finite/)
-  })
-  test('onSingular round gives what rounding to nearest gives, and a note', () => {
-    const hopeless = diagonal(Array.from({ length: 16 }, (_, i) => (i === 0 ? -30 : 2.9)))
-    const edit = run({ weight, gram: hopeless }, grid, { onSingular: 'round' })
-    expect(codesOf(edit)).toEqual(codesOf(nearest({ weight, gram }, grid)))
-    expect(edit.diagnostics.notes).toEqual([expect.stringMatching(/rounded to nearest/)])
-  })
-  test('onSingular round still stops for inputs that are not finite', () => {
-    const broken = diagonal(Array.from({ length: 16 }, (_, i) => (i === 3 ? Number.NaN : 1)))
-    expect(() => run({ weight, gram: broken }, grid, { onSingular: 'round' })).toThrow(/not finite/)
-  })
-  test('weights of inputs that are always 0 become 0, and the notes count them', () => {
-    const values = Float64Array.from(gram.toArray() as Float64Array)
-    for (let i = 0; i < 16; i++) for (const dead of [2, 9]) values[i * 16 + dead] = values[dead * 16 + i] = 0
-    const edit = run({ weight, gram: tensor(values, [16, 16], 'f64') }, grid)
-    const decoded = numbers(edit.decoded!)
-    for (let row = 0; row < 8; row++) expect([decoded[row * 16 + 2], decoded[row * 16 + 9]]).toEqual([0, 0])
-    expect(edit.diagnostics.notes).toContain('2 inputs are always 0')
-  })
-  test('fewer tokens than inputs are noted', () => {
-    const inputs = tensor(new Float64Array(5 * 16).fill(1), [5, 16], 'f64')
-    expect(run({ weight, gram, inputs }, grid).diagnostics.notes).toEqual(['only 5 tokens for 16 inputs'])
-  })
-  test('a width that the groups do not divide leaves a shorter last group', () => {
-    const edit = run({ weight, gram }, affineGrid({ bits: 3, groupSize: 6 }), { actOrder: true })
-    expect(valuesOf(edit).scales.shape).toEqual([8, 3])
-    expect([0, 1, 2].map((g) => valuesOf(edit).groupOf.filter((group) => group === g).length)).toEqual([
-      6, 6, 4,
-    ])
-  })
-  test('act-order is left out for Q3_K, and the notes say so; other block types take it with static groups', () => {
-    const wide = syntheticLayer({ seed: 8, rows: 4, columns: 256, tokens: 600 })
-    const layer = { weight: wide.weight.cast('f32'), gram: wide.gram }
-    const blocks = (edit: ReturnType<typeof run>) =>
-      numbers(((edit.source as GridSource).values as { bytes: Tensor }).bytes)
-    const q3 = run(layer, { kind: 'blocks', type: 'Q3_K' }, { actOrder: true })
-    expect(blocks(q3)).toEqual(blocks(run(layer, { kind: 'blocks', type: 'Q3_K' })))
-    expect(q3.diagnostics.notes).toEqual([expect.stringMatching(/act-order is left out for Q3_K/)])
-    const q4 = run(layer, { kind: 'blocks', type: 'Q4_K' }, { actOrder: true })
-    expect(blocks(q4)).not.toEqual(blocks(run(layer, { kind: 'blocks', type: 'Q4_K' })))
-    expect(q4.diagnostics.notes).toEqual([])
-  })
-  test('options that cannot be are refused when the method is made', () => {
-    for (const options of [{ damping: 0 }, { damping: Number.NaN }, { blockSize: 0 }, { blockSize: 1.5 }])
-      expect(() => gptq(options)).toThrow(OptionError)
-  })
-  test('a task without a Gram matrix is refused by name', () => {
-    const task = { name: 'block.0/q', dense: weight, current: weight, statistics: { rows: 0 }, grid }
-    expect(() => gptq().compress(task)).toThrow(/^block\.0\/q: .*Gram matrix/)
-  })
-  test('the dense weight and the Gram matrix are left as they were', () => {
-    const before = [numbers(weight), numbers(gram)]
-    run({ weight, gram }, grid, { actOrder: true })
-    expect([numbers(weight), numbers(gram)]).toEqual(before)
-  })
-  test('the sweep of the current weight is rounded, not that of the source', () => {
-    const current = weight.mul(0.5)
-    const edit = gptq().compress({ name: 'x', dense: weight, current, statistics: { gram, rows: 99 }, grid })
-    expect(codesOf(edit)).toEqual(
-      numbers(
-        (
-          columnSweep(current, { grid, factor: sweepFactor(dampedHessian(gram, 0.01)) })
-            .values as AffineValues
-        ).codes,
-      ),
-    )
   })
 })

@@ -1,6 +1,6 @@
 /** What a compression is asked to do, with every default and rule in one place. */
 
-import { type BlockTypeName, bitsPerWeight, blockTypeNames } from '../nn/block_types.ts'
+import { type BlockTypeName, bitsPerWeight, blockTypeNames, codedTypeNames } from '../nn/block_types.ts'
 import { type AffineGrid, affineGrid, checkGrid } from '../nn/grid.ts'
 import { type QuantizerName, quantizers } from '../quantize/methods.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
@@ -186,12 +186,9 @@ function gridOf(options: CompressOptions, target: TargetName): AffineGrid {
   return grid
 }
 
-/** Block types that schemes may name: those with codes. */
-const schemes = blockTypeNames.filter((name) => !['F32', 'F16', 'BF16'].includes(name))
-
 function schemeOf(options: CompressOptions): BlockTypeName {
   if (options.bits !== undefined) {
-    const near = schemes
+    const near = codedTypeNames
       .toSorted(
         (a, b) => Math.abs(bitsPerWeight(a) - options.bits!) - Math.abs(bitsPerWeight(b) - options.bits!),
       )
@@ -215,12 +212,15 @@ function schemeOf(options: CompressOptions): BlockTypeName {
       )
   }
   const asked = options.scheme ?? 'Q4_K'
-  const scheme = schemes.find((name) => name === asked.toUpperCase())
+  const scheme = codedTypeNames.find((name) => name === asked.toUpperCase())
   if (scheme) return scheme
-  throw new OptionError(`--scheme: there is no ${printable(asked)}; possible are ${schemes.join(', ')}`, {
-    code: 'PARE_E_SCHEME',
-    facts: { scheme: asked, possible: schemes },
-  })
+  throw new OptionError(
+    `--scheme: there is no ${printable(asked)}; possible are ${codedTypeNames.join(', ')}`,
+    {
+      code: 'PARE_E_SCHEME',
+      facts: { scheme: asked, possible: codedTypeNames },
+    },
+  )
 }
 
 function embeddingOf(asked: string | undefined, target: TargetName): string | undefined {

@@ -1,8 +1,8 @@
 /** The folder of a result: made beside its final place, and put there whole. */
-import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { writeFailure } from '../formats/output.ts'
+import { markPattern, ownerOf, processMark } from '../formats/process_mark.ts'
 import { type Facts, OptionError, printable, SourceError } from '../tensor/errors.ts'
 
 export interface OutputFolder {
@@ -15,16 +15,19 @@ export interface OutputFolder {
 }
 
 /**
+ * Starts the folder of a result, after what a process that has ended left of an earlier one is gone.
+ *
  * @throws OptionError where the output is a file or a folder that is not empty and `overwrite` is off.
  */
 export function openOutputFolder(path: string, overwrite: boolean): OutputFolder {
   const output = resolve(path)
+  removeLeftovers(output)
   checkOutput(output, overwrite)
   const parent = dirname(output)
   let work: string
   try {
     mkdirSync(parent, { recursive: true })
-    work = join(parent, `.${basename(output)}.pare-${randomBytes(6).toString('hex')}`)
+    work = join(parent, `${hiddenName(output)}${processMark()}`)
     mkdirSync(work)
   } catch (cause) {
     throw writeFailure(cause, output, 0)
@@ -33,7 +36,7 @@ export function openOutputFolder(path: string, overwrite: boolean): OutputFolder
     work,
     commit() {
       checkOutput(output, overwrite)
-      const old = `${work}.old`
+      const old = `${work}${replacedSuffix}`
       const replaced = existsSync(output)
       try {
         if (replaced) renameSync(output, old)
@@ -47,6 +50,40 @@ export function openOutputFolder(path: string, overwrite: boolean): OutputFolder
     abort() {
       rmSync(work, { recursive: true, force: true })
     },
+  }
+}
+
+const hiddenName = (output: string): string => `.${basename(output)}.pare-`
+const replacedSuffix = '.old'
+
+/**
+ * Removes what unfinished results left beside the output: those of processes that have ended, and with `own` also
+ * of this one, for when it ends at once. A former result that was just being replaced goes back to its place.
+ */
+export function removeLeftovers(path: string, { own = false } = {}): void {
+  const output = resolve(path)
+  const parent = dirname(output)
+  const start = hiddenName(output)
+  const rest = new RegExp(`^(${markPattern})(\\${replacedSuffix})?$`)
+  const gone = own ? ['ended', 'this'] : ['ended']
+  for (const name of hiddenNames(parent, start)) {
+    const [, mark, replaced] = rest.exec(name.slice(start.length)) ?? []
+    if (mark === undefined || !gone.includes(ownerOf(mark))) continue
+    try {
+      if (replaced && !existsSync(output)) renameSync(join(parent, name), output)
+      else rmSync(join(parent, name), { recursive: true, force: true, maxRetries: 3 })
+    } catch {
+      // Another user's, or still being written: it stays for the next run, and harms no result.
+    }
+  }
+}
+
+/** None where the folder does not exist or may be entered but not listed. */
+function hiddenNames(parent: string, start: string): string[] {
+  try {
+    return readdirSync(parent).filter((name) => name.startsWith(start))
+  } catch {
+    return []
   }
 }
 

@@ -14,6 +14,7 @@ export {
   storageArray,
 } from './dtype.ts'
 export type { Activation, Kernels, MemoryUse } from './kernels.ts'
+export { arange, fromBytes, full, ones, tensor, zeros } from './makers.ts'
 export { instructionSet, nativeKernels, setThreads, threads, trimPool } from './native.ts'
 export {
   apply,
@@ -63,4 +64,4 @@ export {
   showShape,
 } from './shape.ts'
 export { State } from './state.ts'
-export { arange, fromBytes, full, ones, Tensor, tensor, zeros } from './tensor.ts'
+export { Tensor } from './tensor.ts'

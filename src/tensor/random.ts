@@ -14,11 +14,12 @@ import { createHash } from 'node:crypto'
 import { currentKernels } from './current_kernels.ts'
 import type { DType } from './dtype.ts'
 import { OptionError, StateError } from './errors.ts'
+import { tensor } from './makers.ts'
 import { nativeFault } from './native.ts'
 import { less } from './operations/elementwise.ts'
 import { scope } from './scope.ts'
 import { checkShape, elementCount, type Shape } from './shape.ts'
-import { Tensor, tensor } from './tensor.ts'
+import { Tensor } from './tensor.ts'
 
 /** What a stream needs to go on: JSON can hold it. */
 export interface StreamState {

@@ -7,7 +7,7 @@ import type { Handle, Kernels } from './kernels.ts'
 import { nativeFault } from './native.ts'
 import { asRows } from './operations/matmul.ts'
 import { adopt, type Resource, scope, unregister } from './scope.ts'
-import { checkShape, elementCount, type Shape, sameShape, showShape } from './shape.ts'
+import { checkShape, elementCount, rowMajor, type Shape, sameShape, showShape } from './shape.ts'
 import { needCompute, Tensor } from './tensor.ts'
 
 /**
@@ -60,6 +60,34 @@ export class State implements Resource {
     return new Tensor(this.#kernels, handle, this.dtype, this.shape)
   }
 
+  /**
+   * The numbers of now at positions `start` to `end` (exclusive) of the first axis, without a copy: what `setRows`
+   * puts there later shows in the tensor too.
+   */
+  rows(start: number, end: number): Tensor {
+    this.#checkRows('rows', start, end)
+    const [shape, strides] = [[end - start, ...this.shape.slice(1)], rowMajor(this.shape)]
+    const offset = start === end ? 0 : start * strides[0]!
+    const handle = this.#call(() => this.#kernels.restride(this.#handle, shape, strides, offset))
+    return new Tensor(this.#kernels, handle, this.dtype, shape, strides, offset)
+  }
+
+  /** Puts x [count, ..] at positions `start` to `start + count` of the first axis. */
+  setRows(start: number, x: Tensor): void {
+    const fits =
+      x.rank === this.shape.length && x.rank > 0 && sameShape(x.shape.slice(1), this.shape.slice(1))
+    if (!fits || x.dtype !== this.dtype) {
+      throw new ShapeError(
+        `setRows: state ${this.name} ${this.dtype} ${showShape(this.shape)} has no rows like those of ${x.dtype} ${showShape(x.shape)}`,
+      )
+    }
+    const bytes = x.bytes()
+    scope(() => {
+      const place = this.rows(start, start + x.shape[0]!)
+      this.#call(() => this.#kernels.overwrite(place.handle, bytes))
+    })
+  }
+
   /** Packed little-endian bytes in row-major order. */
   bytes(): Uint8Array {
     const bytes = new Uint8Array(elementCount(this.shape) * sizeOf(this.dtype))
@@ -83,6 +111,12 @@ export class State implements Resource {
     this.#alive = false
     unregister(this)
     this.#kernels.release(this.#handle)
+  }
+
+  #checkRows(name: string, start: number, end: number): void {
+    const rows = this.shape[0] ?? 0
+    if (Number.isInteger(start) && Number.isInteger(end) && start >= 0 && start <= end && end <= rows) return
+    throw new ShapeError(`${name}: state ${this.name} has rows 0 to ${rows}, not ${start} to ${end}`)
   }
 
   #call<T>(call: () => T): T {

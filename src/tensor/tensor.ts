@@ -2,15 +2,13 @@
  * A tensor: shape, number type, and a handle to a strided view in the memory of its kernels. Values never
  * change; views (`transpose`, `slice`, `reshape` of row-major data, `expand`) copy nothing.
  */
-import { currentKernels } from './current_kernels.ts'
-import { asStorage, bytesOf, computes, type DType, type NumberArray, sizeOf, storageArray } from './dtype.ts'
+import { asStorage, bytesOf, computes, type DType, type NumberArray, sizeOf } from './dtype.ts'
 import { OptionError, ShapeError } from './errors.ts'
 import type { Handle, Kernels } from './kernels.ts'
 import { nativeFault } from './native.ts'
 import { apply, type Operation } from './operation.ts'
 import { adopt, type Resource, register, unregister } from './scope.ts'
 import {
-  checkShape,
   elementCount,
   normalizeAxis,
   reshapedStrides,
@@ -31,7 +29,7 @@ export class Tensor implements Resource {
   readonly handle: Handle
   #alive = true
 
-  /** Takes over the handle. Used by operations; everybody else calls the makers below. */
+  /** Takes over the handle. Used by operations; everybody else calls `makers.ts`. */
   constructor(
     kernels: Kernels,
     handle: Handle,
@@ -307,63 +305,6 @@ const reaxis: Operation<[Tensor], { shape: Shape; strides: readonly number[] }, 
 }
 
 const release = (kernels: Kernels, handle: Handle) => () => kernels.release(handle)
-
-/** A tensor from numbers in row-major order; the array is copied. f16 and bf16 are rounded from the given values. */
-export function tensor(
-  values: ArrayLike<number> | BigUint64Array,
-  shape: Shape = [values.length],
-  dtype: DType = 'f32',
-): Tensor {
-  checkShape(shape, 'tensor')
-  if (elementCount(shape) !== values.length) {
-    throw new ShapeError(
-      `tensor: shape ${showShape(shape)} needs ${elementCount(shape)} values, got ${values.length}`,
-    )
-  }
-  const narrow = dtype === 'bf16' || dtype === 'f16'
-  const stored = storageArray(narrow ? 'f64' : dtype, values.length)
-  if (dtype === 'u64') stored.set(Array.from<number | bigint, bigint>(values, BigInt) as never)
-  else if (dtype === 'bool')
-    stored.set(Array.from<number | bigint, number>(values, (x) => Number(x !== 0)) as never)
-  else stored.set(values as never)
-  const whole = fromBytes(bytesOf(stored), shape, narrow ? 'f64' : dtype)
-  if (!narrow) return whole
-  const result = new Tensor(whole.kernels, whole.kernels.cast(whole.handle, dtype), dtype, shape)
-  whole.dispose()
-  return result
-}
-
-/** A tensor from packed little-endian bytes, which are copied. */
-export function fromBytes(bytes: Uint8Array, shape: Shape, dtype: DType): Tensor {
-  checkShape(shape, 'fromBytes')
-  const kernels = currentKernels()
-  try {
-    return new Tensor(kernels, kernels.upload(dtype, shape, bytes), dtype, shape)
-  } catch (error) {
-    throw nativeFault(error)
-  }
-}
-
-export function full(shape: Shape, value: number, dtype: DType = 'f32'): Tensor {
-  checkShape(shape, 'full')
-  const kernels = currentKernels()
-  try {
-    return new Tensor(kernels, kernels.fill(dtype, shape, value), dtype, shape)
-  } catch (error) {
-    throw nativeFault(error)
-  }
-}
-
-export const zeros = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 0, dtype)
-export const ones = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 1, dtype)
-
-/** Whole numbers from 0 to count - 1. @default u32 */
-export const arange = (count: number, dtype: DType = 'u32'): Tensor =>
-  tensor(
-    Array.from({ length: count }, (_, i) => i),
-    [count],
-    dtype,
-  )
 
 /** Refuses types that do not compute. */
 export function needCompute(x: Tensor, what: string): void {

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { typeOfName } from '../../nn/block_types.ts'
+import { type CodedTypeName, typeOfName } from '../../nn/block_types.ts'
 import { OptionError } from '../../tensor/errors.ts'
-import { type CodedTypeName, decodeBlocks, packBlock, unpackBlock, valuesOf } from './blocks.ts'
+import { decodeBlocks, packBlock, unpackBlock, valuesOf } from './blocks.ts'
 
 /** Positions of the f16 fields, which the golden block sets to 1. */
 const halves: Record<CodedTypeName, number[]> = {

@@ -7,12 +7,9 @@
  * both follow it. Layouts: ggml's ggml-common.h and ggml-quants.c.
  */
 
-import { type BlockTypeName, isBlockType, typeOfName } from '../../nn/block_types.ts'
+import { type CodedTypeName, isBlockType, typeOfName } from '../../nn/block_types.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { bf16ToNumber, f16ToNumber, numberToF16 } from '../half.ts'
-
-/** Types with codes; the rest are plain floats. */
-export type CodedTypeName = Exclude<BlockTypeName, 'F32' | 'F16' | 'BF16'>
 
 /** One block taken apart. Types without mins have `dmin` 0 and mins 0, types without scales have scales 1. */
 export interface BlockParts {

@@ -1,21 +1,15 @@
 /** The native decoder and encoder against the plain TypeScript of `blocks.ts`. */
 import { describe, expect, test } from 'vitest'
-import { blockTypeNames, isBlockType, typeOfName } from '../../nn/block_types.ts'
+import { blockTypeNames, codedTypeNames, isBlockType, typeOfName } from '../../nn/block_types.ts'
 import { NumericalError, ShapeError } from '../../tensor/errors.ts'
 import { callNative } from '../../tensor/native.ts'
-import { type CodedTypeName, decodeBlocks, levelOf, packBlock, unpackBlock } from './blocks.ts'
+import { mulberry32 } from '../mulberry32.suite.ts'
+import { decodeBlocks, levelOf, packBlock, unpackBlock } from './blocks.ts'
 
-const coded = blockTypeNames.filter((name): name is CodedTypeName => !['F32', 'F16', 'BF16'].includes(name))
-
-/** Uniform numbers below 1 with a seed (mulberry32). */
+/** Uniform numbers below 1 with a seed. */
 function uniform(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
+  const next = mulberry32(seed)
+  return () => next() / 2 ** 32
 }
 function normals(count: number, seed: number): Float32Array {
   const next = uniform(seed)
@@ -43,7 +37,7 @@ test.each(blockTypeNames)('%s: random bytes decode to the same bits as in TypeSc
     else if (nativeBits![i] !== plainBits![i]) expect.unreachable(`${i}: ${native[i]} instead of ${plain[i]}`)
   }
 })
-describe.each(coded)('%s', (type) => {
+describe.each(codedTypeNames)('%s', (type) => {
   const { blockLength, blockBytes } = typeOfName(type)!
   test('native parts of random blocks are those of TypeScript, and pack to the same bytes', () => {
     const next = uniform(2)

@@ -13,6 +13,8 @@ export interface Value {
 }
 
 export interface Environment {
+  readonly parent?: Environment
+  readonly variables: ReadonlyMap<string, Value>
   /** Declares a variable; plain data is converted, functions get and give plain values. */
   set(name: string, value: unknown): unknown
 }

@@ -17,7 +17,7 @@ export interface TemplateLimits {
   steps?: number
   /** Characters of the text and of every value on the way. @default 4_194_304 + 4 times the messages' characters */
   characters?: number
-  /** Depth of nested blocks, calls and expressions. @default 800 */
+  /** Depth of nested blocks, calls and expressions; the stack of a thread holds about 700. @default 400 */
   depth?: number
 }
 
@@ -35,7 +35,7 @@ export function runTemplate(
   const budget = meter({
     steps: limits.steps ?? 1_000_000 + data.length,
     characters: limits.characters ?? (1 << 22) + 4 * data.length,
-    depth: limits.depth ?? 800,
+    depth: limits.depth ?? 400,
   })
   try {
     const environment = new Environment()
@@ -122,6 +122,7 @@ class BoundedInterpreter extends Interpreter {
   }
 
   private bounded(node: Node, environment: Environment): Value | undefined {
+    if (node.type === 'Identifier') return lookUp((node as Node & { value: string }).value, environment)
     if (node.type === 'FilterExpression') return this.filter(node as FilterNode, environment)
     if (node.type === 'CallExpression') return this.call(node as CallNode, environment)
     if (node.type === 'FilterStatement') {
@@ -201,6 +202,17 @@ type CallNode = Node & {
   args: Node[]
 }
 type ArgumentNode = Node & { value?: unknown; argument?: unknown }
+
+/**
+ * The variable of the nearest scope that has it. The interpreter's own search recurses over the scopes and takes
+ * an overflow of the stack for a variable that is not there.
+ */
+function lookUp(name: string, environment: Environment): Value | undefined {
+  for (let scope: Environment | undefined = environment; scope; scope = scope.parent) {
+    if (scope.variables.has(name)) return scope.variables.get(name)
+  }
+  return undefined
+}
 
 /** A copy of a node with other children, which keeps its class. */
 function copy<T extends object>(node: T, fields: Record<string, unknown>): T {

@@ -8,7 +8,7 @@
  * HASH is the start of the archive's SHA-256: two archives never share a folder, so that two processes that
  * fill the same one write the same bytes. A folder appears by a rename; a damaged one is mended file by file.
  */
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
@@ -211,6 +211,3 @@ export function permissionError(error: unknown, folder: string): unknown {
     { code: 'PARE_E_SOURCE_CACHE', facts: { folder }, cause: error },
   )
 }
-
-/** A name that no other process uses. */
-export const uniqueName = (): string => `${process.pid}-${randomUUID().slice(0, 8)}`

@@ -10,7 +10,6 @@
  * `ETAG.pare.incomplete` while it waits to be resumed. Python's own `.incomplete` files are left alone, since
  * their lock cannot be taken from here. Every final name appears by a rename.
  */
-import { createHash } from 'node:crypto'
 import {
   copyFile,
   link,
@@ -24,12 +23,12 @@ import {
   symlink,
   writeFile,
 } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { basename, dirname, join, relative } from 'node:path'
-import { uniqueName } from './cache.ts'
+import { markPattern, ownerOf, processMark } from '../../formats/process_mark.ts'
 import { unsafeNameReason } from './member_name.ts'
 
 const suffix = '.pare.incomplete'
+const markOfPartial = new RegExp(`\\.(${markPattern})\\.pare\\.incomplete$`)
 /** After this many milliseconds without a write, another machine's partial download counts as given up. */
 const givenUpAfter = 3600 * 1000
 
@@ -109,7 +108,7 @@ export class HubRepository {
   /** Takes over what is left of an earlier download of a blob, or names a fresh file; this process owns it then. */
   async claimPartial(etag: string): Promise<string> {
     await mkdir(this.blobs, { recursive: true })
-    const own = join(this.blobs, `${etag}.${machine}-${uniqueName()}${suffix}`)
+    const own = join(this.blobs, `${etag}.${processMark()}${suffix}`)
     for (const name of await readdir(this.blobs)) {
       if (!name.startsWith(`${etag}.`) || !name.endsWith(suffix) || !(await isFree(join(this.blobs, name))))
         continue
@@ -148,7 +147,7 @@ export class HubRepository {
     const place = this.snapshot(commit, path)
     const blob = join(this.blobs, etag)
     await mkdir(dirname(place), { recursive: true })
-    const fresh = `${place}.${uniqueName()}`
+    const fresh = `${place}.${processMark()}`
     await symlink(relative(dirname(place), blob), fresh)
       .catch(() => link(blob, fresh))
       .catch(() => copyFile(blob, fresh))
@@ -158,30 +157,18 @@ export class HubRepository {
 
 export const isCommit = (text: string): boolean => /^[0-9a-f]{40}$/.test(text)
 
-/** Marks names of partial files: a process id means something on its own machine only. */
-const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8)
-
 /** Whether no living process works on a partial file. */
 async function isFree(path: string): Promise<boolean> {
-  const [, owner, pid] = /\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.pare\.incomplete$/.exec(path) ?? []
-  if (owner === undefined) return true
-  if (owner === machine) return !isAlive(Number(pid))
+  const mark = markOfPartial.exec(path)?.[1]
+  const owner = mark === undefined ? 'ended' : ownerOf(mark)
+  if (owner !== 'elsewhere') return owner === 'ended'
   const found = await stat(path).catch(() => undefined)
   return found !== undefined && Date.now() - found.mtimeMs > givenUpAfter
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return !(error instanceof Error && 'code' in error && error.code === 'ESRCH')
-  }
-}
-
 async function replaceFile(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
-  const fresh = `${path}.${uniqueName()}`
+  const fresh = `${path}.${processMark()}`
   await writeFile(fresh, text, { flag: 'wx' })
   await rename(fresh, path)
 }

@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openGguf } from '../../formats/gguf/container.ts'
-import { type BlockTypeName, bitsPerWeight, isBlockType } from '../../nn/block_types.ts'
+import {
+  type BlockTypeName,
+  bitsPerWeight,
+  codedTypeNames,
+  isBlockType,
+  isCodedType,
+} from '../../nn/block_types.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
 import { decodeValues } from '../../nn/grid.ts'
 import { OptionError } from '../../tensor/errors.ts'
@@ -27,19 +33,7 @@ afterAll(() => {
 })
 const path = (name: string) => join(folder, name, 'm.gguf')
 
-describe.each([
-  'Q8_0',
-  'Q4_0',
-  'Q4_1',
-  'Q5_0',
-  'Q5_1',
-  'IQ4_NL',
-  'Q2_K',
-  'Q3_K',
-  'Q4_K',
-  'Q5_K',
-  'Q6_K',
-] as const)('%s', (scheme) => {
+describe.each(codedTypeNames)('%s', (scheme) => {
   test('the file holds what the sweep decided, bit for bit, and has the planned size', () => {
     const plan = planGguf(ggufSource(wide), { scheme, fileName: 'm' })
     const decided = writeAll(wide, plan, {}, join(folder, scheme))
@@ -81,7 +75,7 @@ describe('embedding and head', () => {
         for (const part of ['model.embed_tokens.weight', 'lm_head.weight']) {
           expect(weights.infos.get(part)!.type).toBe(embedding)
           const dense = wide.weights.load(part)
-          const expected = embedding.startsWith('Q')
+          const expected = isCodedType(embedding)
             ? numbers(decodeValues(columnSweep(dense, { grid: { kind: 'blocks', type: embedding } }).values))
             : rounded(dense, embedding)
           expect(differences(numbers(weights.load(part)), expected)).toBe(0)

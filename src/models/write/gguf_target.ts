@@ -3,7 +3,14 @@ import { join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
 import { type GgufMetadata, type GgufValue, gguf } from '../../formats/gguf/metadata.ts'
 import { createGguf, layOutGguf } from '../../formats/gguf/writer.ts'
-import { type BlockTypeName, blockTypeNames, fileTypes, rowBytes, typeForRow } from '../../nn/block_types.ts'
+import {
+  type BlockTypeName,
+  fileTypes,
+  isBlockType,
+  isCodedType,
+  rowBytes,
+  typeForRow,
+} from '../../nn/block_types.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
 import type { GridSource } from '../../nn/grid.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
@@ -40,17 +47,15 @@ export interface GgufSource {
 
 export function planGguf(source: GgufSource, options: GgufTargetOptions): TargetPlan {
   const { scheme = 'Q4_K', fallback = true, fileName } = options
-  const plain = ['F32', 'F16', 'BF16']
   const tensors = [...source.infos.values()].map((info): TensorPlan => {
     const { name, shape } = info
     const role = roleOf(info, source.matrices)
     const base = { name, shape, role, sourceType: info.type, kept: false }
     if (role === 'vector') return { ...base, type: 'F32', bytes: 4 * shape.reduce((a, b) => a * b, 1) }
     const [rows, columns] = shape as [number, number]
-    const isKnown = (blockTypeNames as readonly string[]).includes(info.type)
     const asked = role === 'matrix' ? scheme : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K'))
     if (asked === 'keep') {
-      if (!source.isGguf || !isKnown) {
+      if (!source.isGguf || !isBlockType(info.type)) {
         throw new OptionError(
           `--embedding keep: ${printable(name)} is ${printable(info.type)} in the source; name a block type`,
         )
@@ -67,9 +72,9 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     }
     const note = type === asked ? {} : { note: `${asked} does not divide rows of ${columns}` }
     const bytes = rows * rowBytes(type, columns)
-    return plain.includes(type)
-      ? { ...base, type, bytes, ...note }
-      : { ...base, type, grid: { kind: 'blocks', type }, bytes, ...note }
+    return isCodedType(type)
+      ? { ...base, type, grid: { kind: 'blocks', type }, bytes, ...note }
+      : { ...base, type, bytes, ...note }
   })
   const metadata = targetMetadata(source.metadata, scheme)
   const infos = (): TensorInfo[] => [

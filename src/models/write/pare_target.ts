@@ -14,7 +14,7 @@ import { writeWhole } from '../../formats/output.ts'
 import { type PareWeight, packRows, rowWords } from '../../formats/pare_folder.ts'
 import { layOut } from '../../formats/safetensors/header.ts'
 import { createSafetensors } from '../../formats/safetensors/writer.ts'
-import { type BlockTypeName, rowBytes, typeForRow } from '../../nn/block_types.ts'
+import { type BlockTypeName, isCodedType, rowBytes, typeForRow } from '../../nn/block_types.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
 import { type AffineGrid, type Grid, type GridSource, gridName, groupWidth } from '../../nn/grid.ts'
 import { bytesOf, scope } from '../../tensor/index.ts'
@@ -47,7 +47,7 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
     if (role === 'vector') return planned(plainType(info.type), undefined)
     const type = typeForRow(asked, shape[1]!)
     const note = type === asked ? undefined : `${asked} does not divide rows of ${shape[1]}`
-    return planned(type, ['F32', 'F16', 'BF16'].includes(type) ? undefined : { kind: 'blocks', type }, note)
+    return planned(type, isCodedType(type) ? { kind: 'blocks', type } : undefined, note)
   })
   const infos = tensors.flatMap((plan) => storedTensors(plan, options))
   return {

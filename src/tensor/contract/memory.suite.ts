@@ -218,6 +218,32 @@ export function memoryClaims(claim: Claim): void {
     for (const state of [sums, other]) state.dispose()
     expect(() => sums.value()).toThrow(/disposed/)
   })
+  claim('rows of a state are set in place, and show in tensors that were taken before', () => {
+    for (const dtype of dtypes) {
+      const state = new State('table', [3, 2], dtype)
+      const [all, last] = [state.rows(0, 3), state.rows(2, 3)]
+      state.setRows(1, tensor([1, 0, 1, 1], [2, 2], dtype).transpose())
+      expect(valuesOf(all).map(Number)).toEqual([0, 0, 1, 1, 0, 1])
+      expect(valuesOf(last).map(Number)).toEqual([0, 1])
+      state.setRows(3, zeros([0, 2], dtype))
+      const kept = state.value()
+      state.setRows(0, ones([3, 2], dtype))
+      expect(valuesOf(kept).map(Number)).toEqual([0, 0, 1, 1, 0, 1])
+      expect(valuesOf(last).map(Number)).toEqual([1, 1])
+      state.dispose()
+      // A tensor holds the memory that it looks at.
+      expect(valuesOf(last).map(Number)).toEqual([1, 1])
+      expect(() => state.rows(0, 1)).toThrow(/disposed/)
+    }
+    const state = new State('table', [3, 2])
+    expect(() => state.setRows(2, zeros([2, 2]))).toThrow(/rows 0 to 3, not 2 to 4/)
+    expect(() => state.setRows(-1, zeros([1, 2]))).toThrow(ShapeError)
+    expect(() => state.rows(2, 1)).toThrow(ShapeError)
+    expect(() => state.setRows(0, zeros([1, 3]))).toThrow(/\[3, 2\] has no rows like those of f32 \[1, 3\]/)
+    expect(() => state.setRows(0, zeros([1, 2], 'f64'))).toThrow(ShapeError)
+    expect(state.value().toArray()).toEqual(new Float32Array(6))
+    state.dispose()
+  })
   claim('storage arrays have the width of their type', () => {
     for (const dtype of dtypes) expect(storageArray(dtype, 3).BYTES_PER_ELEMENT).toBe(sizeOf(dtype))
   })

@@ -1,0 +1,120 @@
+import { Command } from 'commander'
+import { describe, expect, test } from 'vitest'
+import { resolveOptions } from '../run/compress_options.ts'
+import {
+  addCalibrationFlags,
+  addEvaluationFlags,
+  addMethodFlags,
+  addResultFlags,
+  addRunFlags,
+  toOptions,
+} from './flags.ts'
+
+/** A command with every option of the file. */
+function command({ threads = true } = {}): Command {
+  const all = new Command('all').exitOverride().configureOutput({ writeErr: () => {} })
+  for (const add of [addResultFlags, addMethodFlags, addCalibrationFlags, addEvaluationFlags]) add(all)
+  return addRunFlags(all, 'everything', { threads })
+}
+const parse = (...args: string[]) => command().parse(args, { from: 'user' }).opts()
+/** What stands there when nothing is typed: the opposite of each lone --no- flag. */
+const untyped = { fallback: true, trueSequential: true }
+
+const typed: [args: string, options: object][] = [
+  ['--target gguf', { target: 'gguf' }],
+  ['--scheme Q3_K', { scheme: 'Q3_K' }],
+  ['--bits 3', { bits: 3 }],
+  ['--group-size 32', { groupSize: 32 }],
+  ['--group-size row', { groupSize: 'row' }],
+  ['--group-size -1', { groupSize: 'row' }],
+  ['--symmetric', { symmetric: true }],
+  ['--embedding Q6_K', { embedding: 'Q6_K' }],
+  ['--no-fallback', { fallback: false }],
+  ['--method rtn', { method: 'rtn' }],
+  ['--act-order', { actOrder: true }],
+  ['--no-act-order', { actOrder: false }],
+  ['--static-groups', { staticGroups: true }],
+  ['--no-static-groups', { staticGroups: false }],
+  ['--search', { search: true }],
+  ['--no-true-sequential', { trueSequential: false }],
+  ['--damping 1e-3', { damping: 0.001 }],
+  ['--on-singular round', { onSingular: 'round' }],
+  ['--calib a.txt b.jsonl', { calib: ['a.txt', 'b.jsonl'] }],
+  ['--samples 3', { samples: 3 }],
+  ['--length 64', { length: 64 }],
+  ['--seed 0', { seed: 0 }],
+  ['--text a.txt b.txt', { text: ['a.txt', 'b.txt'] }],
+  ['--context 2', { context: 2 }],
+  ['--windows 1', { windows: 1 }],
+  ['--every 7', { every: 7 }],
+  ['--offline', { offline: true }],
+  ['--threads 2', { threads: 2 }],
+  ['--json', { json: true }],
+]
+describe('what is typed', () => {
+  test.each(typed)('%s sets %o and nothing else', (args, options) => {
+    expect(parse(...args.split(' '))).toEqual({ ...untyped, ...options })
+  })
+  test('covers every option that there is', () => {
+    const flags = typed.map(([args]) => args.split(' ')[0])
+    expect([...new Set(flags)].sort()).toEqual(
+      command()
+        .options.map(({ long }) => long)
+        .sort(),
+    )
+  })
+  test.each([
+    '--target onnx',
+    '--method awq',
+    '--bits 0',
+    '--bits 3.5',
+    '--group-size 0',
+    '--group-size col',
+    '--damping 0',
+    '--damping -1',
+    '--damping Infinity',
+    '--on-singular skip',
+    '--samples 0',
+    '--length 0',
+    '--seed -1',
+    '--context 1',
+    '--windows 0',
+    '--every 0',
+    '--threads 0',
+  ])('%s is refused with the name of the option', (args) => {
+    const [flag] = args.split(' ')
+    expect(() => parse(...args.split(' '))).toThrow(
+      expect.objectContaining({
+        code: 'commander.invalidArgument',
+        message: expect.stringContaining(flag!),
+      }),
+    )
+  })
+  test('threads are an option only where a command computes', () => {
+    const flags = command({ threads: false }).options.map(({ long }) => long)
+    expect(flags).toContain('--offline')
+    expect(flags).not.toContain('--threads')
+  })
+})
+
+describe('options of the API', () => {
+  test('nothing typed leaves every default to the API', () => {
+    const options = toOptions('model.gguf', { ...parse(), output: 'out' })
+    expect(resolveOptions(options)).toEqual(resolveOptions({ source: 'model.gguf', output: 'out' }))
+  })
+  test('--calib is called calibration there, and is absent where it was not typed', () => {
+    expect(toOptions('m', { output: 'o', calib: ['a.txt'], seed: 1 })).toEqual({
+      source: 'm',
+      output: 'o',
+      calibration: ['a.txt'],
+      seed: 1,
+    })
+    expect(toOptions('m', { output: 'o' })).not.toHaveProperty('calibration')
+  })
+})
+
+test('the help has its headings in the order of the work', () => {
+  const help = command().helpInformation()
+  const headings = [...help.matchAll(/^([A-Z]\w+):$/gm)].map(([, heading]) => heading)
+  expect(headings).toEqual(['Result', 'Method', 'Calibration', 'Evaluation', 'Running'])
+})

@@ -1,0 +1,207 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { numbers } from '../models/llama/fixtures.suite.ts'
+import type { OpenModel } from '../models/open_model.ts'
+import type { Stage, StagePlan } from '../models/stage.ts'
+import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
+import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import { affineGrid } from '../nn/grid.ts'
+import { Linear } from '../nn/linear.ts'
+import { denseSource } from '../nn/weight_source.ts'
+import type { QuantizerName } from '../quantize/methods.ts'
+import { AbortError } from '../tensor/errors.ts'
+import { currentKernels, scope, tensor } from '../tensor/index.ts'
+import { type CompressOptions, resolveOptions } from './compress_options.ts'
+import type { RunHooks } from './evaluate.ts'
+import { MatrixCompression } from './matrix_compression.ts'
+
+/**
+ * Two stages, each of one weight [4, 4] whose rows are all the same; every token is embedded as (1, 1, 1, 1). With
+ * 2 bits for values from 0 to 3 the levels are 0, 1, 2 and 3.
+ */
+const row = [1.4375, 1.4375, 0, 3]
+const dense = Array(4).fill(row).flat()
+const names = ['first', 'second']
+
+function handMade() {
+  const inputs: Record<string, number[]> = { first: [], second: [] }
+  const stage = (name: string): StagePlan => ({
+    name: `stage of ${name}`,
+    weights: [name],
+    load(): Stage {
+      const linear = new Linear(name, denseSource(tensor(dense, [4, 4])))
+      const input = ({ hidden }: { hidden?: ReturnType<typeof tensor> }) => {
+        inputs[name] = numbers(hidden!)
+        return hidden!
+      }
+      return {
+        segments: [{ linears: [linear], input, run: (_, x) => ({ hidden: linear.forward(x) }) }],
+        resources: () => [linear],
+      }
+    },
+  })
+  const source = {
+    model: {
+      stages: names.map(stage),
+      embed: (ids: Uint32Array) => tensor(new Float32Array(4 * ids.length).fill(1), [ids.length, 4]),
+      context: () => ({ rotary: { cos: tensor([1]), sin: tensor([0]) } }),
+    },
+    weights: { load: () => tensor(dense, [4, 4]) },
+  } as unknown as OpenModel
+  return { source, inputs }
+}
+
+const planOf = (name: string, extra: Partial<TensorPlan> = {}): TensorPlan => ({
+  name,
+  shape: [4, 4],
+  role: 'matrix',
+  sourceType: 'F32',
+  type: '2 bits',
+  grid: affineGrid({ bits: 2, groupSize: 'row' }),
+  kept: false,
+  bytes: 12,
+  ...extra,
+})
+
+type Written = [how: 'source' | 'numbers', name: string, values: number[]]
+
+/** Runs all of it; `written` is what the writer got, in its order. */
+async function run(
+  options: Partial<CompressOptions>,
+  {
+    samples,
+    plans = names.map((name) => planOf(name)),
+    hooks = {},
+    written = [],
+  }: { samples?: Uint32Array[]; plans?: TensorPlan[]; hooks?: RunHooks; written?: Written[] } = {},
+) {
+  const { source, inputs } = handMade()
+  const writer = {
+    addSource: ({ name }, compressed) =>
+      scope(() => void written.push(['source', name, numbers(compressed.dense())])),
+    addNumbers: ({ name }, values) => void written.push(['numbers', name, numbers(values)]),
+  } as ModelWriter
+  const resolved = resolveOptions({
+    source: 'm',
+    output: 'o',
+    bits: 2,
+    groupSize: 'row',
+    actOrder: false,
+    ...options,
+  })
+  const target = { target: 'pare', tensors: plans, fileBytes: 0, notes: [] } as unknown as TargetPlan
+  const matrices = new MatrixCompression(resolved, hooks, source, target)
+  await matrices.write(writer, samples, join(tmpdir(), 'work'))
+  return { matrices, written, inputs }
+}
+const rows = (...values: number[]) => Array(4).fill(values).flat()
+
+describe('round to nearest', () => {
+  test('every weight is written once, stage by stage, at its nearest levels', async () => {
+    const { written } = await run({ method: 'rtn' })
+    expect(written).toEqual([
+      ['source', 'first', rows(1, 1, 0, 3)],
+      ['source', 'second', rows(1, 1, 0, 3)],
+    ])
+  })
+  test('the report has the stored bits and the error of the values alone', async () => {
+    const { matrices } = await run({ method: 'rtn' })
+    // Two of four values are 0.4375 off; 12 bytes for 16 weights.
+    const error = (2 * 0.4375 ** 2) / (2 * 1.4375 ** 2 + 9)
+    expect(matrices.layers.map(({ name, bits, notes }) => ({ name, bits, notes }))).toEqual([
+      { name: 'first', bits: 6, notes: [] },
+      { name: 'second', bits: 6, notes: [] },
+    ])
+    for (const { relativeError, relativeErrorRtn } of matrices.layers) {
+      expect(relativeError).toBeCloseTo(error, 7)
+      expect(relativeErrorRtn).toBe(relativeError)
+    }
+    expect([...matrices.notes()]).toEqual([])
+  })
+})
+
+describe('GPTQ over one token', () => {
+  const samples = [Uint32Array.of(0)]
+
+  test('the second weight makes up for the first, so that less of the output is lost', async () => {
+    // 1.4375 -> 1 leaves 0.4375, a third of it for each later weight: 1.583 -> 2, then -0.06 -> 0 and 2.88 -> 3.
+    const { matrices, written } = await run({ method: 'gptq' }, { samples })
+    expect(written).toEqual([
+      ['source', 'first', rows(1, 2, 0, 3)],
+      ['source', 'second', rows(1, 2, 0, 3)],
+    ])
+    // Outputs: 5.875 of the source, 6 of GPTQ, 5 of rounding to nearest.
+    for (const { relativeError, relativeErrorRtn } of matrices.layers) {
+      expect(relativeError).toBeCloseTo((0.125 / 5.875) ** 2, 7)
+      expect(relativeErrorRtn).toBeCloseTo((0.875 / 5.875) ** 2, 7)
+    }
+  })
+  test.each([true, false])(
+    'the next stage gets what the compressed weights make (true sequential: %s)',
+    async (trueSequential) => {
+      const { inputs } = await run({ method: 'gptq', trueSequential }, { samples })
+      expect(inputs).toEqual({ first: [1, 1, 1, 1], second: [6, 6, 6, 6] })
+    },
+  )
+  test('a remark on several weights is one line with their number, on one weight a line with its name', async () => {
+    const both = await run({ method: 'gptq' }, { samples })
+    expect([...both.matrices.notes()]).toEqual(['2 weights: only 1 tokens for 4 inputs'])
+    for (const { notes } of both.matrices.layers) expect(notes).toEqual(['only 1 tokens for 4 inputs'])
+    const { grid: _, ...plain } = planOf('first')
+    const plans = [plain, planOf('second')]
+    const one = await run({ method: 'gptq' }, { samples, plans })
+    expect([...one.matrices.notes()]).toEqual(['second: only 1 tokens for 4 inputs'])
+  })
+})
+
+test('a weight without a grid is written as its numbers, with no error and the note of its plan', async () => {
+  const { grid: _, ...stored } = planOf('first', { type: 'F16', bytes: 32, note: 'does not fit' })
+  const { matrices, written, inputs } = await run(
+    { method: 'gptq' },
+    { samples: [Uint32Array.of(0)], plans: [stored, planOf('second', { note: 'replaced' })] },
+  )
+  expect(written[0]).toEqual(['numbers', 'first', dense])
+  expect(matrices.layers[0]).toEqual({
+    name: 'first',
+    bits: 16,
+    relativeError: 0,
+    relativeErrorRtn: 0,
+    notes: ['does not fit'],
+  })
+  expect(inputs.second).toEqual([5.875, 5.875, 5.875, 5.875])
+  expect(matrices.layers[1]!.notes).toEqual(['replaced', 'only 1 tokens for 4 inputs'])
+})
+
+describe.each([
+  ['rtn', {}],
+  ['gptq', { samples: [Uint32Array.of(0)] }],
+] as [QuantizerName, { samples?: Uint32Array[] }][])('%s', (method, given) => {
+  test('progress names the stages and rises from 0 to 1 at most', async () => {
+    const events: { share: number; text: string }[] = []
+    const progress: RunHooks['progress'] = (event) => {
+      if (event.kind === 'progress') events.push(event)
+    }
+    await run({ method }, { ...given, hooks: { progress } })
+    expect([...new Set(events.map(({ text }) => text))]).toEqual(['stage of first', 'stage of second'])
+    const shares = events.map(({ share }) => share)
+    expect(shares).toEqual(shares.toSorted((a, b) => a - b))
+    expect([shares[0]! >= 0, shares.at(-1)! <= 1]).toEqual([true, true])
+    expect(events.find(({ text }) => text === 'stage of second')!.share).toBeGreaterThanOrEqual(0.5)
+  })
+  test('after a signal no weight is written, and nothing is left in memory', async () => {
+    const controller = new AbortController()
+    const written: Written[] = []
+    const before = currentKernels().memory().tensors
+    // The first progress comes when everything is ready for the first weight.
+    const hooks = { progress: () => controller.abort(), signal: controller.signal }
+    await expect(run({ method }, { ...given, hooks, written })).rejects.toThrow(AbortError)
+    expect(written).toEqual([])
+    expect(currentKernels().memory().tensors).toBe(before)
+  })
+  test('nothing is left in memory', async () => {
+    const before = currentKernels().memory().tensors
+    await run({ method }, given)
+    expect(currentKernels().memory().tensors).toBe(before)
+  })
+})
