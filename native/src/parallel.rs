@@ -4,7 +4,7 @@
 use crate::fault::{Fault, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 static POOL: RwLock<Option<Arc<ThreadPool>>> = RwLock::new(None);
 
@@ -67,18 +67,13 @@ pub fn chunks<T: Send>(
     chunk: usize,
     body: impl Fn(usize, &mut [T]) + Send + Sync,
 ) -> Result<()> {
-    let chunk = chunk.max(1);
-    if output.len() <= chunk {
-        if !output.is_empty() {
-            body(0, output);
-        }
-        return Ok(());
-    }
-    install(|| {
-        output
-            .par_chunks_mut(chunk)
-            .enumerate()
-            .for_each(|(index, part)| body(index * chunk, part))
+    let (chunk, length) = (chunk.max(1), output.len());
+    let out = Shared(output.as_mut_ptr());
+    tasks(length.div_ceil(chunk), |index| {
+        let start = index * chunk;
+        // SAFETY: the chunks lie in the output and do not overlap, and each belongs to one task.
+        let part = unsafe { std::slice::from_raw_parts_mut(out.get().add(start), chunk.min(length - start)) };
+        body(start, part)
     })
 }
 
@@ -90,20 +85,37 @@ pub fn tasks(count: usize, body: impl Fn(usize) + Send + Sync) -> Result<()> {
         }
         return Ok(());
     }
+    spread(count, &body)
+}
+
+/// Compiled once for all kernels: the pool's splitting of work is more code than most of them.
+#[inline(never)]
+fn spread(count: usize, body: &(dyn Fn(usize) + Send + Sync)) -> Result<()> {
     install(|| (0..count).into_par_iter().for_each(body))
 }
 
-/// As `tasks`, ending with the first fault.
+/// As `tasks`, ending with a fault where a task has one.
 pub fn try_tasks(count: usize, body: impl Fn(usize) -> Result<()> + Send + Sync) -> Result<()> {
-    if count <= 1 {
-        return (0..count).try_for_each(body);
-    }
-    install(|| (0..count).into_par_iter().try_for_each(body))?
+    let fault = Mutex::new(None);
+    tasks(count, |index| {
+        if let Err(found) = body(index) {
+            *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        }
+    })?;
+    fault
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .map_or(Ok(()), Err)
 }
 
 /// A pointer that tasks write through, each to places of its own.
-#[derive(Clone, Copy)]
 pub struct Shared<T>(pub *mut T);
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Shared<T> {}
 // SAFETY: every user writes disjoint places from different tasks and says so where it does.
 unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above.
