@@ -126,7 +126,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     target,
     scheme: isGguf ? schemeOf(options) : undefined,
     grid,
-    // Blocks of GGUF are fitted as the sweep reaches them, which act-order does not allow.
+    // What block types gain from it is not measured, so that it has to be asked for.
     actOrder: options.actOrder ?? (method === 'gptq' && !isGguf),
     staticGroups: options.staticGroups ?? true,
     trueSequential: options.trueSequential ?? true,

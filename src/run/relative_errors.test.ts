@@ -29,6 +29,11 @@ test('what is equal has no error, also where the output is 0', () => {
   expect(relativeErrors(row(1, 2), [row(1, 2)], { gram, rows: 1 })).toEqual([0])
   expect(relativeErrors(row(0, 0), [row(0, 0)], { rows: 0 })).toEqual([0])
 })
+test('where no output is left the weights themselves are compared, so that the number is finite', () => {
+  // x = (2, -1): W x = 0. (2 - 1)^2 / (1 + 4).
+  const gram = gramOf(4, -2, -2, 1)
+  expect(relativeErrors(row(1, 2), [row(1, 1)], { gram, rows: 1 })).toEqual([1 / 5])
+})
 test('a Gram matrix that rounding has bent gives no error below 0', () => {
   // (1, -1) gram (1, -1)^T = 1 - 1.5 - 1.5 + 1 = -1.
   expect(relativeErrors(row(2, 1), [row(3, 0)], { gram: gramOf(1, 1.5, 1.5, 1), rows: 1 })).toEqual([0])

@@ -3,14 +3,16 @@ import type { Statistics } from '../calibrate/statistics.ts'
 import { matmul, scope, sub, type Tensor } from '../tensor/index.ts'
 
 /**
- * |(W' - W) X|^2 / |W X|^2 of each W' through the Gram matrix of the inputs, or |W' - W|^2 / |W|^2 without one;
- * 0 where W' = W. W is [out, in] in f32.
+ * |(W' - W) X|^2 / |W X|^2 of each W' through the Gram matrix of the inputs, or |W' - W|^2 / |W|^2 without one or where
+ * W X = 0; 0 where W' = W. W is [out, in] in f32.
  */
 export function relativeErrors(dense: Tensor, decoded: readonly Tensor[], { gram }: Statistics): number[] {
   return scope(() => {
     const moments = gram?.cast(dense.dtype)
-    const energy = (x: Tensor) => (moments ? matmul(x, moments).mul(x) : x.mul(x)).sum().item()
-    const whole = energy(dense)
+    const ofWeights = (x: Tensor) => x.mul(x).sum().item()
+    const ofOutputs = (x: Tensor) => (moments ? matmul(x, moments).mul(x).sum().item() : 0)
+    const outputs = ofOutputs(dense)
+    const [energy, whole] = outputs > 0 ? [ofOutputs, outputs] : [ofWeights, ofWeights(dense)]
     return decoded.map((each) => {
       const lost = energy(sub(each, dense))
       return lost === 0 ? 0 : Math.max(0, lost) / whole
