@@ -6,6 +6,7 @@ pub mod attention;
 pub mod blocks;
 pub mod cholesky;
 pub mod copy;
+pub mod crew;
 pub mod definite;
 pub mod dtype;
 pub mod elementwise;

@@ -1,64 +1,86 @@
-//! One thread pool for all kernels. Work is cut by shape alone, never by the number of threads, so that every
+//! The threads of all kernels. Work is cut by shape alone, never by the number of threads, so that every
 //! thread count gives the same bits.
 
+use crate::crew::Crew;
 use crate::fault::{Fault, Result};
-use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-static POOL: RwLock<Option<Arc<ThreadPool>>> = RwLock::new(None);
+/// The threads of the process: a crew for our kernels, and a pool for those of libraries once one asks for it.
+struct Threads {
+    count: usize,
+    crew: Crew,
+    pool: OnceLock<ThreadPool>,
+}
+
+static THREADS: RwLock<Option<Arc<Threads>>> = RwLock::new(None);
 
 /// Elements below which a loop runs on the calling thread: waking others costs more.
 pub const SMALL: usize = 1 << 15;
 
-fn build(threads: usize) -> Result<Arc<ThreadPool>> {
-    ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|index| format!("pare-{index}"))
-        .build()
-        .map(Arc::new)
-        .map_err(|error| Fault {
-            code: "PARE_E_RESOURCE",
-            message: format!("threads: {threads} could not be started ({error}); use fewer"),
-        })
+fn refused(threads: usize, error: impl std::fmt::Display) -> Fault {
+    Fault {
+        code: "PARE_E_RESOURCE",
+        message: format!("threads: {threads} could not be started ({error}); use fewer"),
+    }
+}
+
+fn broken<T>(_: PoisonError<T>) -> Fault {
+    Fault::shape("threads: the pool is broken")
+}
+
+fn start(threads: usize) -> Result<Arc<Threads>> {
+    let count = threads.clamp(1, 1024);
+    let crew = Crew::new(count).map_err(|error| refused(count, error))?;
+    let pool = OnceLock::new();
+    Ok(Arc::new(Threads { count, crew, pool }))
 }
 
 pub fn set_threads(threads: usize) -> Result<()> {
-    let pool = build(threads.clamp(1, 1024))?;
-    *POOL
-        .write()
-        .map_err(|_| Fault::shape("threads: the pool is broken"))? = Some(pool);
+    let started = start(threads)?;
+    *THREADS.write().map_err(broken)? = Some(started);
     Ok(())
 }
 
-fn pool() -> Result<Arc<ThreadPool>> {
-    let broken = |_| Fault::shape("threads: the pool is broken");
-    if let Some(pool) = POOL
-        .read()
-        .map_err(|_| Fault::shape("threads: the pool is broken"))?
-        .as_ref()
-    {
-        return Ok(pool.clone());
+fn current() -> Result<Arc<Threads>> {
+    if let Some(threads) = THREADS.read().map_err(broken)?.as_ref() {
+        return Ok(threads.clone());
     }
-    let mut slot = POOL.write().map_err(broken)?;
-    if slot.is_none() {
-        let asked = std::env::var("PARE_THREADS")
-            .ok()
-            .and_then(|text| text.parse().ok());
-        let threads = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        *slot = Some(build(threads.clamp(1, 1024))?);
+    let mut slot = THREADS.write().map_err(broken)?;
+    if let Some(threads) = slot.as_ref() {
+        return Ok(threads.clone());
     }
-    slot.clone()
-        .ok_or_else(|| Fault::shape("threads: the pool is broken"))
+    let asked = std::env::var("PARE_THREADS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let count = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads = start(count)?;
+    *slot = Some(threads.clone());
+    Ok(threads)
 }
 
 pub fn threads() -> Result<usize> {
-    Ok(pool()?.current_num_threads())
+    Ok(current()?.count)
 }
 
-/// Runs `body` inside the pool.
+/// Runs `body` inside the pool of the libraries.
 pub fn install<T: Send>(body: impl FnOnce() -> T + Send) -> Result<T> {
-    Ok(pool()?.install(body))
+    let threads = current()?;
+    if threads.pool.get().is_none() {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads.count)
+            .thread_name(|index| format!("pare-pool-{index}"))
+            .build()
+            .map_err(|error| refused(threads.count, error))?;
+        // Where another thread was first, its pool stays.
+        let _ = threads.pool.set(pool);
+    }
+    let pool = threads
+        .pool
+        .get()
+        .ok_or_else(|| Fault::shape("threads: the pool is broken"))?;
+    Ok(pool.install(body))
 }
 
 /// Calls `body(start, chunk)` on consecutive chunks of `output`, in parallel where there are several.
@@ -85,13 +107,8 @@ pub fn tasks(count: usize, body: impl Fn(usize) + Send + Sync) -> Result<()> {
         }
         return Ok(());
     }
-    spread(count, &body)
-}
-
-/// Compiled once for all kernels: the pool's splitting of work is more code than most of them.
-#[inline(never)]
-fn spread(count: usize, body: &(dyn Fn(usize) + Send + Sync)) -> Result<()> {
-    install(|| (0..count).into_par_iter().for_each(body))
+    current()?.crew.share(count, &body);
+    Ok(())
 }
 
 /// As `tasks`, ending with a fault where a task has one.
