@@ -13,17 +13,6 @@ const machinesOf = (rows: readonly Row[]): string[] => [
   ...new Set(rows.flatMap(({ runs }) => runs.map(({ machine }) => machine))),
 ]
 
-/** Seconds of each machine that a row ran on: `180`, or `180 [1], 62 [2]` where there are several machines in all. */
-function secondsCell(row: Row, machines: readonly string[]): string {
-  const cells = machines.flatMap((machine, index) => {
-    const times = row.runs.filter((run) => run.machine === machine).map(({ seconds }) => seconds)
-    if (times.length === 0) return []
-    const average = number(times.reduce((a, b) => a + b, 0) / times.length, 0)
-    return [machines.length > 1 ? `${average} [${index + 1}]` : average]
-  })
-  return cells.join(', ')
-}
-
 /** Rows of a Markdown table: one a configuration. */
 export function resultTable(rows: readonly Row[]): string {
   const machines = machinesOf(rows)
@@ -38,7 +27,7 @@ export function resultTable(rows: readonly Row[]): string {
     row.runs.map((run) => `${number(run.kl, 4)} ± ${number(run.klStandardError, 4)}`).join('<br>'),
     row.klSpread === undefined ? number(row.kl, 4) : `${number(row.kl, 4)}, ${number(row.klSpread, 4)}`,
     row.ratio === undefined ? '' : number(row.ratio, 3),
-    secondsCell(row, machines),
+    [...new Set(row.runs.map(({ machine }) => machines.indexOf(machine) + 1))].join(', '),
   ])
   const head = [
     'method',
@@ -51,16 +40,16 @@ export function resultTable(rows: readonly Row[]): string {
     'KL ± standard error, one a seed',
     'mean KL, spread over seeds',
     'ratio to RTN',
-    'seconds',
+    'machine',
   ]
   return [head, head.map(() => '---'), ...cells].map((row) => `| ${row.join(' | ')} |`).join('\n')
 }
 
-/** `Machine: ...`, or one numbered line each where the runs are of several. */
+/** One line each, by the numbers that stand in the table. */
 export function machineLines(rows: readonly Row[]): string {
-  const machines = machinesOf(rows)
-  if (machines.length === 1) return `Machine: ${machines[0]}`
-  return machines.map((machine, index) => `Machine [${index + 1}]: ${machine}`).join('\\\n')
+  return machinesOf(rows)
+    .map((machine, index) => `Machine ${index + 1}: ${machine}`)
+    .join('\\\n')
 }
 
 /** @param stale whether the sources differ from those that were measured. */
@@ -83,11 +72,11 @@ ${findings.join('\n')}
 ${resultTable(rows)}
 
 KL is in nats a token, from the source to the result; its standard error is that of the mean over windows. The spread is
-the standard deviation over calibration seeds. RTN draws no samples, so that it has one run. Seconds are those of the
-compression, without the evaluation.
+the standard deviation over calibration seeds. RTN draws no samples, so that it has one run. Times stand in
+[performance](../performance.md): these runs shared their machines with other programs.
 
 Act-order with static groups became the default after it had been compared with the other orders on these same test
-windows, so that its lead over them is optimistic. The other orders are open until they are run with the present code.
+windows, so that its lead over them is optimistic. Rows with one seed say nothing about the spread over seeds.
 
 The matrices of this source lie on a 4-bit grid with blocks of 32. Nothing here says anything about 4 bits or more:
 that needs a source in floats. The check at 8 bits takes the dequantised source as the float model.

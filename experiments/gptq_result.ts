@@ -49,7 +49,7 @@ export interface Run extends Configuration {
   /** Of the mean over windows. */
   klStandardError: number
   top1: number
-  /** Time to compress, without evaluation. */
+  /** Time to compress, without evaluation; other programs may have run beside it. */
   seconds: number
   /** Fingerprint of the machine that it ran on, as one line. */
   machine: string
