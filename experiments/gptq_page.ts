@@ -126,7 +126,7 @@ function figureSpec(points: readonly object[]): vega.Spec {
         type: 'log',
         domain: { data: 'points', fields: ['low', 'high'] },
         range: 'height',
-        nice: true,
+        padding: 12,
       },
       {
         name: 'color',
@@ -139,7 +139,7 @@ function figureSpec(points: readonly object[]): vega.Spec {
       { orient: 'bottom', scale: 'x', title: 'stored bits a linear weight' },
       { orient: 'left', scale: 'y', title: 'KL to the source, nats a token (log)', grid: true, tickCount: 6 },
     ],
-    legends: [{ fill: 'color', orient: 'right', symbolType: 'circle' }],
+    legends: [{ fill: 'color', orient: 'right', symbolType: 'circle', labelLimit: 0 }],
     marks: [
       {
         type: 'group',
