@@ -4,7 +4,7 @@ use crate::arena::{self, View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
-use crate::{parallel, simd};
+use crate::{parallel, pool, simd};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -144,20 +144,20 @@ pub fn memory() -> MemoryUse {
 
 #[napi]
 pub fn reset_peak() {
-    arena::reset_peak();
+    pool::reset_peak();
 }
 
 #[napi]
 pub fn set_pool_limit(bytes: f64) -> js::Result<()> {
     border(|| {
-        arena::set_pool_limit(index(bytes, "pool limit")?);
+        pool::set_pool_limit(index(bytes, "pool limit")?);
         Ok(())
     })
 }
 
 #[napi]
 pub fn trim_pool() {
-    arena::trim_pool();
+    pool::trim_pool();
 }
 
 #[napi]

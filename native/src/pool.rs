@@ -1,0 +1,199 @@
+//! Memory of tensors. Freed memory stays in a pool of its thread, since fresh pages cost more than the arithmetic on
+//! them; a pool keeps at most `DEFAULT_POOL_LIMIT` bytes unless told otherwise.
+
+use crate::fault::{Fault, Result};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+const ALIGNMENT: usize = 64;
+const DEFAULT_POOL_LIMIT: usize = 128 << 20;
+
+/// A block of memory that returns to the pool of the thread that drops it.
+pub struct Buffer {
+    pub pointer: *mut u8,
+    /// What was asked for.
+    pub bytes: usize,
+    capacity: usize,
+}
+
+impl Buffer {
+    /// Memory from the pool, with whatever it held unless it is to be zeros.
+    pub fn take(bytes: usize, zeroed: bool) -> Result<Buffer> {
+        POOL.with(|pool| pool.borrow_mut().take(bytes, zeroed))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let _ = POOL.try_with(|pool| {
+            pool.borrow_mut()
+                .give_back(self.pointer, self.capacity, self.bytes)
+        });
+    }
+}
+
+#[derive(Default)]
+struct Pool {
+    free: BTreeMap<usize, Vec<*mut u8>>,
+    free_bytes: usize,
+    limit: Option<usize>,
+    live: usize,
+    peak: usize,
+}
+
+/// Capacities are rounded up to an eighth of a power of two, so that freed buffers fit their successors.
+fn size_class(bytes: usize) -> usize {
+    let bytes = bytes.max(ALIGNMENT);
+    let step = (bytes.next_power_of_two() / 16).max(ALIGNMENT);
+    bytes.div_ceil(step) * step
+}
+
+/// Buffers from this size on lie on huge pages where the system grants them: large operands are read in an order
+/// that small pages would pay for with a table walk a row, and fresh ones with a fault every 4 KiB.
+const HUGE_PAGE: usize = 2 << 20;
+
+fn layout(capacity: usize) -> Layout {
+    let alignment = if capacity >= HUGE_PAGE {
+        HUGE_PAGE
+    } else {
+        ALIGNMENT
+    };
+    Layout::from_size_align(capacity, alignment).expect("capacities are below isize::MAX")
+}
+
+fn ask_for_huge_pages(pointer: *mut u8, capacity: usize) {
+    #[cfg(target_os = "linux")]
+    if capacity >= HUGE_PAGE && !pointer.is_null() {
+        // SAFETY: advice on a block that we own; where it is refused nothing changes.
+        unsafe { libc::madvise(pointer.cast(), capacity, libc::MADV_HUGEPAGE) };
+    }
+}
+
+/// glibc raises the size from which a block is a mapping of its own whenever a larger one is freed; freed weights
+/// would then stay resident in the heap. A fixed threshold gives them back to the system.
+fn fix_mapping_threshold() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        // SAFETY: mallopt takes two integers and has no other preconditions.
+        ONCE.call_once(|| unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        });
+    }
+}
+
+impl Pool {
+    fn take(&mut self, bytes: usize, zeroed: bool) -> Result<Buffer> {
+        fix_mapping_threshold();
+        let capacity = size_class(bytes);
+        let mut recycled = false;
+        let pointer = match self.free.get_mut(&capacity).and_then(Vec::pop) {
+            Some(pointer) => {
+                self.free_bytes -= capacity;
+                recycled = true;
+                pointer
+            }
+            None => {
+                // SAFETY: the layout has a size above zero.
+                let pointer = unsafe {
+                    if zeroed && capacity < HUGE_PAGE {
+                        alloc_zeroed(layout(capacity))
+                    } else {
+                        alloc(layout(capacity))
+                    }
+                };
+                ask_for_huge_pages(pointer, capacity);
+                pointer
+            }
+        };
+        if pointer.is_null() {
+            return Err(Fault::memory(bytes));
+        }
+        if zeroed && (recycled || capacity >= HUGE_PAGE) {
+            // SAFETY: the block has `capacity` bytes, at least `bytes`.
+            unsafe { std::ptr::write_bytes(pointer, 0, bytes) };
+        }
+        self.live += bytes;
+        self.peak = self.peak.max(self.live);
+        Ok(Buffer {
+            pointer,
+            bytes,
+            capacity,
+        })
+    }
+
+    fn give_back(&mut self, pointer: *mut u8, capacity: usize, bytes: usize) {
+        self.live -= bytes;
+        if self.free_bytes + capacity <= self.limit.unwrap_or(DEFAULT_POOL_LIMIT) {
+            self.free.entry(capacity).or_default().push(pointer);
+            self.free_bytes += capacity;
+        } else {
+            // SAFETY: the pointer came from `alloc` with this very layout and nobody else holds it.
+            unsafe { dealloc(pointer, layout(capacity)) };
+        }
+    }
+
+    fn trim(&mut self) {
+        for (&capacity, pointers) in &self.free {
+            for &pointer in pointers {
+                // SAFETY: as in `give_back`.
+                unsafe { dealloc(pointer, layout(capacity)) };
+            }
+        }
+        self.free.clear();
+        self.free_bytes = 0;
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.trim();
+    }
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = RefCell::new(Pool::default());
+}
+
+/// Bytes of this thread.
+pub struct Use {
+    pub live: usize,
+    pub peak: usize,
+    pub pooled: usize,
+}
+
+pub fn used() -> Use {
+    POOL.with(|pool| {
+        let pool = pool.borrow();
+        Use {
+            live: pool.live,
+            peak: pool.peak,
+            pooled: pool.free_bytes,
+        }
+    })
+}
+
+/// Forgets the peak so far, so that the next one can be measured.
+pub fn reset_peak() {
+    POOL.with(|pool| {
+        let mut pool = pool.borrow_mut();
+        pool.peak = pool.live;
+    });
+}
+
+/// Bytes of freed memory that this thread keeps for reuse; what exceeds it is returned at once.
+pub fn set_pool_limit(bytes: usize) {
+    POOL.with(|pool| {
+        let mut pool = pool.borrow_mut();
+        pool.limit = Some(bytes);
+        if pool.free_bytes > bytes {
+            pool.trim();
+        }
+    });
+}
+
+/// Returns all freed memory of this thread to the system.
+pub fn trim_pool() {
+    POOL.with(|pool| pool.borrow_mut().trim());
+}
