@@ -184,6 +184,17 @@ impl View {
     }
 }
 
+#[cfg(test)]
+impl View {
+    /// An f32 tensor for a test, from the position of each number.
+    pub fn filled(shape: &[usize], value: impl Fn(usize) -> f32) -> View {
+        let x = View::empty(DType::F32, shape).unwrap();
+        let numbers = x.slice_mut::<f32>().unwrap();
+        numbers.iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
+        x
+    }
+}
+
 /// The view behind a handle.
 pub fn view(handle: u32) -> Result<View> {
     TABLE.with(|table| {

@@ -201,19 +201,9 @@ pub fn select_border(condition: u32, a: u32, b: u32) -> js::Result<u32> {
 mod tests {
     use super::*;
 
-    fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> View {
-        let x = View::empty(DType::F32, shape).unwrap();
-        x.slice_mut::<f32>()
-            .unwrap()
-            .iter_mut()
-            .enumerate()
-            .for_each(|(i, v)| *v = value(i));
-        x
-    }
-
     #[test]
     fn comparisons_see_every_type_and_choices_follow_them() {
-        let (a, b) = (tensor(&[3], |i| i as f32), tensor(&[3], |_| 1.0));
+        let (a, b) = (View::filled(&[3], |i| i as f32), View::filled(&[3], |_| 1.0));
         for dtype in [
             DType::F32,
             DType::F64,

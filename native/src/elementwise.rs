@@ -264,16 +264,6 @@ mod tests {
     use crate::arena::Dims;
     use crate::copy;
 
-    fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> View {
-        let x = View::empty(DType::F32, shape).unwrap();
-        x.slice_mut::<f32>()
-            .unwrap()
-            .iter_mut()
-            .enumerate()
-            .for_each(|(i, v)| *v = value(i));
-        x
-    }
-
     fn floats(x: Result<View>) -> Vec<f32> {
         copy::cast(&x.unwrap(), DType::F32)
             .unwrap()
@@ -285,17 +275,17 @@ mod tests {
     #[test]
     fn operands_may_be_broadcast_turned_and_stepped() {
         let (rows, columns) = (300, 700);
-        let a = tensor(&[rows, columns], |i| i as f32);
-        let row = tensor(&[columns], |i| 0.5 * i as f32)
+        let a = View::filled(&[rows, columns], |i| i as f32);
+        let row = View::filled(&[columns], |i| 0.5 * i as f32)
             .restrided(&[rows, columns], &[0, 1], 0)
             .unwrap();
-        let column = tensor(&[rows], |i| 0.25 * i as f32)
+        let column = View::filled(&[rows], |i| 0.25 * i as f32)
             .restrided(&[rows, columns], &[1, 0], 0)
             .unwrap();
-        let turned = tensor(&[columns, rows], |i| i as f32)
+        let turned = View::filled(&[columns, rows], |i| i as f32)
             .restrided(&[rows, columns], &[1, rows], 0)
             .unwrap();
-        let stepped = tensor(&[rows, 3 * columns], |i| i as f32)
+        let stepped = View::filled(&[rows, 3 * columns], |i| i as f32)
             .restrided(&[rows, columns], &[3 * columns, 3], 1)
             .unwrap();
         for other in [row, column, turned, stepped] {
@@ -322,13 +312,13 @@ mod tests {
 
     #[test]
     fn nan_wins_and_halves_round_to_even() {
-        let a = tensor(&[4], |i| [1.0, f32::NAN, 3.0, -0.5][i]);
-        let b = tensor(&[4], |i| [2.0, 0.0, f32::NAN, -2.5][i]);
+        let a = View::filled(&[4], |i| [1.0, f32::NAN, 3.0, -0.5][i]);
+        let b = View::filled(&[4], |i| [2.0, 0.0, f32::NAN, -2.5][i]);
         for name in ["maximum", "minimum"] {
             let got = floats(binary(name, &a, &b));
             assert!(got[1].is_nan() && got[2].is_nan(), "{name}");
         }
-        let x = tensor(&[5], |i| [0.5, 1.5, 2.5, -0.5, -1.5][i]);
+        let x = View::filled(&[5], |i| [0.5, 1.5, 2.5, -0.5, -1.5][i]);
         assert_eq!(floats(unary("round", &x)), [0.0, 2.0, 2.0, 0.0, -2.0]);
         assert_eq!(floats(unary("relu", &a))[..1], [1.0]);
         assert!(floats(unary("relu", &a))[1].is_nan());
@@ -336,7 +326,7 @@ mod tests {
 
     #[test]
     fn far_angles_are_as_good_as_near_ones() {
-        let x = tensor(&[3], |i| [1e10, -3e20, f32::INFINITY][i]);
+        let x = View::filled(&[3], |i| [1e10, -3e20, f32::INFINITY][i]);
         let got = floats(unary("sin", &x));
         assert_eq!(got[..2], [1e10f32, -3e20].map(|v| f64::from(v).sin() as f32));
         assert!(got[2].is_nan());
@@ -344,7 +334,7 @@ mod tests {
 
     #[test]
     fn bf16_rounds_once() {
-        let x = copy::cast(&tensor(&[600], |i| 1.0 + i as f32 / 128.0), DType::BF16).unwrap();
+        let x = copy::cast(&View::filled(&[600], |i| 1.0 + i as f32 / 128.0), DType::BF16).unwrap();
         let wide = floats(Ok(x.clone()));
         let want: Vec<f32> = wide.iter().map(|v| bf16::from_f32(v * v).to_f32()).collect();
         assert_eq!(floats(unary("square", &x)), want);
@@ -354,7 +344,7 @@ mod tests {
     fn nothing_stays_nothing() {
         let none = View {
             shape: Dims::new(&[0]).unwrap(),
-            ..tensor(&[3], |i| i as f32)
+            ..View::filled(&[3], |i| i as f32)
         };
         assert!(unary("exp", &none).unwrap().is_empty());
     }

@@ -52,27 +52,29 @@ impl Panel {
 
     /// Packs one operand on this thread.
     pub fn fill_alone<S: Compute<Wide: Real>>(&self, from: &[S], operand: Operand) -> Result<()> {
-        let filling = Filling {
-            from,
-            operand,
-            thickness: self.thickness,
-            position: 0,
-        };
-        let out = Shared(self.numbers_mut::<S::Wide>()?.as_mut_ptr());
+        let (filling, out) = self.filling(from, operand)?;
         (0..filling.tasks()).for_each(|task| filling.run(task, out));
         Ok(())
     }
 
     /// Packs one operand on all threads.
     pub fn fill<S: Compute<Wide: Real>>(&self, from: &[S], operand: Operand) -> Result<()> {
+        let (filling, out) = self.filling(from, operand)?;
+        parallel::tasks(filling.tasks(), |task| filling.run(task, out))
+    }
+
+    fn filling<'a, S: Compute<Wide: Real>>(
+        &self,
+        from: &'a [S],
+        operand: Operand,
+    ) -> Result<(Filling<'a, S>, Shared<S::Wide>)> {
         let filling = Filling {
             from,
             operand,
             thickness: self.thickness,
             position: 0,
         };
-        let out = Shared(self.numbers_mut::<S::Wide>()?.as_mut_ptr());
-        parallel::tasks(filling.tasks(), |task| filling.run(task, out))
+        Ok((filling, Shared(self.numbers_mut::<S::Wide>()?.as_mut_ptr())))
     }
 }
 

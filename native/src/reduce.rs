@@ -319,16 +319,6 @@ pub fn reduce_border(name: String, x: u32, kept: u32) -> js::Result<u32> {
 mod tests {
     use super::*;
 
-    fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> View {
-        let x = View::empty(DType::F32, shape).unwrap();
-        x.slice_mut::<f32>()
-            .unwrap()
-            .iter_mut()
-            .enumerate()
-            .for_each(|(i, v)| *v = value(i));
-        x
-    }
-
     /// Multiples of a quarter below 2^22 add up exactly in f32.
     fn exact(i: usize) -> f32 {
         (i * 7919 % 23) as f32 * 0.25 - 2.0
@@ -337,7 +327,7 @@ mod tests {
     #[test]
     fn sums_along_rows_and_down_columns_are_exact_on_exact_numbers() {
         for (rows, columns) in [(1, 1), (3, 100), (100, 3), (17, 70_000), (5000, 9), (300, 2500)] {
-            let x = tensor(&[rows, columns], exact);
+            let x = View::filled(&[rows, columns], exact);
             let along = reduce("sum", &x, 1).unwrap();
             for (row, &got) in along.slice::<f32>().unwrap().iter().enumerate() {
                 assert_eq!(got, (0..columns).map(|c| exact(row * columns + c)).sum::<f32>());
@@ -356,7 +346,7 @@ mod tests {
 
     #[test]
     fn every_number_of_threads_gives_the_same_bits() {
-        let x = tensor(&[1000, 1500], |i| (i as f32 * 0.37).sin());
+        let x = View::filled(&[1000, 1500], |i| (i as f32 * 0.37).sin());
         let turned = x.restrided(&[1500, 1000], &[1, 1500], 0).unwrap();
         let bits = |threads: usize| {
             parallel::set_threads(threads).unwrap();
@@ -382,16 +372,19 @@ mod tests {
     #[test]
     fn argmax_takes_the_first_of_equals_and_the_first_nan() {
         let first = |x: &View, name: &str| reduce(name, x, 0).unwrap().slice::<u32>().unwrap()[0];
-        assert_eq!(first(&tensor(&[200], |i| (i % 50) as f32), "argmax"), 49);
-        assert_eq!(first(&tensor(&[200], |i| (i % 50) as f32 + 1.0), "argmin"), 0);
-        let with_nan = tensor(&[200], |i| if i == 70 || i == 130 { f32::NAN } else { i as f32 });
+        assert_eq!(first(&View::filled(&[200], |i| (i % 50) as f32), "argmax"), 49);
+        assert_eq!(
+            first(&View::filled(&[200], |i| (i % 50) as f32 + 1.0), "argmin"),
+            0
+        );
+        let with_nan = View::filled(&[200], |i| if i == 70 || i == 130 { f32::NAN } else { i as f32 });
         assert_eq!((first(&with_nan, "argmax"), first(&with_nan, "argmin")), (70, 70));
         assert!(reduce("max", &with_nan, 0).unwrap().slice::<f32>().unwrap()[0].is_nan());
     }
 
     #[test]
     fn empty_sums_are_zero_and_empty_maxima_are_refused() {
-        let x = tensor(&[2, 0], |_| 0.0);
+        let x = View::filled(&[2, 0], |_| 0.0);
         assert_eq!(reduce("sum", &x, 1).unwrap().slice::<f32>().unwrap(), [0.0, 0.0]);
         assert_eq!(reduce("prod", &x, 1).unwrap().slice::<f32>().unwrap(), [1.0, 1.0]);
         assert_eq!(reduce("max", &x, 1).err().unwrap().code, "PARE_E_SHAPE");
@@ -399,10 +392,10 @@ mod tests {
 
     #[test]
     fn logsumexp_of_equal_numbers_adds_the_logarithm_of_their_count() {
-        let x = tensor(&[1, 100], |_| 1000.0);
+        let x = View::filled(&[1, 100], |_| 1000.0);
         let got = reduce("logsumexp", &x, 1).unwrap().slice::<f32>().unwrap()[0];
         assert!((f64::from(got) - (1000.0 + 100f64.ln())).abs() < 1e-4);
-        let none = tensor(&[1, 100], |_| f32::NEG_INFINITY);
+        let none = View::filled(&[1, 100], |_| f32::NEG_INFINITY);
         assert_eq!(
             reduce("logsumexp", &none, 1).unwrap().slice::<f32>().unwrap()[0],
             f32::NEG_INFINITY
