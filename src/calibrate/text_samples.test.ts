@@ -28,7 +28,7 @@ const source: TextSource = {
       encodeStream(
         (text) => ({ ids: characters(text), covered: text.length }),
         () => new Uint32Array(0),
-        1,
+        { gathered: 1 },
       ),
     token: () => '',
     eosIds: [],

@@ -85,10 +85,12 @@ function* readTexts(
   }
 }
 
+/** A pipe is read as well; a device may have no end. */
 function checkFile(file: string): void {
   try {
     const status = statSync(file)
     if (status.isDirectory()) throw Object.assign(new Error('a folder'), { code: 'EISDIR' })
+    if (!status.isFile() && !status.isFIFO()) throw Object.assign(new Error('a device'), { code: 'no file' })
   } catch (cause) {
     throw cannotRead(file, cause)
   }

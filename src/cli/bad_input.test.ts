@@ -122,6 +122,10 @@ test('a weight of another shape than the header says is refused', () => {
   })
   failure(compress(path), 1)
 })
+test.skipIf(process.platform === 'win32')('a device in place of a text ends at once', () => {
+  for (const flag of ['--calib', '--text'])
+    expect(failure(compress(model, [flag, '/dev/zero']), 6).code).toBe('PARE_E_CANNOT_READ')
+})
 test('an empty text and a text shorter than a window end with exit code 2', () => {
   const empty = written('empty.txt', new Uint8Array())
   const short = written('short.txt', new TextEncoder().encode('0123456789'))

@@ -18,7 +18,7 @@ const never = () => {
 
 describe('a stream', () => {
   test('gives the ids that are certain, goes on where they end, and begins again', () => {
-    const stream = encodeStream(encodePart, never, 4)
+    const stream = encodeStream(encodePart, never, { gathered: 4 })
     tried.length = 0
     const pushed = ['ab', 'c d', 'e', ' fgh'].map((text) => String.fromCharCode(...stream.push(text)))
     expect(pushed).toEqual(['', 'abc', '', ' de'])
@@ -27,13 +27,20 @@ describe('a stream', () => {
     expect(tried).toEqual(['abc d~', '~ de fgh~', '~ fgh', ''])
   })
   test('a text that cannot be cut is tried again when it is twice as long', () => {
-    const stream = encodeStream(encodePart, never, 4)
+    const stream = encodeStream(encodePart, never, { gathered: 4 })
     tried.length = 0
     for (const text of Array<string>(20).fill('xy')) stream.push(text)
     expect(tried.map((text) => text.length - 1)).toEqual([4, 8, 16, 32])
   })
+  test('a run that cannot be cut ends in an error once it is longer than the most, and not before', () => {
+    const stream = encodeStream(encodePart, never, { gathered: 4, longest: 10 })
+    for (const text of ['abcdefghij', ' ', 'abcdefghi']) stream.push(text)
+    expect(() => stream.push('jk')).toThrow(
+      /at most 10 characters without a place to cut are encoded, found 12/,
+    )
+  })
   test('without an encoder of parts the whole text waits for its end', () => {
-    const stream = encodeStream(undefined, characters, 1)
+    const stream = encodeStream(undefined, characters, { gathered: 1 })
     expect([stream.push('a b '), stream.push('c')].map((ids) => ids.length)).toEqual([0, 0])
     expect(String.fromCharCode(...stream.end())).toBe('a b c')
   })

@@ -1,4 +1,5 @@
 /** Ids of a text that arrives bit by bit, those of the whole text. */
+import { OptionError } from '../../tensor/errors.ts'
 
 export interface EncodeStream {
   /** The ids that are certain by now. */
@@ -19,11 +20,18 @@ export type PartEncoder = (
 /** Characters that are gathered before they are encoded. */
 const GATHERED = 1 << 18
 
-/** Keeps no more text than the encoder needs; without one, all of it, for `whole`. */
+/** Characters without a place to cut, at most: the encoder needs some fifty bytes for each. */
+const LONGEST_PIECE = 1 << 23
+
+/**
+ * Keeps no more text than the encoder needs; without one, all of it, for `whole`.
+ *
+ * @throws OptionError from `push` for a text that holds more characters in one piece than fit in memory.
+ */
 export function encodeStream(
   encodePart: PartEncoder | undefined,
   whole: (text: string) => Uint32Array,
-  gathered = GATHERED,
+  { gathered = GATHERED, longest = LONGEST_PIECE }: { gathered?: number; longest?: number } = {},
 ): EncodeStream {
   let rest: string[] = []
   let length = 0
@@ -45,8 +53,14 @@ export function encodeStream(
       continued ||= covered > 0
       rest = [all.slice(covered)]
       length = all.length - covered
+      if (length > longest) {
+        throw new OptionError(
+          `text: at most ${longest} characters without a place to cut are encoded, found ${length}; break such a run up with blanks or lines`,
+          { code: 'PARE_E_TEXT_PIECE', facts: { most: longest, found: length } },
+        )
+      }
       // A text without a place to cut is not tried again at every push.
-      wanted = Math.max(gathered, 2 * length)
+      wanted = Math.max(gathered, Math.min(2 * length, longest + 1))
       return ids
     },
     end() {
