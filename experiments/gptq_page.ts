@@ -72,7 +72,7 @@ ${findings.join('\n')}
 ${resultTable(rows)}
 
 KL is in nats a token, from the source to the result; its standard error is that of the mean over windows. The spread is
-the standard deviation over calibration seeds. RTN draws no samples, so that it has one run. Times stand in
+the standard deviation over calibration seeds; the ratio is that of the mean KL. RTN draws no samples, so that it has one run. Times stand in
 [performance](../performance.md): these runs shared their machines with other programs.
 
 Act-order with static groups became the default after it had been compared with the other orders on these same test

@@ -137,7 +137,7 @@ function* readText(file: string): Generator<string> {
 }
 
 /** Longest row that is read, in UTF-16 units. */
-const LONGEST_ROW = 2 ** 28
+const LONGEST_ROW = 2 ** 23
 
 function* readLines(file: string): Generator<string> {
   let parts: string[] = []

@@ -126,6 +126,13 @@ test.skipIf(process.platform === 'win32')('a device in place of a text ends at o
   for (const flag of ['--calib', '--text'])
     expect(failure(compress(model, [flag, '/dev/zero']), 6).code).toBe('PARE_E_CANNOT_READ')
 })
+test.skipIf(process.platform === 'win32')('a device in place of a model ends at once', () => {
+  expect(failure(compress('/dev/zero'), 6).code).toBe('PARE_E_SOURCE_KIND')
+})
+test('a row of a JSON lines file that is longer than eight million characters ends with exit code 2', () => {
+  const rows = written('long.jsonl', new TextEncoder().encode('['.repeat(2 ** 23 + 1)))
+  expect(failure(compress(model, ['--calib', rows]), 2).message).toMatch(/a row of more than 8388608/)
+})
 test('an empty text and a text shorter than a window end with exit code 2', () => {
   const empty = written('empty.txt', new Uint8Array())
   const short = written('short.txt', new TextEncoder().encode('0123456789'))

@@ -27,7 +27,7 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--group-size <n>',
-      'inputs that share a scale, from 1, or "row" for one scale a row. Smaller groups are better and take more space; try 32 at 2 and 3 bits. For gptq and pare (default: 64)',
+      'inputs that share a scale, from 1, or "row" (also -1) for one scale a row. Smaller groups are better and take more space; try 32 at 2 and 3 bits. For gptq and pare (default: 64)',
       groupSize,
     )
     .option(

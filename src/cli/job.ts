@@ -48,7 +48,9 @@ export async function runJob<Result>({ job, options, threads, quiet, abandon }: 
     signals += 1
     if (signals > 1) {
       abandon?.()
-      process.exit(130)
+      // To exit, Node would wait for the worker, which may be inside a call that does not return.
+      process.removeAllListeners('SIGINT')
+      process.kill(process.pid, 'SIGINT')
     }
     process.stderr.write('\nstopping; once more to end at once\n')
     native.setAborted(true)

@@ -102,7 +102,10 @@ export function checkOutput(output: string, overwrite: boolean): void {
   }
   const files = read(output, (path) => readdirSync(path))?.length ?? 0
   if (files > 0 && !overwrite)
-    throw refuse(`holds ${files} files; name another folder or give --overwrite`, { files })
+    throw refuse(
+      `holds ${files === 1 ? '1 file' : `${files} files`}; name another folder or give --overwrite`,
+      { files },
+    )
 }
 
 /** Refuses to replace a folder with something inside that must stay: the source, the folder of the terminal. */

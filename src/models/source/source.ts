@@ -56,6 +56,12 @@ async function resolvePath(spec: PathSpec, { signal }: ResolveOptions): Promise<
       name: basename(path).replace(/\.(?:gguf|safetensors)$/i, ''),
     }
   }
+  if (!found.isDirectory()) {
+    throw new SourceError(
+      `${printable(spec.text, 300)}: a file or folder is needed, this is neither; copy what it gives into a file`,
+      { code: 'PARE_E_SOURCE_KIND', facts: { source: spec.text } },
+    )
+  }
   if (spec.sha256 !== undefined) {
     throw new OptionError(
       `${printable(spec.text, 300)}: a hash needs one file, the path is a folder; leave #sha256= out`,
