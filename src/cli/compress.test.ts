@@ -165,6 +165,10 @@ test('a result that is larger than its source says so in the last line', () => {
   const report = JSON.parse(readFileSync(join(folder, 'large', 'report.json'), 'utf8'))
   expect(report.bytes).toBeGreaterThan(report.bytesSource)
   expect(report).not.toHaveProperty('perplexity')
+  const warning = /larger than those of its source/
+  expect(report.notes.filter((note: string) => warning.test(note))).toHaveLength(1)
+  const planned = pare(['plan', small, '--method', 'rtn', '--bits', '8'])
+  expect(planned.stdout).toMatch(warning)
 })
 test('fewer samples and windows than asked for are used and reported', () => {
   const text = join(folder, 'short.txt')

@@ -171,11 +171,6 @@ class Compression {
         result.close()
       }
     }
-    const larger = target.fileBytes > source.weights.fileBytes
-    if (larger)
-      this.notes.push(
-        `the result is larger than its source (${target.fileBytes} against ${source.weights.fileBytes} bytes)`,
-      )
     return {
       source: source.resolved.spec,
       ...(source.resolved.sha256 ? { sourceSha256: source.resolved.sha256 } : {}),

@@ -105,9 +105,16 @@ export function describePlan(
       bytes,
       ...(note ? { note } : {}),
     })),
-    notes: [...plan.notes, ...fallbackNotes(plan)],
+    notes: [...plan.notes, ...fallbackNotes(plan), ...sizeNotes(plan.fileBytes, source.weights.fileBytes)],
   }
 }
+
+const sizeNotes = (bytes: number, bytesSource: number): string[] =>
+  bytes > bytesSource
+    ? [
+        `the weights of the result are larger than those of its source (${bytes} against ${bytesSource} bytes)`,
+      ]
+    : []
 
 /** One sentence for each kind of stand-in, with how many weights it takes. */
 function fallbackNotes({ tensors }: TargetPlan): string[] {
