@@ -53,7 +53,7 @@ const { values: flags } = parseArgs({
 })
 
 const setup: Setup = flags.quick
-  ? { samples: 8, length: 256, context: 256, windows: 4, every: 100 }
+  ? { samples: 16, length: 512, context: 256, windows: 8, every: 100 }
   : { samples: 64, length: 512, context: 512, windows: 20, every: 50 }
 
 /** The claims come first, so that a run that is stopped early has them. */
@@ -79,7 +79,7 @@ function configurations(): Configuration[] {
   for (const order of ['file', 'act-order'] as const) {
     for (const symmetric of [true, false]) all.push({ method: 'gptq', bits: 3, group: 64, symmetric, order })
   }
-  const wanted = flags.only ?? (flags.quick ? ['3,64,symmetric'] : undefined)
+  const wanted = flags.only ?? (flags.quick ? ['3,64,asymmetric'] : undefined)
   return all.filter(
     (each) =>
       (!wanted || wanted.some((text) => matches(each, text))) &&
