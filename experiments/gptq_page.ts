@@ -82,7 +82,8 @@ The matrices of this source lie on a 4-bit grid with blocks of 32. Nothing here 
 that needs a source in floats. The check at 8 bits takes the dequantised source as the float model.
 
 Command: \`${result.command}\`\\
-Commit: ${result.commit}\\
+Commit that the page was made at (runs are kept from older ones whose sources of the method are the same; a changed
+product moves the last bits, and with them roundings): ${result.commit}\\
 ${machineLines(rows)}\\
 Model: ${result.model.file}, SHA-256 ${result.model.sha256}
 `
