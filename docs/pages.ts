@@ -38,7 +38,7 @@ export function systemResults(root: string, method: string): string {
   const rows = summarize(result.runs).filter((row) => row.method === method)
   return [
     ...(stale ? [staleMark, ''] : []),
-    resultTable(rows),
+    resultTable(rows, result),
     '',
     `${machineLines(rows)}\\`,
     'How, and against what: [the experiment](../results/gptq.md).',

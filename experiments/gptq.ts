@@ -1,11 +1,12 @@
 /**
  * GPTQ against round to nearest on SmolLM2-135M-Instruct: KL, perplexity and time at 2 and 3 bits, and 8 bits as a check.
  *
- *   npm run experiment -- gptq [--assets DIR] [--only 3,64,symmetric]... [--seeds 0,1,2] [--quick] [--write] [--output DIR]
+ *   npm run experiment -- gptq [--assets DIR] [--only 3,64,symmetric]... [--seeds 0,1,2] [--quick] [--write] [--output DIR] [--commit ID]
  *
  * Every run is added to gptq.runs.jsonl as soon as it is done; the same command goes on where it stopped. Then
  * gptq.json, gptq.md and gptq.svg are written. `--quick` is for continuous integration: a small calibration, one seed,
- * results in a temporary folder, and exit code 1 unless GPTQ is nearer to the source than RTN.
+ * results in a temporary folder, and exit code 1 unless GPTQ is nearer to the source than RTN and the pages say which
+ * runs are from older kernels. `--commit` names the commit of a tree without git.
  */
 import { createHash } from 'node:crypto'
 import {
@@ -22,21 +23,25 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { compress, evaluate, instructionSet } from 'pare'
+import { instructionSet } from 'pare'
+import { type ExperimentFiles, measure, numericsOf } from './gptq_measure.ts'
 import { resultFigure, resultPage } from './gptq_page.ts'
 import {
   type Configuration,
   claims,
+  isCurrent,
   nameOf,
   type Order,
   orders,
+  pickRuns,
   type Result,
   type Run,
   type Setup,
   sources,
   summarize,
+  titleOf,
 } from './gptq_result.ts'
-import { currentCommit, describeMachine, hashOf, machineLine } from './machine.ts'
+import { currentCommit, hashOf } from './machine.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const say = (text: string) => process.stderr.write(`${text}\n`)
@@ -49,6 +54,7 @@ const { values: flags } = parseArgs({
     quick: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
     output: { type: 'string' },
+    commit: { type: 'string' },
   },
 })
 
@@ -104,7 +110,7 @@ function matches({ bits, group, symmetric, order: own }: Configuration, text: st
   )
 }
 
-function assetFiles(): { model: string; calibration: string[]; text: string[] } {
+function assetFiles(): ExperimentFiles {
   const folder = flags.assets ?? process.env.PARE_ASSETS
   if (!folder)
     throw new Error('--assets: name the folder that `bash interop/assets.sh DIR` filled, or set PARE_ASSETS')
@@ -119,84 +125,28 @@ function assetFiles(): { model: string; calibration: string[]; text: string[] } 
   }
 }
 
-type Key = Configuration & Pick<Run, 'seed' | 'setup' | 'sources'>
-
-/** What decides the numbers of a run. */
-const keyOf = ({ method, bits, group, symmetric, order, seed, setup, sources }: Key): string =>
-  JSON.stringify([method, bits, group, symmetric, order, seed, Object.values(setup), sources])
-
-async function measure(
-  configuration: Configuration,
-  seed: number,
-  files: ReturnType<typeof assetFiles>,
-  /** Of the sources as they were when the experiment began. */
-  hash: string,
-): Promise<Run> {
-  const work = mkdtempSync(join(tmpdir(), 'pare-experiment-'))
-  const { method, bits, group, symmetric, order } = configuration
-  try {
-    const output = join(work, 'model')
-    const report = await compress({
-      source: files.model,
-      output,
-      target: 'pare',
-      method,
-      bits,
-      groupSize: group,
-      symmetric,
-      actOrder: order !== 'file',
-      staticGroups: order === 'static act-order',
-      calibration: files.calibration,
-      samples: setup.samples,
-      length: setup.length,
-      seed,
-      evaluate: false,
-    })
-    const { context, windows, every } = setup
-    const found = await evaluate({
-      model: output,
-      against: files.model,
-      text: files.text,
-      context,
-      windows,
-      every,
-    })
-    if (found.tokens !== windows * (context - 1))
-      throw new Error(`the text holds fewer than ${windows} windows`)
-    return {
-      ...configuration,
-      seed,
-      setup,
-      sources: hash,
-      storedBits: report.bitsPerWeight,
-      perplexity: found.perplexity,
-      perplexitySource: found.perplexitySource!,
-      kl: found.kl!,
-      klStandardError: found.klStandardError!,
-      top1: found.top1!,
-      seconds: report.seconds,
-      machine: machineLine(describeMachine(instructionSet())),
-    }
-  } finally {
-    rmSync(work, { recursive: true, force: true })
-  }
-}
-
-/** The runs that are done, by key. A line that a stop cut short is ended, and its run is measured again. */
-function readJournal(file: string): Map<string, Run> {
-  const done = new Map<string, Run>()
-  if (!existsSync(file)) return done
+/** The runs that are done. A line that a stop cut short is ended, and its run is measured again. */
+function readJournal(file: string): Run[] {
+  if (!existsSync(file)) return []
   const text = readFileSync(file, 'utf8')
   if (text !== '' && !text.endsWith('\n')) appendFileSync(file, '\n')
-  for (const line of text.split('\n').filter((each) => each !== '')) {
-    try {
-      const run: Run = JSON.parse(line)
-      done.set(keyOf(run), run)
-    } catch {
-      say(`gptq.runs.jsonl: a line is cut short and is left out`)
-    }
-  }
-  return done
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .flatMap((line): Run[] => {
+      try {
+        return [JSON.parse(line)]
+      } catch {
+        say('gptq.runs.jsonl: a line is cut short and is left out')
+        return []
+      }
+    })
+}
+
+/** The record that stands in the pages, where there is one. */
+function readRecord(): Result | undefined {
+  const file = join(root, 'docs/results/gptq.json')
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
 }
 
 async function main(): Promise<void> {
@@ -205,60 +155,90 @@ async function main(): Promise<void> {
     flags.output ?? (flags.quick ? mkdtempSync(join(tmpdir(), 'pare-result-')) : join(root, 'docs/results'))
   mkdirSync(output, { recursive: true })
   const journal = join(output, 'gptq.runs.jsonl')
-  const done = readJournal(journal)
+  const runs = readJournal(journal)
   const seeds = flags.quick ? [0] : flags.seeds.split(',').map(Number)
   // With --write the page is made from the runs there are, so that a journal that is not whole can be looked at.
   const jobs = (flags.write ? [] : configurations()).flatMap((configuration) =>
     (configuration.method === 'rtn' || configuration.bits === 8 ? [0] : seeds).map((seed) => ({
-      configuration,
+      ...configuration,
       seed,
+      setup,
     })),
   )
   if (jobs.length === 0 && !flags.write)
     throw new Error('--only: nothing fits; possible are bits 2, 3 and 8 with groups of 32 and 64')
-  const hash = hashOf(root, sources)
-  for (const [index, { configuration, seed }] of jobs.entries()) {
-    const title = `${index + 1}/${jobs.length}  ${nameOf(configuration)}, seed ${seed}`
-    const key = keyOf({ ...configuration, seed, setup, sources: hash })
-    const known = done.get(key)
-    if (!known) say(`${title} ...`)
-    const run = known ?? (await measure(configuration, seed, files, hash))
-    if (!known) appendFileSync(journal, `${JSON.stringify(run)}\n`)
-    done.set(key, run)
+  const made = { sources: hashOf(root, sources), commit: flags.commit ?? currentCommit(root) }
+  say('numerics: a small compression, whose bits say which kernels these are ...')
+  const numerics = await numericsOf(files)
+  const record = readRecord()
+  // On other instruction sets the record tells; what it says of older sources is worth nothing.
+  const known = record?.sources === made.sources ? record.numerics : {}
+  const all = { ...known, [instructionSet()]: numerics }
+  for (const [index, job] of jobs.entries()) {
+    const title = `${index + 1}/${jobs.length}  ${nameOf(job)}, seed ${job.seed}`
+    const before = pickRuns(runs, { setup, sources: made.sources, numerics: all }).find(
+      (run) => titleOf(run) === titleOf(job) && isCurrent(run, { numerics: all }),
+    )
+    if (!before) say(`${title} ...`)
+    const run = before ?? { ...(await measure(job, files)), ...made, numerics }
+    if (!before) {
+      appendFileSync(journal, `${JSON.stringify(run)}\n`)
+      runs.push(run)
+    }
     say(
-      `${title}: KL ${run.kl.toFixed(4)}, perplexity ${run.perplexity.toFixed(2)}, ${run.seconds.toFixed(0)} s${known ? ' (known)' : ''}`,
+      `${title}: KL ${run.kl.toFixed(4)}, perplexity ${run.perplexity.toFixed(2)}, ${run.seconds.toFixed(0)} s${before ? ' (known)' : ''}`,
     )
   }
-  const runs = [...done.values()].filter(
-    (run) => run.sources === hash && String(Object.values(run.setup)) === String(Object.values(setup)),
-  )
-  await write(output, runs, files.model, hash)
-  if (flags.quick && !flags.output) rmSync(output, { recursive: true, force: true })
-}
-
-async function write(output: string, runs: readonly Run[], model: string, hash: string): Promise<void> {
   const result: Result = {
     experiment: 'gptq',
-    commit: currentCommit(root),
+    commit: made.commit,
     command: `npm run experiment -- gptq${flags.quick ? ' --quick' : ''} --assets DIR`,
-    sources: hash,
-    model: { file: basename(model), sha256: createHash('sha256').update(readFileSync(model)).digest('hex') },
-    runs,
+    sources: made.sources,
+    numerics: all,
+    model: {
+      file: basename(files.model),
+      sha256: createHash('sha256').update(readFileSync(files.model)).digest('hex'),
+    },
+    runs: pickRuns(runs, { setup, sources: made.sources, numerics: all }),
   }
+  await write(output, result)
+  if (flags.quick) {
+    checkGain(result.runs)
+    checkNumerics(record, made.sources, numerics)
+    if (!flags.output) rmSync(output, { recursive: true, force: true })
+  }
+}
+
+async function write(output: string, result: Result): Promise<void> {
   writeFileSync(join(output, 'gptq.json'), `${JSON.stringify(result, null, 2)}\n`)
   writeFileSync(join(output, 'gptq.md'), resultPage(result, false))
   writeFileSync(join(output, 'gptq.svg'), `${await resultFigure(result)}\n`)
-  const rows = summarize(runs)
-  if (!flags.quick) {
-    for (const { text, holds, found } of claims(rows)) {
-      process.stdout.write(`${holds === undefined ? 'open ' : holds ? 'holds' : 'FAILS'}  ${text} ${found}\n`)
-    }
-    return
+  if (flags.quick) return
+  for (const { text, holds, found } of claims(summarize(result.runs))) {
+    process.stdout.write(`${holds === undefined ? 'open ' : holds ? 'holds' : 'FAILS'}  ${text} ${found}\n`)
   }
-  const worse = rows.filter(({ ratio }) => ratio !== undefined && ratio >= 1)
-  for (const row of worse)
-    process.stdout.write(`FAILED  ${nameOf(row)}: its KL is ${row.ratio!.toFixed(2)} of that of RTN\n`)
-  if (worse.length > 0 || !rows.some(({ ratio }) => ratio !== undefined)) process.exitCode = 1
+}
+
+function fail(text: string): void {
+  process.stdout.write(`FAILED  ${text}\n`)
+  process.exitCode = 1
+}
+
+/** GPTQ must be nearer to the source than RTN, also in the small. */
+function checkGain(runs: readonly Run[]): void {
+  const rows = summarize(runs).filter(({ ratio }) => ratio !== undefined)
+  if (rows.length === 0) fail('no run of GPTQ has one of RTN beside it')
+  for (const row of rows)
+    if (row.ratio! >= 1) fail(`${nameOf(row)}: its KL is ${row.ratio!.toFixed(2)} of that of RTN`)
+}
+
+/** The pages must say which runs are from older kernels. */
+function checkNumerics(record: Result | undefined, hash: string, numerics: string): void {
+  const recorded = record?.sources === hash ? record.numerics[instructionSet()] : undefined
+  if (recorded === undefined || recorded === numerics) return
+  fail(
+    `docs/results/gptq.json was made by kernels that gave other bits (${recorded}, now ${numerics}): \`npm run experiment -- gptq\` measures again, with --write it marks the old runs, then \`npm run pages\``,
+  )
 }
 
 await main()

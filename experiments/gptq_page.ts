@@ -1,6 +1,6 @@
 /** The page and the figure of the GPTQ experiment, made from its record. */
 import * as vega from 'vega'
-import { claims, nameOf, type Result, type Row, summarize } from './gptq_result.ts'
+import { claims, isCurrent, nameOf, type Result, type Row, type Run, summarize } from './gptq_result.ts'
 
 /** Stands in a page whose sources changed after the run. */
 export const staleMark =
@@ -13,8 +13,16 @@ const machinesOf = (rows: readonly Row[]): string[] => [
   ...new Set(rows.flatMap(({ runs }) => runs.map(({ machine }) => machine))),
 ]
 
+/** Commits of some runs, each once; those of older kernels are marked. */
+const commitsOf = (runs: readonly Run[], result: Pick<Result, 'numerics'>): string =>
+  [
+    ...new Set(
+      runs.map((run) => `${run.commit ?? 'unknown'}${isCurrent(run, result) ? '' : ' (older kernels)'}`),
+    ),
+  ].join(', ')
+
 /** Rows of a Markdown table: one a configuration. */
-export function resultTable(rows: readonly Row[]): string {
+export function resultTable(rows: readonly Row[], result: Pick<Result, 'numerics'>): string {
   const machines = machinesOf(rows)
   const cells = rows.map((row) => [
     row.method,
@@ -28,6 +36,7 @@ export function resultTable(rows: readonly Row[]): string {
     row.klSpread === undefined ? number(row.kl, 4) : `${number(row.kl, 4)}, ${number(row.klSpread, 4)}`,
     row.ratio === undefined ? '' : number(row.ratio, 3),
     [...new Set(row.runs.map(({ machine }) => machines.indexOf(machine) + 1))].join(', '),
+    commitsOf(row.runs, result),
   ])
   const head = [
     'method',
@@ -41,6 +50,7 @@ export function resultTable(rows: readonly Row[]): string {
     'mean KL, spread over seeds',
     'ratio to RTN',
     'machine',
+    'commit',
   ]
   return [head, head.map(() => '---'), ...cells].map((row) => `| ${row.join(' | ')} |`).join('\n')
 }
@@ -69,7 +79,7 @@ ${findings.join('\n')}
 
 ![KL over stored bits a weight](gptq.svg)
 
-${resultTable(rows)}
+${resultTable(rows, result)}
 
 KL is in nats a token, from the source to the result; its standard error is that of the mean over windows. The spread is
 the standard deviation over calibration seeds; the ratio is that of the mean KL. RTN draws no samples, so that it has one run. Times stand in
@@ -82,8 +92,8 @@ The matrices of this source lie on a 4-bit grid with blocks of 32. Nothing here 
 that needs a source in floats. The check at 8 bits takes the dequantised source as the float model.
 
 Command: \`${result.command}\`\\
-Commit that the page was made at (runs are kept from older ones whose sources of the method are the same; a changed
-product moves the last bits, and with them roundings): ${result.commit}\\
+Commit that the page was made at: ${result.commit}. Every row names the commit that it ran at. A run is marked as one of
+older kernels where the present ones give other bits: those move roundings, and the KL by a few percent.\\
 ${machineLines(rows)}\\
 Model: ${result.model.file}, SHA-256 ${result.model.sha256}
 `

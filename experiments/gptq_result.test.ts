@@ -1,6 +1,14 @@
 import { expect, test } from 'vitest'
 import { machineLines, resultFigure, resultPage, resultTable, staleMark } from './gptq_page.ts'
-import { type Claim, type Configuration, claims, type Result, type Run, summarize } from './gptq_result.ts'
+import {
+  type Claim,
+  type Configuration,
+  claims,
+  pickRuns,
+  type Result,
+  type Run,
+  summarize,
+} from './gptq_result.ts'
 
 const setup = { samples: 64, length: 512, context: 512, windows: 20, every: 50 }
 const run = (of: Partial<Run>): Run => ({
@@ -20,6 +28,8 @@ const run = (of: Partial<Run>): Run => ({
   top1: 0.7,
   seconds: 100,
   machine: 'one machine',
+  numerics: 'now',
+  commit: 'c0ffee',
   ...of,
 })
 const rtn = (of: Partial<Configuration> & { kl: number }) => run({ method: 'rtn', order: 'file', ...of })
@@ -28,6 +38,7 @@ const result = (runs: Run[]): Result => ({
   commit: '0123456789ab',
   command: 'npm run experiment -- gptq',
   sources: 'abc',
+  numerics: { avx2: 'now', avx512: 'wide' },
   model: { file: 'm.gguf', sha256: 'f' },
   runs,
 })
@@ -84,16 +95,33 @@ test('a page says what does not hold, and whether it is stale', () => {
   expect(resultPage(result([run({})]), true)).toContain(staleMark)
 })
 test('every row of the table has as many cells as its head', () => {
-  const lines = resultTable(summarize([rtn({ kl: 1 }), run({}), run({ seed: 1 }), run({ bits: 8 })])).split(
-    '\n',
-  )
+  const lines = resultTable(
+    summarize([rtn({ kl: 1 }), run({}), run({ seed: 1 }), run({ bits: 8 })]),
+    result([]),
+  ).split('\n')
   expect(new Set(lines.map((line) => line.split('|').length)).size).toBe(1)
   expect(lines).toHaveLength(5)
 })
 test('a row names the machines that its runs were made on', () => {
   const rows = summarize([run({}), run({ seed: 1 }), run({ seed: 2, machine: 'another' }), run({ bits: 2 })])
-  expect(resultTable(rows)).toMatch(/\| 1, 2 \|\n.*\| 1 \|$/)
+  expect(resultTable(rows, result([]))).toMatch(/\| 1, 2 \| c0ffee \|\n.*\| 1 \| c0ffee \|$/)
   expect(machineLines(rows)).toBe('Machine 1: one machine\\\nMachine 2: another')
+})
+test('a row names the commits of its runs, and which of them are from older kernels', () => {
+  const rows = summarize([
+    run({}),
+    run({ seed: 1, numerics: 'wide' }),
+    run({ seed: 2, numerics: 'old', commit: 'b' }),
+  ])
+  expect(resultTable(rows, result([]))).toMatch(/\| c0ffee, b \(older kernels\) \|$/)
+})
+test('of two runs of the same, that of the present kernels is taken, else the later one', () => {
+  const at = { setup, sources: 'abc', numerics: { avx2: 'now' } }
+  const [old, now, later] = [run({ numerics: 'old' }), run({}), run({ numerics: 'older', kl: 0.6 })]
+  expect(pickRuns([old, now, later], at)).toEqual([now])
+  expect(pickRuns([old, later], at)).toEqual([later])
+  expect(pickRuns([old, run({ seed: 1 })], at)).toHaveLength(2)
+  expect(pickRuns([run({ sources: 'else' }), run({ setup: { ...setup, samples: 1 } })], at)).toEqual([])
 })
 test('the figure has one point for each row below 8 bits', async () => {
   const runs = [

@@ -40,6 +40,10 @@ export interface Run extends Configuration {
   setup: Setup
   /** Hash of the sources when it ran. */
   sources: string
+  /** Hash of what the kernels and the method give, see `numericsOf`; absent in runs from before it was recorded. */
+  numerics?: string
+  /** That it ran at; absent as above. */
+  commit?: string
   /** Stored bits a linear weight, scales and zeros included. */
   storedBits: number
   perplexity: number
@@ -60,6 +64,8 @@ export interface Result {
   commit: string
   command: string
   sources: string
+  /** What `numericsOf` gives now, by instruction set. Runs with another one are from older kernels. */
+  numerics: Readonly<Record<string, string>>
   model: { file: string; sha256: string }
   runs: readonly Run[]
 }
@@ -74,6 +80,39 @@ export interface Row extends Configuration {
   klSpread?: number
   /** Mean KL over that of RTN on the same grid; absent where RTN did not run. */
   ratio?: number
+}
+
+/** Whether a run was made by kernels that give the same bits as those of the record. */
+export const isCurrent = ({ numerics }: Run, result: Pick<Result, 'numerics'>): boolean =>
+  numerics !== undefined && Object.values(result.numerics).includes(numerics)
+
+/** What is measured: the configuration, seed and size of a run. */
+export const titleOf = ({
+  method,
+  bits,
+  group,
+  symmetric,
+  order,
+  seed,
+  setup,
+}: Omit<Key, 'sources'>): string =>
+  JSON.stringify([method, bits, group, symmetric, order, seed, Object.values(setup)])
+
+type Key = Configuration & Pick<Run, 'seed' | 'setup' | 'sources'>
+
+/** One run for each configuration and seed: the latest of the present kernels, else the latest. */
+export function pickRuns(
+  runs: readonly Run[],
+  { setup, sources, numerics }: Pick<Result, 'numerics' | 'sources'> & Pick<Run, 'setup'>,
+): Run[] {
+  const picked = new Map<string, Run>()
+  for (const run of runs) {
+    if (run.sources !== sources || String(Object.values(run.setup)) !== String(Object.values(setup))) continue
+    const before = picked.get(titleOf(run))
+    if (!before || isCurrent(run, { numerics }) || !isCurrent(before, { numerics }))
+      picked.set(titleOf(run), run)
+  }
+  return [...picked.values()]
 }
 
 export const nameOf = ({ method, bits, group, symmetric, order }: Configuration): string =>

@@ -34,7 +34,7 @@ export function describeMachine(instructionSet: string): Machine {
 export const machineLine = ({ cpu, cores, memoryGiB, instructionSet, node, system }: Machine): string =>
   `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${instructionSet}, Node ${node}, ${system}`
 
-/** The commit of a working tree, with `+changes` where files differ from it. */
+/** The commit of a working tree, with `+changes` where files differ from it; `unknown` where git is not there. */
 export function currentCommit(root: string): string {
   const git = (...args: string[]) => spawnSync('git', ['-C', root, ...args], { encoding: 'utf8' })
   const { status, stdout } = git('rev-parse', '--short=12', 'HEAD')
