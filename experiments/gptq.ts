@@ -30,6 +30,7 @@ import {
   type Configuration,
   claims,
   isCurrent,
+  isValidated,
   nameOf,
   type Order,
   orders,
@@ -177,7 +178,10 @@ async function main(): Promise<void> {
   for (const [index, job] of jobs.entries()) {
     const title = `${index + 1}/${jobs.length}  ${nameOf(job)}, seed ${job.seed}`
     const before = pickRuns(runs, { setup, sources: made.sources, numerics: all }).find(
-      (run) => titleOf(run) === titleOf(job) && isCurrent(run, { numerics: all }),
+      (run) =>
+        titleOf(run) === titleOf(job) &&
+        isCurrent(run, { numerics: all }) &&
+        (run.klValidation !== undefined || !isValidated(job)),
     )
     if (!before) say(`${title} ...`)
     const run = before ?? { ...(await measure(job, files)), ...made, numerics }

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { compress, evaluate, instructionSet } from 'pare'
-import type { Configuration, Run, Setup } from './gptq_result.ts'
+import { type Configuration, isValidated, type Run, type Setup } from './gptq_result.ts'
 import { describeMachine, machineLine } from './machine.ts'
 
 export interface ExperimentFiles {
@@ -39,6 +39,9 @@ export async function measure(
     })
     if (found.tokens !== windows * (context - 1))
       throw new Error(`the text holds fewer than ${windows} windows`)
+    const validation = isValidated({ method, bits, group, symmetric, order })
+      ? await evaluate({ model: output, against: files.model, context, windows, every: 2 })
+      : undefined
     return {
       method,
       bits,
@@ -53,6 +56,7 @@ export async function measure(
       kl: found.kl!,
       klStandardError: found.klStandardError!,
       top1: found.top1!,
+      ...(validation ? { klValidation: validation.kl! } : {}),
       seconds: report.seconds,
       machine: machineLine(describeMachine(instructionSet())),
     }
