@@ -14,6 +14,7 @@ pub mod elementwise;
 pub mod error_function;
 pub mod exponential;
 pub mod fault;
+pub mod file_lock;
 pub mod gather;
 pub mod gram;
 pub mod grid_decode;

@@ -48,6 +48,13 @@ export interface WalkVisitor {
   endStage?(plan: StagePlan, stage: Stage, pass: number): void
 }
 
+/** The activations between two stages: `hidden` of every batch. */
+export interface Chains {
+  current: ActivationSet
+  /** Where it is observed, or a target. */
+  dense?: ActivationSet | undefined
+}
+
 export interface WalkOptions extends ActivationOptions {
   model: WalkModel
   /** Token ids of each sample. */
@@ -69,6 +76,10 @@ export interface WalkOptions extends ActivationOptions {
   target?: 'none' | 'dense' | 'denseOnCurrent'
   /** Walks over the whole model; the visitor carries what it needs from one to the next. @default 1 */
   passes?: number
+  /** Begins the first pass at this stage, with the chains as `restore` fills them. */
+  resume?: { stage: number; restore(chains: Chains): void } | undefined
+  /** Called after each stage, with the chains as the stage `next` will find them. */
+  between?: (next: number, chains: Chains, pass: number) => void
   /** Called after each batch of each step of a stage. */
   progress?: (stage: number, share: number) => void
   signal?: AbortSignal | undefined
@@ -84,22 +95,30 @@ export async function walk(options: WalkOptions): Promise<void> {
     const current = new ActivationSet(options)
     const dense = needsDense ? new ActivationSet(options) : undefined
     try {
-      for (const [index, batch] of batches.entries()) {
-        scope(() => {
-          const hidden = embedBatch(model, batch)
-          current.write(index, 'hidden', hidden)
-          dense?.write(index, 'hidden', hidden)
-        })
-      }
+      const resume = pass === 0 ? options.resume : undefined
+      if (resume) resume.restore({ current, dense })
+      else embedAll(model, batches, { current, dense })
       for (const [index, plan] of model.stages.entries()) {
+        if (index < (resume?.stage ?? 0)) continue
         await new Promise((resolve) => setImmediate(resolve))
         if (options.signal?.aborted) throw new AbortError()
         scope(() => new StageWalk(options, batches, plan, index, pass, current, dense).run())
+        options.between?.(index + 1, { current, dense }, pass)
       }
     } finally {
       current.close()
       dense?.close()
     }
+  }
+}
+
+function embedAll(model: WalkModel, batches: readonly Batch[], { current, dense }: Chains): void {
+  for (const [index, batch] of batches.entries()) {
+    scope(() => {
+      const hidden = embedBatch(model, batch)
+      current.write(index, 'hidden', hidden)
+      dense?.write(index, 'hidden', hidden)
+    })
   }
 }
 

@@ -1,6 +1,5 @@
 /** `pare compress`: the main job, in a thread of its own, so that Ctrl-C is heard at any moment. */
 import type { Command } from 'commander'
-import { removeLeftovers } from '../run/output_folder.ts'
 import type { CompressionReport } from '../run/report.ts'
 import { printable } from '../tensor/errors.ts'
 import {
@@ -25,7 +24,8 @@ Examples:
   pare compress model.gguf --method rtn --bits 8 --no-evaluate --output smaller
       in seconds, without a look at the loss
 
-Nothing stands at the output before the whole result does. Ctrl-C stops and leaves nothing behind.`
+Until the result is whole, all of it lies in OUTPUT/.pare. A run that was stopped, by Ctrl-C or by a loss of power,
+goes on where it was when the same command is given again.`
 
 export function addCompress(pare: Command): void {
   const command = pare
@@ -36,8 +36,12 @@ export function addCompress(pare: Command): void {
     .argument('<model>', modelArgument)
     .addHelpText('after', examples)
   addResultFlags(command)
-    .requiredOption('--output <folder>', 'where the result goes; the folder must be empty or not exist')
-    .option('--overwrite', 'replace the output folder with all that is in it')
+    .requiredOption(
+      '--output <folder>',
+      'where the result goes: a folder that is empty, does not exist, or holds this run unfinished',
+    )
+    .option('--overwrite', 'replace the output folder with all that is in it, once the result is whole')
+    .option('--restart', 'discard what an unfinished run left at the output, and do a finished one again')
   addMethodFlags(command)
   addCalibrationFlags(command)
   addEvaluationFlags(command).option(
@@ -57,7 +61,6 @@ export function addCompress(pare: Command): void {
         options: toOptions(model, flags),
         threads,
         quiet: json,
-        abandon: () => removeLeftovers(flags.output, { own: true }),
       })
       if (json) showJson(report)
       else process.stdout.write(`${reportText(report)}\n`)

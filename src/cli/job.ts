@@ -14,8 +14,6 @@ export interface Job {
   options: object
   threads?: number | undefined
   quiet?: boolean | undefined
-  /** What is still to be done, at once, when the process ends without the job. */
-  abandon?: () => void
 }
 
 /** What the worker says. */
@@ -34,7 +32,7 @@ export type JobMessage =
     }
 
 /** @throws what the job threw, as the same class; AbortError after a signal. */
-export async function runJob<Result>({ job, options, threads, quiet, abandon }: Job): Promise<Result> {
+export async function runJob<Result>({ job, options, threads, quiet }: Job): Promise<Result> {
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
     throw new OptionError(`--threads: a whole number from 1 on is needed, got ${threads}`)
   }
@@ -47,7 +45,6 @@ export async function runJob<Result>({ job, options, threads, quiet, abandon }: 
   const interrupt = () => {
     signals += 1
     if (signals > 1) {
-      abandon?.()
       // To exit, Node would wait for the worker, which may be inside a call that does not return.
       process.removeAllListeners('SIGINT')
       process.kill(process.pid, 'SIGINT')

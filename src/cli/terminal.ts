@@ -9,6 +9,7 @@ export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)}
 
 const verbs = {
   fetch: 'fetching',
+  verify: 'checking',
   calibrate: 'calibrating',
   compress: 'compressing',
   write: 'writing',

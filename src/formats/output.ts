@@ -3,9 +3,9 @@
  * the old file or the whole new one.
  */
 import { randomBytes } from 'node:crypto'
-import fs from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { type PareError, printable, ResourceError, SourceError } from '../tensor/errors.ts'
+import { disk } from './disk.ts'
 
 /** A file that exists only once it is complete. */
 export interface OutputFile {
@@ -49,9 +49,9 @@ export function createOutput(path: string, { expectedBytes }: OutputOptions = {}
   let size = 0
 
   const abort = (): void => {
-    if (descriptor !== undefined) fs.closeSync(descriptor)
+    if (descriptor !== undefined) disk().close(descriptor)
     descriptor = undefined
-    if (exists) fs.rmSync(temporary, { force: true })
+    if (exists) disk().remove(temporary)
     exists = false
   }
   /** Runs a step; whatever fails leaves nothing behind. */
@@ -78,34 +78,34 @@ export function createOutput(path: string, { expectedBytes }: OutputOptions = {}
       // Writing nothing does not make a file longer.
       if (bytes.length === 0) return
       const end = position + bytes.length
-      attempt(() => writeFully(file, bytes, position), end)
+      attempt(() => disk().write(file, bytes, position), end)
       size = Math.max(size, end)
     },
     extendTo(length) {
       const file = open()
       if (length <= size) return
-      attempt(() => fs.ftruncateSync(file, length), length)
+      attempt(() => disk().truncate(file, length), length)
       size = length
     },
     seal() {
       if (descriptor === undefined) return
       const file = descriptor
       attempt(() => {
-        fs.fsyncSync(file)
+        disk().syncFile(file)
         descriptor = undefined
-        fs.closeSync(file)
+        disk().close(file)
       }, size)
     },
     commit() {
       output.seal()
       if (!exists) throw new Error(`${printable(path)} was aborted or committed before`)
-      attempt(() => fs.renameSync(temporary, path), size)
+      attempt(() => disk().rename(temporary, path), size)
       exists = false
-      syncFolder(dirname(path))
+      disk().syncFolder(dirname(path))
     },
     abort,
   }
-  descriptor = attempt(() => fs.openSync(temporary, 'wx', 0o666), 0)
+  descriptor = attempt(() => disk().create(temporary), 0)
   exists = true
   return output
 }
@@ -145,25 +145,4 @@ export function writeFailure(cause: unknown, path: string, needed: number): Pare
       code: 'PARE_E_CANNOT_WRITE',
     },
   )
-}
-
-/** One call of the system moves at most about 2 GiB, and may move less than it was asked for. */
-const CHUNK = 1 << 30
-
-function writeFully(descriptor: number, bytes: Uint8Array, position: number): void {
-  let done = 0
-  while (done < bytes.length)
-    done += fs.writeSync(descriptor, bytes, done, Math.min(CHUNK, bytes.length - done), position + done)
-}
-
-/** Makes the rename itself durable; some systems (Windows) cannot open a folder, and need no such step. */
-function syncFolder(folder: string): void {
-  let descriptor: number | undefined
-  try {
-    descriptor = fs.openSync(folder, 'r')
-    fs.fsyncSync(descriptor)
-  } catch {
-  } finally {
-    if (descriptor !== undefined) fs.closeSync(descriptor)
-  }
 }

@@ -78,6 +78,14 @@ export class ActivationSet {
     return slot.held ? slot.held.alias() : fromBytes(this.readFile(slot), slot.shape, slot.dtype)
   }
 
+  /** What is stored, without reading it; samples in the order in which they were first written. */
+  *entries(): Iterable<{ sample: number; name: string; shape: readonly number[]; dtype: DType }> {
+    for (const [key, { shape, dtype }] of this.slots) {
+      const cut = key.indexOf('/')
+      yield { sample: Number(key.slice(0, cut)), name: key.slice(cut + 1), shape, dtype }
+    }
+  }
+
   has(sample: number, name: string): boolean {
     return this.slots.has(`${sample}/${name}`)
   }

@@ -1,10 +1,16 @@
 /** The main job: a model goes in, a smaller one comes out. */
-import { createHash } from 'node:crypto'
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
-import { defaultCalibrationText, drawSamples, readTokens } from '../calibrate/text_samples.ts'
+import {
+  defaultCalibrationText,
+  defaultEvaluationText,
+  drawSamples,
+  readTokens,
+} from '../calibrate/text_samples.ts'
+import type { Chains } from '../calibrate/walk.ts'
 import { writeWhole } from '../formats/output.ts'
 import type { Windows } from '../metrics/windows.ts'
+import { batchesOf } from '../models/batches.ts'
 import { loadModel, openModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
@@ -13,15 +19,18 @@ import { AbortError, OptionError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
-import { MatrixCompression } from './matrix_compression.ts'
+import { fingerprintOf, hashOfFiles, modelFiles } from './fingerprint.ts'
+import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { modelCard } from './model_card.ts'
-import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder.ts'
-import { describePlan, planTarget } from './plan.ts'
+import { type CompressionPlan, describePlan, planTarget } from './plan.ts'
 import { type CompressionReport, peakMemory } from './report.ts'
+import { checkOutput, checkReplaceable, RunFolder } from './run_folder.ts'
+import { readInputs, readShard, writeInputs, writeShard } from './shards.ts'
 import { version } from './version.ts'
 
 /**
- * Compresses a model into a folder and reports on it. Nothing stands at `output` before all of it does.
+ * Compresses a model into a folder and reports on it. Until the result is whole, all of it lies in `output/.pare`; a
+ * run that was stopped goes on where it was when it is started again with the same options.
  *
  * @throws OptionError before anything is read where an option cannot be; AbortError when `signal` stops it.
  * @example
@@ -35,7 +44,7 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       '--output: the name of a folder is needed, got nothing; name one that is empty or does not exist',
     )
   }
-  checkOutput(resolve(resolved.output), resolved.overwrite)
+  checkOutput(resolve(resolved.output), resolved.overwrite || resolved.restart)
   const source = await loadModel(resolved.source, {
     signal: hooks.signal,
     offline: resolved.offline || undefined,
@@ -62,6 +71,8 @@ class Compression {
   private readonly target: TargetPlan
   private readonly matrices: MatrixCompression
   private readonly notes: string[] = []
+  /** Seconds of the sittings before this one. */
+  private sooner = 0
 
   constructor(
     options: ResolvedCompressOptions,
@@ -85,37 +96,113 @@ class Compression {
     const calibration = this.matrices.method.needs.length > 0 ? this.readCalibration() : undefined
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
     const windows = options.evaluate ? evaluationWindows(source, evaluationOptions(options)) : undefined
-    const folder = openOutputFolder(options.output, options.overwrite)
+    const folder = RunFolder.open(options.output, {
+      fingerprint: this.fingerprint(calibration?.sha256),
+      overwrite: options.overwrite,
+      restart: options.restart,
+    })
+    if (folder === 'done') {
+      this.note('the output holds this very run, finished; --restart does it again')
+      return readReport(resolve(options.output))
+    }
+    this.sooner = folder.seconds
     try {
-      const writer = target.create(folder.work)
-      try {
-        await this.matrices.write(writer, calibration?.samples, folder.work)
-        for (const text of this.matrices.notes()) this.note(text)
-        this.writeRest(writer)
-        writer.finish()
-      } catch (error) {
-        writer.abort()
-        throw error
+      if (!folder.state.publish) {
+        await this.compressStages(folder, calibration?.samples)
+        if (!folder.hasResult()) this.assemble(folder)
+        const report = await this.report(folder, description, calibration, windows)
+        writeWhole(join(folder.result, 'README.md'), modelCard(report, source))
+        writeWhole(join(folder.result, 'report.json'), `${JSON.stringify(report, null, 2)}\n`)
+        if (hooks.signal?.aborted) throw new AbortError()
       }
-      this.copyLicences(folder.work)
-      const report = await this.report(
-        folder.work,
-        description.bitsPerWeight,
-        description.fileBitsPerWeight,
-        calibration,
-        windows,
-      )
-      writeWhole(join(folder.work, 'README.md'), modelCard(report, source))
-      const files = [...readdirSync(folder.work), 'report.json'].sort()
-      const whole = { ...report, files }
-      writeWhole(join(folder.work, 'report.json'), `${JSON.stringify(whole, null, 2)}\n`)
-      if (hooks.signal?.aborted) throw new AbortError()
-      folder.commit()
-      return whole
+      folder.publish(target.target === 'gguf' ? weightFile(folder) : 'config.json')
+      return readReport(folder.output)
     } catch (error) {
-      folder.abort()
+      const done = folder.leave()
+      if (done > 0)
+        this.note(
+          `${done} of ${source.model.stages.length} stages are kept: the same command goes on, --restart discards them`,
+        )
       throw error
     }
+  }
+
+  private fingerprint(calibration: string | undefined) {
+    const { options, source, hooks } = this
+    const { path, sha256 } = source.resolved
+    hooks.progress?.({ kind: 'progress', phase: 'verify', share: 0, text: 'the files of the source' })
+    return fingerprintOf(options, {
+      source: sha256 ?? hashOfFiles(modelFiles(path)),
+      calibration,
+      evaluation: options.evaluate ? hashOfFiles(options.text ?? [defaultEvaluationText()]) : undefined,
+    })
+  }
+
+  /** Compresses what earlier sittings did not finish. */
+  private async compressStages(folder: RunFolder, samples: Uint32Array[] | undefined): Promise<void> {
+    const { stages } = this.source.model
+    const from = folder.stages.length
+    if (from > 0)
+      this.hooks.progress?.({
+        kind: 'note',
+        text: `goes on: ${from} of ${stages.length} stages were finished before`,
+      })
+    if (from === stages.length) return
+    const inputs = folder.stages.at(-1)?.inputs
+    await this.matrices.run(samples, {
+      from,
+      scratch: this.options.scratch ?? folder.work,
+      ...(samples && inputs
+        ? {
+            restore: (chains: Chains) =>
+              readInputs(join(folder.work, inputs.name), inputs, batchesOf(samples).length, chains),
+          }
+        : {}),
+      finished: ({ index, name, tensors, layers, remarks }, chains) => {
+        const number = String(index).padStart(4, '0')
+        const shard = writeShard(join(folder.work, `stage-${number}.safetensors`), tensors)
+        const last = index + 1 === stages.length
+        const next = chains && !last && writeInputs(join(folder.work, `inputs-${number}.safetensors`), chains)
+        folder.addStage({
+          kind: 'stage',
+          index,
+          name,
+          shard,
+          ...(next ? { inputs: next } : {}),
+          layers: layers.map((layer) => ({ ...layer, notes: [...layer.notes] })),
+          remarks: remarks.map(({ text, names }) => ({ text, names: [...names] })),
+          seconds: this.elapsed(),
+        })
+      },
+    })
+  }
+
+  /** Seconds of work, over all sittings. */
+  private elapsed(): number {
+    return this.sooner + (performance.now() - this.started) / 1000
+  }
+
+  /** Puts the files of the result together from the shards and the rest of the source. */
+  private assemble(folder: RunFolder): void {
+    const { target, source } = this
+    folder.clearResult()
+    const writer = target.create(folder.result)
+    try {
+      const plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
+      for (const { index, shard } of folder.stages) {
+        const stored = source.model.stages[index]!.weights.flatMap((name) => target.stored(plans.get(name)!))
+        for (const { name, bytes } of readShard(join(folder.work, shard.name), shard, stored))
+          writer.append(name, bytes)
+      }
+      this.writeRest(writer)
+      writer.finish()
+    } catch (error) {
+      writer.abort()
+      throw error
+    }
+    for (const file of source.resolved.licenseFiles)
+      writeWhole(join(folder.result, basename(file)), readFileSync(file))
+    folder.addResult(this.elapsed())
   }
 
   private readCalibration() {
@@ -140,28 +227,26 @@ class Compression {
     const rest = this.target.tensors.filter(({ role }) => role !== 'matrix')
     for (const [index, plan] of rest.entries()) {
       this.hooks.progress?.({ kind: 'progress', phase: 'write', share: index / rest.length, text: plan.name })
-      if (plan.kept) writer.addKept(plan, this.source.weights.raw!(plan.name))
-      else scope(() => writer.addNumbers(plan, this.source.weights.load(plan.name)))
+      const tensors = plan.kept
+        ? this.target.encodeKept(plan, this.source.weights.raw!(plan.name))
+        : scope(() => this.target.encodeNumbers(plan, this.source.weights.load(plan.name)))
+      for (const { name, bytes } of tensors) writer.append(name, bytes)
     }
   }
 
-  private copyLicences(work: string): void {
-    for (const file of this.source.resolved.licenseFiles)
-      writeWhole(join(work, basename(file)), readFileSync(file))
-  }
-
   private async report(
-    work: string,
-    bitsPerWeight: number,
-    fileBitsPerWeight: number,
+    folder: RunFolder,
+    { bitsPerWeight, fileBitsPerWeight }: CompressionPlan,
     calibration: { samples: Uint32Array[]; files: readonly string[]; sha256: string } | undefined,
     windows: Windows | undefined,
   ): Promise<CompressionReport> {
     const { options, source, target } = this
+    for (const text of remarkLines(folder.stages)) this.note(text)
     let metrics = {}
     if (windows) {
-      const files = readdirSync(work).filter((name) => name.endsWith('.gguf'))
-      const result = openModel(files.length > 0 ? join(work, files[0]!) : work)
+      const result = openModel(
+        target.target === 'gguf' ? join(folder.result, weightFile(folder)) : folder.result,
+      )
       try {
         checkTokenizers(result, source)
         const evaluation = await evaluateOpen(result, source, windows, this.hooks)
@@ -182,10 +267,12 @@ class Compression {
       bytesSource: source.weights.fileBytes,
       bitsPerWeight,
       fileBitsPerWeight,
-      seconds: (performance.now() - this.started) / 1000,
+      seconds: this.elapsed(),
       peakMemoryBytes: peakMemory(),
-      layers: this.matrices.layers,
-      files: [],
+      layers: folder.stages.flatMap(({ layers }) => layers),
+      files: [
+        ...new Set([...readdirSync(folder.result), 'README.md', 'report.json', 'journal.jsonl']),
+      ].sort(),
       ...(calibration
         ? {
             calibration: {
@@ -212,20 +299,9 @@ const evaluationOptions = ({ text, context, windows, every }: ResolvedCompressOp
   every,
 })
 
-/** SHA-256 of the files one after another, read in pieces. */
-function hashOfFiles(files: readonly string[]): string {
-  const hash = createHash('sha256')
-  const bytes = new Uint8Array(1 << 16)
-  for (const file of files) {
-    const descriptor = openSync(file, 'r')
-    try {
-      for (let count = -1; count !== 0; ) {
-        count = readSync(descriptor, bytes)
-        hash.update(bytes.subarray(0, count))
-      }
-    } finally {
-      closeSync(descriptor)
-    }
-  }
-  return hash.digest('hex')
-}
+/** The GGUF file of a result. */
+const weightFile = (folder: RunFolder): string =>
+  [...(folder.state.publish ?? readdirSync(folder.result))].find((name) => name.endsWith('.gguf'))!
+
+const readReport = (output: string): CompressionReport =>
+  JSON.parse(readFileSync(join(output, 'report.json'), 'utf8'))

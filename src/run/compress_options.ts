@@ -59,8 +59,10 @@ export interface CompressOptions {
   windows?: number
   /** @default 1 */
   every?: number
-  /** Replaces a folder that is not empty. @default false */
+  /** Replaces a folder that is not empty, once the result is whole. @default false */
   overwrite?: boolean
+  /** Discards what an unfinished run left at the output, and does a finished one again. @default false */
+  restart?: boolean
   /** Folder for activations that do not fit in memory. @default beside the output */
   scratch?: string
   /** Uses only what is on disk. @default false */
@@ -92,6 +94,7 @@ export interface ResolvedCompressOptions {
   windows: number
   every: number
   overwrite: boolean
+  restart: boolean
   scratch: string | undefined
   offline: boolean
 }
@@ -144,6 +147,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     windows: options.windows ?? 20,
     every: options.every ?? 1,
     overwrite: options.overwrite ?? false,
+    restart: options.restart ?? false,
     scratch: options.scratch,
     offline: options.offline ?? false,
   }

@@ -1,10 +1,9 @@
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { numbers } from '../models/llama/fixtures.suite.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { Stage, StagePlan } from '../models/stage.ts'
-import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { affineGrid } from '../nn/grid.ts'
 import { Linear } from '../nn/linear.ts'
@@ -14,7 +13,12 @@ import { AbortError } from '../tensor/errors.ts'
 import { currentKernels, scope, tensor } from '../tensor/index.ts'
 import { type CompressOptions, resolveOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
-import { MatrixCompression } from './matrix_compression.ts'
+import {
+  type CompressionSteps,
+  type FinishedStage,
+  MatrixCompression,
+  remarkLines,
+} from './matrix_compression.ts'
 
 /**
  * Two stages, each of one weight [4, 4] whose rows are all the same; every token is embedded as (1, 1, 1, 1). With
@@ -74,14 +78,18 @@ async function run(
     plans = names.map((name) => planOf(name)),
     hooks = {},
     written = [],
-  }: { samples?: Uint32Array[]; plans?: TensorPlan[]; hooks?: RunHooks; written?: Written[] } = {},
+    from = 0,
+    steps = {},
+  }: {
+    samples?: Uint32Array[]
+    plans?: TensorPlan[]
+    hooks?: RunHooks
+    written?: Written[]
+    from?: number
+    steps?: Partial<CompressionSteps>
+  } = {},
 ) {
   const { source, inputs } = handMade()
-  const writer = {
-    addSource: ({ name }, compressed) =>
-      scope(() => void written.push(['source', name, numbers(compressed.dense())])),
-    addNumbers: ({ name }, values) => void written.push(['numbers', name, numbers(values)]),
-  } as ModelWriter
   const resolved = resolveOptions({
     source: 'm',
     output: 'o',
@@ -90,11 +98,18 @@ async function run(
     actOrder: false,
     ...options,
   })
-  const target = { target: 'pare', tensors: plans, fileBytes: 0, notes: [] } as unknown as TargetPlan
-  const matrices = new MatrixCompression(resolved, hooks, source, target)
-  await matrices.write(writer, samples, join(tmpdir(), 'work'))
-  return { matrices, written, inputs }
+  const target: Partial<TargetPlan> = {
+    tensors: plans,
+    encodeSource: ({ name }, compressed) =>
+      scope(() => (written.push(['source', name, numbers(compressed.dense())]), encoded(name))),
+    encodeNumbers: ({ name }, values) => (written.push(['numbers', name, numbers(values)]), encoded(name)),
+  }
+  const stages: FinishedStage[] = []
+  const matrices = new MatrixCompression(resolved, hooks, source, target as TargetPlan)
+  await matrices.run(samples, { from, scratch: tmpdir(), finished: (stage) => stages.push(stage), ...steps })
+  return { layers: stages.flatMap(({ layers }) => layers), stages, written, inputs }
 }
+const encoded = (name: string) => [{ name: `${name} in the file`, bytes: Uint8Array.of(1) }]
 const rows = (...values: number[]) => Array(4).fill(values).flat()
 
 describe('round to nearest', () => {
@@ -106,18 +121,18 @@ describe('round to nearest', () => {
     ])
   })
   test('the report has the stored bits and the error of the values alone', async () => {
-    const { matrices } = await run({ method: 'rtn' })
+    const { layers, stages } = await run({ method: 'rtn' })
     // Two of four values are 0.4375 off; 12 bytes for 16 weights.
     const error = (2 * 0.4375 ** 2) / (2 * 1.4375 ** 2 + 9)
-    expect(matrices.layers.map(({ name, bits, notes }) => ({ name, bits, notes }))).toEqual([
+    expect(layers.map(({ name, bits, notes }) => ({ name, bits, notes }))).toEqual([
       { name: 'first', bits: 6, notes: [] },
       { name: 'second', bits: 6, notes: [] },
     ])
-    for (const { relativeError, relativeErrorRtn } of matrices.layers) {
+    for (const { relativeError, relativeErrorRtn } of layers) {
       expect(relativeError).toBeCloseTo(error, 7)
       expect(relativeErrorRtn).toBe(relativeError)
     }
-    expect([...matrices.notes()]).toEqual([])
+    expect(stages.flatMap(({ remarks }) => remarks)).toEqual([])
   })
 })
 
@@ -126,13 +141,13 @@ describe('GPTQ over one token', () => {
 
   test('the second weight makes up for the first, so that less of the output is lost', async () => {
     // 1.4375 -> 1 leaves 0.4375, a third of it for each later weight: 1.583 -> 2, then -0.06 -> 0 and 2.88 -> 3.
-    const { matrices, written } = await run({ method: 'gptq' }, { samples })
+    const { layers, written } = await run({ method: 'gptq' }, { samples })
     expect(written).toEqual([
       ['source', 'first', rows(1, 2, 0, 3)],
       ['source', 'second', rows(1, 2, 0, 3)],
     ])
     // Outputs: 5.875 of the source, 6 of GPTQ, 5 of rounding to nearest.
-    for (const { relativeError, relativeErrorRtn } of matrices.layers) {
+    for (const { relativeError, relativeErrorRtn } of layers) {
       expect(relativeError).toBeCloseTo((0.125 / 5.875) ** 2, 7)
       expect(relativeErrorRtn).toBeCloseTo((0.875 / 5.875) ** 2, 7)
     }
@@ -146,23 +161,55 @@ describe('GPTQ over one token', () => {
   )
   test('a remark on several weights is one line with their number, on one weight a line with its name', async () => {
     const both = await run({ method: 'gptq' }, { samples })
-    expect([...both.matrices.notes()]).toEqual(['2 weights: only 1 tokens for 4 inputs'])
-    for (const { notes } of both.matrices.layers) expect(notes).toEqual(['only 1 tokens for 4 inputs'])
+    expect(remarkLines(both.stages)).toEqual(['2 weights: only 1 tokens for 4 inputs'])
+    for (const { notes } of both.layers) expect(notes).toEqual(['only 1 tokens for 4 inputs'])
     const { grid: _, ...plain } = planOf('first')
     const plans = [plain, planOf('second')]
     const one = await run({ method: 'gptq' }, { samples, plans })
-    expect([...one.matrices.notes()]).toEqual(['second: only 1 tokens for 4 inputs'])
+    expect(remarkLines(one.stages)).toEqual(['second: only 1 tokens for 4 inputs'])
   })
+})
+
+test('a stage that is finished is handed over with its tensors, its layers and the inputs of the next one', async () => {
+  const chains: (number[] | undefined)[] = []
+  const stages: FinishedStage[] = []
+  const steps: Partial<CompressionSteps> = {
+    finished(stage, found) {
+      stages.push(stage)
+      chains.push(found && scope(() => numbers(found.current.read(0, 'hidden'))))
+    },
+  }
+  await run({ method: 'gptq' }, { samples: [Uint32Array.of(0)], steps })
+  expect(stages.map(({ index, name, tensors, layers }) => [index, name, tensors, layers.length])).toEqual([
+    [0, 'stage of first', encoded('first'), 1],
+    [1, 'stage of second', encoded('second'), 1],
+  ])
+  expect(chains).toEqual([
+    [6, 6, 6, 6],
+    [36, 36, 36, 36],
+  ])
+})
+test('a run that goes on gets the inputs of its stage and does none of those before', async () => {
+  const restore: CompressionSteps['restore'] = ({ current }) =>
+    scope(() => current.write(0, 'hidden', tensor([6, 6, 6, 6], [1, 1, 4])))
+  const { written, inputs } = await run(
+    { method: 'gptq' },
+    { samples: [Uint32Array.of(0)], from: 1, steps: { restore } },
+  )
+  expect(written.map(([, name]) => name)).toEqual(['second'])
+  expect(inputs).toEqual({ first: [], second: [6, 6, 6, 6] })
+  const nearest = await run({ method: 'rtn' }, { from: 1 })
+  expect(nearest.written.map(([, name]) => name)).toEqual(['second'])
 })
 
 test('a weight without a grid is written as its numbers, with no error and the note of its plan', async () => {
   const { grid: _, ...stored } = planOf('first', { type: 'F16', bytes: 32, note: 'does not fit' })
-  const { matrices, written, inputs } = await run(
+  const { layers, written, inputs } = await run(
     { method: 'gptq' },
     { samples: [Uint32Array.of(0)], plans: [stored, planOf('second', { note: 'replaced' })] },
   )
   expect(written[0]).toEqual(['numbers', 'first', dense])
-  expect(matrices.layers[0]).toEqual({
+  expect(layers[0]).toEqual({
     name: 'first',
     bits: 16,
     relativeError: 0,
@@ -170,7 +217,7 @@ test('a weight without a grid is written as its numbers, with no error and the n
     notes: ['does not fit'],
   })
   expect(inputs.second).toEqual([5.875, 5.875, 5.875, 5.875])
-  expect(matrices.layers[1]!.notes).toEqual(['replaced', 'only 1 tokens for 4 inputs'])
+  expect(layers[1]!.notes).toEqual(['replaced', 'only 1 tokens for 4 inputs'])
 })
 
 describe.each([

@@ -1,10 +1,9 @@
-/** The matrices of a model, compressed and written stage by stage. */
-import { dirname } from 'node:path'
+/** The matrices of a model, compressed stage by stage. */
 import type { LayerEdit, WeightMethod } from '../calibrate/method.ts'
 import { GramStatistic, type Statistics } from '../calibrate/statistics.ts'
-import { type WalkVisitor, walk } from '../calibrate/walk.ts'
+import { type Chains, type WalkVisitor, walk } from '../calibrate/walk.ts'
 import type { OpenModel } from '../models/open_model.ts'
-import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
+import type { EncodedTensor, TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Linear } from '../nn/linear.ts'
 import { denseSource } from '../nn/weight_source.ts'
@@ -17,45 +16,74 @@ import type { RunHooks } from './evaluate.ts'
 import { relativeErrors } from './relative_errors.ts'
 import type { LayerReport } from './report.ts'
 
+/** What a stage became. */
+export interface FinishedStage {
+  index: number
+  name: string
+  /** Its weights as the target's file has them. */
+  tensors: readonly EncodedTensor[]
+  layers: readonly LayerReport[]
+  /** What methods remarked, with the weights that it holds for. */
+  remarks: readonly { text: string; names: readonly string[] }[]
+}
+
+/** What methods remarked on all stages, one line for all weights that it holds for. */
+export function remarkLines(stages: readonly Pick<FinishedStage, 'remarks'>[]): string[] {
+  const weights = new Map<string, string[]>()
+  for (const { text, names } of stages.flatMap(({ remarks }) => remarks))
+    weights.set(text, [...(weights.get(text) ?? []), ...names])
+  return [...weights].map(([text, names]) =>
+    names.length === 1 ? `${names[0]}: ${text}` : `${names.length} weights: ${text}`,
+  )
+}
+
+export interface CompressionSteps {
+  /** Stages that were finished earlier. */
+  from?: number
+  /** Fills the chains before the stage `from`. */
+  restore?(chains: Chains): void
+  /** A stage is finished; where the method is calibrated, the chains hold the inputs of the next one. */
+  finished(stage: FinishedStage, chains: Chains | undefined): void
+  /** Folder for activations that do not fit in memory. */
+  scratch: string
+}
+
 export class MatrixCompression {
   readonly method: WeightMethod
-  readonly layers: LayerReport[] = []
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
   private readonly source: OpenModel
+  private readonly target: TargetPlan
   private readonly plans: ReadonlyMap<string, TensorPlan>
-  /** What methods remarked, with the weights that it holds for. */
-  private readonly remarks = new Map<string, string[]>()
+  private tensors: EncodedTensor[] = []
+  private layers: LayerReport[] = []
+  private remarks = new Map<string, string[]>()
 
   constructor(options: ResolvedCompressOptions, hooks: RunHooks, source: OpenModel, target: TargetPlan) {
     this.options = options
     this.hooks = hooks
     this.source = source
+    this.target = target
     this.plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
     this.method = methodOf(options)
   }
 
-  /** What methods remarked, one line for all weights that it holds for. */
-  *notes(): Iterable<string> {
-    for (const [text, names] of this.remarks)
-      yield names.length === 1 ? `${names[0]}: ${text}` : `${names.length} weights: ${text}`
-  }
-
-  /** Compresses and writes every matrix; samples that do not fit in memory go beside the folder `work`. */
-  async write(writer: ModelWriter, samples: Uint32Array[] | undefined, work: string): Promise<void> {
+  /** Compresses every matrix, from the stage `from` on. */
+  async run(samples: Uint32Array[] | undefined, steps: CompressionSteps): Promise<void> {
     const { stages } = this.source.model
     const { progress, signal } = this.hooks
+    const { from = 0 } = steps
     if (!samples) {
       for (const [index, plan] of stages.entries()) {
+        if (index < from) continue
         await new Promise((done) => setImmediate(done))
         if (signal?.aborted) throw new AbortError()
         progress?.({ kind: 'progress', phase: 'compress', share: index / stages.length, text: plan.name })
-        for (const name of plan.weights) {
+        for (const name of plan.weights)
           scope(() => {
-            const dense = this.source.weights.load(name)
-            this.compressOne(writer, name, dense, { rows: 0 })
+            this.compressOne(name, this.source.weights.load(name), { rows: 0 })
           })
-        }
+        steps.finished(this.finish(index), undefined)
       }
       return
     }
@@ -65,8 +93,10 @@ export class MatrixCompression {
         model: this.source.model,
         samples,
         groups: this.options.trueSequential ? 'ordered' : 'stage',
-        visitor: this.visitor(writer, statistics),
-        scratch: this.options.scratch ?? dirname(work),
+        visitor: this.visitor(statistics),
+        scratch: steps.scratch,
+        resume: steps.restore && { stage: from, restore: steps.restore },
+        between: (next, chains) => steps.finished(this.finish(next - 1), chains),
         signal,
         progress: (stage, share) => {
           const parts = this.options.trueSequential ? 5 : 2
@@ -83,7 +113,17 @@ export class MatrixCompression {
     }
   }
 
-  private visitor(writer: ModelWriter, statistics: Map<Linear, GramStatistic>): WalkVisitor {
+  /** Hands over what was gathered for a stage. */
+  private finish(index: number): FinishedStage {
+    const { tensors, layers, remarks } = this
+    this.tensors = []
+    this.layers = []
+    this.remarks = new Map()
+    const { name } = this.source.model.stages[index]!
+    return { index, name, tensors, layers, remarks: [...remarks].map(([text, names]) => ({ text, names })) }
+  }
+
+  private visitor(statistics: Map<Linear, GramStatistic>): WalkVisitor {
     return {
       observe(linears, x) {
         const [first] = linears
@@ -99,7 +139,7 @@ export class MatrixCompression {
         const values = gram.value()
         for (const linear of linears) {
           const before = linear.source
-          const edit = this.compressOne(writer, linear.name, before.dense(), values)
+          const edit = this.compressOne(linear.name, before.dense(), values)
           // Forwards take the decided values as they are; the codes are in the file already.
           linear.source = edit.decoded ? denseSource(edit.decoded) : edit.source
           statistics.delete(linear)
@@ -109,16 +149,16 @@ export class MatrixCompression {
     }
   }
 
-  private compressOne(writer: ModelWriter, name: string, dense: Tensor, statistics: Statistics): LayerEdit {
+  private compressOne(name: string, dense: Tensor, statistics: Statistics): LayerEdit {
     if (this.hooks.signal?.aborted) throw new AbortError()
     const plan = this.plans.get(name)!
     if (!plan.grid) {
-      writer.addNumbers(plan, dense)
+      this.tensors.push(...this.target.encodeNumbers(plan, dense))
       this.layers.push(this.layerReport(plan, 0, 0, plan.note ? [plan.note] : []))
       return { source: denseSource(dense), decoded: dense, diagnostics: { notes: [] } }
     }
     const edit = this.method.compress({ name, dense, current: dense, statistics, grid: plan.grid })
-    writer.addSource(plan, edit.source)
+    this.tensors.push(...this.target.encodeSource(plan, edit.source))
     scope(() => {
       const chosen = edit.decoded ?? edit.source.dense()
       const nearest =

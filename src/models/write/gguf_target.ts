@@ -18,7 +18,7 @@ import { indexSelect, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { LlamaConfig } from '../llama/config.ts'
 import { ggufName, ggufRowOrder, rotaryHeads } from '../llama/names.ts'
 import type { WeightInfo } from '../model_weights.ts'
-import type { ModelWriter, TargetPlan } from './model_writer.ts'
+import type { EncodedTensor, TargetPlan } from './model_writer.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
 export interface GgufTargetOptions {
@@ -87,7 +87,13 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     tensors,
     fileBytes: layOutGguf(metadata, infos()).size,
     notes: [],
-    create: (folder) => ggufWriter(file(folder), source, metadata, infos()),
+    stored: ({ name, bytes }) => [{ name: ggufName(name)!, bytes }],
+    ...encoders(source.config),
+    create(folder) {
+      const writer = createGguf(file(folder), metadata, infos())
+      for (const { info, bytes } of source.side) writer.append(info.name, bytes)
+      return writer
+    },
   }
 }
 
@@ -101,43 +107,32 @@ function targetMetadata(metadata: GgufMetadata, scheme: BlockTypeName): GgufMeta
   return new Map([...metadata, ...changed])
 }
 
-function ggufWriter(
-  path: string,
-  source: GgufSource,
-  metadata: GgufMetadata,
-  infos: readonly TensorInfo[],
-): ModelWriter {
-  const writer = createGguf(path, metadata, infos)
-  const permuted = source.config.architecture === 'llama'
-  for (const { info, bytes } of source.side) writer.append(info.name, bytes)
+type Encoders = Pick<TargetPlan, 'encodeSource' | 'encodeNumbers' | 'encodeKept'>
+
+function encoders({ architecture, headSize }: LlamaConfig): Encoders {
   /** Rows in the order of the file; each row is whole bytes, so packed rows move as they are. */
   const inFileOrder = (name: string, rows: Tensor): Tensor => {
-    if (!permuted || !rotaryHeads(name)) return rows
-    const order = ggufRowOrder(rows.extent(0), source.config.headSize)
+    if (architecture !== 'llama' || !rotaryHeads(name)) return rows
+    const order = ggufRowOrder(rows.extent(0), headSize)
     return indexSelect(rows, 0, tensor(order, [order.length], 'u32'))
   }
-  const append = (name: string, rows: Tensor) =>
-    scope(() => writer.append(ggufName(name)!, inFileOrder(name, rows).bytes()))
+  const encoded = (name: string, rows: Tensor): EncodedTensor[] => [
+    { name: ggufName(name)!, bytes: inFileOrder(name, rows).bytes() },
+  ]
   return {
-    addSource({ name, grid }, compressed) {
+    encodeSource({ name, grid }, compressed) {
       const { values } = compressed as GridSource
       if (values?.kind !== 'blocks' || grid?.kind !== 'blocks' || values.type !== grid.type) {
         throw new OptionError(`${name}: a GGUF file stores block types, the method made something else`)
       }
-      append(name, values.bytes)
+      return scope(() => encoded(name, values.bytes))
     },
-    addNumbers({ name, type, grid }, values) {
+    encodeNumbers: ({ name, type, grid }, values) =>
       scope(() => {
-        if (grid) {
-          const { values: blocks } = columnSweep(values, { grid })
-          if (blocks.kind === 'blocks') append(name, blocks.bytes)
-          return
-        }
-        append(name, values.cast(type === 'F32' ? 'f32' : type === 'F16' ? 'f16' : 'bf16'))
-      })
-    },
-    addKept: ({ name }, bytes) => writer.append(ggufName(name)!, bytes),
-    finish: () => writer.finish(),
-    abort: () => writer.abort(),
+        if (!grid) return encoded(name, values.cast(type === 'F32' ? 'f32' : type === 'F16' ? 'f16' : 'bf16'))
+        const { values: blocks } = columnSweep(values, { grid })
+        return blocks.kind === 'blocks' ? encoded(name, blocks.bytes) : []
+      }),
+    encodeKept: ({ name }, bytes) => [{ name: ggufName(name)!, bytes }],
   }
 }

@@ -1,7 +1,7 @@
 /** Writes a GPTQ checkpoint: a Hugging Face folder that transformers, vLLM and others load. */
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
+import { disk } from '../../formats/disk.ts'
 import { packAcross, packDown, storedZeros } from '../../formats/gptq_packing.ts'
 import { writeWhole } from '../../formats/output.ts'
 import { layOut } from '../../formats/safetensors/header.ts'
@@ -86,6 +86,14 @@ export function planGptq(source: FolderSource, options: GptqTargetOptions): Targ
     fileBytes: layOut(infos, { format: 'pt' }).size,
     notes:
       actOrder && !options.staticGroups ? ['columns were sorted, so that a reader must honour g_idx'] : [],
+    stored: ({ name, shape, bytes, grid }) =>
+      grid
+        ? layerTensors(name, shape as [number, number], options).map((info) => ({
+            name: info.name,
+            bytes: bytesIn(info),
+          }))
+        : [{ name, bytes }],
+    ...encoders(options),
     create: (folder) => gptqWriter(folder, source, options, infos),
   }
 }
@@ -135,18 +143,11 @@ function quantizationConfig(options: GptqTargetOptions): Record<string, unknown>
   }
 }
 
-function gptqWriter(
-  folder: string,
-  source: FolderSource,
-  options: GptqTargetOptions,
-  infos: readonly TensorInfo[],
-): ModelWriter {
-  mkdirSync(folder, { recursive: true })
-  const { config, files } = source.companions()
-  const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
-  const { checkpointFormat = 'gptq' } = options
+type Encoders = Pick<TargetPlan, 'encodeSource' | 'encodeNumbers' | 'encodeKept'>
+
+function encoders({ checkpointFormat = 'gptq' }: GptqTargetOptions): Encoders {
   return {
-    addSource({ name }, compressed) {
+    encodeSource({ name }, compressed) {
       const { values } = compressed as GridSource
       if (values?.kind !== 'grid')
         throw new OptionError(
@@ -156,22 +157,36 @@ function gptqWriter(
       const { codes, scales, zeros, groupOf, grid } = values
       const [rows, columns] = codes.shape as [number, number]
       const groups = scales.extent(1)
-      scope(() => {
+      return scope(() => {
         const down = codes.transpose().contiguous().bytes() // [in, out]
         const across = zeros.transpose().contiguous().bytes() // [groups, out]
-        writer.append(`${stem}.qweight`, bytesOf(packDown(down, columns, rows, grid.bits)))
-        writer.append(
-          `${stem}.qzeros`,
-          bytesOf(packAcross(storedZeros(across, grid.bits, checkpointFormat), groups, rows, grid.bits)),
-        )
-        writer.append(`${stem}.scales`, scales.transpose().cast('f16').bytes())
-        writer.append(`${stem}.g_idx`, new Uint8Array(groupOf.buffer, groupOf.byteOffset, groupOf.byteLength))
+        const stored = storedZeros(across, grid.bits, checkpointFormat)
+        return [
+          { name: `${stem}.qweight`, bytes: bytesOf(packDown(down, columns, rows, grid.bits)) },
+          { name: `${stem}.qzeros`, bytes: bytesOf(packAcross(stored, groups, rows, grid.bits)) },
+          { name: `${stem}.scales`, bytes: scales.transpose().cast('f16').bytes() },
+          { name: `${stem}.g_idx`, bytes: bytesOf(groupOf) },
+        ]
       })
     },
-    addNumbers: ({ name, type }, values) => scope(() => writer.append(name, asType(values, type).bytes())),
-    addKept({ name }) {
+    encodeNumbers: ({ name, type }, values) => scope(() => [{ name, bytes: asType(values, type).bytes() }]),
+    encodeKept({ name }) {
       throw new OptionError(`${name}: a GPTQ file does not keep bytes of the source`)
     },
+  }
+}
+
+function gptqWriter(
+  folder: string,
+  source: FolderSource,
+  options: GptqTargetOptions,
+  infos: readonly TensorInfo[],
+): ModelWriter {
+  disk().makeFolder(folder)
+  const { config, files } = source.companions()
+  const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
+  return {
+    append: (name, bytes) => writer.append(name, bytes),
     finish() {
       writer.finish()
       const quantization = quantizationConfig(options)

@@ -1,16 +1,24 @@
-/** A target: plans what it stores, then writes the model weight by weight. */
+/** A target: plans what it stores, turns weights into the bytes of its file, and puts the file together. */
 import type { WeightSource } from '../../nn/weight_source.ts'
 import type { Tensor } from '../../tensor/index.ts'
 import type { TensorPlan } from './tensor_plan.ts'
 
-/** Receives the weights in any order; nothing stands under its final name before `finish`. */
+/** A tensor of the file: a weight takes one or several. */
+export interface StoredTensor {
+  /** Its name in the file. */
+  readonly name: string
+  readonly bytes: number
+}
+
+export interface EncodedTensor {
+  readonly name: string
+  readonly bytes: Uint8Array
+}
+
+/** Receives the tensors in any order; nothing stands under its final name before `finish`. */
 export interface ModelWriter {
-  /** A compressed matrix. */
-  addSource(plan: TensorPlan, source: WeightSource): void
-  /** A weight stored as numbers, f32. */
-  addNumbers(plan: TensorPlan, values: Tensor): void
-  /** The bytes of a kept weight, as the source has them. */
-  addKept(plan: TensorPlan, bytes: Uint8Array): void
+  /** The next bytes of a tensor; the last part completes it. */
+  append(name: string, bytes: Uint8Array): void
   /** Completes the files. */
   finish(): void
   /** Leaves nothing behind. */
@@ -24,6 +32,14 @@ export interface TargetPlan {
   readonly fileBytes: number
   /** Remarks for the reader of the plan. */
   readonly notes: readonly string[]
+  /** What a weight takes in the file, in the order in which it is encoded. */
+  stored(plan: TensorPlan): readonly StoredTensor[]
+  /** A compressed matrix. */
+  encodeSource(plan: TensorPlan, source: WeightSource): EncodedTensor[]
+  /** A weight stored as numbers, f32. */
+  encodeNumbers(plan: TensorPlan, values: Tensor): EncodedTensor[]
+  /** A kept weight, as the source has it. */
+  encodeKept(plan: TensorPlan, bytes: Uint8Array): EncodedTensor[]
   /** Starts the files in an existing folder. */
   create(folder: string): ModelWriter
 }

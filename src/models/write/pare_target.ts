@@ -17,9 +17,9 @@ import { createSafetensors } from '../../formats/safetensors/writer.ts'
 import { type BlockTypeName, isCodedType, rowBytes, typeForRow } from '../../nn/block_types.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
 import { type AffineGrid, type Grid, type GridSource, gridName, groupWidth } from '../../nn/grid.ts'
-import { bytesOf, scope } from '../../tensor/index.ts'
+import { bytesOf, scope, type Tensor } from '../../tensor/index.ts'
 import { asType, type FolderSource, json, plainType } from './gptq_target.ts'
-import type { ModelWriter, TargetPlan } from './model_writer.ts'
+import type { EncodedTensor, ModelWriter, TargetPlan } from './model_writer.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
 export interface PareTargetOptions {
@@ -55,7 +55,9 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
     tensors,
     fileBytes: layOut(infos, { format: 'pt' }).size,
     notes: [],
-    create: (folder) => pareWriter(folder, source, tensors, infos, options),
+    stored: (plan) => storedTensors(plan, options).map((info) => ({ name: info.name, bytes: bytesIn(info) })),
+    ...encoders(options),
+    create: (folder) => pareWriter(folder, source, tensors, infos),
   }
 }
 
@@ -90,44 +92,46 @@ function describe({ shape, grid }: TensorPlan): PareWeight | undefined {
   return { kind: 'grid', shape: [rows, columns], bits, groupSize, symmetric, scaleType }
 }
 
+type Encoders = Pick<TargetPlan, 'encodeSource' | 'encodeNumbers' | 'encodeKept'>
+
+function encoders({ groupsSorted }: PareTargetOptions): Encoders {
+  const encoded = (name: string, { values }: Pick<GridSource, 'values'>): EncodedTensor[] => {
+    if (values.kind === 'blocks') return [{ name: `${name}.blocks`, bytes: values.bytes.bytes() }]
+    const { codes, scales, zeros, groupOf, grid } = values
+    const [rows, columns] = codes.shape as [number, number]
+    const packed = (part: string, of: Tensor, width: number): EncodedTensor => ({
+      name: `${name}.${part}`,
+      bytes: bytesOf(packRows(of.bytes(), rows, width, grid.bits)),
+    })
+    return [
+      packed('codes', codes, columns),
+      { name: `${name}.scales`, bytes: scales.cast(grid.scaleType).bytes() },
+      ...(grid.symmetric ? [] : [packed('zeros', zeros, scales.extent(1))]),
+      ...(groupsSorted ? [{ name: `${name}.group_of`, bytes: bytesOf(groupOf) }] : []),
+    ]
+  }
+  return {
+    encodeSource: ({ name }, compressed) => scope(() => encoded(name, compressed as GridSource)),
+    encodeNumbers: ({ name, type, grid }, values) =>
+      scope(() =>
+        grid ? encoded(name, columnSweep(values, { grid })) : [{ name, bytes: asType(values, type).bytes() }],
+      ),
+    encodeKept({ name }) {
+      throw new TypeError(`${name}: a Pare folder does not keep bytes of the source`)
+    },
+  }
+}
+
 function pareWriter(
   folder: string,
   source: FolderSource,
   plans: readonly TensorPlan[],
   infos: readonly TensorInfo[],
-  { groupsSorted }: PareTargetOptions,
 ): ModelWriter {
   const { config, files } = source.companions()
   const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
-  const add = (name: string, { values }: Pick<GridSource, 'values'>) =>
-    scope(() => {
-      if (values.kind === 'blocks') {
-        writer.append(`${name}.blocks`, values.bytes.bytes())
-        return
-      }
-      const { codes, scales, zeros, groupOf, grid } = values
-      const [rows, columns] = codes.shape as [number, number]
-      writer.append(`${name}.codes`, bytesOf(packRows(codes.bytes(), rows, columns, grid.bits)))
-      writer.append(`${name}.scales`, scales.cast(grid.scaleType).bytes())
-      if (!grid.symmetric)
-        writer.append(`${name}.zeros`, bytesOf(packRows(zeros.bytes(), rows, scales.extent(1), grid.bits)))
-      if (groupsSorted)
-        writer.append(
-          `${name}.group_of`,
-          new Uint8Array(groupOf.buffer, groupOf.byteOffset, groupOf.byteLength),
-        )
-    })
   return {
-    addSource: ({ name }, compressed) => add(name, compressed as GridSource),
-    addNumbers({ name, type, grid }, values) {
-      scope(() => {
-        if (grid) add(name, columnSweep(values, { grid }))
-        else writer.append(name, asType(values, type).bytes())
-      })
-    },
-    addKept({ name }) {
-      throw new TypeError(`${name}: a Pare folder does not keep bytes of the source`)
-    },
+    append: (name, bytes) => writer.append(name, bytes),
     finish() {
       writer.finish()
       const weights = Object.fromEntries(

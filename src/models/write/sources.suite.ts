@@ -1,6 +1,7 @@
 /** Models to write: a random one with rows of 256, as a Hugging Face folder with the tokenizer of the fixtures. */
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { expect } from 'vitest'
 import { createSafetensors } from '../../formats/safetensors/writer.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
 import { decodeValues, type Grid, gridSource, type Values } from '../../nn/grid.ts'
@@ -10,7 +11,8 @@ import { numbers, openFixture } from '../llama/fixtures.suite.ts'
 import { blockMatrices, blockName } from '../llama/names.ts'
 import { openModel } from '../load_model.ts'
 import type { OpenModel } from '../open_model.ts'
-import type { TargetPlan } from './model_writer.ts'
+import type { EncodedTensor, TargetPlan } from './model_writer.ts'
+import type { TensorPlan } from './tensor_plan.ts'
 
 const [width, inner, vocabulary] = [256, 256, 32]
 const rows: Record<(typeof blockMatrices)[number], number> = {
@@ -119,15 +121,18 @@ export function writeAll(
   const decided = new Map<string, number[]>()
   mkdirSync(folder, { recursive: true })
   const writer = target.create(folder)
+  const encode = (plan: TensorPlan): EncodedTensor[] => {
+    if (plan.kept) return target.encodeKept(plan, open.weights.raw!(plan.name))
+    const dense = open.weights.load(plan.name)
+    if (plan.role !== 'matrix' || !plan.grid) return target.encodeNumbers(plan, dense)
+    const values = round(dense, plan.grid, rounding)
+    decided.set(plan.name, numbers(decodeValues(values)))
+    return target.encodeSource(plan, gridSource(values))
+  }
   for (const plan of target.tensors) {
-    scope(() => {
-      if (plan.kept) return writer.addKept(plan, open.weights.raw!(plan.name))
-      const dense = open.weights.load(plan.name)
-      if (plan.role !== 'matrix' || !plan.grid) return writer.addNumbers(plan, dense)
-      const values = round(dense, plan.grid, rounding)
-      writer.addSource(plan, gridSource(values))
-      decided.set(plan.name, numbers(decodeValues(values)))
-    })
+    const tensors = scope(() => encode(plan))
+    expect(tensors.map(({ name, bytes }) => ({ name, bytes: bytes.length }))).toEqual(target.stored(plan))
+    for (const { name, bytes } of tensors) writer.append(name, bytes)
   }
   writer.finish()
   return decided

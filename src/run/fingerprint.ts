@@ -1,0 +1,78 @@
+/** What decides the bytes of a result. A run goes on only where all of it is as it was. */
+import { createHash } from 'node:crypto'
+import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { printable, StateError } from '../tensor/errors.ts'
+import { instructionSet } from '../tensor/index.ts'
+import type { ResolvedCompressOptions } from './compress_options.ts'
+import type { Fingerprint } from './journal.ts'
+import { version } from './version.ts'
+
+/** SHA-256 of the files one after another, read in pieces. */
+export function hashOfFiles(files: readonly string[]): string {
+  const hash = createHash('sha256')
+  const bytes = new Uint8Array(1 << 20)
+  for (const file of files) {
+    const descriptor = openSync(file, 'r')
+    try {
+      for (let count = -1; count !== 0; ) {
+        count = readSync(descriptor, bytes)
+        hash.update(bytes.subarray(0, count))
+      }
+    } finally {
+      closeSync(descriptor)
+    }
+  }
+  return hash.digest('hex')
+}
+
+/** Files that make up a model: itself, or what lies in its folder. */
+export const modelFiles = (path: string): string[] =>
+  statSync(path).isDirectory()
+    ? readdirSync(path, { withFileTypes: true })
+        .filter((entry) => entry.isFile() || entry.isSymbolicLink())
+        .map(({ name }) => join(path, name))
+        .filter((file) => statSync(file).isFile())
+        .sort()
+    : [path]
+
+/** What does not change a byte of the result's files. */
+const indifferent = new Set<string>(['source', 'output', 'overwrite', 'restart', 'scratch', 'offline'])
+
+/**
+ * @param source SHA-256 of the source's files
+ * @param calibration SHA-256 of the texts to calibrate with, where there are any
+ * @param evaluation SHA-256 of the texts to evaluate with, where there are any
+ */
+export function fingerprintOf(
+  options: ResolvedCompressOptions,
+  hashes: { source: string; calibration: string | undefined; evaluation: string | undefined },
+): Fingerprint {
+  const fields: Fingerprint = { version, instructionSet: instructionSet(), source: hashes.source }
+  for (const [name, value] of Object.entries(options).sort(([a], [b]) => (a < b ? -1 : 1))) {
+    if (indifferent.has(name) || value === undefined || name === 'calibration' || name === 'text') continue
+    fields[name] = typeof value === 'object' && value !== null ? JSON.stringify(value) : value
+  }
+  if (hashes.calibration) fields.calibration = hashes.calibration
+  if (hashes.evaluation) fields.text = hashes.evaluation
+  return fields
+}
+
+/** Refuses where anything differs, and names it. */
+export function checkFingerprint(
+  before: Fingerprint,
+  now: Fingerprint,
+  output: string,
+  wayOut = 'give --restart to discard it, or name another output',
+): void {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(now)])].filter(
+    (name) => JSON.stringify(before[name]) !== JSON.stringify(now[name]),
+  )
+  if (names.length === 0) return
+  const show = (value: unknown) => (value === undefined ? 'not there' : printable(String(value), 40))
+  const list = names.map((name) => `${printable(name)} was ${show(before[name])} and is ${show(now[name])}`)
+  throw new StateError(`--output: ${printable(output)} holds another run: ${list.join(', ')}; ${wayOut}`, {
+    code: 'PARE_E_RUN_DIFFERS',
+    facts: { output, fields: names },
+  })
+}

@@ -1,0 +1,191 @@
+/**
+ * The journal of a run: one line of JSON for everything that is done and on the disk. A line is flushed before the
+ * next step begins, so that whoever reads the journal after the process was killed knows what stands.
+ *
+ *   {"kind":"run","version":1,...}     whose run this is: the fingerprint
+ *   {"kind":"stage",...}               a stage is in its file, and the inputs of the next one in theirs
+ *   {"kind":"result",...}              the model is whole in the folder `result`
+ *   {"kind":"publish",...}             the files that move to the output; from here on nothing is computed
+ *   {"kind":"done"}                    they are there
+ *
+ * Version 1. Later versions of Pare read it.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { z } from 'zod'
+import { disk } from '../formats/disk.ts'
+import { writeFailure } from '../formats/output.ts'
+import { printable, StateError } from '../tensor/errors.ts'
+
+export const JOURNAL_VERSION = 1
+
+/** Names of files come from the disk again: no path may hide in them. */
+const fileName = z.string().regex(/^(?!\.\.?$)[^/\\\0]{1,255}$/)
+const count = z.int().nonnegative()
+const file = z.strictObject({ name: fileName, bytes: count })
+const checkedFile = z.strictObject({
+  name: fileName,
+  bytes: count,
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+})
+const field = z.union([z.string(), z.number(), z.boolean(), z.null(), z.array(z.string())])
+
+const entry = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('run'),
+    version: z.literal(JOURNAL_VERSION),
+    /** What decides the bytes of the result, by the name that an error gives it. */
+    fingerprint: z.record(z.string(), field),
+  }),
+  z.strictObject({
+    kind: z.literal('stage'),
+    index: count,
+    name: z.string(),
+    shard: checkedFile,
+    /** Activations before the next stage; absent where the method needs none. */
+    inputs: file.optional(),
+    layers: z.array(
+      z.strictObject({
+        name: z.string(),
+        bits: z.number(),
+        relativeError: z.number(),
+        relativeErrorRtn: z.number(),
+        notes: z.array(z.string()),
+      }),
+    ),
+    /** What methods remarked, with the weights that it holds for. */
+    remarks: z.array(z.strictObject({ text: z.string(), names: z.array(z.string()) })),
+    /** Work so far, over all sittings. */
+    seconds: z.number().nonnegative(),
+  }),
+  z.strictObject({ kind: z.literal('result'), files: z.array(file), seconds: z.number().nonnegative() }),
+  z.strictObject({ kind: z.literal('publish'), files: z.array(fileName) }),
+  z.strictObject({ kind: z.literal('done') }),
+])
+
+export type JournalEntry = z.infer<typeof entry>
+export type Fingerprint = Extract<JournalEntry, { kind: 'run' }>['fingerprint']
+export type StageEntry = Extract<JournalEntry, { kind: 'stage' }>
+
+/** What a journal says; `length` is where its last whole line ends. */
+export interface JournalState {
+  fingerprint: Fingerprint
+  stages: StageEntry[]
+  result: Extract<JournalEntry, { kind: 'result' }> | undefined
+  /** Files that move to the output. */
+  publish: string[] | undefined
+  done: boolean
+  length: number
+}
+
+/** More lines than any model has stages. */
+const LONGEST = 256 << 20
+
+/**
+ * Reads a journal. A line that was cut short when the process ended is left out; what it told of is done again.
+ *
+ * @returns nothing where there is no journal, or one without its first line.
+ * @throws StateError (exit 3) where a line that is not the last one is damaged, or the lines do not follow each other.
+ */
+export function readJournal(path: string): JournalState | undefined {
+  if (!existsSync(path)) return undefined
+  const bytes = readFileSync(path)
+  const damaged = (line: number, what: string) =>
+    new StateError(
+      `${printable(path)}: line ${line} ${what}; give --restart to discard this run, or name another output`,
+      { code: 'PARE_E_JOURNAL', facts: { path, line } },
+    )
+  if (bytes.length > LONGEST) throw damaged(1, 'begins a journal that is too long to be one')
+  let state: JournalState | undefined
+  for (let start = 0, line = 1; ; line++) {
+    const end = bytes.indexOf(10, start)
+    // The last line has no end: it was being written.
+    if (end < 0) return state
+    const parsed = parseEntry(bytes.toString('utf8', start, end))
+    if (!parsed) {
+      if (end + 1 === bytes.length) return state
+      throw damaged(line, 'is damaged')
+    }
+    if (parsed === 'foreign') throw damaged(line, 'is from another version of Pare or another program')
+    if (!state && parsed.kind !== 'run') throw damaged(line, 'does not say whose run this is')
+    if (!state) state = begun(parsed as Extract<JournalEntry, { kind: 'run' }>)
+    else if (!follows(state, parsed)) throw damaged(line, `(${parsed.kind}) does not follow the one before`)
+    start = end + 1
+    state.length = start
+  }
+}
+
+/** Nothing where the line is no JSON; `foreign` where it is JSON that this version does not know. */
+function parseEntry(text: string): JournalEntry | 'foreign' | undefined {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  const { success, data } = entry.safeParse(json)
+  return success ? data : 'foreign'
+}
+
+const begun = ({ fingerprint }: Extract<JournalEntry, { kind: 'run' }>): JournalState => ({
+  fingerprint,
+  stages: [],
+  result: undefined,
+  publish: undefined,
+  done: false,
+  length: 0,
+})
+
+/** Adds an entry to what is known; false where it cannot come next. */
+function follows(state: JournalState, next: JournalEntry): boolean {
+  if (state.done) return false
+  switch (next.kind) {
+    case 'run':
+      return false
+    case 'stage':
+      if (state.result || next.index !== state.stages.length) return false
+      state.stages.push(next)
+      return true
+    case 'result':
+      if (state.publish) return false
+      state.result = next
+      return true
+    case 'publish':
+      if (!state.result || state.publish) return false
+      state.publish = next.files
+      return true
+    case 'done':
+      state.done = state.publish !== undefined
+      return state.done
+  }
+}
+
+/** Writes lines at the end of a journal, each flushed before the call returns. */
+export class JournalWriter {
+  readonly path: string
+  private readonly descriptor: number
+
+  /** @param length where the last whole line ends; anything behind is cut off. */
+  constructor(path: string, length: number) {
+    this.path = path
+    try {
+      this.descriptor = disk().openToAppend(path)
+      disk().truncate(this.descriptor, length)
+    } catch (cause) {
+      throw writeFailure(cause, path, length)
+    }
+  }
+
+  append(next: JournalEntry): void {
+    const line = new TextEncoder().encode(`${JSON.stringify(next)}\n`)
+    try {
+      disk().write(this.descriptor, line)
+      disk().syncFile(this.descriptor)
+    } catch (cause) {
+      throw writeFailure(cause, this.path, line.length)
+    }
+  }
+
+  close(): void {
+    disk().close(this.descriptor)
+  }
+}

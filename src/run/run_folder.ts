@@ -1,0 +1,352 @@
+/**
+ * The folder of a run. Until the result is whole it lies in `.pare` inside of the output:
+ *
+ *   .pare/lock              held by the process that works; the system lets go of it when the process ends
+ *   .pare/journal.jsonl     what is done
+ *   .pare/stage-*, inputs-* what is kept of it
+ *   .pare/result/           the files of the result while they are put together
+ *   .pare/replaced/         what stood at the output before, while it is exchanged
+ *
+ * Then the files move to the output, the one that makes a model of the folder last, and the journal with them.
+ */
+import { existsSync, readdirSync, realpathSync, rmdirSync, statSync } from 'node:fs'
+import { join, resolve, sep } from 'node:path'
+import { disk } from '../formats/disk.ts'
+import { writeFailure } from '../formats/output.ts'
+import {
+  type Facts,
+  OptionError,
+  type PareError,
+  printable,
+  SourceError,
+  StateError,
+} from '../tensor/errors.ts'
+import { callNative } from '../tensor/native.ts'
+import { checkFingerprint } from './fingerprint.ts'
+import {
+  type Fingerprint,
+  JOURNAL_VERSION,
+  type JournalEntry,
+  type JournalState,
+  JournalWriter,
+  readJournal,
+  type StageEntry,
+} from './journal.ts'
+
+const WORK = '.pare'
+const JOURNAL = 'journal.jsonl'
+
+export interface RunFolderOptions {
+  fingerprint: Fingerprint
+  /** Replaces what stands at the output once the result is whole. */
+  overwrite: boolean
+  /** Discards what an unfinished run left, and does a finished one again. */
+  restart: boolean
+}
+
+/** A run that is open: this process alone works on it. */
+export class RunFolder {
+  readonly output: string
+  /** Where everything lies until the result is whole. */
+  readonly work: string
+  /** Where the files of the result are put together. */
+  readonly result: string
+  readonly state: JournalState
+  private readonly lock: number
+  private readonly journal: JournalWriter
+  /** Whether the output was made for this run. */
+  private readonly made: boolean
+
+  private constructor(
+    output: string,
+    lock: number,
+    made: boolean,
+    { fingerprint, restart }: RunFolderOptions,
+  ) {
+    this.output = output
+    this.work = join(output, WORK)
+    this.result = join(this.work, 'result')
+    this.lock = lock
+    this.made = made
+    const path = join(this.work, JOURNAL)
+    if (restart) this.clear()
+    this.state = readJournal(path) ?? emptyState(fingerprint)
+    checkFingerprint(this.state.fingerprint, fingerprint, output)
+    this.journal = new JournalWriter(path, this.state.length)
+    if (this.state.length === 0) {
+      disk().syncFolder(this.work)
+      disk().syncFolder(output)
+      this.journal.append({ kind: 'run', version: JOURNAL_VERSION, fingerprint })
+    }
+    this.removeUnnamed()
+  }
+
+  /**
+   * Opens the run of an output, or begins one.
+   *
+   * @returns the finished run where the output holds it already.
+   * @throws OptionError where the output holds something else; StateError where it holds another run, or another
+   * process works on it.
+   */
+  static open(path: string, options: RunFolderOptions): RunFolder | 'done' {
+    const output = resolve(path)
+    checkOutput(output, options.overwrite || options.restart)
+    if (!options.overwrite && !options.restart && isFinished(output, options.fingerprint)) return 'done'
+    const made = !existsSync(output)
+    let lock: number
+    try {
+      lock = lockWork(output)
+    } catch (error) {
+      if (made) removeIfEmpty(output)
+      throw error
+    }
+    try {
+      return new RunFolder(output, lock, made, options)
+    } catch (error) {
+      callNative((native) => native.unlockFile(lock))
+      throw error
+    }
+  }
+
+  /** Stages that are finished. */
+  get stages(): readonly StageEntry[] {
+    return this.state.stages
+  }
+
+  /** Of work that is recorded. */
+  get seconds(): number {
+    return (this.state.result ?? this.state.stages.at(-1))?.seconds ?? 0
+  }
+
+  addStage(entry: StageEntry): void {
+    this.append(entry)
+    // Only the latest inputs are needed to go on.
+    const former = this.state.stages.at(-1)?.inputs
+    this.state.stages.push(entry)
+    if (former) disk().remove(join(this.work, former.name))
+  }
+
+  /** Whether the files of the result are whole. */
+  hasResult(): boolean {
+    const { result } = this.state
+    if (!result) return false
+    const whole = result.files.every(({ name, bytes }) => sizeOf(join(this.result, name)) === bytes)
+    const known = new Set(result.files.map(({ name }) => name))
+    if (whole)
+      for (const name of readdirSync(this.result))
+        if (!known.has(name)) disk().remove(join(this.result, name))
+    return whole
+  }
+
+  /** Makes the folder of the result, empty. */
+  clearResult(): void {
+    disk().remove(this.result)
+    disk().makeFolder(this.result)
+  }
+
+  /** Records that the files of the result are whole. */
+  addResult(seconds: number): void {
+    const files = readdirSync(this.result)
+      .sort()
+      .map((name) => ({ name, bytes: sizeOf(join(this.result, name))! }))
+    disk().syncFolder(this.result)
+    disk().syncFolder(this.work)
+    const entry = { kind: 'result', files, seconds } as const
+    this.append(entry)
+    this.state.result = entry
+  }
+
+  private append(entry: JournalEntry): void {
+    this.journal.append(entry)
+  }
+
+  /** Puts the result at the output, and ends the run. May be done again where it was stopped in between. */
+  publish(last: string): void {
+    const { state, output, work, result } = this
+    try {
+      if (!state.publish) {
+        state.publish = readdirSync(result).sort(
+          (a, b) => Number(a === last) - Number(b === last) || (a < b ? -1 : 1),
+        )
+        disk().syncFolder(result)
+        this.append({ kind: 'publish', files: state.publish })
+      }
+      const names = new Set(state.publish)
+      const replaced = join(work, 'replaced')
+      const old = readdirSync(output).filter(
+        (name) => name !== WORK && (!names.has(name) || existsSync(join(result, name))),
+      )
+      if (old.length > 0) disk().makeFolder(replaced)
+      for (const name of old) {
+        disk().remove(join(replaced, name))
+        disk().rename(join(output, name), join(replaced, name))
+      }
+      for (const name of state.publish)
+        if (existsSync(join(result, name))) disk().rename(join(result, name), join(output, name))
+      disk().syncFolder(output)
+      if (!state.done) this.append({ kind: 'done' })
+      this.journal.close()
+      disk().rename(join(work, JOURNAL), join(output, JOURNAL))
+      disk().syncFolder(output)
+    } catch (cause) {
+      throw isSystemError(cause) ? writeFailure(cause, output, 0) : cause
+    }
+    this.release()
+    disk().remove(work)
+  }
+
+  /** Leaves the run for later; where nothing is finished yet, nothing stays. @returns the stages that are kept */
+  leave(): number {
+    this.journal.close()
+    const empty = this.state.stages.length === 0 && !this.state.result
+    if (empty) disk().remove(this.work)
+    this.release()
+    if (empty && this.made) removeIfEmpty(this.output)
+    return this.state.stages.length
+  }
+
+  private release(): void {
+    callNative((native) => native.unlockFile(this.lock))
+  }
+
+  /** Removes everything but the lock. */
+  private clear(): void {
+    for (const name of readdirSync(this.work)) if (name !== 'lock') disk().remove(join(this.work, name))
+  }
+
+  /** Removes what the journal does not know: files that were being written when a process ended. */
+  private removeUnnamed(): void {
+    const { stages, result, publish } = this.state
+    const known = new Set(['lock', JOURNAL, ...stages.map(({ shard }) => shard.name)])
+    const inputs = stages.at(-1)?.inputs
+    if (inputs) known.add(inputs.name)
+    if (result) known.add('result')
+    if (publish) known.add('replaced')
+    for (const name of readdirSync(this.work)) if (!known.has(name)) disk().remove(join(this.work, name))
+  }
+}
+
+const emptyState = (fingerprint: Fingerprint): JournalState => ({
+  fingerprint,
+  stages: [],
+  result: undefined,
+  publish: undefined,
+  done: false,
+  length: 0,
+})
+
+/** @throws StateError where another process holds the lock */
+function lockWork(output: string): number {
+  const work = join(output, WORK)
+  const path = join(work, 'lock')
+  // Whoever finishes removes the folder with the lock in it, perhaps just before this process takes that lock.
+  for (let attempt = 0; attempt < 10; attempt++) {
+    try {
+      disk().makeFolder(work)
+    } catch (cause) {
+      throw writeFailure(cause, output, 0)
+    }
+    const lock = callNative((native) => native.tryLockFile(path))
+    if (typeof lock !== 'number') break
+    if (existsSync(path)) return lock
+    callNative((native) => native.unlockFile(lock))
+  }
+  throw new StateError(
+    `--output: another process works on ${printable(output)}; wait for it, or name another output`,
+    { code: 'PARE_E_RUN_LOCKED', facts: { output } },
+  )
+}
+
+/** Whether the output holds this very run, finished. @throws StateError where it holds another one */
+function isFinished(output: string, fingerprint: Fingerprint): boolean {
+  const work = join(output, WORK)
+  if (existsSync(join(work, JOURNAL)) || !existsSync(join(output, JOURNAL))) return false
+  const state = readJournal(join(output, JOURNAL))!
+  checkFingerprint(
+    state.fingerprint,
+    fingerprint,
+    output,
+    'give --overwrite to replace it, or name another output',
+  )
+  const missing = state.publish!.filter((name) => !existsSync(join(output, name)))
+  if (missing.length > 0) {
+    throw new OptionError(
+      `--output: ${printable(output)} holds a finished run without its ${missing.map((name) => printable(name)).join(', ')}; give --overwrite to make it again`,
+      { code: 'PARE_E_OUTPUT', facts: { output, missing } },
+    )
+  }
+  // The process ended when only its empty folder was left to be removed.
+  if (existsSync(work)) {
+    const lock = lockWork(output)
+    callNative((native) => native.unlockFile(lock))
+    disk().remove(work)
+  }
+  return true
+}
+
+/** Refuses a place that holds something else. */
+export function checkOutput(output: string, overwrite: boolean): void {
+  const refuse = (what: string, facts: Facts = {}) =>
+    new OptionError(`--output: ${printable(output)} ${what}`, {
+      code: 'PARE_E_OUTPUT',
+      facts: { output, ...facts },
+    })
+  const status = read(output, statSync)
+  if (!status) return
+  if (!status.isDirectory()) throw refuse('is a file; name a folder that is empty or does not exist')
+  const names = read(output, (path) => readdirSync(path))?.filter((name) => name !== WORK) ?? []
+  if (names.length === 0 || overwrite) return
+  // A run that was stopped while its files moved here, or one that is finished.
+  const unfinished = readJournal(join(output, WORK, JOURNAL))
+  if (unfinished ? unfinished.publish : readJournal(join(output, JOURNAL))?.done) return
+  throw refuse(
+    `holds ${names.length === 1 ? '1 file' : `${names.length} files`}; name another folder or give --overwrite`,
+    { files: names.length },
+  )
+}
+
+/** Refuses to replace a folder with something inside that must stay: the source, the folder of the terminal. */
+export function checkReplaceable(output: string, inside: readonly string[]): void {
+  const folder = realPath(output)
+  const lost = inside.find((path) =>
+    `${realPath(path)}${sep}`.startsWith(folder.endsWith(sep) ? folder : `${folder}${sep}`),
+  )
+  if (lost === undefined) return
+  throw new OptionError(
+    `--output: ${printable(output)} holds ${printable(lost)}, which would be lost; name another folder`,
+    {
+      code: 'PARE_E_OUTPUT',
+      facts: { output, inside: lost },
+    },
+  )
+}
+
+const realPath = (path: string): string => (existsSync(path) ? realpathSync(path) : resolve(path))
+
+const isSystemError = (error: unknown): boolean =>
+  typeof (error as NodeJS.ErrnoException).errno === 'number' && (error as PareError).exitCode === undefined
+
+function removeIfEmpty(path: string): void {
+  try {
+    rmdirSync(path)
+  } catch {
+    // Something is in it, or it is not there.
+  }
+}
+
+const sizeOf = (path: string): number | undefined => (existsSync(path) ? statSync(path).size : undefined)
+
+/** What is at a path, or nothing where nothing is. @throws SourceError where that cannot be found out */
+function read<T>(path: string, how: (path: string) => T): T | undefined {
+  try {
+    return how(path)
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
+    if (reason === 'ENOENT' || reason === 'ENOTDIR') return undefined
+    throw new SourceError(`--output: ${printable(path)} cannot be read (${reason}); check its permissions`, {
+      code: 'PARE_E_CANNOT_READ',
+      facts: { path, reason },
+      cause,
+    })
+  }
+}

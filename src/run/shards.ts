@@ -1,0 +1,99 @@
+/**
+ * What a run keeps of a finished stage: its weights as the bytes of the target's file, and the activations that the
+ * next stage begins with. Both are safetensors, so that other programs can look into them.
+ */
+import { existsSync, statSync } from 'node:fs'
+import { basename } from 'node:path'
+import type { Chains } from '../calibrate/walk.ts'
+import { openSafetensors } from '../formats/safetensors/safetensors.ts'
+import { createSafetensors } from '../formats/safetensors/writer.ts'
+import type { EncodedTensor, StoredTensor } from '../models/write/model_writer.ts'
+import { type DType, sizeOf } from '../tensor/dtype.ts'
+import { FormatError, printable, StateError } from '../tensor/errors.ts'
+import { fromBytes, scope } from '../tensor/index.ts'
+import { hashOfFiles } from './fingerprint.ts'
+import type { StageEntry } from './journal.ts'
+
+const metadata = { format: 'pare-stage', version: '1' }
+
+/** Writes the weights of a stage; they are on the disk when it returns. */
+export function writeShard(path: string, tensors: readonly EncodedTensor[]): StageEntry['shard'] {
+  const infos = tensors.map(({ name, bytes }) => ({ name, type: 'U8', shape: [bytes.length] }))
+  const writer = createSafetensors(path, infos, { metadata })
+  for (const { name, bytes } of tensors) writer.append(name, bytes)
+  writer.finish()
+  return { name: basename(path), bytes: sizeOfFile(path), sha256: hashOfFiles([path]) }
+}
+
+/** The tensors of a shard, one after another. @throws StateError where it is not what the journal says. */
+export function* readShard(
+  path: string,
+  entry: StageEntry['shard'],
+  stored: readonly StoredTensor[],
+): Iterable<EncodedTensor> {
+  if (!existsSync(path) || hashOfFiles([path]) !== entry.sha256) throw damagedShard(path)
+  const archive = openSafetensors(path)
+  try {
+    for (const { name, bytes } of stored) {
+      if (archive.tensors.get(name)?.bytes !== bytes) throw damagedShard(path)
+      yield { name, bytes: archive.read(name) }
+    }
+  } finally {
+    archive.close()
+  }
+}
+
+/** Types as safetensors names them, for what a chain can hold. */
+const typeNames: Partial<Record<DType, string>> = { f32: 'F32', f64: 'F64', bf16: 'BF16' }
+
+/** Writes the activations before a stage; they are on the disk when it returns. */
+export function writeInputs(path: string, chains: Chains): NonNullable<StageEntry['inputs']> {
+  const parts = [...partsOf(chains)]
+  const infos = parts.map(({ name, shape, dtype }) => ({ name, shape, type: typeNames[dtype]! }))
+  const writer = createSafetensors(path, infos, { metadata })
+  for (const { name, set, sample } of parts)
+    scope(() => writer.append(name, set.read(sample, 'hidden').bytes()))
+  writer.finish()
+  return { name: basename(path), bytes: sizeOfFile(path) }
+}
+
+/** Reads them back. @throws StateError where they are not those of `batches` batches. */
+export function readInputs(
+  path: string,
+  entry: NonNullable<StageEntry['inputs']>,
+  batches: number,
+  chains: Chains,
+): void {
+  if (!existsSync(path) || sizeOfFile(path) !== entry.bytes) throw damagedShard(path)
+  const archive = openSafetensors(path)
+  try {
+    for (const [chain, set] of Object.entries(chains)) {
+      for (let sample = 0; set && sample < batches; sample++) {
+        const info = archive.tensors.get(`${chain}/${sample}`)
+        const dtype = (Object.keys(typeNames) as DType[]).find((name) => typeNames[name] === info?.type)
+        if (!info || !dtype || info.bytes !== info.shape.reduce((a, b) => a * b, sizeOf(dtype)))
+          throw damagedShard(path)
+        scope(() => set.write(sample, 'hidden', fromBytes(archive.read(info.name), info.shape, dtype)))
+      }
+    }
+  } catch (error) {
+    throw error instanceof FormatError ? damagedShard(path) : error
+  } finally {
+    archive.close()
+  }
+}
+
+function* partsOf(chains: Chains) {
+  for (const [chain, set] of Object.entries(chains) as [keyof Chains, Chains['dense']][]) {
+    for (const { sample, name, shape, dtype } of set?.entries() ?? [])
+      if (name === 'hidden') yield { name: `${chain}/${sample}`, set: set!, sample, shape, dtype }
+  }
+}
+
+const sizeOfFile = (path: string): number => statSync(path).size
+
+const damagedShard = (path: string) =>
+  new StateError(
+    `${printable(path)}: is not what the journal says; give --restart to discard this run, or name another output`,
+    { code: 'PARE_E_SHARD', facts: { path } },
+  )
