@@ -162,7 +162,7 @@ function follows(state: JournalState, next: JournalEntry): boolean {
 /** Writes lines at the end of a journal, each flushed before the call returns. */
 export class JournalWriter {
   readonly path: string
-  private readonly descriptor: number
+  private descriptor: number | undefined
 
   /** @param length where the last whole line ends; anything behind is cut off. */
   constructor(path: string, length: number) {
@@ -177,6 +177,7 @@ export class JournalWriter {
 
   append(next: JournalEntry): void {
     const line = new TextEncoder().encode(`${JSON.stringify(next)}\n`)
+    if (this.descriptor === undefined) throw new Error(`${printable(this.path)} is closed`)
     try {
       disk().write(this.descriptor, line)
       disk().syncFile(this.descriptor)
@@ -185,7 +186,9 @@ export class JournalWriter {
     }
   }
 
+  /** Does nothing the second time. */
   close(): void {
-    disk().close(this.descriptor)
+    if (this.descriptor !== undefined) disk().close(this.descriptor)
+    this.descriptor = undefined
   }
 }

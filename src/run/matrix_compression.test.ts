@@ -100,9 +100,14 @@ async function run(
   })
   const target: Partial<TargetPlan> = {
     tensors: plans,
-    encodeSource: ({ name }, compressed) =>
-      scope(() => (written.push(['source', name, numbers(compressed.dense())]), encoded(name))),
-    encodeNumbers: ({ name }, values) => (written.push(['numbers', name, numbers(values)]), encoded(name)),
+    encodeSource({ name }, compressed) {
+      scope(() => void written.push(['source', name, numbers(compressed.dense())]))
+      return encoded(name)
+    },
+    encodeNumbers({ name }, values) {
+      written.push(['numbers', name, numbers(values)])
+      return encoded(name)
+    },
   }
   const stages: FinishedStage[] = []
   const matrices = new MatrixCompression(resolved, hooks, source, target as TargetPlan)

@@ -197,10 +197,13 @@ export class RunFolder {
 
   /** Leaves the run for later; where nothing is finished yet, nothing stays. @returns the stages that are kept */
   leave(): number {
-    this.journal.close()
     const empty = this.state.stages.length === 0 && !this.state.result
-    if (empty) disk().remove(this.work)
-    this.release()
+    try {
+      this.journal.close()
+      if (empty) disk().remove(this.work)
+    } finally {
+      this.release()
+    }
     if (empty && this.made) removeIfEmpty(this.output)
     return this.state.stages.length
   }
