@@ -1,6 +1,6 @@
 /** Files, texts and places that cannot be used: a typed error with its exit code, and nothing half written. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { gguf } from '../formats/gguf/metadata.ts'
@@ -28,10 +28,14 @@ beforeAll(() => {
 const compress = (source: string, args: readonly string[] = [], options: ProcessOptions = {}) =>
   pare(['compress', source, '--output', join(results, 'out'), ...briefly, ...args, '--json'], options)
 
-/** The error of a command that must fail, after a look at what it left. */
-function failure(outcome: Outcome, exitCode: number) {
+/** The error of a command that must fail, after a look at what it left: nothing, or stages that are kept. */
+function failure(outcome: Outcome, exitCode: number, { kept = false } = {}) {
   expect(outcome.code, outcome.stderr).toBe(exitCode)
   expect(outcome.stdout).toBe('')
+  if (kept) {
+    expect(readdirSync(join(results, 'out'))).toEqual(['.pare'])
+    rmSync(join(results, 'out'), { recursive: true })
+  }
   expect(readdirSync(results)).toEqual([])
   const error = jsonError(outcome)
   expect(error.exitCode).toBe(exitCode)
@@ -154,7 +158,7 @@ test('a row that is neither text nor messages is named by its line', () => {
   expect(failure(compress(model, ['--calib', rows]), 1).facts).toMatchObject({ line: 2 })
 })
 
-test('a limit on the size of files ends with exit code 5 and leaves nothing', ({ skip }) => {
+test('a limit on the size of files ends with exit code 5 and leaves no result', ({ skip }) => {
   if (spawnSync('prlimit', ['--version']).status !== 0) skip('prlimit is not installed')
   const output = join(results, 'out')
   const args = [join(root, 'bin', 'pare.js'), 'compress', model, '--output', output, ...briefly, '--json']
@@ -163,12 +167,18 @@ test('a limit on the size of files ends with exit code 5 and leaves nothing', ({
     ['--fsize=40000', process.execPath, ...args],
     { encoding: 'utf8' },
   )
-  expect(failure({ code: status, signal, stdout, stderr }, 5).code).toBe('PARE_E_FILE_TOO_LARGE')
+  expect(failure({ code: status, signal, stdout, stderr }, 5, { kept: true }).code).toBe(
+    'PARE_E_FILE_TOO_LARGE',
+  )
 })
-test('a full disk ends with exit code 5 and leaves nothing', ({ skip }) => {
+test('a full disk ends with exit code 5, leaves what is finished, and the run goes on when there is room', ({
+  skip,
+}) => {
   const disk = join(folder, 'disk')
   mkdirSync(disk)
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk], { encoding: 'utf8' })
+  const mount = (options: string) =>
+    spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', disk], { encoding: 'utf8' })
+  const mounted = mount('size=64k')
   if (mounted.status !== 0)
     skip(`no small file system can be mounted here: ${mounted.stderr?.trim() ?? mounted.error?.message}`)
   try {
@@ -177,12 +187,38 @@ test('a full disk ends with exit code 5 and leaves nothing', ({ skip }) => {
       ['--target', 'gptq', '--group-size', '32'],
       ['--target', 'pare'],
     ]) {
-      const outcome = pare(['compress', model, '--output', join(disk, 'out'), ...args, ...briefly, '--json'])
-      expect(failure(outcome, 5).code).toBe('PARE_E_DISK_FULL')
-      expect(readdirSync(disk)).toEqual([])
+      const run = () =>
+        pare(['compress', model, '--output', join(disk, 'out'), ...args, ...briefly, '--json'])
+      mount('remount,size=64k')
+      expect(failure(run(), 5).code).toBe('PARE_E_DISK_FULL')
+      for (const name of readdirSync(disk)) expect(readdirSync(join(disk, name))).toEqual(['.pare'])
+      mount('remount,size=64m')
+      expect(run().code).toBe(0)
+      rmSync(join(disk, 'out'), { recursive: true })
     }
-    const whole = pare(['compress', model, '--output', disk, '--method', 'rtn', '--json'])
-    expect(failure(whole, 2).message).toMatch(/root of a file system/)
+  } finally {
+    spawnSync('umount', [disk])
+  }
+})
+test('the root of a file system can be the output', ({ skip }) => {
+  const disk = join(folder, 'whole')
+  mkdirSync(disk)
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', disk], { encoding: 'utf8' })
+  if (mounted.status !== 0)
+    skip(`no small file system can be mounted here: ${mounted.stderr?.trim() ?? mounted.error?.message}`)
+  try {
+    const { code, stderr } = pare([
+      'compress',
+      model,
+      '--output',
+      disk,
+      '--method',
+      'rtn',
+      ...briefly,
+      '--json',
+    ])
+    expect(code, stderr).toBe(0)
+    expect(readdirSync(disk)).toContain('pare.json')
   } finally {
     spawnSync('umount', [disk])
   }

@@ -1,6 +1,6 @@
-/** Ctrl-C at any moment: exit code 130, and nothing of the result stays. */
+/** Ctrl-C at any moment: exit code 130, no result, and at most what the same command goes on with. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { type Outcome, startPare, temporaryFolder } from './pare_process.suite.ts'
@@ -27,28 +27,31 @@ async function stopAt(word: string, output: string, signal: NodeJS.Signals = 'SI
   })
   return outcome
 }
-function expectNothing(output: string): void {
-  expect(existsSync(output)).toBe(false)
+function expectNoResult(output: string): void {
+  if (existsSync(output)) {
+    expect(readdirSync(output)).toEqual(['.pare'])
+    rmSync(output, { recursive: true })
+  }
   expect(readdirSync(folder)).toEqual(['wide.gguf'])
 }
 
 test.each(['plan ', 'compressing', 'writing', 'evaluating'])(
-  'SIGINT while stderr says "%s" ends with 130 and leaves nothing',
+  'SIGINT while stderr says "%s" ends with 130 and leaves no result',
   async (word) => {
     const output = join(folder, 'stopped')
     const { code, stdout, stderr } = await stopAt(word, output)
     expect([code, stdout]).toEqual([130, ''])
     expect(stderr).toMatch(/PARE_E_ABORTED/)
-    expectNothing(output)
+    expectNoResult(output)
   },
 )
 test('SIGTERM is heard like SIGINT', async () => {
   const output = join(folder, 'terminated')
   expect((await stopAt('compressing', output, 'SIGTERM')).code).toBe(130)
-  expectNothing(output)
+  expectNoResult(output)
 })
 test.each([10, 60, 150, 300, 600, 1000])(
-  'SIGINT %i ms after the start ends with 130 and leaves nothing',
+  'SIGINT %i ms after the start ends with 130 and leaves no result',
   async (delay) => {
     const output = join(folder, `after${delay}`)
     const { child, outcome } = startPare(compress(output))
@@ -58,7 +61,7 @@ test.each([10, 60, 150, 300, 600, 1000])(
     // Before Node runs its first line the system ends the process by the signal, which a shell shows as 130 too.
     expect([130, 'SIGINT']).toContain(code ?? signal)
     expect(stdout).toBe('')
-    expectNothing(output)
+    expectNoResult(output)
   },
 )
 test('the first SIGINT says that a second one ends at once, and it does', async () => {
@@ -80,7 +83,7 @@ test('the first SIGINT says that a second one ends at once, and it does', async 
   expect([130, 'SIGINT']).toContain(code ?? signal)
   // The whole run takes many times as long.
   expect(ended - asked).toBeLessThan(5000)
-  expectNothing(output)
+  expectNoResult(output)
 })
 test.skipIf(process.platform === 'win32')(
   'a second signal ends a run that waits for a pipe that nobody writes to',
@@ -97,16 +100,18 @@ test.skipIf(process.platform === 'win32')(
     })
     const { code, signal } = await outcome
     expect([130, 'SIGINT']).toContain(code ?? signal)
-    expectNothing(output)
+    expectNoResult(output)
   },
 )
-test('what a killed run leaves is gone after the next one with the same output', async () => {
+test('a killed run goes on with the same command, and leaves its result alone', async () => {
   const output = join(folder, 'killed')
   expect((await stopAt('compressing', output, 'SIGKILL')).signal).toBe('SIGKILL')
-  expect(existsSync(output)).toBe(false)
-  expect(readdirSync(folder)).toContainEqual(expect.stringMatching(/^\.killed\.pare-/))
-  expect((await stopAt('compressing', output)).code).toBe(130)
-  expectNothing(output)
+  expect(readdirSync(output)).toEqual(['.pare'])
+  const { code, stderr } = await startPare(compress(output)).outcome
+  expect(code, stderr).toBe(0)
+  expect(readdirSync(output)).toContain('report.json')
+  expect(readdirSync(output)).not.toContain('.pare')
+  rmSync(output, { recursive: true })
 })
 test('an evaluation is stopped too', async () => {
   const { child, outcome } = startPare(['eval', model, '--context', '128', '--windows', '100'])

@@ -15,7 +15,7 @@ import { loadModel, openModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
-import { AbortError, OptionError } from '../tensor/errors.ts'
+import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
@@ -96,6 +96,7 @@ class Compression {
     const calibration = this.matrices.method.needs.length > 0 ? this.readCalibration() : undefined
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
     const windows = options.evaluate ? evaluationWindows(source, evaluationOptions(options)) : undefined
+    target.check()
     const folder = RunFolder.open(options.output, {
       fingerprint: this.fingerprint(calibration?.sha256),
       overwrite: options.overwrite,
@@ -118,7 +119,9 @@ class Compression {
       folder.publish(target.target === 'gguf' ? weightFile(folder) : 'config.json')
       return readReport(folder.output)
     } catch (error) {
-      const done = folder.leave()
+      // Where the input cannot be used there is nothing to go on with.
+      const keep = !(error instanceof FormatError || error instanceof OptionError)
+      const done = folder.leave(keep)
       if (done > 0)
         this.note(
           `${done} of ${source.model.stages.length} stages are kept: the same command goes on, --restart discards them`,

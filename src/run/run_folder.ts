@@ -195,9 +195,10 @@ export class RunFolder {
     disk().remove(work)
   }
 
-  /** Leaves the run for later; where nothing is finished yet, nothing stays. @returns the stages that are kept */
-  leave(): number {
-    const empty = this.state.stages.length === 0 && !this.state.result
+  /** Leaves the run for later, where there is something to keep. @returns the stages that are kept */
+  leave(keep: boolean): number {
+    const kept = keep ? this.state.stages.length : 0
+    const empty = kept === 0 && !this.state.publish
     try {
       this.journal.close()
       if (empty) disk().remove(this.work)
@@ -205,7 +206,7 @@ export class RunFolder {
       this.release()
     }
     if (empty && this.made) removeIfEmpty(this.output)
-    return this.state.stages.length
+    return kept
   }
 
   private release(): void {

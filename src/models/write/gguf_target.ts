@@ -89,6 +89,7 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     notes: [],
     stored: ({ name, bytes }) => [{ name: ggufName(name)!, bytes }],
     ...encoders(source.config),
+    check() {},
     create(folder) {
       const writer = createGguf(file(folder), metadata, infos())
       for (const { info, bytes } of source.side) writer.append(info.name, bytes)

@@ -94,6 +94,7 @@ export function planGptq(source: FolderSource, options: GptqTargetOptions): Targ
           }))
         : [{ name, bytes }],
     ...encoders(options),
+    check: () => void source.companions(),
     create: (folder) => gptqWriter(folder, source, options, infos),
   }
 }

@@ -40,6 +40,8 @@ export interface TargetPlan {
   encodeNumbers(plan: TensorPlan, values: Tensor): EncodedTensor[]
   /** A kept weight, as the source has it. */
   encodeKept(plan: TensorPlan, bytes: Uint8Array): EncodedTensor[]
+  /** Fails where the files beside the weights cannot be made, before any work is done. */
+  check(): void
   /** Starts the files in an existing folder. */
   create(folder: string): ModelWriter
 }

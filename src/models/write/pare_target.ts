@@ -57,6 +57,7 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
     notes: [],
     stored: (plan) => storedTensors(plan, options).map((info) => ({ name: info.name, bytes: bytesIn(info) })),
     ...encoders(options),
+    check: () => void source.companions(),
     create: (folder) => pareWriter(folder, source, tensors, infos),
   }
 }
