@@ -49,6 +49,7 @@ pub mod solve;
 pub mod sort;
 pub mod sweep;
 pub mod tensors;
+pub mod tile_sizes;
 pub mod token_parts;
 pub mod tokenizer;
 pub mod trigonometry;

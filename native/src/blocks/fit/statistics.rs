@@ -3,16 +3,19 @@
 /// Numbers that are taken at once; sub-blocks hold a multiple of them.
 pub(super) const LANES: usize = 8;
 
+#[inline]
 pub(super) fn absmax(x: &[f32]) -> f32 {
     x.iter().fold(0.0, |max, v| v.abs().max(max))
 }
 
 /// The element of largest magnitude with its sign; of equals the first.
+#[inline]
 pub(super) fn largest(x: &[f32]) -> f32 {
     x.iter()
         .fold(0.0, |best: f32, &v| if v.abs() > best.abs() { v } else { best })
 }
 
+#[inline]
 pub(super) fn extremes(x: &[f32]) -> (f32, f32) {
     x.iter()
         .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| {
