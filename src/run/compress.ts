@@ -1,7 +1,7 @@
 /** The main job: a model goes in, a smaller one comes out. */
 import { createHash } from 'node:crypto'
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
-import { basename, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { defaultCalibrationText, drawSamples, readTokens } from '../calibrate/text_samples.ts'
 import { writeWhole } from '../formats/output.ts'
 import type { Windows } from '../metrics/windows.ts'
@@ -166,7 +166,13 @@ class Compression {
       const result = openModel(files.length > 0 ? join(work, files[0]!) : work)
       try {
         checkTokenizers(result, source)
-        const evaluation = await evaluateOpen(result, source, windows, this.hooks)
+        const evaluation = await evaluateOpen(
+          result,
+          source,
+          windows,
+          this.hooks,
+          options.scratch ?? dirname(work),
+        )
         metrics = evaluation.metrics
         for (const text of evaluation.notes) this.note(`evaluation: ${text}`)
       } finally {

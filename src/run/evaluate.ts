@@ -81,18 +81,20 @@ export function fetchProgress(progress: OnProgress | undefined) {
     })
 }
 
-/** The same over models that are open and have the same tokens. */
+/** The same over models that are open and have the same tokens; `scratch` as in `LanguageOptions`. */
 export async function evaluateOpen(
   model: OpenModel,
   against: OpenModel | undefined,
   windows: Windows,
   { progress, signal }: RunHooks,
+  scratch?: string,
 ): Promise<{ metrics: LanguageMetrics; notes: string[] }> {
   const metrics = await languageMetrics({
     model: model.model,
     against: against?.model,
     windows,
     signal,
+    scratch,
     progress: (share) =>
       progress?.({
         kind: 'progress',
