@@ -193,6 +193,13 @@ impl View {
         numbers.iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
         x
     }
+
+    /// A tensor for a test with these numbers, row-major.
+    pub fn of<T: Element>(shape: &[usize], values: &[T]) -> View {
+        let x = View::empty(T::DTYPE, shape).unwrap();
+        x.slice_mut::<T>().unwrap().copy_from_slice(values);
+        x
+    }
 }
 
 /// The view behind a handle.

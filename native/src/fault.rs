@@ -12,6 +12,12 @@ pub struct Fault {
 pub type Result<T> = std::result::Result<T, Fault>;
 
 impl Fault {
+    pub fn option(message: impl Into<String>) -> Fault {
+        Fault {
+            code: "PARE_E_OPTION",
+            message: message.into(),
+        }
+    }
     pub fn shape(message: impl Into<String>) -> Fault {
         Fault {
             code: "PARE_E_SHAPE",

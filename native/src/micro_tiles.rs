@@ -4,15 +4,12 @@
 
 use crate::dtype::Compute;
 use crate::micro_kernel::{Micro, TileShape, prefetch};
+use crate::tile_sizes::{DEPTH, even, fit};
 
 /// Numbers that matrices are multiplied in.
 pub trait Real: Compute<Wide = Self> + crate::math::Math + Micro + pare_dense::Dense {}
 impl Real for f32 {}
 impl Real for f64 {}
-
-/// Steps of the inner extent that one call of the micro kernel takes, at most: a sliver of the right operand stays in
-/// the first-level cache.
-pub const DEPTH: usize = 256;
 
 /// Rows and columns of the output that a task computes; both begin at multiples of the micro kernel's tile.
 #[derive(Clone, Copy)]
@@ -21,19 +18,10 @@ pub struct Tile {
     pub columns: (usize, usize),
 }
 
-/// The most even parts of an extent, each a multiple of `unit` and of at most about `limit`.
-pub fn even(extent: usize, limit: usize, unit: usize) -> usize {
-    let parts = extent.div_ceil(limit.max(unit)).max(1);
-    extent.div_ceil(parts).next_multiple_of(unit).max(unit)
-}
-
 /// Tiles that cover the lower triangle of an [n, n] matrix.
 pub fn lower_tiles<T: Micro>(n: usize) -> Vec<Tile> {
-    let shape = T::tile_shape();
-    let (height, width) = (
-        even(n, 96 * 4 / size_of::<T>(), shape.height),
-        even(n, 256 * 4 / size_of::<T>(), shape.width),
-    );
+    let (shape, (rows, columns)) = (T::tile_shape(), fit::<T>().triangle);
+    let (height, width) = (even(n, rows, shape.height), even(n, columns, shape.width));
     let tile = |row: usize, column: usize| Tile {
         rows: (row, (row + height).min(n)),
         columns: (column, (column + width).min(n)),

@@ -4,6 +4,7 @@
 use crate::crew::Crew;
 use crate::fault::{Fault, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -19,6 +20,9 @@ static THREADS: RwLock<Option<Arc<Threads>>> = RwLock::new(None);
 /// Elements below which a loop runs on the calling thread: waking others costs more.
 pub const SMALL: usize = 1 << 15;
 
+/// Threads that can be asked for, at most.
+const MOST: usize = 1024;
+
 fn refused(threads: usize, error: impl std::fmt::Display) -> Fault {
     Fault {
         code: "PARE_E_RESOURCE",
@@ -31,10 +35,27 @@ fn broken<T>(_: PoisonError<T>) -> Fault {
 }
 
 fn start(threads: usize) -> Result<Arc<Threads>> {
-    let count = threads.clamp(1, 1024);
+    let count = threads.clamp(1, MOST);
     let crew = Crew::new(count).map_err(|error| refused(count, error))?;
     let pool = OnceLock::new();
     Ok(Arc::new(Threads { count, crew, pool }))
+}
+
+/// The number that `PARE_THREADS` asks for; none where it is not set or empty.
+fn asked(text: Option<OsString>) -> Result<Option<usize>> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let text = text.to_string_lossy();
+    match text.parse() {
+        Ok(count) if (1..=MOST).contains(&count) => Ok(Some(count)),
+        _ => {
+            let found: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+            Err(Fault::option(format!(
+                "PARE_THREADS: needs a whole number from 1 to {MOST}, got {found}; leave it out to use all cores"
+            )))
+        }
+    }
 }
 
 pub fn set_threads(threads: usize) -> Result<()> {
@@ -51,9 +72,7 @@ fn current() -> Result<Arc<Threads>> {
     if let Some(threads) = slot.as_ref() {
         return Ok(threads.clone());
     }
-    let asked = std::env::var("PARE_THREADS")
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let asked = asked(std::env::var_os("PARE_THREADS"))?;
     let count = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let threads = start(count)?;
     *slot = Some(threads.clone());
@@ -152,4 +171,37 @@ pub fn set_aborted(aborted: bool) {
 
 pub fn aborted() -> bool {
     ABORTED.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_threads_is_taken_as_it_is_or_refused() {
+        let of = |text: &str| asked(Some(text.into()));
+        assert_eq!(asked(None).unwrap(), None);
+        assert_eq!(of("").unwrap(), None);
+        assert_eq!((of("1").unwrap(), of("1024").unwrap()), (Some(1), Some(1024)));
+        for text in [
+            "abc",
+            "0",
+            "-1",
+            "1e9",
+            "1025",
+            "2.5",
+            " 2",
+            "99999999999999999999999",
+        ] {
+            let fault = of(text).err().unwrap();
+            assert_eq!(fault.code, "PARE_E_OPTION");
+            assert!(
+                fault.message.contains(&format!("got {text};")),
+                "{}",
+                fault.message
+            );
+        }
+        let fault = of(&"\u{1b}[2J".repeat(1000)).err().unwrap();
+        assert!(fault.message.len() < 500 && !fault.message.contains('\u{1b}'));
+    }
 }

@@ -5,40 +5,16 @@ use crate::dtype::Compute;
 use crate::fault::Result;
 use crate::micro_kernel::{Micro, TileShape};
 pub use crate::micro_tiles::Real;
-use crate::micro_tiles::{DEPTH, Tile, even, multiply_tile, zero};
+use crate::micro_tiles::{Tile, multiply_tile, zero};
 use crate::packing::{Operand, packed_length};
 use crate::panel::{Filling, Panel, Side};
 use crate::parallel::{self, Shared};
-use crate::simd::{Level, level};
+use crate::tile_sizes::{DEPTH, LEFT_PANEL, even, fit};
 
 /// Steps that are packed at once.
 const DEPTH_LIMIT: usize = 8 * DEPTH;
-/// Numbers of the left operand that are packed at once, for all threads: they stay in the last-level cache.
-const LEFT_PANEL: usize = 1 << 21;
 /// Tasks that a product is cut into where it is large enough.
 const TASKS: usize = 8;
-
-/// What fits the second-level cache.
-struct Fit {
-    /// Rows of the left operand over `DEPTH` steps.
-    rows: usize,
-    /// Numbers of the right operand in a strip, which one task packs for itself.
-    strip: usize,
-}
-
-fn fit<T>() -> Fit {
-    let share = size_of::<T>() / 4;
-    // Machines with AVX-512 have caches of 1 to 2 MiB, others 256 to 512 KiB.
-    let (rows, strip) = if level() == Level::Avx512 {
-        (504, 1 << 18)
-    } else {
-        (96, 1 << 17)
-    };
-    Fit {
-        rows: rows / share,
-        strip: strip / share,
-    }
-}
 
 /// Multiplications below which one thread does all.
 const FEW: usize = 1 << 18;

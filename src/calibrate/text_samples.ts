@@ -1,5 +1,5 @@
 /** Calibration and evaluation text: files become one stream of tokens, and samples are windows of it. */
-import { closeSync, openSync, readSync, statSync } from 'node:fs'
+import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import {
   type ChatMessage,
@@ -38,7 +38,7 @@ export function readTokens(
   { tokenizer, chatTemplates }: TextSource,
   { tokens: most = Number.POSITIVE_INFINITY }: ReadOptions = {},
 ): Uint32Array {
-  for (const file of files) checkFile(file)
+  checkTexts(files)
   const stream = tokenizer.encodeStream()
   const parts: Uint32Array[] = []
   let count = 0
@@ -85,12 +85,18 @@ function* readTexts(
   }
 }
 
+/** @throws SourceError for the first file that cannot be read; none is opened. */
+export function checkTexts(files: readonly string[]): void {
+  for (const file of files) checkFile(file)
+}
+
 /** A pipe is read as well; a device may have no end. */
 function checkFile(file: string): void {
   try {
     const status = statSync(file)
     if (status.isDirectory()) throw Object.assign(new Error('a folder'), { code: 'EISDIR' })
     if (!status.isFile() && !status.isFIFO()) throw Object.assign(new Error('a device'), { code: 'no file' })
+    accessSync(file, constants.R_OK)
   } catch (cause) {
     throw cannotRead(file, cause)
   }

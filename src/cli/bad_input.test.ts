@@ -235,6 +235,14 @@ test('a place that may not be written ends with exit code 6', ({ skip }) => {
   )
   expect(failure(outcome, 6).message).toMatch(/EACCES/)
   expect(readdirSync(locked)).toEqual([])
+  const open = join(folder, 'open')
+  mkdirSync(open)
+  chmodSync(open, 0o777)
+  const scratch = pare(
+    ['compress', model, '--output', join(open, 'out'), '--scratch', locked, '--json'],
+    options,
+  )
+  expect(failure(scratch, 2).message).toMatch(/--scratch: .*EACCES/)
   const secret = writeTinyGguf(join(folder, 'secret.gguf'))
   chmodSync(secret, 0o000)
   for (const command of ['plan', 'inspect']) failure(pare([command, secret, '--json'], options), 6)

@@ -25,7 +25,7 @@ export function addDoctor(pare: Command): void {
       else {
         for (const { subject, ok, found, fix } of findings) {
           process.stdout.write(
-            `${ok ? 'ok     ' : 'missing'}  ${subject.padEnd(14)} ${found}${fix ? `\n         ${fix}` : ''}\n`,
+            `${ok ? 'ok     ' : 'problem'}  ${subject.padEnd(14)} ${found}${fix ? `\n         ${fix}` : ''}\n`,
           )
         }
       }
@@ -36,6 +36,7 @@ export function addDoctor(pare: Command): void {
 export function examine(): Finding[] {
   const [major, minor] = process.versions.node.split('.').map(Number)
   const nodeFits = major! > 20 || (major === 20 && minor! >= 19)
+  const core = nativeCore()
   const findings: Finding[] = [
     {
       subject: 'Node',
@@ -43,7 +44,8 @@ export function examine(): Finding[] {
       found: process.versions.node,
       ...(nodeFits ? {} : { fix: 'Pare needs Node 20.19 or newer.' }),
     },
-    nativeCore(),
+    core,
+    ...(core.ok ? [threadCount()] : []),
     {
       subject: 'machine',
       ok: true,
@@ -65,10 +67,20 @@ function nativeCore(): Finding {
     return {
       subject: 'native core',
       ok: true,
-      found: `${native.version()}, ${native.instructionSet()}${native.hasBf16() ? ' with bf16' : ''}, ${native.threads()} threads`,
+      found: `${native.version()}, ${native.instructionSet()}${native.hasBf16() ? ' with bf16' : ''}`,
     }
   } catch (error) {
     return { subject: 'native core', ok: false, found: (error as Error).message, fix }
+  }
+}
+
+/** The threads that PARE_THREADS asks for, else one for each core. */
+function threadCount(): Finding {
+  try {
+    return { subject: 'threads', ok: true, found: `${binding().threads()}` }
+  } catch (error) {
+    const [found, fix] = (error as Error).message.split('; ')
+    return { subject: 'threads', ok: false, found: found!, ...(fix ? { fix } : {}) }
   }
 }
 

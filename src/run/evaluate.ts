@@ -1,5 +1,5 @@
 /** Evaluates a model on text, alone or against its source. */
-import { defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
+import { checkTexts, defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
 import { type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
 import { cutWindows, tokensOfWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
 import { loadModel } from '../models/load_model.ts'
@@ -42,6 +42,7 @@ export async function evaluate(
   { progress, signal }: RunHooks = {},
 ): Promise<Evaluation> {
   const fetching = { signal, offline: options.offline || undefined, progress: fetchProgress(progress) }
+  checkTexts(options.text ?? [])
   const model = await loadModel(options.model, fetching)
   let against: OpenModel | undefined
   try {
@@ -80,18 +81,20 @@ export function fetchProgress(progress: OnProgress | undefined) {
     })
 }
 
-/** The same over models that are open and have the same tokens. */
+/** The same over models that are open and have the same tokens; `scratch` as in `LanguageOptions`. */
 export async function evaluateOpen(
   model: OpenModel,
   against: OpenModel | undefined,
   windows: Windows,
   { progress, signal }: RunHooks,
+  scratch?: string,
 ): Promise<{ metrics: LanguageMetrics; notes: string[] }> {
   const metrics = await languageMetrics({
     model: model.model,
     against: against?.model,
     windows,
     signal,
+    scratch,
     progress: (share) =>
       progress?.({
         kind: 'progress',

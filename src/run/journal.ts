@@ -17,6 +17,9 @@ import { writeFailure } from '../formats/output.ts'
 import { printable, StateError } from '../tensor/errors.ts'
 
 export const JOURNAL_VERSION = 1
+/** Folder of an unfinished run inside of its output. */
+export const workName = '.pare'
+export const journalName = 'journal.jsonl'
 
 /** Names of files come from the disk again: no path may hide in them. */
 const fileName = z.string().regex(/^(?!\.\.?$)[^/\\\0]{1,255}$/)

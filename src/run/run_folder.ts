@@ -9,18 +9,11 @@
  *
  * Then the files move to the output, the one that makes a model of the folder last, and the journal with them.
  */
-import { existsSync, readdirSync, realpathSync, rmdirSync, statSync } from 'node:fs'
-import { join, resolve, sep } from 'node:path'
+import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { disk } from '../formats/disk.ts'
 import { writeFailure } from '../formats/output.ts'
-import {
-  type Facts,
-  OptionError,
-  type PareError,
-  printable,
-  SourceError,
-  StateError,
-} from '../tensor/errors.ts'
+import { OptionError, type PareError, printable, StateError } from '../tensor/errors.ts'
 import { callNative } from '../tensor/native.ts'
 import { checkFingerprint } from './fingerprint.ts'
 import {
@@ -29,12 +22,12 @@ import {
   type JournalEntry,
   type JournalState,
   JournalWriter,
+  journalName,
   readJournal,
   type StageEntry,
+  workName,
 } from './journal.ts'
-
-const WORK = '.pare'
-const JOURNAL = 'journal.jsonl'
+import { checkOutput } from './output_place.ts'
 
 export interface RunFolderOptions {
   fingerprint: Fingerprint
@@ -64,11 +57,11 @@ export class RunFolder {
     { fingerprint, restart }: RunFolderOptions,
   ) {
     this.output = output
-    this.work = join(output, WORK)
+    this.work = join(output, workName)
     this.result = join(this.work, 'result')
     this.lock = lock
     this.made = made
-    const path = join(this.work, JOURNAL)
+    const path = join(this.work, journalName)
     if (restart) this.clear()
     this.state = readJournal(path) ?? emptyState(fingerprint)
     checkFingerprint(this.state.fingerprint, fingerprint, output)
@@ -174,7 +167,7 @@ export class RunFolder {
       const names = new Set(state.publish)
       const replaced = join(work, 'replaced')
       const old = readdirSync(output).filter(
-        (name) => name !== WORK && (!names.has(name) || existsSync(join(result, name))),
+        (name) => name !== workName && (!names.has(name) || existsSync(join(result, name))),
       )
       if (old.length > 0) disk().makeFolder(replaced)
       for (const name of old) {
@@ -186,7 +179,7 @@ export class RunFolder {
       disk().syncFolder(output)
       if (!state.done) this.append({ kind: 'done' })
       this.journal.close()
-      disk().rename(join(work, JOURNAL), join(output, JOURNAL))
+      disk().rename(join(work, journalName), join(output, journalName))
       disk().syncFolder(output)
     } catch (cause) {
       throw isSystemError(cause) ? writeFailure(cause, output, 0) : cause
@@ -221,7 +214,7 @@ export class RunFolder {
   /** Removes what the journal does not know: files that were being written when a process ended. */
   private removeUnnamed(): void {
     const { stages, result, publish } = this.state
-    const known = new Set(['lock', JOURNAL, ...stages.map(({ shard }) => shard.name)])
+    const known = new Set(['lock', journalName, ...stages.map(({ shard }) => shard.name)])
     const inputs = stages.at(-1)?.inputs
     if (inputs) known.add(inputs.name)
     if (result) known.add('result')
@@ -241,7 +234,7 @@ const emptyState = (fingerprint: Fingerprint): JournalState => ({
 
 /** @throws StateError where another process holds the lock */
 function lockWork(output: string): number {
-  const work = join(output, WORK)
+  const work = join(output, workName)
   const path = join(work, 'lock')
   // Whoever finishes removes the folder with the lock in it, perhaps just before this process takes that lock.
   for (let attempt = 0; attempt < 10; attempt++) {
@@ -263,9 +256,9 @@ function lockWork(output: string): number {
 
 /** Whether the output holds this very run, finished. @throws StateError where it holds another one */
 function isFinished(output: string, fingerprint: Fingerprint): boolean {
-  const work = join(output, WORK)
-  if (existsSync(join(work, JOURNAL)) || !existsSync(join(output, JOURNAL))) return false
-  const state = readJournal(join(output, JOURNAL))!
+  const work = join(output, workName)
+  if (existsSync(join(work, journalName)) || !existsSync(join(output, journalName))) return false
+  const state = readJournal(join(output, journalName))!
   checkFingerprint(
     state.fingerprint,
     fingerprint,
@@ -288,45 +281,6 @@ function isFinished(output: string, fingerprint: Fingerprint): boolean {
   return true
 }
 
-/** Refuses a place that holds something else. */
-export function checkOutput(output: string, overwrite: boolean): void {
-  const refuse = (what: string, facts: Facts = {}) =>
-    new OptionError(`--output: ${printable(output)} ${what}`, {
-      code: 'PARE_E_OUTPUT',
-      facts: { output, ...facts },
-    })
-  const status = read(output, statSync)
-  if (!status) return
-  if (!status.isDirectory()) throw refuse('is a file; name a folder that is empty or does not exist')
-  const names = read(output, (path) => readdirSync(path))?.filter((name) => name !== WORK) ?? []
-  if (names.length === 0 || overwrite) return
-  // A run that was stopped while its files moved here, or one that is finished.
-  const unfinished = readJournal(join(output, WORK, JOURNAL))
-  if (unfinished ? unfinished.publish : readJournal(join(output, JOURNAL))?.done) return
-  throw refuse(
-    `holds ${names.length === 1 ? '1 file' : `${names.length} files`}; name another folder or give --overwrite`,
-    { files: names.length },
-  )
-}
-
-/** Refuses to replace a folder with something inside that must stay: the source, the folder of the terminal. */
-export function checkReplaceable(output: string, inside: readonly string[]): void {
-  const folder = realPath(output)
-  const lost = inside.find((path) =>
-    `${realPath(path)}${sep}`.startsWith(folder.endsWith(sep) ? folder : `${folder}${sep}`),
-  )
-  if (lost === undefined) return
-  throw new OptionError(
-    `--output: ${printable(output)} holds ${printable(lost)}, which would be lost; name another folder`,
-    {
-      code: 'PARE_E_OUTPUT',
-      facts: { output, inside: lost },
-    },
-  )
-}
-
-const realPath = (path: string): string => (existsSync(path) ? realpathSync(path) : resolve(path))
-
 const isSystemError = (error: unknown): boolean =>
   typeof (error as NodeJS.ErrnoException).errno === 'number' && (error as PareError).exitCode === undefined
 
@@ -339,18 +293,3 @@ function removeIfEmpty(path: string): void {
 }
 
 const sizeOf = (path: string): number | undefined => (existsSync(path) ? statSync(path).size : undefined)
-
-/** What is at a path, or nothing where nothing is. @throws SourceError where that cannot be found out */
-function read<T>(path: string, how: (path: string) => T): T | undefined {
-  try {
-    return how(path)
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
-    if (reason === 'ENOENT' || reason === 'ENOTDIR') return undefined
-    throw new SourceError(`--output: ${printable(path)} cannot be read (${reason}); check its permissions`, {
-      code: 'PARE_E_CANNOT_READ',
-      facts: { path, reason },
-      cause,
-    })
-  }
-}

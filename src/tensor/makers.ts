@@ -26,9 +26,13 @@ export function tensor(
   else stored.set(values as never)
   const whole = fromBytes(bytesOf(stored), shape, narrow ? 'f64' : dtype)
   if (!narrow) return whole
-  const result = new Tensor(whole.kernels, whole.kernels.cast(whole.handle, dtype), dtype, shape)
-  whole.dispose()
-  return result
+  try {
+    return new Tensor(whole.kernels, whole.kernels.cast(whole.handle, dtype), dtype, shape)
+  } catch (error) {
+    throw nativeFault(error)
+  } finally {
+    whole.dispose()
+  }
 }
 
 /** A tensor from packed little-endian bytes, which are copied. */

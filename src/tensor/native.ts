@@ -18,6 +18,8 @@ export function nativeFault(error: unknown): unknown {
   if (error instanceof PareError || !(error instanceof Error)) return error
   const { code, message } = error as { code?: string; message: string }
   switch (code) {
+    case 'PARE_E_OPTION':
+      return new OptionError(message)
     case 'PARE_E_SHAPE':
       return new ShapeError(message)
     case 'PARE_E_NUMERICAL':

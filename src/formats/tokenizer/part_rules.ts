@@ -1,6 +1,6 @@
 /**
  * Where a text may be cut so that its parts, encoded alone, have the ids of the whole. The native core looks for cuts
- * that follow these rules, and checks that the parts on both sides agree there (native/src/token_parts.rs).
+ * that follow these rules, and checks that the parts on both sides agree there (native/src/token_parts).
  *
  * Every cut lies between a letter and a blank (or a mark) with another letter behind it. Rules are given where it is
  * known that no step of the tokenizer works across that place, save the pieces of the pre-tokenizer and the merges of

@@ -2,7 +2,8 @@
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { binding } from '../../tensor/binding.ts'
-import { FormatError, OptionError, printable, SourceError } from '../../tensor/errors.ts'
+import { FormatError, OptionError, printable, ResourceError, SourceError } from '../../tensor/errors.ts'
+import { nativeFault } from '../../tensor/native.ts'
 import { isRecord, strictJson } from '../json.ts'
 import { type EncodeStream, encodeStream, type PartEncoder } from './encode_stream.ts'
 import { partRules } from './part_rules.ts'
@@ -142,6 +143,9 @@ function encoded<T>(text: string, work: () => T): T {
   try {
     return work()
   } catch (cause) {
+    // What the environment or the machine lacks is not the fault of the text.
+    const fault = nativeFault(cause)
+    if (fault instanceof OptionError || fault instanceof ResourceError) throw fault
     const reason = printable((cause as Error).message, 300)
     throw new OptionError(
       `text of ${text.length} characters: cannot be tokenised (${reason}); split it first`,

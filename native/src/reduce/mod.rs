@@ -1,188 +1,24 @@
 //! Reductions over the trailing axes. The order of every sum depends on shape and strides alone: pieces of
 //! `PIECE` elements (along rows) or bands of rows (down columns) are folded by themselves and joined in order, in f64.
 
+mod along_rows;
+mod axes;
+mod down_columns;
+mod row_functions;
+
 use crate::arena::{View, view};
-use crate::copy::{self, collapse, row_offset};
+use crate::copy;
 use crate::dtype::num::Float;
 use crate::dtype::{Compute, DType, Element};
 use crate::fault::{Fault, Result, border, js};
-use crate::lanes::{ExpFrom, Fold, Itself, Max, Min, Product, Sum, fold};
-use crate::math::Math;
-use crate::parallel::{self, Shared};
-use crate::rows::{BLOCK, Pieces, load};
-use crate::{simd, with_compute};
+use crate::lanes::{Fold, Max, Min, Product, Sum};
+use crate::parallel;
+use crate::with_compute;
+use along_rows::along;
+use axes::Axes;
+use down_columns::down;
 use napi_derive::napi;
-
-/// Elements of one reduction that are folded without interruption.
-const PIECE: usize = parallel::SMALL;
-/// Columns that one task folds, and rows of a band of one column.
-const COLUMNS: usize = 1024;
-
-/// Shape and strides, with axes joined where they can be.
-struct Axes {
-    shape: Vec<usize>,
-    strides: Vec<usize>,
-    count: usize,
-}
-
-impl Axes {
-    fn of(shape: &[usize], strides: &[usize]) -> Axes {
-        let joined = collapse(shape, [strides]);
-        let [strides] = joined.strides;
-        Axes {
-            count: shape.iter().product(),
-            shape: joined.shape,
-            strides,
-        }
-    }
-
-    fn width(&self) -> usize {
-        *self.shape.last().expect("one axis")
-    }
-
-    fn stride(&self) -> usize {
-        *self.strides.last().expect("one axis")
-    }
-
-    /// Offset of the row-major `index`.
-    #[inline]
-    fn offset(&self, index: usize) -> usize {
-        row_offset(index / self.width(), &self.shape, &self.strides) + index % self.width() * self.stride()
-    }
-}
-
-simd! {
-    fn fold_dense<T: Compute, O: Fold>(x: &[T]) -> f64 {
-        fold::<O, Itself, T>(x, T::Wide::ZERO)
-    }
-}
-
-/// Folds the positions `start..end` of one reduction.
-fn fold_rows<T: Compute, O: Fold>(x: &[T], base: usize, axes: &Axes, start: usize, end: usize) -> f64 {
-    let (width, stride) = (axes.width(), axes.stride());
-    let mut total = O::start::<f64>();
-    let mut buffer = [x[base]; BLOCK];
-    let limit = if stride == 1 { PIECE } else { BLOCK };
-    for piece in Pieces::new(start, end, width, limit) {
-        let at = base + row_offset(piece.row, &axes.shape, &axes.strides) + piece.column * stride;
-        let part = load(x, at, stride, piece.length, &mut buffer);
-        total = O::join(total, fold_dense::<T, O>(part));
-    }
-    total
-}
-
-/// Folds along rows; `finish` turns each total into a result.
-fn along<T: Compute, O: Fold>(
-    x: &[T],
-    kept: &Axes,
-    reduced: &Axes,
-    out: &mut [T],
-    finish: impl Fn(f64) -> f64 + Sync,
-) -> Result<()> {
-    let narrow = |total: f64| T::narrow(<T::Wide as Float>::from_f64(finish(total)));
-    let pieces = reduced.count.div_ceil(PIECE);
-    if pieces <= 1 {
-        return parallel::chunks(out, (PIECE / reduced.count.max(1)).max(1), |start, part| {
-            for (index, target) in part.iter_mut().enumerate() {
-                *target = narrow(fold_rows::<T, O>(
-                    x,
-                    kept.offset(start + index),
-                    reduced,
-                    0,
-                    reduced.count,
-                ));
-            }
-        });
-    }
-    let mut partial = vec![0.0; kept.count * pieces];
-    parallel::chunks(&mut partial, 1, |task, total| {
-        let start = task % pieces * PIECE;
-        let end = (start + PIECE).min(reduced.count);
-        total[0] = fold_rows::<T, O>(x, kept.offset(task / pieces), reduced, start, end);
-    })?;
-    for (target, totals) in out.iter_mut().zip(partial.chunks(pieces)) {
-        *target = narrow(
-            totals
-                .iter()
-                .fold(O::start::<f64>(), |total, &part| O::join(total, part)),
-        );
-    }
-    Ok(())
-}
-
-simd! {
-    /// Folds rows `start..end` of the columns from `base` on into `total`, eight rows at a time.
-    fn fold_columns<T: Compute, O: Fold>(x: &[T], base: usize, axes: &Axes, start: usize, end: usize, total: &mut [T::Wide]) {
-        let width = total.len();
-        let mut sums = [O::start::<T::Wide>(); COLUMNS];
-        let sums = &mut sums[..width];
-        let line = |row: usize| {
-            let at = base + axes.offset(row);
-            &x[at..at + width]
-        };
-        let mut row = start;
-        while row + 8 <= end {
-            let [a, b, c, d, e, f, g, h] = [0, 1, 2, 3, 4, 5, 6, 7].map(|i: usize| line(row + i));
-            for i in 0..width {
-                let left = O::join(O::join(a[i].widen(), b[i].widen()), O::join(c[i].widen(), d[i].widen()));
-                let right = O::join(O::join(e[i].widen(), f[i].widen()), O::join(g[i].widen(), h[i].widen()));
-                sums[i] = O::join(sums[i], O::join(left, right));
-            }
-            row += 8;
-        }
-        for row in row..end {
-            for (sum, v) in sums.iter_mut().zip(line(row)) {
-                *sum = O::join(*sum, v.widen());
-            }
-        }
-        total.copy_from_slice(sums);
-    }
-}
-
-/// Folds down columns where the kept axis is the dense one, reading memory in its own order.
-fn down<T: Compute, O: Fold>(
-    x: &[T],
-    kept: &Axes,
-    reduced: &Axes,
-    out: &mut [T],
-    finish: impl Fn(f64) -> f64 + Sync,
-) -> Result<()> {
-    let width = kept.width();
-    let columns = width.min(COLUMNS);
-    let band = ((1 << 18) / columns).clamp(16, 2048);
-    let (bands, blocks, outer) = (
-        reduced.count.div_ceil(band),
-        width.div_ceil(columns),
-        kept.count / width,
-    );
-    let mut partial = vec![O::start::<T::Wide>(); outer * bands * width];
-    let target = Shared(partial.as_mut_ptr());
-    let task = |index: usize| {
-        let (matrix, rest) = (index / (bands * blocks), index % (bands * blocks));
-        let (first, left) = (rest / blocks * band, rest % blocks * columns);
-        let count = columns.min(width - left);
-        let at = (matrix * bands + rest / blocks) * width + left;
-        // SAFETY: (matrix, band, columns) lies inside `partial`, and each task owns its own part of it.
-        let total = unsafe { std::slice::from_raw_parts_mut(target.get().add(at), count) };
-        let base = row_offset(matrix, &kept.shape, &kept.strides) + left;
-        fold_columns::<T, O>(x, base, reduced, first, (first + band).min(reduced.count), total);
-    };
-    let tasks = outer * bands * blocks;
-    if reduced.count * kept.count <= parallel::SMALL {
-        (0..tasks).for_each(task)
-    } else {
-        parallel::tasks(tasks, task)?
-    }
-    parallel::chunks(out, parallel::SMALL, |start, part| {
-        for (index, target) in part.iter_mut().enumerate() {
-            let (matrix, column) = ((start + index) / width, (start + index) % width);
-            let total = (0..bands).fold(O::start::<f64>(), |total, band| {
-                O::join(total, partial[(matrix * bands + band) * width + column].to_f64())
-            });
-            *target = T::narrow(<T::Wide as Float>::from_f64(finish(total)));
-        }
-    })
-}
+use row_functions::{extreme, log_sum_exp};
 
 fn folded<T: Compute, O: Fold>(x: &View, kept: usize, finish: impl Fn(f64) -> f64 + Sync) -> Result<View> {
     let out = View::empty(x.dtype, &x.shape[..kept])?;
@@ -205,41 +41,6 @@ fn folded<T: Compute, O: Fold>(x: &View, kept: usize, finish: impl Fn(f64) -> f6
         along::<T, O>(from, &stay, &go, target, finish)?
     }
     Ok(out)
-}
-
-simd! {
-    /// ln of the sum of e^x, with the largest taken out.
-    fn log_sum_exp<T: Compute>(x: &[T]) -> f64 {
-        let top = fold::<Max, Itself, T>(x, T::Wide::ZERO);
-        if !top.is_finite() {
-            return top;
-        }
-        let shift = <T::Wide as Float>::from_f64(top);
-        top + fold::<Sum, ExpFrom, T>(x, shift).ln()
-    }
-}
-
-simd! {
-    /// The first position of the largest (or smallest) element; the first NaN where there is one.
-    fn extreme<T: Compute, O: Fold>(x: &[T]) -> u32 {
-        let best = <T::Wide as Float>::from_f64(fold::<O, Itself, T>(x, T::Wide::ZERO));
-        let mut first = 0;
-        for block in x.chunks(64) {
-            // Without branches inside of a block, so that it vectorises.
-            let mut any = false;
-            for v in block {
-                any |= v.widen() == best || (best.is_nan() && v.widen().is_nan());
-            }
-            if any {
-                break;
-            }
-            first += block.len();
-        }
-        while first + 1 < x.len() && !(x[first].widen() == best || (best.is_nan() && x[first].widen().is_nan())) {
-            first += 1;
-        }
-        first as u32
-    }
 }
 
 /// One result a row of a row-major copy.

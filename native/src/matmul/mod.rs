@@ -1,146 +1,20 @@
 //! Matrix products in f32, f64 and bf16 with an epilogue: bias, activation, residual.
 
+mod epilogue;
+mod thin_product;
+
+pub use epilogue::{Activation, Epilogue, activation_of, finish};
+
 use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::packing::Operand;
 use crate::panel::Side;
-use crate::parallel::{self, Shared};
-use crate::product::{Finish, Real, product};
+use crate::product::{Real, product};
 use half::bf16;
 use napi_derive::napi;
-use pare_dense::{Accum, MatMut, MatRef, Par};
-
-/// What happens to a tile of the product before it leaves the cache.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Activation {
-    None,
-    Relu,
-    Silu,
-}
-
-pub struct Epilogue<'a, T> {
-    /// One value a column.
-    pub bias: Option<&'a [T]>,
-    pub activation: Activation,
-    /// Added last; row-major, as large as the product.
-    pub residual: Option<&'a [T]>,
-}
-
-/// Below this many rows or columns packing costs more than it saves, and faer's matrix-vector kernels take over.
-const THIN: usize = 4;
-
-/// Lines of the long side of a thin product that one task takes.
-const THIN_LINES: usize = 512;
-
-/// out[b] = left[b] * right[b] where one side has few rows or columns; no operand is packed.
-fn thin_product<T: Real>(left: Side<T>, right: Side<T>, out: &mut [T], finish: impl Finish<T>) -> Result<()> {
-    let (a, b) = (left.operand, right.operand);
-    let (m, n, k) = (a.lanes, b.lanes, a.depth);
-    let (height, width) = (m.min(THIN_LINES), n.min(THIN_LINES));
-    let (down, across) = (m.div_ceil(height), n.div_ceil(width));
-    let target = Shared(out.as_mut_ptr());
-    let tile = |task: usize| {
-        let (batch, rest) = (task / (down * across), task % (down * across));
-        let (top, start) = (rest / across * height, rest % across * width);
-        let (rows, columns) = (height.min(m - top), width.min(n - start));
-        let x = &left.numbers[left.batches[batch] + top * a.lane_stride..];
-        let y = &right.numbers[right.batches[batch] + start * b.lane_stride..];
-        let place = batch * m * n + top * n + start;
-        // SAFETY: the strides were checked against the buffers when the views were made, and the tile
-        // (batch, top, start) of the output belongs to this task alone.
-        unsafe {
-            let x = MatRef::from_raw_parts(
-                x.as_ptr(),
-                rows,
-                k,
-                a.lane_stride as isize,
-                a.depth_stride as isize,
-            );
-            let y = MatRef::from_raw_parts(
-                y.as_ptr(),
-                k,
-                columns,
-                b.depth_stride as isize,
-                b.lane_stride as isize,
-            );
-            let tile = MatMut::from_raw_parts_mut(target.get().add(place), rows, columns, n as isize, 1);
-            T::multiply(tile, Accum::Replace, x, y, T::ONE, Par::Seq);
-        }
-        for row in 0..rows {
-            let position = place + row * n;
-            // SAFETY: as above; rows of the tile do not overlap.
-            let line = unsafe { std::slice::from_raw_parts_mut(target.get().add(position), columns) };
-            finish(line, start, position);
-        }
-    };
-    let tasks = left.batches.len() * down * across;
-    if m * n * k * left.batches.len() < 1 << 18 {
-        (0..tasks).for_each(tile);
-        return Ok(());
-    }
-    parallel::tasks(tasks, tile)
-}
-
-#[inline]
-pub fn finish<T: Real>(line: &mut [T], epilogue: &Epilogue<T>, column: usize, position: usize) {
-    if let Some(bias) = epilogue.bias {
-        line.iter_mut().zip(&bias[column..]).for_each(|(x, &b)| *x += b);
-    }
-    match epilogue.activation {
-        Activation::None => {}
-        Activation::Relu => line
-            .iter_mut()
-            .for_each(|x| *x = if *x < T::ZERO { T::ZERO } else { *x }),
-        Activation::Silu => line
-            .iter_mut()
-            .for_each(|x| *x = *x / (T::ONE + <T as crate::dtype::num::Float>::exp(-*x))),
-    }
-    if let Some(residual) = epilogue.residual {
-        line.iter_mut()
-            .zip(&residual[position..])
-            .for_each(|(x, &r)| *x += r);
-    }
-}
-
-/// Offsets of the batches of a [.., rows, columns] view, in row-major order of its leading axes.
-pub fn batch_offsets(x: &View) -> Vec<usize> {
-    let leading = x.shape.len() - 2;
-    let count: usize = x.shape[..leading].iter().product();
-    (0..count)
-        .map(|mut index| {
-            let mut offset = 0;
-            for axis in (0..leading).rev() {
-                offset += index % x.shape[axis] * x.strides[axis];
-                index /= x.shape[axis];
-            }
-            offset
-        })
-        .collect()
-}
-
-/// Rows as lanes: the left operand.
-fn rows_of(x: &View) -> Operand {
-    let axes = x.shape.len();
-    Operand {
-        lanes: x.shape[axes - 2],
-        depth: x.shape[axes - 1],
-        lane_stride: x.strides[axes - 2],
-        depth_stride: x.strides[axes - 1],
-    }
-}
-
-/// Columns as lanes: the right operand.
-fn columns_of(x: &View) -> Operand {
-    let axes = x.shape.len();
-    Operand {
-        lanes: x.shape[axes - 1],
-        depth: x.shape[axes - 2],
-        lane_stride: x.strides[axes - 1],
-        depth_stride: x.strides[axes - 2],
-    }
-}
+use thin_product::{THIN, thin_product};
 
 /// [.., m, k] times [.., k, n]; leading axes are equal.
 pub fn matmul(
@@ -287,14 +161,41 @@ fn run_bf16(
     copy::cast(&out, DType::BF16)
 }
 
-pub fn activation_of(name: &str) -> Result<Activation> {
-    match name {
-        "none" => Ok(Activation::None),
-        "relu" => Ok(Activation::Relu),
-        "silu" => Ok(Activation::Silu),
-        other => Err(Fault::shape(format!(
-            "matmul: no activation is called {other}; use none, relu or silu"
-        ))),
+/// Offsets of the batches of a [.., rows, columns] view, in row-major order of its leading axes.
+fn batch_offsets(x: &View) -> Vec<usize> {
+    let leading = x.shape.len() - 2;
+    let count: usize = x.shape[..leading].iter().product();
+    (0..count)
+        .map(|mut index| {
+            let mut offset = 0;
+            for axis in (0..leading).rev() {
+                offset += index % x.shape[axis] * x.strides[axis];
+                index /= x.shape[axis];
+            }
+            offset
+        })
+        .collect()
+}
+
+/// Rows as lanes: the left operand.
+fn rows_of(x: &View) -> Operand {
+    let axes = x.shape.len();
+    Operand {
+        lanes: x.shape[axes - 2],
+        depth: x.shape[axes - 1],
+        lane_stride: x.strides[axes - 2],
+        depth_stride: x.strides[axes - 1],
+    }
+}
+
+/// Columns as lanes: the right operand.
+fn columns_of(x: &View) -> Operand {
+    let axes = x.shape.len();
+    Operand {
+        lanes: x.shape[axes - 1],
+        depth: x.shape[axes - 2],
+        lane_stride: x.strides[axes - 1],
+        depth_stride: x.strides[axes - 2],
     }
 }
 

@@ -1,0 +1,76 @@
+/** Whether a result can go to a place. */
+import { accessSync, constants, existsSync, readdirSync, realpathSync, statSync } from 'node:fs'
+import { dirname, join, resolve, sep } from 'node:path'
+import { writeFailure } from '../formats/output.ts'
+import { type Facts, OptionError, printable, SourceError } from '../tensor/errors.ts'
+import { journalName, readJournal, workName } from './journal.ts'
+
+/** Refuses a place that holds something else. */
+export function checkOutput(output: string, overwrite: boolean): void {
+  const refuse = (what: string, facts: Facts = {}) =>
+    new OptionError(`--output: ${printable(output)} ${what}`, {
+      code: 'PARE_E_OUTPUT',
+      facts: { output, ...facts },
+    })
+  const status = read(output, statSync)
+  if (!status) return
+  if (!status.isDirectory()) throw refuse('is a file; name a folder that is empty or does not exist')
+  const names = read(output, (path) => readdirSync(path))?.filter((name) => name !== workName) ?? []
+  if (names.length === 0 || overwrite) return
+  // A run that was stopped while its files moved here, or one that is finished.
+  const unfinished = readJournal(join(output, workName, journalName))
+  if (unfinished ? unfinished.publish : readJournal(join(output, journalName))?.done) return
+  throw refuse(
+    `holds ${names.length === 1 ? '1 file' : `${names.length} files`}; name another folder or give --overwrite`,
+    { files: names.length },
+  )
+}
+
+/**
+ * Refuses a place where no folder can be made, as far as that shows without making one.
+ *
+ * @throws SourceError
+ */
+export function checkPlace(output: string): void {
+  let parent = existsSync(output) ? output : dirname(output)
+  while (!existsSync(parent) && dirname(parent) !== parent) parent = dirname(parent)
+  try {
+    if (!statSync(parent).isDirectory()) throw Object.assign(new Error('no folder'), { code: 'ENOTDIR' })
+    accessSync(parent, constants.W_OK | constants.X_OK)
+  } catch (cause) {
+    throw writeFailure(cause, output, 0)
+  }
+}
+
+/** Refuses to replace a folder with something inside that must stay: the source, the folder of the terminal. */
+export function checkReplaceable(output: string, inside: readonly string[]): void {
+  const folder = realPath(output)
+  const lost = inside.find((path) =>
+    `${realPath(path)}${sep}`.startsWith(folder.endsWith(sep) ? folder : `${folder}${sep}`),
+  )
+  if (lost === undefined) return
+  throw new OptionError(
+    `--output: ${printable(output)} holds ${printable(lost)}, which would be lost; name another folder`,
+    {
+      code: 'PARE_E_OUTPUT',
+      facts: { output, inside: lost },
+    },
+  )
+}
+
+const realPath = (path: string): string => (existsSync(path) ? realpathSync(path) : resolve(path))
+
+/** What is at a path, or nothing where nothing is. @throws SourceError where that cannot be found out */
+function read<T>(path: string, how: (path: string) => T): T | undefined {
+  try {
+    return how(path)
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
+    if (reason === 'ENOENT' || reason === 'ENOTDIR') return undefined
+    throw new SourceError(`--output: ${printable(path)} cannot be read (${reason}); check its permissions`, {
+      code: 'PARE_E_CANNOT_READ',
+      facts: { path, reason },
+      cause,
+    })
+  }
+}
