@@ -83,17 +83,17 @@ export function coreOf(menus: readonly Menu[], { price, places }: Relaxation, ga
   const core: CoreItem[] = []
   for (const [menu, { costs, errors }] of menus.entries()) {
     const stay = places[menu]!
-    const moves: Move[] = [{ place: stay, cost: 0, error: 0 }]
+    const others: Move[] = []
     let leastAdded = Number.POSITIVE_INFINITY
     for (let place = 0; place < costs.length; place++) {
-      if (place === stay) continue
       const [cost, error] = [costs[place]! - costs[stay]!, errors[place]! - errors[stay]!]
       const added = error + price * cost
-      if (added > gap) continue
-      moves.push({ place, cost, error })
+      if (place === stay || added > gap) continue
+      others.push({ place, cost, error })
       leastAdded = Math.min(leastAdded, added)
     }
-    if (moves.length > 1) core.push({ menu, moves, leastAdded })
+    if (others.length === 0) continue
+    core.push({ menu, moves: [{ place: stay, cost: 0, error: 0 }, ...others], leastAdded })
   }
   return core.sort((a, b) => a.leastAdded - b.leastAdded || a.menu - b.menu)
 }
