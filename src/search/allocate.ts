@@ -69,6 +69,9 @@ export interface Allocation<Level = string> {
 /** Rounding errors of the sums, as a share of what is summed. */
 const ROUNDING = 2 ** -40
 
+/** Of all items; a price times bytes stays finite. */
+const LARGEST_ERROR = 2 ** 900
+
 /**
  * The least error within a budget.
  *
@@ -102,9 +105,13 @@ export function allocate<Level extends string | number>(options: AllocateOptions
   )
   const least = sum(menus, ({ costs }) => costs[0]!) + fixedCost
   const most = sum(menus, ({ costs }) => costs.at(-1)!) + fixedCost
-  if (!Number.isSafeInteger(most)) throw new OptionError('allocation: costs add up to 2^53 bytes or more')
-  if (!Number.isFinite(sum(menus, ({ errors }) => errors[0]!)))
-    throw new OptionError('allocation: errors add up to more than a number can hold; scale them down')
+  if (!Number.isSafeInteger(most))
+    throw new OptionError(
+      `allocation: costs add up to ${most} bytes, more than 2^53; leave out what is so large`,
+    )
+  const largest = sum(menus, ({ errors }) => errors[0]!)
+  if (!(largest <= LARGEST_ERROR))
+    throw new OptionError(`allocation: errors add up to ${largest}, more than 2^900; scale them down`)
   if (least > budget) throw budgetError(budget, least, fixedCost, items.length)
   const { places, bound, optimal } = bestPlaces(menus, budget - least, buckets)
   settleAlike(menus, places)
