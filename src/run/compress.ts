@@ -13,6 +13,7 @@ import { AbortError, OptionError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
+import { checkLimits } from './limits.ts'
 import { MatrixCompression } from './matrix_compression.ts'
 import { modelCard } from './model_card.ts'
 import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder.ts'
@@ -30,6 +31,7 @@ import { version } from './version.ts'
 export async function compress(options: CompressOptions, hooks: RunHooks = {}): Promise<CompressionReport> {
   const started = performance.now()
   const resolved = resolveOptions(options)
+  checkLimits(resolved.limits)
   if (typeof options.output !== 'string' || options.output === '') {
     throw new OptionError(
       '--output: the name of a folder is needed, got nothing; name one that is empty or does not exist',

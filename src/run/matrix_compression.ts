@@ -8,7 +8,6 @@ import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Linear } from '../nn/linear.ts'
 import { denseSource } from '../nn/weight_source.ts'
-import { quantizers } from '../quantize/methods.ts'
 import { rtn } from '../quantize/rtn.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { scope, type Tensor } from '../tensor/index.ts'
@@ -16,6 +15,7 @@ import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import { relativeErrors } from './relative_errors.ts'
 import type { LayerReport } from './report.ts'
+import { stepsAsMethod } from './step_sequence.ts'
 
 export class MatrixCompression {
   readonly method: WeightMethod
@@ -32,7 +32,7 @@ export class MatrixCompression {
     this.hooks = hooks
     this.source = source
     this.plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
-    this.method = methodOf(options)
+    this.method = stepsAsMethod(options.steps, [...this.plans.keys()])
   }
 
   /** What methods remarked, one line for all weights that it holds for. */
@@ -113,7 +113,8 @@ export class MatrixCompression {
     if (this.hooks.signal?.aborted) throw new AbortError()
     const plan = this.plans.get(name)!
     if (!plan.grid) {
-      writer.addNumbers(plan, dense)
+      if (plan.kept) writer.addKept(plan, this.source.weights.raw!(name))
+      else writer.addNumbers(plan, dense)
       this.layers.push(this.layerReport(plan, 0, 0, plan.note ? [plan.note] : []))
       return { source: denseSource(dense), decoded: dense, diagnostics: { notes: [] } }
     }
@@ -143,16 +144,4 @@ export class MatrixCompression {
     const bits = (plan.bytes * 8) / (plan.shape[0]! * plan.shape[1]!)
     return { name: plan.name, bits, relativeError, relativeErrorRtn, notes }
   }
-}
-
-function methodOf({
-  method,
-  damping,
-  actOrder,
-  staticGroups,
-  onSingular,
-}: ResolvedCompressOptions): WeightMethod {
-  // Each factory reads the options that it knows.
-  const make: (options: object) => WeightMethod = quantizers[method]
-  return make({ damping, actOrder, staticGroups, onSingular })
 }
