@@ -76,7 +76,7 @@ describe('overrides', () => {
       false,
     ])
     expect(() => rules({ overrides: [{ match: 'model.norm', keep: true }] })).toThrow(
-      /^overrides\[0\]: model\.norm matches 1 tensors, none of which it can be for/,
+      /^overrides\[0\]: model\.norm matches only tensors that it cannot be for \(1\)/,
     )
   })
 })
@@ -144,7 +144,7 @@ describe('a pattern that matches nothing', () => {
       /^steps\[0\]\.only: lm_haed matches none of 14 tensors/,
     )
     expect(failure({ steps: [{ only: ['lm_head'] }] }).message).toMatch(
-      /^steps\[0\]\.only: lm_head matches 1 tensors, none of which it can be for/,
+      /^steps\[0\]\.only: lm_head matches only tensors that it cannot be for \(1\)/,
     )
   })
   test('is shown without what steers a terminal', () => {

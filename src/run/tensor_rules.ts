@@ -136,7 +136,7 @@ function noMatch(rule: string, match: string, names: readonly string[], all: rea
   const others = patternMatches(rule, match, all).filter(Boolean).length
   if (others > 0) {
     return new OptionError(
-      `${rule}: ${pattern} matches ${others} tensors, none of which it can be for; name one of ${names.length} others, such as ${printable(names[0] ?? '')}`,
+      `${rule}: ${pattern} matches only tensors that it cannot be for (${others}); name one of ${names.length} others, such as ${printable(names[0] ?? '')}`,
       { code: 'PARE_E_NO_MATCH', facts: { pattern: match, nearest: names.slice(0, 1) } },
     )
   }
