@@ -26,7 +26,9 @@ export function globDistance(tokens: readonly string[], name: string): number {
 
 /** Up to `count` names, the nearest first; of equals the earlier. */
 export function nearestNames(pattern: string, names: readonly string[], count = 3): string[] {
-  const tokens = globTokens(pattern.startsWith('re:') ? roughGlob(pattern.slice(3)) : pattern)
+  const glob = pattern.startsWith('re:') ? roughGlob(pattern.slice(3)) : pattern
+  // The work is the product of both lengths.
+  const tokens = globTokens(glob).slice(0, 128)
   return names
     .map((name, index) => ({ name, index, distance: globDistance(tokens, name.slice(0, 256)) }))
     .sort((a, b) => a.distance - b.distance || a.index - b.index)

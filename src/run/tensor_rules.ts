@@ -13,6 +13,9 @@ import { overrideText, type ResolvedOverride } from './override.ts'
 import { stepsByName } from './step_sequence.ts'
 import type { ResolvedStep } from './weight_step.ts'
 
+/** Milliseconds for all patterns together: each may take a second, and a stranger's recipe may have thousands. */
+const longestSearch = 30_000
+
 /** A pattern, and what it met. */
 export interface RuleReport {
   /** Where it stands: `overrides[0]`, `steps[1].only`. */
@@ -53,7 +56,13 @@ export function tensorRules(source: RuledModel, options: ResolvedCompressOptions
   const linear = [...infos.keys()].filter((name) => matrices.has(name))
   const choosable = [...infos.keys()].filter((name) => roles.get(name) !== 'vector')
   const rules: RuleReport[] = []
+  const started = performance.now()
   const met = (rule: string, match: string, asks: string, names: readonly string[]): string[] => {
+    if (performance.now() - started > longestSearch)
+      throw new OptionError(
+        `${rule}: the patterns before it took longer than ${longestSearch} ms; write simpler expressions, or fewer`,
+        { code: 'PARE_E_PATTERN', facts: { pattern: match } },
+      )
     const matches = patternMatches(rule, match, names)
     const found = names.filter((_, i) => matches[i])
     if (found.length === 0) throw noMatch(rule, match, names, [...infos.keys()])

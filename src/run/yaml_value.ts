@@ -1,7 +1,11 @@
 /** YAML as plain values: no tags, few aliases, no key twice, and a line for every path. */
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml'
+import { createRequire } from 'node:module'
+import type { Node } from 'yaml'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { Path } from './option_fields.ts'
+
+/** Most commands read no recipe, and the package takes as long to load as all of Pare. */
+const loadYaml = (): typeof import('yaml') => createRequire(import.meta.url)('yaml')
 
 /** Maps and lists inside of each other. */
 export const deepestValue = 64
@@ -18,28 +22,26 @@ export function parseYaml(
   name: string,
   text: string,
 ): { value: unknown; lineOf: (path: Path) => number | undefined } {
+  const { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } = loadYaml()
   const lines = new LineCounter()
   const failed = (what: string, offset: number | undefined, cause?: unknown) =>
     new OptionError(`${name}${offset === undefined ? '' : `:${lines.linePos(offset).line}`}: ${what}`, {
       code: 'PARE_E_YAML',
       ...(cause === undefined ? {} : { cause }),
     })
-  let document: ReturnType<typeof parseDocument>
-  try {
-    document = parseDocument(text, {
-      version: '1.2',
-      schema: 'core',
-      resolveKnownTags: false,
-      // Keys are compared below, in one pass.
-      uniqueKeys: false,
-      prettyErrors: false,
-      lineCounter: lines,
-    })
-  } catch (cause) {
-    if (!(cause instanceof RangeError)) throw cause
-    throw failed(`nests deeper than ${deepestValue} levels; a recipe is flatter`, undefined, cause)
-  }
+  const document = parseDocument(text, {
+    version: '1.2',
+    schema: 'core',
+    resolveKnownTags: false,
+    // Keys are compared below, in one pass.
+    uniqueKeys: false,
+    prettyErrors: false,
+    lineCounter: lines,
+  })
   const [problem] = [...document.errors, ...document.warnings]
+  // The package meets its own end of the stack.
+  if (problem?.message.includes('call stack'))
+    throw failed(`nests deeper than ${deepestValue} levels; a recipe is flatter`, problem.pos[0], problem)
   if (problem) throw failed(`is no plain YAML (${printable(problem.message)})`, problem.pos[0], problem)
 
   const anchors = new Map<string, Node>()
