@@ -115,8 +115,10 @@ export class MatrixCompression {
     if (!plan.grid) {
       if (plan.kept) writer.addKept(plan, this.source.weights.raw!(name))
       else writer.addNumbers(plan, dense)
-      this.layers.push(this.layerReport(plan, 0, 0, plan.note ? [plan.note] : []))
-      return { source: denseSource(dense), decoded: dense, diagnostics: { notes: [] } }
+      const stored = storedNumbers(plan, dense)
+      const [error] = relativeErrors(dense, [stored], statistics) as [number]
+      this.layers.push(this.layerReport(plan, error, error, plan.note ? [plan.note] : []))
+      return { source: denseSource(stored), decoded: stored, diagnostics: { notes: [] } }
     }
     const edit = this.method.compress({ name, dense, current: dense, statistics, grid: plan.grid })
     writer.addSource(plan, edit.source)
@@ -144,4 +146,10 @@ export class MatrixCompression {
     const bits = (plan.bytes * 8) / (plan.shape[0]! * plan.shape[1]!)
     return { name: plan.name, bits, relativeError, relativeErrorRtn, notes }
   }
+}
+
+/** What a reader finds of numbers that are stored as they are: half floats lose some of an f32. */
+function storedNumbers({ type, kept }: TensorPlan, dense: Tensor): Tensor {
+  if (kept || (type !== 'F16' && type !== 'BF16')) return dense
+  return scope(() => dense.cast(type === 'F16' ? 'f16' : 'bf16').cast('f32'))
 }
