@@ -4,6 +4,7 @@
  *
  *   ```sh run      a shell script            ```js run    a module that imports 'pare'
  *   ```sh small    the one long command of README: without `npm ci`, and with a small calibration and evaluation
+ *   ```yaml FILE   a recipe for the commands after it
  *   ```ts FILE     a file of the walk-through, which is then type-checked and tested in a copy of the repository
  *
  * Each page runs in a folder of its own that holds links to the repository, so that its results lie outside of it.
@@ -27,7 +28,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const small = ' --samples 2 --length 64 --windows 1'
 const pages = process.argv.slice(2)
 if (pages.length === 0) {
-  pages.push('README.md', 'CONTRIBUTING.md')
+  pages.push('README.md', 'CONTRIBUTING.md', 'docs/recipes.md')
   for (const name of readdirSync(join(root, 'docs/systems')).sort()) pages.push(`docs/systems/${name}`)
 }
 
@@ -65,6 +66,7 @@ for (const page of pages) {
     for (const [index, { language, mark, code }] of blocks.entries()) {
       const title = `${page}: ${code.trim().split('\n')[0]}`
       const started = performance.now()
+      if (language === 'yaml') writeFileSync(join(folder, mark), code)
       if (language === 'sh' && mark === 'run')
         record(title, run(folder, 'bash', '-euo', 'pipefail', '-c', code), started)
       if (language === 'sh' && mark === 'small') {

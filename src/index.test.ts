@@ -13,6 +13,7 @@ import {
   type Evaluation,
   evaluate,
   FormatError,
+  fromRecipe,
   type Inspection,
   inspect,
   loadModel,
@@ -22,6 +23,7 @@ import {
   type PlanOptions,
   type ProgressEvent,
   plan,
+  type Recipe,
   SourceError,
   scope,
   Tensor,
@@ -65,6 +67,24 @@ test('compress writes a folder and returns its report, and tells how far it is',
   expect(events[0]).toMatchObject({ kind: 'plan', plan: { bytes: report.bytes } })
   const shares = events.filter((event) => event.kind === 'progress' && event.phase === 'compress')
   expect(shares.length).toBeGreaterThan(1)
+})
+test('fromRecipe gives the options of a recipe or of a file, and what is said beside them wins', async () => {
+  const recipe: Recipe = {
+    pare: 1,
+    source,
+    target: 'gguf',
+    steps: [{ method: 'gptq', scheme: 'Q4_0' }],
+    overrides: [{ match: 'model.layers.0.*', scheme: 'Q8_0' }],
+    calibration: { samples: 4, length: 32 },
+    evaluation: false,
+  }
+  const output = join(folder, 'by-recipe')
+  const { layers } = await compress({ ...fromRecipe(recipe), output })
+  expect(new Set(layers.map(({ bits }) => bits))).toEqual(new Set([8.5, 4.5]))
+  const file = join(folder, 'recipe.json')
+  writeFileSync(file, JSON.stringify(recipe))
+  const { rules } = await plan(fromRecipe(file))
+  expect(rules).toMatchObject([{ rule: 'overrides[0]', match: 'model.layers.0.*', tensors: 7 }])
 })
 test('evaluate compares a result with its source on a text', async () => {
   const text = join(folder, 'speech.txt')

@@ -3,6 +3,7 @@
  *
  *   plan        what a compression will store, from headers alone
  *   compress    a model goes in, a smaller one comes out, with a report
+ *   fromRecipe  the options that a recipe, or a file with one, stands for
  *   evaluate    perplexity, and KL and agreement against a source
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
@@ -29,10 +30,15 @@ export { compress } from './run/compress.ts'
 export type { CompressOptions, TargetName } from './run/compress_options.ts'
 export { type EvaluateOptions, type Evaluation, evaluate, type RunHooks } from './run/evaluate.ts'
 export { type Inspection, inspect } from './run/inspect.ts'
+export type { Override } from './run/override.ts'
 export { type CompressionPlan, type PlanOptions, plan } from './run/plan.ts'
 export type { OnProgress, Phase, ProgressEvent } from './run/progress.ts'
+export type { Recipe, RecipeStep } from './run/recipe.ts'
+export { fromRecipe } from './run/recipe_options.ts'
 export type { CompressionReport, LayerReport } from './run/report.ts'
+export type { RuleReport, StepReport } from './run/tensor_rules.ts'
 export { version } from './run/version.ts'
+export type { WeightStep } from './run/weight_step.ts'
 export * from './tensor/errors.ts'
 export {
   arange,

@@ -1,5 +1,6 @@
 /** Readers of option values; commander calls them with the text that was typed. */
 import { InvalidArgumentError } from 'commander'
+import type { Override } from '../run/override.ts'
 
 /** A whole number from `least` on. */
 export const whole =
@@ -20,4 +21,34 @@ export function positive(text: string): number {
 /** Columns per group, or one group a row. */
 export function groupSize(text: string): number | 'row' {
   return text === 'row' || text === '-1' ? 'row' : whole(1)(text)
+}
+
+/** Readers of the fields of an override. */
+const overrideFields: Readonly<Record<string, (text: string) => Partial<Override>>> = {
+  scheme: (scheme) => ({ scheme }),
+  bits: (bits) => ({ bits: whole(1)(bits) }),
+  'group-size': (size) => ({ groupSize: groupSize(size) }),
+  symmetric: (text) => ({ symmetric: yesOrNo(text) }),
+  keep: (text) => ({ keep: yesOrNo(text) }),
+}
+
+/** `PATTERN=scheme:Q5_K`, after those that were typed before. Fields hold no `=`, patterns may. */
+export function override(text: string, before: readonly Override[] = []): Override[] {
+  const at = text.lastIndexOf('=')
+  if (at < 1) throw new InvalidArgumentError('PATTERN=FIELD:VALUE is needed.')
+  const fields = text
+    .slice(at + 1)
+    .split(',')
+    .map((field) => {
+      const [, name, value = ''] = /^([^:]*):?(.*)$/.exec(field)!
+      const read = Object.hasOwn(overrideFields, name!) ? overrideFields[name!] : undefined
+      if (read) return read(value)
+      throw new InvalidArgumentError(`The fields are ${Object.keys(overrideFields).join(', ')}.`)
+    })
+  return [...before, Object.assign({ match: text.slice(0, at), at: '--override' }, ...fields)]
+}
+
+function yesOrNo(text: string): boolean {
+  if (['', 'true', 'false'].includes(text)) return text !== 'false'
+  throw new InvalidArgumentError('true or false is needed.')
 }

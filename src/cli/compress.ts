@@ -8,8 +8,10 @@ import {
   addMethodFlags,
   addResultFlags,
   addRunFlags,
+  checkTyped,
   modelArgument,
   toOptions,
+  typedFlags,
 } from './flags.ts'
 import { runJob } from './job.ts'
 import { showJson } from './show_json.ts'
@@ -23,6 +25,8 @@ Examples:
       a GPTQ folder, calibrated with your own conversations
   pare compress model.gguf --method rtn --bits 8 --no-evaluate --output smaller
       in seconds, without a look at the loss
+  pare compress --recipe smaller.yaml --output smaller
+      what a file says: steps, and single tensors that are stored otherwise (docs/recipes.md)
 
 Until the result is whole, all of it lies in OUTPUT/.pare. A run that was stopped, by Ctrl-C or by a loss of power,
 goes on where it was when the same command is given again.`
@@ -33,10 +37,10 @@ export function addCompress(pare: Command): void {
     .description(
       'Make a model smaller: plan, calibrate, compress, write, and compare the result with its source.',
     )
-    .argument('<model>', modelArgument)
+    .argument('[model]', modelArgument)
     .addHelpText('after', examples)
   addResultFlags(command)
-    .requiredOption(
+    .option(
       '--output <folder>',
       'where the result goes: a folder that is empty, does not exist, or holds this run unfinished',
     )
@@ -55,10 +59,13 @@ export function addCompress(pare: Command): void {
       'where activations go that do not fit in memory (default: beside the output)',
     )
   addRunFlags(command, 'the report as JSON, as in report.json', { threads: true }).action(
-    async (model: string, { json, threads, ...flags }) => {
+    async (model: string | undefined, _, typed: Command) => {
+      checkTyped(typed, model, ['--output'])
+      const { json, ...flags } = typedFlags(typed) as { json?: boolean }
+      const { threads, ...options } = toOptions(model, flags)
       const report = await runJob<CompressionReport>({
         job: 'compress',
-        options: toOptions(model, flags),
+        options,
         threads,
         quiet: json,
       })

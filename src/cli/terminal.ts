@@ -91,6 +91,15 @@ export function planText(plan: CompressionPlan): string {
   return [
     `plan    ${printable(plan.name)}: ${(plan.parameters / 1e6).toFixed(1)} M weights, ${plan.method} to ${plan.target}`,
     ...rows,
+    ...(plan.steps.length > 1 || plan.rules.length > 0
+      ? plan.steps.map(
+          ({ method, type, weights }, i) => `  step ${i + 1}  ${method}, ${type}: takes ${weights} weights`,
+        )
+      : []),
+    ...plan.rules.map(
+      ({ rule, match, asks, tensors, examples }) =>
+        `  rule    ${rule} ${printable(match)} -> ${asks}: ${tensors} ${tensors === 1 ? 'tensor' : 'tensors'}, such as ${examples.map((name) => printable(name)).join(', ')}`,
+    ),
     `  weights ${megabytes(plan.bytesSource)} -> ${megabytes(plan.bytes)}; linear weights ${plan.bitsPerWeightSource.toFixed(2)} -> ${plan.bitsPerWeight.toFixed(2)} bits each`,
     ...plan.notes.map((note) => `  note: ${printable(note, 300)}`),
   ].join('\n')

@@ -35,7 +35,8 @@ export function readGptqConfig(config: Record<string, unknown>): GptqConfig {
       `quantization_config: group_size must be -1 or above 0, got ${printable(String(size))}`,
     )
   }
-  if (config.dynamic && Object.keys(config.dynamic).length > 0) {
+  // What is left out is found by its plain tensor, whatever the pattern says.
+  if (config.dynamic && Object.keys(config.dynamic).some((pattern) => !pattern.startsWith('-:'))) {
     throw new FormatError(
       'quantization_config: dynamic overrides are not supported; the layers would be read wrongly',
     )

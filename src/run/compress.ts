@@ -21,6 +21,7 @@ import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } fr
 import { checkPlaces } from './compress_places.ts'
 import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { fingerprintOf, hashOfFiles, modelFiles } from './fingerprint.ts'
+import { checkLimits } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { modelCard } from './model_card.ts'
 import { checkReplaceable } from './output_place.ts'
@@ -42,6 +43,7 @@ import { version } from './version.ts'
 export async function compress(options: CompressOptions, hooks: RunHooks = {}): Promise<CompressionReport> {
   const started = performance.now()
   const resolved = resolveOptions(options)
+  checkLimits(resolved.limits)
   if (typeof options.output !== 'string' || options.output === '') {
     throw new OptionError(
       '--output: the name of a folder is needed, got nothing; name one that is empty or does not exist',

@@ -6,6 +6,7 @@ import { printable, StateError } from '../tensor/errors.ts'
 import { instructionSet } from '../tensor/index.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { Fingerprint } from './journal.ts'
+import { resolvedRecipe } from './recipe_options.ts'
 import { version } from './version.ts'
 
 /** SHA-256 of the files one after another, read in pieces. */
@@ -36,8 +37,18 @@ export const modelFiles = (path: string): string[] =>
         .sort()
     : [path]
 
-/** What does not change a byte of the result's files. */
-const indifferent = new Set<string>(['source', 'output', 'overwrite', 'restart', 'scratch', 'offline'])
+/** What does not change a byte of the result, or is told by a hash. */
+const indifferent = new Set([
+  'pare',
+  'source',
+  'output',
+  'overwrite',
+  'restart',
+  'scratch',
+  'offline',
+  'calibration.files',
+  'evaluation.files',
+])
 
 /**
  * @param source SHA-256 of the source's files
@@ -49,13 +60,24 @@ export function fingerprintOf(
   hashes: { source: string; calibration: string | undefined; evaluation: string | undefined },
 ): Fingerprint {
   const fields: Fingerprint = { version, instructionSet: instructionSet(), source: hashes.source }
-  for (const [name, value] of Object.entries(options).sort(([a], [b]) => (a < b ? -1 : 1))) {
-    if (indifferent.has(name) || value === undefined || name === 'calibration' || name === 'text') continue
-    fields[name] = typeof value === 'object' && value !== null ? JSON.stringify(value) : value
-  }
-  if (hashes.calibration) fields.calibration = hashes.calibration
-  if (hashes.evaluation) fields.text = hashes.evaluation
+  const { evaluation, ...recipe } = resolvedRecipe(options)
+  addLeaves(fields, '', { ...recipe, ...(evaluation ? { evaluation } : {}) })
+  if (hashes.calibration) fields['calibration.files'] = hashes.calibration
+  if (hashes.evaluation) fields['evaluation.files'] = hashes.evaluation
   return fields
+}
+
+/** `steps[0].bits` and the like, with the value that stands there. */
+function addLeaves(fields: Fingerprint, at: string, value: unknown): void {
+  if (value === undefined || indifferent.has(at)) return
+  if (typeof value !== 'object' || value === null) {
+    fields[at] = value as string | number | boolean | null
+    return
+  }
+  for (const [key, inner] of Object.entries(value)) {
+    const place = Array.isArray(value) ? `${at}[${key}]` : at === '' ? key : `${at}.${key}`
+    addLeaves(fields, place, inner)
+  }
 }
 
 /** Refuses where anything differs, and names it. */

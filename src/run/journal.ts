@@ -30,7 +30,7 @@ const checkedFile = z.strictObject({
   bytes: count,
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 })
-const field = z.union([z.string(), z.number(), z.boolean(), z.null(), z.array(z.string())])
+const field = z.union([z.string(), z.number(), z.boolean(), z.null()])
 
 const entry = z.discriminatedUnion('kind', [
   z.strictObject({

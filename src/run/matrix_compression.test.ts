@@ -24,17 +24,18 @@ import {
  * Two stages, each of one weight [4, 4] whose rows are all the same; every token is embedded as (1, 1, 1, 1). With
  * 2 bits for values from 0 to 3 the levels are 0, 1, 2 and 3.
  */
-const row = [1.4375, 1.4375, 0, 3]
-const dense = Array(4).fill(row).flat()
+const usualRow = [1.4375, 1.4375, 0, 3]
+const matrixOf = (row: readonly number[]): number[] => Array(4).fill(row).flat()
+const dense = matrixOf(usualRow)
 const names = ['first', 'second']
 
-function handMade() {
+function handMade(values: readonly number[]) {
   const inputs: Record<string, number[]> = { first: [], second: [] }
   const stage = (name: string): StagePlan => ({
     name: `stage of ${name}`,
     weights: [name],
     load(): Stage {
-      const linear = new Linear(name, denseSource(tensor(dense, [4, 4])))
+      const linear = new Linear(name, denseSource(tensor([...values], [4, 4])))
       const input = ({ hidden }: { hidden?: ReturnType<typeof tensor> }) => {
         inputs[name] = numbers(hidden!)
         return hidden!
@@ -51,7 +52,7 @@ function handMade() {
       embed: (ids: Uint32Array) => tensor(new Float32Array(4 * ids.length).fill(1), [ids.length, 4]),
       context: () => ({ rotary: { cos: tensor([1]), sin: tensor([0]) } }),
     },
-    weights: { load: () => tensor(dense, [4, 4]) },
+    weights: { load: () => tensor([...values], [4, 4]) },
   } as unknown as OpenModel
   return { source, inputs }
 }
@@ -80,6 +81,7 @@ async function run(
     written = [],
     from = 0,
     steps = {},
+    row = usualRow,
   }: {
     samples?: Uint32Array[]
     plans?: TensorPlan[]
@@ -87,9 +89,10 @@ async function run(
     written?: Written[]
     from?: number
     steps?: Partial<CompressionSteps>
+    row?: number[]
   } = {},
 ) {
-  const { source, inputs } = handMade()
+  const { source, inputs } = handMade(matrixOf(row))
   const resolved = resolveOptions({
     source: 'm',
     output: 'o',
@@ -223,6 +226,17 @@ test('a weight without a grid is written as its numbers, with no error and the n
   })
   expect(inputs.second).toEqual([5.875, 5.875, 5.875, 5.875])
   expect(layers[1]!.notes).toEqual(['replaced', 'only 1 tokens for 4 inputs'])
+})
+
+test('a weight in half floats has their error, and the next stage sees it', async () => {
+  const { grid: _, ...stored } = planOf('first', { type: 'BF16', bytes: 32 })
+  const { layers, inputs } = await run(
+    { method: 'gptq' },
+    { samples: [Uint32Array.of(0)], plans: [stored, planOf('second')], row: [1.005859375, 0, 0, 3] },
+  )
+  // 1 + 3/512 lies between the bf16 1 and 1 + 4/512, and nearer to the second.
+  expect(inputs.second).toEqual([4.0078125, 4.0078125, 4.0078125, 4.0078125])
+  expect(layers[0]!.relativeError).toBeCloseTo((1 / 512 / 4.005859375) ** 2, 10)
 })
 
 describe.each([

@@ -7,7 +7,6 @@ import type { EncodedTensor, TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Linear } from '../nn/linear.ts'
 import { denseSource } from '../nn/weight_source.ts'
-import { quantizers } from '../quantize/methods.ts'
 import { rtn } from '../quantize/rtn.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { scope, type Tensor } from '../tensor/index.ts'
@@ -15,6 +14,7 @@ import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import { relativeErrors } from './relative_errors.ts'
 import type { LayerReport } from './report.ts'
+import { stepsAsMethod } from './step_sequence.ts'
 
 /** What a stage became. */
 export interface FinishedStage {
@@ -65,7 +65,7 @@ export class MatrixCompression {
     this.source = source
     this.target = target
     this.plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
-    this.method = methodOf(options)
+    this.method = stepsAsMethod(options.steps, [...this.plans.keys()])
   }
 
   /** Compresses every matrix, from the stage `from` on. */
@@ -153,9 +153,14 @@ export class MatrixCompression {
     if (this.hooks.signal?.aborted) throw new AbortError()
     const plan = this.plans.get(name)!
     if (!plan.grid) {
-      this.tensors.push(...this.target.encodeNumbers(plan, dense))
-      this.layers.push(this.layerReport(plan, 0, 0, plan.note ? [plan.note] : []))
-      return { source: denseSource(dense), decoded: dense, diagnostics: { notes: [] } }
+      const encoded = plan.kept
+        ? this.target.encodeKept(plan, this.source.weights.raw!(name))
+        : this.target.encodeNumbers(plan, dense)
+      this.tensors.push(...encoded)
+      const stored = storedNumbers(plan, dense)
+      const [error] = relativeErrors(dense, [stored], statistics) as [number]
+      this.layers.push(this.layerReport(plan, error, error, plan.note ? [plan.note] : []))
+      return { source: denseSource(stored), decoded: stored, diagnostics: { notes: [] } }
     }
     const edit = this.method.compress({ name, dense, current: dense, statistics, grid: plan.grid })
     this.tensors.push(...this.target.encodeSource(plan, edit.source))
@@ -185,14 +190,8 @@ export class MatrixCompression {
   }
 }
 
-function methodOf({
-  method,
-  damping,
-  actOrder,
-  staticGroups,
-  onSingular,
-}: ResolvedCompressOptions): WeightMethod {
-  // Each factory reads the options that it knows.
-  const make: (options: object) => WeightMethod = quantizers[method]
-  return make({ damping, actOrder, staticGroups, onSingular })
+/** What a reader finds of numbers that are stored as they are: half floats lose some of an f32. */
+function storedNumbers({ type, kept }: TensorPlan, dense: Tensor): Tensor {
+  if (kept || (type !== 'F16' && type !== 'BF16')) return dense
+  return scope(() => dense.cast(type === 'F16' ? 'f16' : 'bf16').cast('f32'))
 }

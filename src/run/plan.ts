@@ -7,10 +7,15 @@ import { planGguf } from '../models/write/gguf_target.ts'
 import { planGptq } from '../models/write/gptq_target.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { planPare } from '../models/write/pare_target.ts'
-import { folderSource, ggufSource } from '../models/write/target.ts'
+import { folderSource, ggufSource, matricesOf } from '../models/write/target.ts'
+import type { TensorChoices } from '../models/write/tensor_choice.ts'
 import { bitsPerWeight } from '../models/write/tensor_plan.ts'
 import type { BlockTypeName } from '../nn/block_types.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
+import { openLimits } from './limits.ts'
+import type { Recipe } from './recipe.ts'
+import { resolvedRecipe } from './recipe_options.ts'
+import { type RuleReport, type StepReport, tensorRules } from './tensor_rules.ts'
 
 /** What `compress` takes; where the result would go does not matter. */
 export interface PlanOptions extends Omit<CompressOptions, 'output'> {
@@ -21,7 +26,8 @@ export interface CompressionPlan {
   source: string
   name: string
   target: ResolvedCompressOptions['target']
-  method: ResolvedCompressOptions['method']
+  /** `gptq`, or `rtn+gptq` where there are several. */
+  method: string
   /** Size of the source's weight files. */
   bytesSource: number
   /** Size of the result's weight files. */
@@ -41,22 +47,32 @@ export interface CompressionPlan {
     bytes: number
     note?: string
   }[]
+  /** In the order in which they run. */
+  steps: readonly StepReport[]
+  /** Every pattern, with what it met. */
+  rules: readonly RuleReport[]
+  /** What was asked for with every default: a recipe for the same result. */
+  recipe: Recipe
   notes: readonly string[]
 }
 
 /** The plan of a target for an open model. */
 export function planTarget(source: OpenModel, options: ResolvedCompressOptions): TargetPlan {
-  const { target, grid, scheme, embedding, actOrder, staticGroups, damping, trueSequential, fallback } =
-    options
-  const groupsSorted = actOrder && !staticGroups
+  const { target, steps, embedding, trueSequential, fallback } = options
+  const { choices } = tensorRules(source, options)
+  const [{ grid, damping }] = steps
+  const actOrder = steps.some((step) => step.actOrder)
+  const groupsSorted = steps.some((step) => step.actOrder && !step.staticGroups)
   switch (target) {
     case 'gguf': {
       const from = ggufSource(source)
+      const scheme = mainScheme(source, choices, steps[0].scheme!)
       const fileName = `${basename(source.name)
         .replace(/[^\w.-]+/g, '-')
         .replace(/\.(Q\d\w*|F16|F32|BF16|IQ\d\w*)$/i, '')}-${scheme}`
       const plan = planGguf(from, {
-        scheme: scheme!,
+        scheme,
+        choices,
         embedding: embedding as BlockTypeName | 'keep' | undefined,
         fallback,
         fileName,
@@ -64,12 +80,20 @@ export function planTarget(source: OpenModel, options: ResolvedCompressOptions):
       return { ...plan, notes: [...plan.notes, ...from.losses] }
     }
     case 'gptq':
-      return planGptq(folderSource(source), { grid: grid!, actOrder, staticGroups, damping, trueSequential })
+      return planGptq(folderSource(source), {
+        grid: grid!,
+        actOrder,
+        staticGroups: actOrder && !groupsSorted,
+        damping,
+        trueSequential,
+        choices,
+      })
     case 'pare':
       return planPare(folderSource(source), {
         grid: grid!,
         groupsSorted,
         embedding: embedding as BlockTypeName | undefined,
+        choices,
       })
   }
 }
@@ -84,6 +108,7 @@ export function describePlan(
   const parameters = tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
   const matrices = tensors.filter(({ role }) => role === 'matrix')
   const weights = matrices.reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0)
+  const { steps, rules, untouched } = tensorRules(source, options)
   const sourceBytes = matrices.reduce((sum, { name }) => sum + source.weights.infos.get(name)!.bytes, 0)
   return {
     source: options.source,
@@ -105,8 +130,28 @@ export function describePlan(
       bytes,
       ...(note ? { note } : {}),
     })),
-    notes: [...plan.notes, ...fallbackNotes(plan), ...sizeNotes(plan.fileBytes, source.weights.fileBytes)],
+    steps,
+    rules,
+    recipe: resolvedRecipe(options),
+    notes: [
+      ...plan.notes,
+      ...(untouched > 0 ? [`${untouched} linear weights are taken by no step and stay as they are`] : []),
+      ...openLimits(options.limits).map((name) => `limits.${name}: this version of Pare does not keep to it`),
+      ...fallbackNotes(plan),
+      ...sizeNotes(plan.fileBytes, source.weights.fileBytes),
+    ],
   }
+}
+
+/** The block type that most of the linear weights are asked to have: the file is named for it. */
+function mainScheme(source: OpenModel, choices: TensorChoices, first: BlockTypeName): BlockTypeName {
+  const weights = new Map<BlockTypeName, number>()
+  for (const name of matricesOf(source)) {
+    const { scheme } = choices.get(name) ?? {}
+    const [rows, columns] = source.weights.infos.get(name)!.shape as [number, number]
+    if (scheme) weights.set(scheme, (weights.get(scheme) ?? 0) + rows * columns)
+  }
+  return [...weights].toSorted(([, a], [, b]) => b - a)[0]?.[0] ?? first
 }
 
 const sizeNotes = (bytes: number, bytesSource: number): string[] =>

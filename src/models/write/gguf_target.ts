@@ -19,6 +19,7 @@ import type { LlamaConfig } from '../llama/config.ts'
 import { ggufName, ggufRowOrder, rotaryHeads } from '../llama/names.ts'
 import type { WeightInfo } from '../model_weights.ts'
 import type { EncodedTensor, TargetPlan } from './model_writer.ts'
+import { keptNumbers, type TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
 export interface GgufTargetOptions {
@@ -28,6 +29,8 @@ export interface GgufTargetOptions {
   embedding?: BlockTypeName | 'keep' | undefined
   /** Another type may stand in where 256 does not divide the rows. @default true */
   fallback?: boolean
+  /** What is asked for single tensors. */
+  choices?: TensorChoices
   /** File name without its ending. */
   fileName: string
 }
@@ -53,7 +56,12 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     const base = { name, shape, role, sourceType: info.type, kept: false }
     if (role === 'vector') return { ...base, type: 'F32', bytes: 4 * shape.reduce((a, b) => a * b, 1) }
     const [rows, columns] = shape as [number, number]
-    const asked = role === 'matrix' ? scheme : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K'))
+    const choice = options.choices?.get(name)
+    if (choice?.keep && !source.isGguf) return { ...base, ...keptNumbers(info, choice.by, 'a GGUF file') }
+    if (choice?.keep) return { ...base, type: info.type, kept: true, bytes: info.bytes }
+    const asked =
+      choice?.scheme ??
+      (role === 'matrix' ? scheme : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K')))
     if (asked === 'keep') {
       if (!source.isGguf || !isBlockType(info.type)) {
         throw new OptionError(
@@ -64,7 +72,7 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     }
     const type = typeForRow(asked, columns)
     // The default type of an embedding is a choice of Pare's, not the user's.
-    if (type !== asked && !fallback && (role === 'matrix' || options.embedding !== undefined)) {
+    if (type !== asked && !fallback && (role === 'matrix' || choice || options.embedding !== undefined)) {
       throw new OptionError(
         `${name}: ${asked} needs rows that 256 divides, got ${columns}; leave --no-fallback out or choose a type with blocks of 32 such as IQ4_NL`,
         { code: 'PARE_E_FALLBACK', facts: { tensor: name, columns, type: asked } },

@@ -7,10 +7,11 @@ import { writeWhole } from '../../formats/output.ts'
 import { layOut } from '../../formats/safetensors/header.ts'
 import { createSafetensors } from '../../formats/safetensors/writer.ts'
 import { type AffineGrid, type GridSource, gridName, groupWidth } from '../../nn/grid.ts'
-import { OptionError } from '../../tensor/errors.ts'
+import { OptionError, printable } from '../../tensor/errors.ts'
 import { bytesOf, scope, type Tensor } from '../../tensor/index.ts'
 import type { WeightInfo } from '../model_weights.ts'
 import type { ModelWriter, TargetPlan } from './model_writer.ts'
+import { keptNumbers, type TensorChoice, type TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
 export interface GptqTargetOptions {
@@ -22,6 +23,8 @@ export interface GptqTargetOptions {
   damping?: number
   staticGroups?: boolean
   trueSequential?: boolean
+  /** What is asked for single tensors: the format can only leave them as they are. */
+  choices?: TensorChoices
 }
 
 export interface FolderSource {
@@ -47,8 +50,11 @@ function fittingSizes(columns: readonly number[]): number[] {
 export const plainType = (sourceType: string): 'F16' | 'BF16' => (sourceType === 'BF16' ? 'BF16' : 'F16')
 
 export function planGptq(source: FolderSource, options: GptqTargetOptions): TargetPlan {
-  const { grid, actOrder } = options
-  const widths = [...source.matrices].map((name) => source.infos.get(name)!.shape[1]!)
+  const { grid, actOrder, choices } = options
+  const leftOut = [...source.matrices].filter((name) => choices?.get(name)?.keep)
+  const widths = [...source.matrices]
+    .filter((name) => !leftOut.includes(name))
+    .map((name) => source.infos.get(name)!.shape[1]!)
   const bad = grid.groupSize === 'row' ? undefined : widths.find((n) => n % (grid.groupSize as number) !== 0)
   if (bad !== undefined) {
     throw new OptionError(
@@ -63,6 +69,10 @@ export function planGptq(source: FolderSource, options: GptqTargetOptions): Targ
     const { name, shape } = info
     const role = roleOf(info, source.matrices)
     const base = { name, shape, role, sourceType: info.type, kept: false }
+    const choice = choices?.get(name)
+    if (choice?.keep) return { ...base, ...keptNumbers(info, choice.by, 'a GPTQ checkpoint') }
+    const other = choice && (role !== 'matrix' || !choice.grid || gridName(choice.grid) !== gridName(grid))
+    if (other) throw oneGridOnly(info, grid, choice)
     if (role !== 'matrix') {
       return { ...base, type: plainType(info.type), bytes: 2 * shape.reduce((a, b) => a * b, 1) }
     }
@@ -73,7 +83,7 @@ export function planGptq(source: FolderSource, options: GptqTargetOptions): Targ
       )
     }
     const bytes = layerTensors(name, [rows, columns], options).reduce((sum, t) => sum + bytesIn(t), 0)
-    return { ...base, type: gridName(grid), grid, bytes }
+    return { ...base, type: gridName(grid), grid: choice?.grid ?? grid, bytes }
   })
   const infos = tensors.flatMap((plan) =>
     plan.grid
@@ -95,9 +105,19 @@ export function planGptq(source: FolderSource, options: GptqTargetOptions): Targ
         : [{ name, bytes }],
     ...encoders(options),
     check: () => void source.companions(),
-    create: (folder) => gptqWriter(folder, source, options, infos),
+    create: (folder) => gptqWriter(folder, source, { ...options, leftOut }, infos),
   }
 }
+
+function oneGridOnly({ name }: WeightInfo, grid: AffineGrid, { by, grid: other }: TensorChoice): OptionError {
+  return new OptionError(
+    `${by}: a GPTQ checkpoint has one bit width and group size for all of its linear weights, ${gridName(grid)}, and half floats for the rest, got ${other ? gridName(other) : 'a block type'} for ${printable(name)}; choose --target pare or gguf, or keep the weight`,
+    { code: 'PARE_E_ONE_GRID', facts: { tensor: name } },
+  )
+}
+
+/** A GPTQ target with the matrices that are not quantised. */
+type WrittenOptions = GptqTargetOptions & { leftOut: readonly string[] }
 
 const itemBytes: Readonly<Record<string, number>> = { I32: 4, F16: 2, BF16: 2, F32: 4 }
 const bytesIn = ({ type, shape }: TensorInfo) => itemBytes[type]! * shape.reduce((a, b) => a * b, 1)
@@ -118,7 +138,7 @@ function layerTensors(
   ]
 }
 
-function quantizationConfig(options: GptqTargetOptions): Record<string, unknown> {
+function quantizationConfig(options: WrittenOptions): Record<string, unknown> {
   const {
     grid,
     actOrder,
@@ -126,7 +146,10 @@ function quantizationConfig(options: GptqTargetOptions): Record<string, unknown>
     damping = 0.01,
     staticGroups = false,
     trueSequential = true,
+    leftOut,
   } = options
+  // Readers ask the names of modules, of which a leading -: leaves out what it matches.
+  const dynamic = leftOut.map((name) => [`-:^${name.replace(/\.weight$/, '').replaceAll('.', '\\.')}$`, {}])
   return {
     quant_method: 'gptq',
     bits: grid.bits,
@@ -140,6 +163,7 @@ function quantizationConfig(options: GptqTargetOptions): Record<string, unknown>
     true_sequential: trueSequential,
     checkpoint_format: checkpointFormat,
     pack_dtype: 'int32',
+    ...(leftOut.length > 0 ? { dynamic: Object.fromEntries(dynamic) } : {}),
     meta: { quantizer: ['pare:0.1.0'] },
   }
 }
@@ -180,7 +204,7 @@ function encoders({ checkpointFormat = 'gptq' }: GptqTargetOptions): Encoders {
 function gptqWriter(
   folder: string,
   source: FolderSource,
-  options: GptqTargetOptions,
+  options: WrittenOptions,
   infos: readonly TensorInfo[],
 ): ModelWriter {
   disk().makeFolder(folder)

@@ -20,6 +20,7 @@ import { type AffineGrid, type Grid, type GridSource, gridName, groupWidth } fro
 import { bytesOf, scope, type Tensor } from '../../tensor/index.ts'
 import { asType, type FolderSource, json, plainType } from './gptq_target.ts'
 import type { EncodedTensor, ModelWriter, TargetPlan } from './model_writer.ts'
+import { keptNumbers, type TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
 export interface PareTargetOptions {
@@ -28,6 +29,8 @@ export interface PareTargetOptions {
   groupsSorted: boolean
   /** Type of the embedding and the head. @default 'F16', or BF16 where the source has it */
   embedding?: BlockTypeName | undefined
+  /** What is asked for single tensors. */
+  choices?: TensorChoices
 }
 
 export function planPare(source: FolderSource, options: PareTargetOptions): TargetPlan {
@@ -42,8 +45,11 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
         bytes: storedTensors({ ...plan, bytes: 0 }, options).reduce((sum, t) => sum + bytesIn(t), 0),
       }
     }
-    if (role === 'matrix') return planned(gridName(options.grid), options.grid)
-    const asked = options.embedding ?? plainType(info.type)
+    const choice = options.choices?.get(name)
+    if (choice?.keep) return { ...base, ...keptNumbers(info, choice.by, 'a Pare folder') }
+    const grid = choice?.grid ?? (role === 'matrix' && !choice?.scheme ? options.grid : undefined)
+    if (grid) return planned(gridName(grid), grid)
+    const asked = choice?.scheme ?? options.embedding ?? plainType(info.type)
     if (role === 'vector') return planned(plainType(info.type), undefined)
     const type = typeForRow(asked, shape[1]!)
     const note = type === asked ? undefined : `${asked} does not divide rows of ${shape[1]}`

@@ -15,7 +15,7 @@ import type { GgufSource } from './gguf_target.ts'
 import type { FolderSource } from './gptq_target.ts'
 
 /** Names of the matrices that methods compress. */
-export const matricesOf = ({ model }: OpenModel): Set<string> =>
+export const matricesOf = ({ model }: Pick<OpenModel, 'model'>): Set<string> =>
   new Set(model.stages.flatMap(({ weights }) => weights))
 
 /** Metadata, tokenizer and side tensors for a GGUF file. */

@@ -1,0 +1,44 @@
+/** What a recipe asks for one tensor, in place of what its target would do. */
+import type { BlockTypeName } from '../../nn/block_types.ts'
+import type { AffineGrid } from '../../nn/grid.ts'
+import { OptionError, printable } from '../../tensor/errors.ts'
+import type { WeightInfo } from '../model_weights.ts'
+
+/** One of the three. */
+export interface TensorChoice {
+  /** Stored as the source has it. */
+  readonly keep?: boolean
+  /** A block type, or a type of plain numbers. */
+  readonly scheme?: BlockTypeName
+  /** Evenly spaced levels. */
+  readonly grid?: AffineGrid
+  /** Who asks, for messages: `overrides[0]`. */
+  readonly by: string
+}
+
+export type TensorChoices = ReadonlyMap<string, TensorChoice>
+
+const floatBytes = { F32: 4, F16: 2, BF16: 2 } as const
+export type FloatType = keyof typeof floatBytes
+
+/**
+ * Type and bytes of a tensor that is stored as the numbers it is in the source.
+ *
+ * @throws OptionError where the source has it in a type that is no plain float.
+ */
+export function keptNumbers(
+  { name, type, shape }: WeightInfo,
+  by: string,
+  target: string,
+): { type: FloatType; bytes: number } {
+  if (!Object.hasOwn(floatBytes, type)) {
+    throw new OptionError(
+      `${by}: ${printable(name)} is ${printable(type)} in the source, and ${target} keeps F32, F16 and BF16 as they are; let a step compress it, or choose --target gguf where the source is a GGUF file`,
+      { code: 'PARE_E_KEEP', facts: { tensor: name, type } },
+    )
+  }
+  return {
+    type: type as FloatType,
+    bytes: shape.reduce((a, b) => a * b, 1) * floatBytes[type as FloatType],
+  }
+}

