@@ -165,7 +165,7 @@ describe('what stands at the output', () => {
 
   test('nothing before all of it does: an abort in the middle leaves no file and no tensor', async () => {
     const before = currentKernels().memory().tensors
-    for (const phase of ['compress', 'write', 'evaluate']) {
+    for (const phase of ['compress', 'write', 'evaluate', 'sample']) {
       const asked = options({ target: 'pare' })
       const controller = new AbortController()
       const progress = (event: ProgressEvent) => {
@@ -215,7 +215,7 @@ test('progress goes through all phases, and the plan comes first', async () => {
   const events: ProgressEvent[] = []
   await compress(options({ target: 'pare' }), { progress: (event) => events.push(event) })
   const phases = events.flatMap((event) => (event.kind === 'progress' ? [event.phase] : []))
-  expect([...new Set(phases)]).toEqual(['compress', 'write', 'evaluate'])
+  expect([...new Set(phases)]).toEqual(['compress', 'write', 'evaluate', 'sample'])
   expect(events.findIndex(({ kind }) => kind === 'plan')).toBeLessThan(
     events.findIndex(({ kind }) => kind === 'progress'),
   )

