@@ -74,11 +74,11 @@ export const shellLine = (args: readonly string[]): string => args.map(quoted).j
 function quoted(arg: string): string {
   if (/^[\w@%+=:,./-]+$/.test(arg)) return arg
   if (!/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(arg)) return `'${arg.replaceAll("'", "'\\''")}'`
+  // Bytes, since what \u gives depends on the locale.
   const inside = arg
     .replace(/[\\']/g, '\\$&')
-    .replace(
-      /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
-      (c) => `\\U${c.codePointAt(0)!.toString(16).padStart(8, '0')}`,
+    .replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (c) =>
+      [...new TextEncoder().encode(c)].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join(''),
     )
   return `$'${inside}'`
 }

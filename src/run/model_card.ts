@@ -3,7 +3,7 @@ import { shareable, shellLine, sourceLabel } from './command_line.ts'
 import { licenceName } from './licence_name.ts'
 import type { CompressionReport } from './report.ts'
 import { byteSize, fixed, isNumber, percent } from './report_page/numbers.ts'
-import { shortened, visible } from './visible_text.ts'
+import { shortened, visibleLine } from './visible_text.ts'
 
 /** What the card says of the source beside the report. */
 export interface CardSource {
@@ -120,7 +120,7 @@ function results(report: CompressionReport): string {
 
 function command({ command, version }: CompressionReport): string[] {
   if (!command) return []
-  const line = visible(shellLine(shareable(command)))
+  const line = visibleLine(shellLine(shareable(command)))
   const ticks = [...line.matchAll(/`+/g)].reduce((most, [run]) => Math.max(most, run.length), 2)
   const fence = '`'.repeat(ticks + 1)
   return [`## Command\n\nPare ${plain(version)}:\n\n${fence}sh\n${line}\n${fence}`]
@@ -136,8 +136,7 @@ function calibration({ calibration }: CompressionReport): string[] {
 
 /** Text that is no markup inside a line of Markdown or a cell of a table. */
 export const plain = (text: string): string =>
-  visible(text)
-    .replace(/[\n\t]/g, (c) => (c === '\n' ? '\\u{a}' : '\\u{9}'))
+  visibleLine(text)
     .replace(/[\\`*{}[\]<>#|~&$]|(?<![\p{L}\p{N}])_|_(?![\p{L}\p{N}])/gu, '\\$&')
     // These would make links of their own: addresses with a scheme, with www., and of mail.
     .replace(/:(?=\/\/)|@/g, (c) => `&#${c.charCodeAt(0)};`)
@@ -147,7 +146,7 @@ export const plain = (text: string): string =>
 
 /** A double-quoted scalar; every JSON string without control characters is one. */
 const yaml = (text: string): string =>
-  /^[a-z][a-z0-9-]*$/.test(text) && !words.has(text) ? text : JSON.stringify(visible(text))
+  /^[a-z][a-z0-9-]*$/.test(text) && !words.has(text) ? text : JSON.stringify(visibleLine(text))
 
 /** Plain words that YAML readers take for something else. */
 const words = new Set(['true', 'false', 'null', 'yes', 'no', 'on', 'off', 'y', 'n'])

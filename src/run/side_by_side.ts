@@ -3,6 +3,7 @@
  * logits part on a text that both read. One model is in memory at a time, whole and in f32.
  */
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
+import { type Batch, embedBatch } from '../models/batches.ts'
 import { GrowingCache } from '../models/key_value_cache.ts'
 import type { ResidentLlama } from '../models/llama/llama.ts'
 import type { OpenModel } from '../models/open_model.ts'
@@ -12,7 +13,7 @@ import type { RunHooks } from './evaluate.ts'
 import type { GreedySample, LogitParting } from './report.ts'
 
 export interface SideBySideOptions extends RunHooks {
-  /** What the models continue. @default three short ones */
+  /** What the models continue, all at once: each is cut to as many tokens as the shortest has. @default three short ones */
   prompts?: readonly string[]
   /** Tokens that are written after each, at most; the end of a text or of the context ends them too. @default 48 */
   tokens?: number
@@ -22,7 +23,7 @@ export interface SideBySideOptions extends RunHooks {
 
 const usualPrompts = [
   'The three states of matter are',
-  'Once upon a time, in a small village by the sea,',
+  'Once upon a time there was',
   'def fibonacci(n):\n',
 ] as const
 
@@ -42,7 +43,10 @@ export async function sideBySide(
   const { prompts = usualPrompts, tokens = 48, passage = usualPassage } = options
   const tokenizer = source.tokenizer()
   const { context } = source.model.config
-  const starts = prompts.map((prompt) => tokenizer.encode(prompt)).filter(({ length }) => length > 0)
+  const starts = equallyLong(
+    prompts.map((prompt) => tokenizer.encode(prompt)),
+    context,
+  )
   const read = tokenizer.encode(passage).subarray(0, context)
   const task = { starts, read, length: tokens, context, ends: new Set(tokenizer.eosIds) }
   const before = await readModel(source, task, options, 0)
@@ -98,12 +102,7 @@ async function readModel(
         ? new Float32Array(0)
         : Float32Array.from(logSoftmax(resident.forward(task.read)).toArray() as Float32Array),
     )
-    const written: number[][] = []
-    for (const [index, start] of task.starts.entries()) {
-      written.push(
-        await continued(resident, start, task, (share) => step((index + share) / task.starts.length)),
-      )
-    }
+    const written = task.starts.length === 0 ? [] : await continued(resident, task, step)
     return { written, scores }
   } finally {
     dispose(resident)
@@ -111,38 +110,54 @@ async function readModel(
   }
 }
 
-/** The tokens after `start`, each the most likely one; of equally likely ones the lowest id. */
+/** The tokens after each start, each the most likely one; of equally likely ones the lowest id. */
 async function continued(
   resident: ResidentLlama,
-  start: Uint32Array,
-  { length, context, ends }: Task,
+  { starts, length, context, ends }: Task,
   step: (share: number) => Promise<void>,
-): Promise<number[]> {
-  const cache = new GrowingCache(resident.model.config.layers.length)
-  const written: number[] = []
+): Promise<number[][]> {
+  const { model } = resident
+  const cache = new GrowingCache(model.config.layers.length)
+  const written = starts.map((): number[] => [])
+  const ended = new Set<number>()
+  const count = starts.length
   try {
-    let next = start.subarray(0, context)
-    while (written.length < length) {
-      const id = scope(() => {
-        const logits = resident.forward(next, { cache })
-        const last = logits.extent(0) - 1
-        return Number(
+    let batch: Batch = {
+      ids: Uint32Array.from(starts.flatMap((ids) => [...ids])),
+      count,
+      tokens: starts[0]!.length,
+    }
+    for (let done = 0; done < length; done++) {
+      const next = scope(() => {
+        const embeddings = embedBatch(model, batch)
+        const logits = resident.forward(batch.ids, { cache, embeddings })
+        return Uint32Array.from(
           logits
-            .slice(0, last, last + 1)
+            .slice(1, batch.tokens - 1, batch.tokens)
             .argmax(-1)
-            .toArray()[0],
+            .toArray(),
+          Number,
         )
       })
-      if (ends.has(id)) break
-      written.push(id)
-      if (cache.length >= context) break
-      next = Uint32Array.of(id)
-      await step(written.length / length)
+      for (const [i, id] of next.entries()) {
+        if (ends.has(id)) ended.add(i)
+        if (!ended.has(i)) written[i]!.push(id)
+      }
+      if (ended.size === count || cache.length >= context) break
+      batch = { ids: next, count, tokens: 1 }
+      await step((done + 1) / length)
     }
     return written
   } finally {
     cache.dispose()
   }
+}
+
+/** Those with tokens, cut to the length of the shortest, so that they can run as one batch. */
+function equallyLong(prompts: readonly Uint32Array[], most: number): Uint32Array[] {
+  const present = prompts.filter(({ length }) => length > 0)
+  const shortest = present.reduce((least, { length }) => Math.min(least, length), most)
+  return present.map((ids) => ids.subarray(0, shortest))
 }
 
 function compare(

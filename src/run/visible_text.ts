@@ -9,6 +9,10 @@ export const visible = (text: string): string =>
     kept.has(c) ? c : `\\u{${c.codePointAt(0)!.toString(16)}}`,
   )
 
+/** The same on one line: line ends and tabs are shown by their number too. */
+export const visibleLine = (text: string): string =>
+  visible(text).replace(/[\n\t]/g, (c) => (c === '\n' ? '\\u{a}' : '\\u{9}'))
+
 /** At most `limit` characters, none of them halved; a cut is marked by an ellipsis. */
 export function shortened(text: string, limit = 160): string {
   if (text.length <= limit) return text

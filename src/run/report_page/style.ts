@@ -115,7 +115,7 @@ svg .strong{fill:var(--warm);font-weight:700}
 .point.result{fill:var(--accent)}
 .point.other{fill:var(--warm)}
 .bar{fill:var(--accent)}
-.bar.odd{opacity:.62}
+.bar.odd{opacity:.74}
 .bar.differs{fill:var(--warm)}
 .cross{fill:none;stroke:var(--warm);stroke-width:2}
 .line{fill:none;stroke:var(--accent);stroke-width:2;stroke-linejoin:round}
