@@ -6,6 +6,7 @@ import { figure } from './figure.ts'
 import { html, type Markup } from './markup.ts'
 import type { MatrixGrid } from './matrix_grid.ts'
 import { decibels, fixed } from './numbers.ts'
+import { fitted, textWidth } from './text_width.ts'
 
 /** Classes of decibels with round borders; the style sheet has a colour for each of 9 levels. */
 export interface HeatScale {
@@ -46,16 +47,15 @@ export interface HeatMap {
 
 const LEFT = 44
 const ROW = 20
-const CHARACTER = 6.3
 
 /** The map. A cell says its decibels; an outlier has a frame and a triangle. */
 export function heatMap({ id, title, grid, scale, errorOf, outliers }: HeatMap): Markup {
   const { stages, kinds } = grid
-  const names = shortNames(kinds)
-  const longest = Math.max(...names.map((name) => name.length)) * CHARACTER
-  const slanted = longest > 62
-  const cell = slanted ? 56 : Math.max(56, longest + 8)
-  const top = slanted ? Math.ceil(longest * 0.72) + 16 : 24
+  const names = shortNames(kinds).map((name) => fitted(name, 130))
+  const longest = Math.max(...names.map(textWidth))
+  const slanted = longest > 76
+  const cell = slanted ? 56 : Math.max(56, longest - 6)
+  const top = slanted ? Math.ceil(longest * Math.SQRT1_2) + 18 : 24
   const head = names.map((name, i) => {
     const x = LEFT + (i + 0.5) * cell
     return slanted
@@ -81,7 +81,8 @@ export function heatMap({ id, title, grid, scale, errorOf, outliers }: HeatMap):
         ? `the largest error is ${fixed(decibels(errorOf(worst.layer)), 1)} dB in ${worst.layer.name}`
         : 'none'
     }; ${outliers.size} outliers.`,
-    width: Math.ceil(LEFT + kinds.length * cell),
+    // The last slanted name reaches past its column.
+    width: Math.ceil(LEFT + kinds.length * cell + (slanted ? longest * Math.SQRT1_2 - cell / 2 + 12 : 0)),
     height: top + stages.length * ROW,
     body: [...head, ...rows],
   })

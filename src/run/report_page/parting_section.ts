@@ -8,6 +8,7 @@ import { fixed, isNumber } from './numbers.ts'
 import { missing, section } from './section.ts'
 import { folded, table } from './table.ts'
 import { sideBySideSentence } from './text_section.ts'
+import { fitted, textWidth } from './text_width.ts'
 
 const MOST_POSITIONS = 256
 
@@ -43,8 +44,8 @@ const STEP = 16
 function bars({ positions, first }: LogitParting): Markup {
   const shown = positions.slice(0, MOST_POSITIONS)
   const step = Math.max(STEP, Math.floor((1000 - LEFT - 16) / shown.length))
-  const texts = shown.map(({ token }) => shortened(tokenText(token), 14))
-  const foot = Math.ceil(Math.max(...texts.map((text) => text.length)) * 6.4) + 10
+  const texts = shown.map(({ token }) => fitted(tokenText(token), 110))
+  const foot = Math.max(...texts.map(textWidth)) + 12
   const box: Box = { left: LEFT, right: LEFT + shown.length * step, top: 40, bottom: 200 }
   const most = shown.reduce((a, { kl }) => (isNumber(kl) ? Math.max(a, kl) : a), 0)
   const y = axis(0, most * 1.05 || 1, box.bottom, box.top, 4)

@@ -7,6 +7,7 @@ import { html, type Markup, type Part } from './markup.ts'
 import { byteSize, fixed, isNumber } from './numbers.ts'
 import { missing, section } from './section.ts'
 import { folded, table } from './table.ts'
+import { fitted, textWidth } from './text_width.ts'
 
 interface Point {
   name: string
@@ -125,8 +126,8 @@ const covers = (a: Area, b: Area): boolean =>
 function labelled(placed: readonly { point: Point; x: number; y: number }[]): Markup[] {
   const taken: Area[] = placed.map(({ x, y }) => ({ left: x - 9, right: x + 9, top: y - 9, bottom: y + 9 }))
   return placed.map(({ point, x, y }) => {
-    const name = shortened(point.name, 28)
-    const width = name.length * 7.2
+    const name = fitted(point.name, 210)
+    const width = textWidth(name)
     const around = [0, -6, 6, -16, 16, -32, 32].flatMap((shift) => [
       { left: x + 12, base: y + 4 + shift },
       { left: x - 12 - width, base: y + 4 + shift },

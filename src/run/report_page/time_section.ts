@@ -7,6 +7,7 @@ import { html, type Markup, type Part } from './markup.ts'
 import { byteSize, duration, fixed, isNumber } from './numbers.ts'
 import { missing, section } from './section.ts'
 import { folded, table } from './table.ts'
+import { fitted, textWidth } from './text_width.ts'
 
 const MOST_ENTRIES = 2000
 
@@ -67,8 +68,8 @@ function timeLine(entries: readonly TimelineEntry[], { below, at }: TimeScale): 
         const last = own.reduce((a, { start, seconds }) => Math.max(a, start + seconds), 0)
         const text = duration(total(own))
         const after = at(last) + 8
-        const fits = after + text.length * 6.6 < WIDTH
-        return html`<path class="grid" d="M${inside.left} ${y + ROW - 1}H${inside.right}"/><text class="name" x="${box.left - 10}" y="${y + 16}" text-anchor="end">${shortened(phase, 12)}</text>${own.map(
+        const fits = after + textWidth(text) < WIDTH
+        return html`<path class="grid" d="M${inside.left} ${y + ROW - 1}H${inside.right}"/><text class="name" x="${box.left - 10}" y="${y + 16}" text-anchor="end">${fitted(phase, box.left - 14)}</text>${own.map(
           ({ stage, start, seconds }, i) =>
             html`<rect class="bar ${i % 2 === 0 ? 'even' : 'odd'}" x="${at(start)}" y="${y + 4}" width="${Math.max(1.5, Math.round((at(start + seconds) - at(start)) * 100) / 100)}" height="${ROW - 9}"><title>${shortened(stage ?? phase, 60)}: ${duration(seconds)} from ${duration(start)}</title></rect>`,
         )}<text class="tick" x="${fits ? after : at(own[0]!.start) - 8}" y="${y + 16}" text-anchor="${fits ? 'start' : 'end'}">${text}</text>\n`
