@@ -3,6 +3,7 @@
  *
  *   plan        what a compression will store, from headers alone
  *   compress    a model goes in, a smaller one comes out, with a report
+ *   reportPage  a report as one HTML file, as compress writes it
  *   evaluate    perplexity, and KL and agreement against a source
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
@@ -32,6 +33,7 @@ export { type Inspection, inspect } from './run/inspect.ts'
 export { type CompressionPlan, type PlanOptions, plan } from './run/plan.ts'
 export type { OnProgress, Phase, ProgressEvent } from './run/progress.ts'
 export type { CompressionReport, LayerReport } from './run/report.ts'
+export { reportPage } from './run/report_page/report_page.ts'
 export { version } from './run/version.ts'
 export * from './tensor/errors.ts'
 export {

@@ -20,7 +20,7 @@ import { checkOutput, checkReplaceable, openOutputFolder } from './output_folder
 import { describePlan, planTarget } from './plan.ts'
 import { type CompressionReport, peakMemory } from './report.ts'
 import { reportPage } from './report_page/report_page.ts'
-import { residentBytes, sideBySide } from './side_by_side.ts'
+import { sideBySide, tooLarge } from './side_by_side.ts'
 import { Timeline } from './timeline.ts'
 import { version } from './version.ts'
 
@@ -191,7 +191,7 @@ class Compression {
         const evaluation = await evaluateOpen(result, source, windows, this.hooks)
         metrics = evaluation.metrics
         for (const text of evaluation.notes) this.note(`evaluation: ${text}`)
-        if (this.hasRoomForTexts()) texts = await sideBySide(source, result, this.hooks)
+        if (this.wantsTexts()) texts = await sideBySide(source, result, this.hooks)
       } finally {
         result.close()
       }
@@ -234,15 +234,11 @@ class Compression {
   }
 
   /** Unless it was decided, a whole model is loaded only where that does not raise what the run takes. */
-  private hasRoomForTexts(): boolean {
-    const asked = this.options.sideBySide
-    const [needed, room] = [residentBytes(this.source), Math.max(peakMemory(), 2 ** 30)]
-    if (asked !== undefined || needed <= room) return asked ?? true
-    const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
-    this.note(
-      `no texts side by side: the whole model takes ${gigabytes(needed)}, more than the ${gigabytes(room)} of the run so far; --side-by-side writes them all the same`,
-    )
-    return false
+  private wantsTexts(): boolean {
+    const { sideBySide: asked } = this.options
+    const reason = asked === undefined ? tooLarge(this.source, peakMemory()) : undefined
+    if (reason) this.note(reason)
+    return asked ?? reason === undefined
   }
 }
 

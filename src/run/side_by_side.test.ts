@@ -8,7 +8,7 @@ import type { OpenModel } from '../models/open_model.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { currentKernels, logSoftmax, scope } from '../tensor/index.ts'
 import { compress } from './compress.ts'
-import { residentBytes, sideBySide } from './side_by_side.ts'
+import { residentBytes, sideBySide, tooLarge } from './side_by_side.ts'
 
 let folder: string
 let source: OpenModel
@@ -148,5 +148,14 @@ test('the size of a whole model is 4 bytes a weight', () => {
   const block = hidden * headSize * (2 * heads + 2 * kvHeads) + 3 * hidden * intermediate + 2 * hidden
   expect(residentBytes(source)).toBe(
     4 * (layers.length * block + hidden + vocabulary * hidden * (tied ? 1 : 2)),
+  )
+})
+test('a model may take what the run took, or 1 GiB; a larger one is named with the way out', () => {
+  const model = (weights: number) =>
+    ({ weights: { infos: new Map([['w', { shape: [weights / 2, 2] }]]) } }) as unknown as OpenModel
+  expect(tooLarge(model(2 ** 28), 0)).toBeUndefined()
+  expect(tooLarge(model(1e9), 4e9)).toBeUndefined()
+  expect(tooLarge(model(1e9), 3e9)).toBe(
+    'no texts side by side: the whole model needs 4.0 GB, the run took 3.0 GB; --side-by-side writes them all the same',
   )
 })

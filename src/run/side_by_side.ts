@@ -64,6 +64,20 @@ export function residentBytes({ weights }: OpenModel): number {
   return 4 * numbers
 }
 
+/** Memory that a run may take for it in any case. */
+const FREE_BYTES = 2 ** 30
+
+/**
+ * Why the source is not loaded whole in a run that has taken `peak` bytes so far, or nothing where it may be: it needs
+ * more than that, and more than 1 GiB.
+ */
+export function tooLarge(source: OpenModel, peak: number): string | undefined {
+  const [needed, room] = [residentBytes(source), Math.max(peak, FREE_BYTES)]
+  if (needed <= room) return undefined
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
+  return `no texts side by side: the whole model needs ${gigabytes(needed)}, the run took ${gigabytes(peak)}; --side-by-side writes them all the same`
+}
+
 interface Task {
   starts: readonly Uint32Array[]
   read: Uint32Array

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { axis, exactAxis, roundStep, roundTicks, tickDigits } from './axis.ts'
+import { axis, exactAxis, logarithmicAxis, roundStep, roundTicks, tickDigits } from './axis.ts'
 
 test('ticks are round and enclose the range', () => {
   expect(roundTicks(0, 10)).toEqual([0, 2, 4, 6, 8, 10])
@@ -40,6 +40,12 @@ test('an axis lays its ends on its ends, upside down too, and holds what lies ou
   expect([0, 5, 10, -3, 99].map(x.at)).toEqual([100, 150, 200, 100, 200])
   const y = axis(0, 4, 90, 10)
   expect([0, 1, 4].map(y.at)).toEqual([90, 70, 10])
+})
+test('a logarithmic axis has the powers of 10 around its values, and what is not above 0 at its beginning', () => {
+  const { ticks, at } = logarithmicAxis(0.004, 11.6, 0, 500)
+  expect(ticks).toEqual([0.001, 0.01, 0.1, 1, 10, 100])
+  expect([at(0.001), at(1), at(100), at(0), at(-1), at(1e9)]).toEqual([0, 300, 500, 0, 0, 500])
+  expect(logarithmicAxis(1, 1, 0, 9).ticks).toEqual([1, 10])
 })
 test('an exact axis ends at its value, and its ticks do not pass it', () => {
   const { ticks, at } = exactAxis(8.35, 0, 835, 9)

@@ -41,6 +41,17 @@ export function axis(low: number, high: number, from: number, to: number, count 
   return { ticks, at: place(ticks[0]!, ticks.at(-1)!, from, to) }
 }
 
+/** A logarithmic axis of whole powers of 10 around `low` to `high`, both above 0. */
+export function logarithmicAxis(low: number, high: number, from: number, to: number): Axis {
+  const first = Math.floor(Math.log10(low) + 1e-9)
+  const last = Math.max(first + 1, Math.ceil(Math.log10(high) - 1e-9))
+  const inside = place(first, last, from, to)
+  return {
+    ticks: Array.from({ length: last - first + 1 }, (_, i) => Number(`1e${first + i}`)),
+    at: (value) => (value > 0 ? inside(Math.log10(value)) : from),
+  }
+}
+
 const place = (low: number, high: number, from: number, to: number) => (value: number) => {
   const share = Math.min(1, Math.max(0, (value - low) / (high - low)))
   return Math.round((from + share * (to - from)) * 100) / 100

@@ -1,7 +1,7 @@
 /** Relative errors as a heat map: stages downwards, kinds of matrices to the right, decibels in the cells. */
 import type { LayerReport } from '../report.ts'
 import { shortened } from '../visible_text.ts'
-import { roundStep } from './axis.ts'
+import { roundStep, tickDigits } from './axis.ts'
 import { figure } from './figure.ts'
 import { html, type Markup } from './markup.ts'
 import type { MatrixGrid } from './matrix_grid.ts'
@@ -23,10 +23,10 @@ export function heatScale(errors: readonly number[]): HeatScale {
   const values = errors.map(decibels).filter(Number.isFinite)
   const low = values.length > 0 ? values.reduce((a, b) => Math.min(a, b)) : -1
   const high = values.length > 0 ? values.reduce((a, b) => Math.max(a, b)) : 0
-  const step = Math.max(1, roundStep(Math.max(high - low, 1e-9) / (HEAT_LEVELS - 1)))
+  const step = Math.max(0.1, roundStep(Math.max(high - low, 1e-9) / (HEAT_LEVELS - 1)))
   const first = Math.floor(low / step)
   const count = Math.max(1, Math.ceil(high / step - 1e-9) - first)
-  const borders = Array.from({ length: count + 1 }, (_, i) => (first + i) * step)
+  const borders = Array.from({ length: count + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)))
   return {
     borders,
     level(value) {
@@ -54,7 +54,7 @@ export function heatMap({ id, title, grid, scale, errorOf, outliers }: HeatMap):
   const names = shortNames(kinds).map((name) => fitted(name, 130))
   const longest = Math.max(...names.map(textWidth))
   const slanted = longest > 76
-  const cell = slanted ? 56 : Math.max(56, longest - 6)
+  const cell = slanted ? 56 : Math.max(56, longest - 9)
   const top = slanted ? Math.ceil(longest * Math.SQRT1_2) + 18 : 24
   const head = names.map((name, i) => {
     const x = LEFT + (i + 0.5) * cell
@@ -124,13 +124,14 @@ export function heatLegend(scale: HeatScale): Markup {
   const width = 40
   const { borders } = scale
   const count = borders.length - 1
-  return html`<svg class="legend" viewBox="0 0 ${count * width + 40} 34" width="${count * width + 40}" height="34" role="img" aria-labelledby="legend-title"><title id="legend-title">Colours from ${fixed(borders[0]!, 0)} dB, small, to ${fixed(borders.at(-1)!, 0)} dB, large</title>${borders
+  const digits = tickDigits(borders)
+  return html`<svg class="legend" viewBox="0 0 ${count * width + 40} 34" width="${count * width + 40}" height="34" role="img" aria-labelledby="legend-title"><title id="legend-title">Colours from ${fixed(borders[0]!, digits)} dB, small, to ${fixed(borders.at(-1)!, digits)} dB, large</title>${borders
     .slice(0, -1)
     .map(
       (border, i) =>
         html`<g class="h${scale.level(border)}"><rect class="cell" x="${20 + i * width}" y="0" width="${width - 1}" height="14"/></g>`,
     )}${borders.map(
     (border, i) =>
-      html`<text class="tick" x="${20 + i * width}" y="29" text-anchor="middle">${fixed(border, 0)}</text>`,
+      html`<text class="tick" x="${20 + i * width}" y="29" text-anchor="middle">${fixed(border, digits)}</text>`,
   )}</svg>`
 }

@@ -1,7 +1,7 @@
 /** Where the logits of a fixed prompt part: KL at each of its tokens, and where the most likely tokens differ. */
 import type { CompressionReport, LogitParting } from '../report.ts'
 import { shortened, visible } from '../visible_text.ts'
-import { axis } from './axis.ts'
+import { logarithmicAxis } from './axis.ts'
 import { axisLeft, type Box, figure } from './figure.ts'
 import { html, type Markup } from './markup.ts'
 import { fixed, isNumber } from './numbers.ts'
@@ -48,7 +48,8 @@ function bars({ positions, first }: LogitParting): Markup {
   const foot = Math.max(...texts.map(textWidth)) + 12
   const box: Box = { left: LEFT, right: LEFT + shown.length * step, top: 40, bottom: 200 }
   const most = shown.reduce((a, { kl }) => (isNumber(kl) ? Math.max(a, kl) : a), 0)
-  const y = axis(0, most * 1.05 || 1, box.bottom, box.top, 4)
+  // A few positions have a hundred times the KL of the others. What is far below the largest is as good as nothing.
+  const y = logarithmicAxis((most || 1) / 3000, most || 1, box.bottom, box.top)
   const width = Math.min(step - 4, 22)
   return figure({
     id: 'logits-kl',
@@ -57,7 +58,7 @@ function bars({ positions, first }: LogitParting): Markup {
     width: box.right + 16,
     height: box.bottom + foot,
     body: [
-      axisLeft({ axis: y, label: 'KL, nats; × other most likely token' }, box),
+      axisLeft({ axis: y, label: 'KL, nats (logarithmic); × other most likely token', format: String }, box),
       html`<path class="axis" d="M${box.left} ${box.bottom}H${box.right}"/>`,
       ...shown.map(({ kl, agrees, top, topSource }, i) => {
         const x = box.left + (i + 0.5) * step

@@ -48,7 +48,7 @@ function content(report: CompressionReport): Part {
   return html`<div class="pair">${plot(shown, 'kl', 'KL to the source, nats a token')}${plot(shown, 'perplexity', 'Perplexity')}</div>${
     baselines.length === 0 &&
     missing(
-      html`No other run stands beside it: compress the same source with <code>--method rtn</code> and the same grid to know what round to nearest loses.`,
+      html`No other run stands beside it: compress the same source with <code>--method ${report.method === 'rtn' ? 'gptq' : 'rtn'}</code> and the same grid to see what the method makes of it.`,
     )
   }${folded(
     'Numbers',

@@ -150,7 +150,7 @@ td.text{min-width:64px}
 .prompt{padding:0 0 0 12px;border-left:3px solid var(--line)}
 .who{display:block;color:var(--muted);font-size:13px;font-weight:600}
 .text{margin:0;padding:10px 14px;min-height:3em;border:1px solid var(--line);border-radius:10px;background:var(--page)}
-mark{padding:1px 0;background:var(--mark);color:var(--text);text-decoration:underline;text-decoration-color:var(--warm);text-decoration-thickness:1.5px;text-underline-offset:3px}
+mark{padding:1px 0 1px 3px;border-left:3px solid var(--warm);background:var(--mark);color:var(--text)}
 q{font-weight:600}
 .facts{margin:0}
 .facts>div{display:grid;grid-template-columns:190px minmax(0,1fr);gap:4px 16px;padding:7px 0;border-top:1px solid var(--line)}

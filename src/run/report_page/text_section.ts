@@ -14,7 +14,7 @@ export function textSection({ samples = [] }: CompressionReport): Markup {
     content:
       samples.length === 0
         ? missing(html`No texts were written: ${sideBySideSentence}`)
-        : html`<p class="lead">Each model takes its most likely token, again and again. From where the two part, the text is marked.</p>${samples.map(comparison)}`,
+        : html`<p class="lead">Each model takes its most likely token, again and again. A bar stands where the two part, and what follows is marked.</p>${samples.map(comparison)}`,
   })
 }
 

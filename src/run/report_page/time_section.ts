@@ -98,7 +98,7 @@ function memoryLine(samples: readonly MemorySample[], { below, at }: TimeScale):
     height: inside.bottom + 44,
     body: [
       axisLeft({ axis: y, label: 'resident memory, MB' }, inside),
-      html`<path class="area" d="M${at(samples[0]!.seconds)} ${inside.bottom}L${line}V${inside.bottom}z"/><path class="line" d="M${line}"/><circle class="peak" cx="${x}" cy="${top}" r="4.5"/><text class="name" x="${left ? x - 10 : x + 10}" y="${Math.max(inside.top - 12, top - 8)}" text-anchor="${left ? 'end' : 'start'}">peak ${byteSize(peak.bytes)}</text>`,
+      html`<path class="area" d="M${at(samples[0]!.seconds)} ${inside.bottom}L${line}V${inside.bottom}z"/><path class="line" d="M${line}"/><circle class="peak" cx="${x}" cy="${top}" r="4.5"/><text class="name" x="${left ? x - 10 : x + 10}" y="${Math.max(inside.top - 12, top - 8)}" text-anchor="${left ? 'end' : 'start'}">highest sample ${byteSize(peak.bytes)}</text>`,
       below(inside),
     ],
   })
