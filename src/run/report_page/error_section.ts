@@ -53,7 +53,7 @@ function content(report: CompressionReport): Part {
   }.${gainSentence(layers, method)}</p>${maps}${
     grid.rest.length > 0 &&
     folded(
-      `Not in the ${grid.cells.length > 0 ? 'maps' : 'form of a map'}: ${grid.rest.length} matrices`,
+      `Outside of the maps (${grid.rest.length})`,
       errorTable('Matrices outside of the maps', grid.rest, marked),
     )
   }${folded(`All matrices, the worst first (${layers.length})`, errorTable('Errors of all matrices, the worst first', layers, marked))}`

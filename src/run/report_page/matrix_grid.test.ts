@@ -37,6 +37,12 @@ test('names of Hugging Face and of GGUF have a stage and a kind; what fits no gr
     'model.layers.99999999.self_attn.q_proj.weight',
   ])
 })
+test('kinds stand as in the stage that has most of them, also where the first stage lacks one', () => {
+  const grid = matrixGrid(
+    ['blk.0.a', 'blk.0.c', 'blk.1.a', 'blk.1.b', 'blk.1.c', 'blk.2.d'].map((name) => layer(`${name}.weight`)),
+  )
+  expect(grid.kinds).toEqual(['a', 'b', 'c', 'd'])
+})
 test('a place holds one matrix, and a grid has a largest size; the rest is listed', () => {
   const twice = matrixGrid([layer('blk.0.a.weight', 1), layer('blk.0.a.weight', 2)])
   expect([twice.cells.length, twice.rest[0]?.relativeError]).toEqual([1, 2])

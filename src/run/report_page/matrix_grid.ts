@@ -11,7 +11,7 @@ export interface Cell {
 
 export interface MatrixGrid {
   stages: readonly number[]
-  /** In the order in which they first stand. */
+  /** As they stand in a stage that has most of them. */
   kinds: readonly string[]
   at(stage: number, kind: string): Cell | undefined
   cells: readonly Cell[]
@@ -45,13 +45,22 @@ export function matrixGrid(layers: readonly LayerReport[]): MatrixGrid {
     kinds.add(place.kind)
     byPlace.set(key!, { layer, ...place })
   }
+  const cells = [...byPlace.values()]
   return {
     stages: [...stages].sort((a, b) => a - b),
-    kinds: [...kinds],
+    kinds: inOrder(cells, kinds),
     at: (stage, kind) => byPlace.get(`${stage} ${kind}`),
-    cells: [...byPlace.values()],
+    cells,
     rest,
   }
+}
+
+/** Kinds as in the first of the stages that have most of them, then the others. */
+function inOrder(cells: readonly Cell[], kinds: ReadonlySet<string>): string[] {
+  const byStage = new Map<number, string[]>()
+  for (const { stage, kind } of cells) byStage.set(stage, [...(byStage.get(stage) ?? []), kind])
+  const fullest = [...byStage.values()].reduce((a, b) => (b.length > a.length ? b : a), [])
+  return [...new Set([...fullest, ...kinds])]
 }
 
 /** Stage and kind in a name; a kind with a number in it, such as an expert, has no column of its own. */

@@ -141,15 +141,14 @@ th,td{padding:6px 12px;text-align:left;vertical-align:top;font-weight:400}
 th.number,td.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 thead th{position:sticky;top:0;background:var(--surface);color:var(--muted);font-weight:600;white-space:nowrap;box-shadow:inset 0 -1px var(--line)}
 tbody tr:nth-child(even){background:var(--page)}
-td.text{min-width:64px}
 .sample{margin-top:18px;padding-top:4px;border-top:1px solid var(--line)}
 .sample:first-of-type{border-top:0;padding-top:0;margin-top:8px}
 .sample h3{margin-top:12px}
 .sample .pair{gap:14px}
-.prompt,.text{white-space:pre-wrap;unicode-bidi:isolate}
+.prompt,.written{white-space:pre-wrap;unicode-bidi:isolate}
 .prompt{padding:0 0 0 12px;border-left:3px solid var(--line)}
 .who{display:block;color:var(--muted);font-size:13px;font-weight:600}
-.text{margin:0;padding:10px 14px;min-height:3em;border:1px solid var(--line);border-radius:10px;background:var(--page)}
+.written{margin:0;padding:10px 14px;min-height:3em;border:1px solid var(--line);border-radius:10px;background:var(--page)}
 mark{padding:1px 0 1px 3px;border-left:3px solid var(--warm);background:var(--mark);color:var(--text)}
 q{font-weight:600}
 .facts{margin:0}

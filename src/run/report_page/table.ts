@@ -16,15 +16,13 @@ export interface Table {
 
 /** A table; the first cell of a row is its heading. */
 export function table({ label, columns, rows }: Table): Markup {
-  const kind = (i: number) => (columns[i]?.numeric ? 'number' : 'text')
+  const kind = (i: number) => (columns[i]?.numeric ? html` class="number"` : '')
   return html`<div class="scroll tall" role="region" aria-label="${label}" tabindex="0"><table><thead><tr>${columns.map(
-    ({ name }, i) => html`<th scope="col" class="${kind(i)}">${name}</th>`,
+    ({ name }, i) => html`<th scope="col"${kind(i)}>${name}</th>`,
   )}</tr></thead><tbody>${rows.map(
     (row) =>
       html`<tr>${row.map((cell, i) =>
-        i === 0
-          ? html`<th scope="row" class="${kind(i)}">${cell}</th>`
-          : html`<td class="${kind(i)}">${cell}</td>`,
+        i === 0 ? html`<th scope="row"${kind(i)}>${cell}</th>` : html`<td${kind(i)}>${cell}</td>`,
       )}</tr>\n`,
   )}</tbody></table></div>`
 }

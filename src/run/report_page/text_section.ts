@@ -27,5 +27,5 @@ function continued(text: string, parts: number | undefined): Markup {
   const whole = shortened(text, 8000)
   const cut = parts ?? whole.length
   const after = whole.slice(cut)
-  return html`<p class="text" dir="auto">${whole.slice(0, cut)}${after !== '' && html`<mark>${after}</mark>`}</p>`
+  return html`<p class="written" dir="auto">${whole.slice(0, cut)}${after !== '' && html`<mark>${after}</mark>`}</p>`
 }
