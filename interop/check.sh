@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # check.sh [ASSETS]   other programs' opinions of what Pare reads and writes. One line a check; the last is the counts.
-# ASSETS is the folder that assets.sh fills (default: PARE_ASSETS). Pare must be built. Needs python3 with venv, npm.
+# ASSETS is the folder that assets.sh fills (default: PARE_ASSETS). Pare must be built. Needs python3 with venv, npm, and Chromium, which it installs as root.
 # KEEP=DIR keeps the results of every program there; VENV=DIR takes a Python environment that is there already.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -49,6 +49,15 @@ head -c 60000 "$work/moby.txt" | iconv -c -f utf-8 -t utf-8 >"$work/part.txt"
 node token_ids.js "$source" "$work/part.txt" "$work/speech.txt" >"$results/ids-pare.json"
 for text in part speech; do "$python" oracle/bpe.py "$source" "$work/$text.txt" --file >"$results/ids-oracle-$text.json"; done
 
+counted() { # TITLE COMMAND...   checks of a program that prints a line for each, and the counts last
+  local title=$1 status more less; shift
+  if "$@" >"$work/log"; then status=0; else status=$?; fi
+  grep -v ' passed, ' "$work/log" || true
+  read -r more _ less _ < <(tail -n 1 "$work/log") || true
+  [ "$status" -le 1 ] && [ -n "${more:-}" ] || { more=0; less=1; printf 'FAILED  %s: no counts\n' "$title"; }
+  passed=$((passed + more)); failed=$((failed + ${less%%,*}))
+}
+
 say 'compression'
 small=(--samples 4 --length 128 --calib "$book" --no-evaluate)
 pare compress "$source" --method gptq --target gguf --scheme Q3_K --output "$work/gguf" "${small[@]}" >&2
@@ -66,10 +75,12 @@ done
 node llama.cpp/perplexity.js "$gguf" "$results/windows.json" --tokenize "$work/part.txt" --tokenize "$work/speech.txt" >"$results/llama-gguf.json"
 
 say 'comparison'
-if "$python" perplexities.py "$results" >"$work/log"; then status=0; else status=$?; fi
-grep -v ' passed, ' "$work/log" || true
-read -r more _ less _ < <(tail -n 1 "$work/log") || true
-[ "$status" -le 1 ] && [ -n "${more:-}" ] || { more=0; less=1; printf 'FAILED  comparison: no counts\n'; }
-passed=$((passed + more)); failed=$((failed + ${less%%,*}))
+counted comparison "$python" perplexities.py "$results"
+
+say 'the report in a browser'
+[ -d report_page/node_modules/playwright-core ] || (cd report_page && npm ci --ignore-scripts --no-audit --no-fund >&2)
+pare compress "$source" --method rtn --context 256 --windows 2 --output "$work/page" >&2
+counted 'the report in a browser' node report_page/browser_check.js "$work/page"
+
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

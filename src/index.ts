@@ -4,6 +4,7 @@
  *   plan        what a compression will store, from headers alone
  *   compress    a model goes in, a smaller one comes out, with a report
  *   fromRecipe  the options that a recipe, or a file with one, stands for
+ *   reportPage  a report as one HTML file, as compress writes it
  *   evaluate    perplexity, and KL and agreement against a source
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
@@ -36,6 +37,7 @@ export type { OnProgress, Phase, ProgressEvent } from './run/progress.ts'
 export type { Recipe, RecipeStep } from './run/recipe.ts'
 export { fromRecipe } from './run/recipe_options.ts'
 export type { CompressionReport, LayerReport } from './run/report.ts'
+export { reportPage } from './run/report_page/report_page.ts'
 export type { RuleReport, StepReport } from './run/tensor_rules.ts'
 export { version } from './run/version.ts'
 export type { WeightStep } from './run/weight_step.ts'

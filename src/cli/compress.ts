@@ -48,10 +48,16 @@ export function addCompress(pare: Command): void {
     .option('--restart', 'discard what an unfinished run left at the output, and do a finished one again')
   addMethodFlags(command)
   addCalibrationFlags(command)
-  addEvaluationFlags(command).option(
-    '--no-evaluate',
-    'do not compare the result with its source, which takes about as long as the rest',
-  )
+  addEvaluationFlags(command)
+    .option(
+      '--no-evaluate',
+      'do not compare the result with its source, which takes about as long as the rest',
+    )
+    .option(
+      '--side-by-side',
+      'let source and result continue some prompts, for report.html. Each is loaded whole for it, in 4 bytes a weight (default: where that is no more memory than the run took by then, or 1 GiB)',
+    )
+    .option('--no-side-by-side', 'write no such texts')
   command
     .optionsGroup('Running:')
     .option(

@@ -14,6 +14,7 @@ const verbs = {
   compress: 'compressing',
   write: 'writing',
   evaluate: 'evaluating',
+  sample: 'sampling',
 }
 
 /** `75 s`, `4 min` */

@@ -7,10 +7,12 @@ import { openModel } from '../models/load_model.ts'
 import { reopened, writeWideModel } from '../models/write/sources.suite.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
 import { currentKernels, randomStream } from '../tensor/index.ts'
+import { commandArguments } from './command_line.ts'
 import { compress } from './compress.ts'
 import type { CompressOptions } from './compress_options.ts'
 import { plan } from './plan.ts'
 import type { ProgressEvent } from './progress.ts'
+import { reportPage } from './report_page/report_page.ts'
 
 let folder: string
 let text: string
@@ -165,7 +167,7 @@ describe('what stands at the output', () => {
 
   test('nothing before all of it does: an abort in the middle leaves no file and no tensor', async () => {
     const before = currentKernels().memory().tensors
-    for (const phase of ['compress', 'write', 'evaluate']) {
+    for (const phase of ['compress', 'write', 'evaluate', 'sample']) {
       const asked = options({ target: 'pare' })
       const controller = new AbortController()
       const progress = (event: ProgressEvent) => {
@@ -211,11 +213,50 @@ describe('what stands at the output', () => {
   })
 })
 
+test('the page and the card stand beside the report, and hold what was recorded', async () => {
+  const asked = options({ target: 'pare', bits: 3 })
+  const report = await compress(asked)
+  expect(report.files).toEqual(expect.arrayContaining(['README.md', 'report.html', 'report.json']))
+  expect(report.command).toEqual(commandArguments(asked))
+  const phases = report.timeline!.map(({ phase, stage }) => (stage ? `${phase} ${stage}` : phase))
+  expect(phases).toEqual([
+    'fetch',
+    'calibrate',
+    'compress block.0',
+    'compress block.1',
+    'write',
+    'evaluate',
+    'sample',
+  ])
+  for (const [i, { start, seconds }] of report.timeline!.entries()) {
+    expect(seconds).toBeGreaterThanOrEqual(0)
+    // One after another.
+    if (i > 0)
+      expect(start).toBeGreaterThanOrEqual(report.timeline![i - 1]!.start + report.timeline![i - 1]!.seconds)
+    expect(start + seconds).toBeLessThanOrEqual(report.seconds)
+  }
+  expect(report.memory!.length).toBeGreaterThan(10)
+  expect(report.samples!.length).toBeGreaterThan(0)
+  expect(report.parting!.positions.length).toBeGreaterThan(0)
+  const page = readFileSync(join(asked.output, 'report.html'), 'utf8')
+  expect(page).toBe(reportPage(report))
+  expect(page.match(/class="missing"/g)).toHaveLength(1)
+  expect(readFileSync(join(asked.output, 'README.md'), 'utf8')).toContain('pare compress llama-f16.gguf')
+})
+test('texts side by side can be left out, and are where nothing is evaluated', async () => {
+  for (const extra of [{ sideBySide: false }, { evaluate: false }, { evaluate: false, sideBySide: true }]) {
+    const report = await compress(options({ method: 'rtn', ...extra }))
+    expect(report).not.toHaveProperty('samples')
+    expect(report).not.toHaveProperty('parting')
+    expect(report.timeline!.map(({ phase }) => phase)).not.toContain('sample')
+  }
+})
+
 test('progress goes through all phases, and the plan comes first', async () => {
   const events: ProgressEvent[] = []
   await compress(options({ target: 'pare' }), { progress: (event) => events.push(event) })
   const phases = events.flatMap((event) => (event.kind === 'progress' ? [event.phase] : []))
-  expect([...new Set(phases)]).toEqual(['compress', 'write', 'evaluate'])
+  expect([...new Set(phases)]).toEqual(['compress', 'write', 'evaluate', 'sample'])
   expect(events.findIndex(({ kind }) => kind === 'plan')).toBeLessThan(
     events.findIndex(({ kind }) => kind === 'progress'),
   )

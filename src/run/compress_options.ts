@@ -51,6 +51,11 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'> {
   seed?: number
   /** Whether the result is compared with its source. @default true */
   evaluate?: boolean
+  /**
+   * Whether source and result also continue some prompts, side by side; only with `evaluate`. Each is loaded whole for
+   * it, in f32. @default where that takes no more memory than the run has taken by then, or than 1 GiB
+   */
+  sideBySide?: boolean
   /** Text files to evaluate with. @default the text that comes with Pare */
   text?: readonly string[]
   /** @default 512 */
@@ -87,6 +92,7 @@ export interface ResolvedCompressOptions {
   length: number
   seed: number
   evaluate: boolean
+  sideBySide: boolean | undefined
   text: readonly string[] | undefined
   context: number
   windows: number
@@ -118,6 +124,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     length: options.length ?? 512,
     seed: options.seed ?? 0,
     evaluate: options.evaluate ?? true,
+    sideBySide: options.sideBySide,
     text: options.text,
     context: options.context ?? 512,
     windows: options.windows ?? 20,

@@ -1,60 +1,152 @@
-/** The README.md of a result: front matter for the hub, the command, and the table. */
-import { basename } from 'node:path'
-import type { OpenModel } from '../models/open_model.ts'
-import { printable } from '../tensor/errors.ts'
+/** The README.md of a result: front matter for the Hugging Face hub, results against the source, and the command. */
+import { shareable, shellLine, sourceLabel } from './command_line.ts'
+import { licenceName } from './licence_name.ts'
 import type { CompressionReport } from './report.ts'
+import { byteSize, fixed, isNumber, percent } from './report_page/numbers.ts'
+import { shortened, visibleLine } from './visible_text.ts'
 
-const size = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`
-
-/** Text that is safe inside a Markdown table and a YAML string: nothing of it is markup. */
-const plain = (text: string) =>
-  printable(text).replace(/[\\`*_{}[\]<>()#+!|~:&"']/g, (c) => `&#${c.charCodeAt(0)};`)
-
-/** A path says nothing to others, and may say too much. */
-const sourceName = ({ source }: CompressionReport, { name }: OpenModel) =>
-  /^(?:pypi|npm|hf):/.test(source) ? source : name
-
-export function modelCard(report: CompressionReport, source: OpenModel): string {
-  const rows: [string, string][] = [
-    ['method', report.method],
-    ['size of the weights', `${size(report.bytes)} (source ${size(report.bytesSource)})`],
-    ['bits a compressed weight', report.bitsPerWeight.toFixed(2)],
-    ...(report.perplexity === undefined
-      ? []
-      : ([
-          [
-            `perplexity (${report.protocol})`,
-            `${report.perplexity.toFixed(3)} (source ${report.perplexitySource!.toFixed(3)})`,
-          ],
-          [
-            'KL to the source, nats a token',
-            `${report.kl!.toFixed(4)}${report.klStandardError === undefined ? '' : ` ± ${report.klStandardError.toFixed(4)}`}`,
-          ],
-          ['same most likely token', `${(100 * report.top1!).toFixed(1)}%`],
-        ] as [string, string][])),
-  ]
-  const { calibration } = report
-  return `---
-base_model: ${JSON.stringify(printable(source.name))}
-base_model_relation: quantized
-tags:
-  - pare
-  - ${report.method}
-  - ${report.target}
----
-
-# ${plain(source.name)}, compressed by Pare
-
-Source: ${plain(sourceName(report, source))}
-
-| | |
-| --- | --- |
-${rows.map(([name, value]) => `| ${name} | ${value} |`).join('\n')}
-${
-  calibration
-    ? `\nCalibrated with ${calibration.samples} samples of ${calibration.length} tokens of ${calibration.files.map((f) => plain(basename(f))).join(', ')} (seed ${calibration.seed}).\n`
-    : ''
-}${report.notes.length > 0 ? `\n${report.notes.map((note) => `- ${plain(note)}`).join('\n')}\n` : ''}
-Layer by layer: report.json.
-`
+/** What the card says of the source beside the report. */
+export interface CardSource {
+  /** Human name. */
+  name: string
+  /** Licences that came with it, and lie beside the result. */
+  licences: readonly { file: string; text: string }[]
 }
+
+/**
+ * The card. Nothing that comes from files is markup in it: text is escaped for Markdown, values are quoted for YAML.
+ * Of paths only the last part is named.
+ */
+export function modelCard(report: CompressionReport, source: CardSource): string {
+  return `${[
+    frontMatter(report, source),
+    `# ${plain(source.name)}, compressed by Pare`,
+    `Made from ${plain(sourceLabel(report.source))}${report.sourceSha256 ? ` (SHA-256 ${plain(report.sourceSha256)})` : ''} with ${plain(report.method)}, for ${readers[report.target] ?? plain(report.target)}.`,
+    results(report),
+    ...command(report),
+    ...calibration(report),
+    `## Files\n\n${report.files.map((file) => `- ${plain(file)}`).join('\n')}`,
+    'What every matrix lost, time, memory and texts side by side: `report.html`, and as data `report.json`.',
+    ...(report.notes.length > 0
+      ? [`## Notes\n\n${report.notes.map((note) => `- ${plain(shortened(note, 600))}`).join('\n')}`]
+      : []),
+  ].join('\n\n')}\n`
+}
+
+const readers: Readonly<Record<string, string>> = {
+  gguf: 'llama.cpp and what builds on it',
+  gptq: 'transformers, vLLM and others that read GPTQ checkpoints',
+  pare: 'Pare',
+}
+
+const libraries: Readonly<Record<string, string>> = { gguf: 'gguf', gptq: 'transformers', pare: 'pare' }
+
+function frontMatter(report: CompressionReport, { name, licences }: CardSource): string {
+  // A model of the hub is named as there; what stands elsewhere has only its own name.
+  const [, hubModel] = /^hf:([^/@:]+\/[^/@:]+)/.exec(report.source) ?? []
+  const tags = [...new Set(['pare', 'quantized', report.method, report.target])]
+  return [
+    '---',
+    `base_model: ${yaml(hubModel ?? name)}`,
+    'base_model_relation: quantized',
+    ...(libraries[report.target] ? [`library_name: ${libraries[report.target]}`] : []),
+    'pipeline_tag: text-generation',
+    ...licenceLines(licences),
+    'tags:',
+    ...tags.map((tag) => `  - ${yaml(tag)}`),
+    '---',
+  ].join('\n')
+}
+
+/** The licence, if one came with the source and there is no doubt which it is; else where to read. */
+function licenceLines(licences: CardSource['licences']): string[] {
+  if (licences.length === 0) return []
+  const names = new Set(licences.map(({ text }) => licenceName(text)))
+  const [only] = names
+  if (names.size === 1 && only) return [`license: ${only}`]
+  return ['license: other', 'license_name: see-file', `license_link: ${yaml(licences[0]!.file)}`]
+}
+
+/** A row for the source, the result, and what else stands beside it. */
+function results(report: CompressionReport): string {
+  const error = isNumber(report.klStandardError) ? ` ± ${fixed(report.klStandardError, 4)}` : ''
+  const measured = isNumber(report.perplexity)
+  const rows = [
+    [
+      '',
+      'weight files',
+      'bits a linear weight',
+      'perplexity',
+      'KL to the source, nats a token',
+      'same most likely token',
+    ],
+    [
+      'source',
+      byteSize(report.bytesSource),
+      '',
+      measured ? fixed(report.perplexitySource, 3) : '',
+      measured ? '0' : '',
+      measured ? '100%' : '',
+    ],
+    [
+      'this model',
+      byteSize(report.bytes),
+      fixed(report.bitsPerWeight, 2),
+      measured ? fixed(report.perplexity, 3) : '',
+      isNumber(report.kl) ? `${fixed(report.kl, 4)}${error}` : '',
+      isNumber(report.top1) ? percent(report.top1) : '',
+    ],
+    ...(report.baselines ?? []).map(({ name, bytes, bitsPerWeight, perplexity, kl }) => [
+      plain(shortened(name, 80)),
+      byteSize(bytes),
+      isNumber(bitsPerWeight) ? fixed(bitsPerWeight, 2) : '',
+      isNumber(perplexity) ? fixed(perplexity, 3) : '',
+      isNumber(kl) ? fixed(kl, 4) : '',
+      '',
+    ]),
+  ]
+  // Columns without a number in them are left out.
+  const columns = rows[0]!
+    .map((_, i) => i)
+    .filter((i) => i === 0 || rows.slice(1).some((row) => row[i] !== ''))
+  const lines = rows.map((row) => `| ${columns.map((i) => row[i]).join(' | ')} |`)
+  const rule = `| ${columns.map((i) => (i === 0 ? '---' : '---:')).join(' | ')} |`
+  const protocol =
+    report.protocol === undefined
+      ? 'The result was not evaluated.'
+      : `Measured on ${fixed(report.tokens, 0)} predictions, ${plain(report.protocol)}; perplexities compare at the same text and protocol only.`
+  return `## Results\n\n${[lines[0], rule, ...lines.slice(1)].join('\n')}\n\n${protocol}`
+}
+
+function command({ command, version }: CompressionReport): string[] {
+  if (!command) return []
+  const line = visibleLine(shellLine(shareable(command)))
+  const ticks = [...line.matchAll(/`+/g)].reduce((most, [run]) => Math.max(most, run.length), 2)
+  const fence = '`'.repeat(ticks + 1)
+  return [`## Command\n\nPare ${plain(version)}:\n\n${fence}sh\n${line}\n${fence}`]
+}
+
+function calibration({ calibration }: CompressionReport): string[] {
+  if (!calibration) return []
+  const { samples, length, files, seed, tokens, sha256 } = calibration
+  return [
+    `## Calibration data\n\n${samples} samples of ${length} tokens (${tokens} in all) of ${files.map(plain).join(', ')}, seed ${seed}. SHA-256 of the text: ${plain(sha256)}.`,
+  ]
+}
+
+/** Text that is no markup inside a line of Markdown or a cell of a table. */
+export const plain = (text: string): string =>
+  visibleLine(text)
+    .replace(/[\\`*{}[\]<>#|~&$]|(?<![\p{L}\p{N}])_|_(?![\p{L}\p{N}])/gu, '\\$&')
+    // These would make links of their own: addresses with a scheme, with www., and of mail.
+    .replace(/:(?=\/\/)|@/g, (c) => `&#${c.charCodeAt(0)};`)
+    .replace(/(www)\./gi, '$1&#46;')
+    // A line that begins like an item of a list.
+    .replace(/^(\d*)([-+.)])/, (_, digits, sign) => `${digits}\\${sign}`)
+
+/** A double-quoted scalar; every JSON string without control characters is one. */
+const yaml = (text: string): string =>
+  /^[a-z][a-z0-9-]*$/.test(text) && !words.has(text) ? text : JSON.stringify(visibleLine(text))
+
+/** Plain words that YAML readers take for something else. */
+const words = new Set(['true', 'false', 'null', 'yes', 'no', 'on', 'off', 'y', 'n'])

@@ -1,5 +1,6 @@
 /** What came out of a compression. The field names are stable. */
 import type { LanguageMetrics } from '../metrics/language.ts'
+import type { Phase } from './progress.ts'
 
 export interface LayerReport {
   name: string
@@ -10,6 +11,66 @@ export interface LayerReport {
   /** The same of round-to-nearest on the same grid. */
   relativeErrorRtn: number
   notes: readonly string[]
+}
+
+/** A part of the run. */
+export interface TimelineEntry {
+  phase: Phase
+  /** The stage of the model, where the phase goes through them one by one. */
+  stage?: string
+  /** Seconds from the start of the run. */
+  start: number
+  /** How long it took. */
+  seconds: number
+}
+
+export interface MemorySample {
+  /** From the start of the run. */
+  seconds: number
+  /** Resident memory of the process. */
+  bytes: number
+}
+
+/** Another way to store the same source, to hold the result against. */
+export interface Baseline {
+  name: string
+  /** Size of its weight files. */
+  bytes: number
+  /** Stored bits a compressed weight. */
+  bitsPerWeight?: number
+  /** To the source, in nats a token, on the tokens of this report. */
+  kl?: number
+  /** On the tokens of this report. */
+  perplexity?: number
+}
+
+/** What the source and the result write after the same prompt, each taking its most likely token. */
+export interface GreedySample {
+  prompt: string
+  /** Of the result, without the prompt. */
+  text: string
+  textSource: string
+  /** Where the two part: the first token that differs, from 0, and the characters before it. Absent where they do not. */
+  parts?: { token: number; character: number }
+}
+
+/** The logits of a fixed prompt, source against result. */
+export interface LogitParting {
+  prompt: string
+  /** One for each token of the prompt: what the models expect after it. */
+  positions: readonly {
+    /** The token that was read. */
+    token: string
+    /** From the source to the result, in nats. */
+    kl: number
+    /** Whether both expect the same token. */
+    agrees: boolean
+    /** Most likely next token of the result. */
+    top: string
+    topSource: string
+  }[]
+  /** The first position where the most likely tokens differ, from 0; absent where none does. */
+  first?: number
 }
 
 export interface CompressionReport extends Partial<LanguageMetrics> {
@@ -40,6 +101,18 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   }
   notes: readonly string[]
   version: string
+  /** Arguments of the command that gives this result, the program first. */
+  command?: readonly string[]
+  /** Parts of the run in their order. */
+  timeline?: readonly TimelineEntry[]
+  /** Memory over the run; of many samples the highest ones are kept. */
+  memory?: readonly MemorySample[]
+  /** Round to nearest on the same grid where it was measured, and other runs that were given. */
+  baselines?: readonly Baseline[]
+  /** Present where the result was evaluated and `sideBySide` was not off. */
+  samples?: readonly GreedySample[]
+  /** Present where `samples` are. */
+  parting?: LogitParting
 }
 
 /** Largest resident memory of this process so far, in bytes. */

@@ -1,0 +1,97 @@
+/** The command line of a compression, from its options. */
+import type { CompressOptions } from './compress_options.ts'
+
+/** How an option is written: the flag takes its value, stands where it is true, where it is false, or for either. */
+type Kind = 'value' | 'path' | 'paths' | 'on' | 'off' | 'either'
+
+/** What only a recipe can say. */
+const recipeOnly = ['steps', 'overrides', 'limits'] as const
+
+/** File of a result that holds it. */
+export const recipeFile = 'recipe.json'
+
+const flags: Readonly<Record<Exclude<keyof CompressOptions, 'source' | (typeof recipeOnly)[number]>, Kind>> =
+  {
+    target: 'value',
+    scheme: 'value',
+    bits: 'value',
+    groupSize: 'value',
+    symmetric: 'on',
+    embedding: 'value',
+    fallback: 'off',
+    method: 'value',
+    actOrder: 'either',
+    staticGroups: 'either',
+    search: 'on',
+    trueSequential: 'off',
+    damping: 'value',
+    onSingular: 'value',
+    calibration: 'paths',
+    samples: 'value',
+    length: 'value',
+    seed: 'value',
+    text: 'paths',
+    context: 'value',
+    windows: 'value',
+    every: 'value',
+    evaluate: 'off',
+    sideBySide: 'either',
+    scratch: 'path',
+    offline: 'on',
+    overwrite: 'on',
+    restart: 'on',
+    output: 'path',
+  }
+
+/**
+ * The arguments of `pare` that stand for these options; what was not given is not written.
+ *
+ * @example commandArguments({ source: 'm.gguf', output: 'smaller', bits: 3 })  // pare compress m.gguf --bits 3 ...
+ */
+export function commandArguments(options: CompressOptions): string[] {
+  const args = ['pare', 'compress', path(options.source)]
+  if (needsRecipe(options)) args.push('--recipe', recipeFile)
+  for (const [name, kind] of Object.entries(flags) as [keyof typeof flags, Kind][]) {
+    const value = options[name]
+    if (value === undefined) continue
+    const flag = (name === 'calibration' ? 'calib' : name).replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
+    if (kind === 'paths') args.push(`--${flag}`, ...(value as readonly string[]).map(path))
+    else if (kind === 'path') args.push(`--${flag}`, path(String(value)))
+    else if (kind === 'value') args.push(`--${flag}`, String(value))
+    else if (value === true && kind !== 'off') args.push(`--${flag}`)
+    else if (value === false && kind !== 'on') args.push(`--no-${flag}`)
+  }
+  return args
+}
+
+/** Whether flags alone cannot say it. */
+export const needsRecipe = (options: CompressOptions): boolean =>
+  recipeOnly.some((name) => options[name] !== undefined)
+
+/** The same path in a form that is no flag. */
+const path = (text: string): string => (text.startsWith('-') ? `./${text}` : text)
+
+/** Arguments for others to read: of an absolute path, which says too much, only the last part. */
+export const shareable = (args: readonly string[]): string[] =>
+  args.map((arg) => (/^(?:[/\\~]|[a-z]:[/\\])/i.test(arg) ? lastPart(arg) : arg))
+
+const lastPart = (path: string): string => path.split(/[/\\]/).findLast((part) => part !== '') ?? path
+
+/** A source for others to read: a registry's whole name, of a path the last part. */
+export const sourceLabel = (source: string): string =>
+  /^(?:pypi|npm|hf):/.test(source) ? source : lastPart(source)
+
+/** Arguments as a line that a POSIX shell splits into them again; those with control characters need bash. */
+export const shellLine = (args: readonly string[]): string => args.map(quoted).join(' ')
+
+function quoted(arg: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(arg)) return arg
+  if (!/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(arg)) return `'${arg.replaceAll("'", "'\\''")}'`
+  // Bytes, since what \u gives depends on the locale.
+  const inside = arg
+    .replace(/[\\']/g, '\\$&')
+    .replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (c) =>
+      [...new TextEncoder().encode(c)].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join(''),
+    )
+  return `$'${inside}'`
+}

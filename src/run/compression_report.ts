@@ -1,0 +1,106 @@
+/** The report of a compression: its figures, the comparison with the source, and the files that tell of them. */
+import { readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { writeWhole } from '../formats/output.ts'
+import type { Windows } from '../metrics/windows.ts'
+import { openModel } from '../models/load_model.ts'
+import type { OpenModel } from '../models/open_model.ts'
+import type { ResolvedSource } from '../models/source/resolved.ts'
+import type { ResolvedCompressOptions } from './compress_options.ts'
+import { checkTokenizers, evaluateOpen, type RunHooks } from './evaluate.ts'
+import { modelCard } from './model_card.ts'
+import type { CompressionPlan } from './plan.ts'
+import { type CompressionReport, peakMemory } from './report.ts'
+import { reportPage } from './report_page/report_page.ts'
+import { sideBySide, tooLarge } from './side_by_side.ts'
+import type { Timeline } from './timeline.ts'
+import { version } from './version.ts'
+
+type Source = OpenModel & { resolved: ResolvedSource }
+
+export interface ReportContext {
+  source: Source
+  options: ResolvedCompressOptions
+  plan: CompressionPlan
+  hooks: RunHooks
+  timeline: Timeline
+  /** Says something worth reading. */
+  note(text: string): void
+}
+
+export interface Calibration {
+  samples: readonly Uint32Array[]
+  files: readonly string[]
+  sha256: string
+}
+
+/** Files that `writeReport` adds to a result. */
+export const reportFiles = ['README.md', 'report.html', 'report.json'] as const
+
+/** The result at `path` beside its source: metrics, and what both write. */
+export async function compareResult(
+  path: string,
+  windows: Windows,
+  { work }: { work: string },
+  { source, options, hooks, timeline, note }: ReportContext,
+): Promise<Partial<CompressionReport>> {
+  const result = openModel(path)
+  try {
+    checkTokenizers(result, source)
+    timeline.begin('evaluate')
+    const { metrics, notes } = await evaluateOpen(result, source, windows, hooks, options.scratch ?? work)
+    for (const text of notes) note(`evaluation: ${text}`)
+    const reason = options.sideBySide === undefined ? tooLarge(source) : undefined
+    if (reason) note(reason)
+    const wanted = options.sideBySide ?? reason === undefined
+    return { ...metrics, ...(wanted ? await sideBySide(source, result, hooks) : {}) }
+  } finally {
+    result.close()
+    timeline.end()
+  }
+}
+
+/** What is known without the result. */
+export function reportOf(
+  { source, options, plan, timeline }: ReportContext,
+  calibration: Calibration | undefined,
+): Omit<CompressionReport, 'seconds' | 'layers' | 'files' | 'notes'> {
+  return {
+    source: source.resolved.spec,
+    ...(source.resolved.sha256 ? { sourceSha256: source.resolved.sha256 } : {}),
+    output: options.output,
+    method: options.method,
+    target: options.target,
+    bytes: plan.bytes,
+    bytesSource: plan.bytesSource,
+    bitsPerWeight: plan.bitsPerWeight,
+    fileBitsPerWeight: plan.fileBitsPerWeight,
+    peakMemoryBytes: peakMemory(),
+    ...(calibration
+      ? {
+          calibration: {
+            files: calibration.files.map((file) => basename(file)),
+            samples: calibration.samples.length,
+            length: options.length,
+            seed: options.seed,
+            tokens: calibration.samples.length * options.length,
+            sha256: calibration.sha256,
+          },
+        }
+      : {}),
+    version,
+    timeline: timeline.entries,
+    memory: timeline.memory,
+  }
+}
+
+/** Writes the model card, the page and the record. */
+export function writeReport(folder: string, report: CompressionReport, { name, resolved }: Source): void {
+  const licences = resolved.licenseFiles.map((file) => ({
+    file: basename(file),
+    text: readFileSync(file, 'utf8'),
+  }))
+  writeWhole(join(folder, 'README.md'), modelCard(report, { name, licences }))
+  writeWhole(join(folder, 'report.html'), reportPage(report))
+  writeWhole(join(folder, 'report.json'), `${JSON.stringify(report, null, 2)}\n`)
+}
