@@ -265,7 +265,7 @@ test('an output below a file ends with exit code 6', () => {
 const steering = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/
 const escapes = '\u001b]0;owned\u0007\u009b2J\u202e'
 
-test('names, metadata and tokens with escapes and markup never reach the terminal or the model card raw', () => {
+test('names, metadata and tokens with escapes and markup never reach the terminal, the page or the model card raw', () => {
   const path = writeTinyGguf(join(folder, 'a<img src=x>|`b.gguf'), {
     metadata: { 'general.name': gguf.string(escapes), [`x.${escapes}`]: gguf.string('<script>') },
     extraTokens: [escapes, '<script>alert(1)</script>', '| `x` |'],
@@ -291,6 +291,9 @@ test('names, metadata and tokens with escapes and markup never reach the termina
     const card = readFileSync(join(output, 'README.md'), 'utf8')
     expect(card).not.toMatch(steering)
     expect(card.replace(/^---.*?^---/ms, '')).not.toMatch(/<img|<script/)
+    const page = readFileSync(join(output, 'report.html'), 'utf8')
+    expect(page).not.toMatch(steering)
+    expect(page).not.toMatch(/<img|<script/)
     expect(existsSync(join(output, 'report.json'))).toBe(true)
   }
 })

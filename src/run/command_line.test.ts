@@ -70,6 +70,7 @@ test('a shell splits the line into the same arguments, whatever stands in them',
     { numRuns: 60 },
   )
 })
-test('the line has no character that steers a terminal', () => {
+test('the line has no character that steers a terminal or begins a tag', () => {
   expect(shellLine(['a\u001b[31m\u202eb\n'])).toBe("$'a\\x1b[31m\\xe2\\x80\\xaeb\\x0a'")
+  expect(shellLine(['<b>'])).toBe("$'\\x3cb>'")
 })

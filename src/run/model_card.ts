@@ -137,16 +137,18 @@ function calibration({ calibration }: CompressionReport): string[] {
 /** Text that is no markup inside a line of Markdown or a cell of a table. */
 export const plain = (text: string): string =>
   visibleLine(text)
-    .replace(/[\\`*{}[\]<>#|~&$]|(?<![\p{L}\p{N}])_|_(?![\p{L}\p{N}])/gu, '\\$&')
-    // These would make links of their own: addresses with a scheme, with www., and of mail.
-    .replace(/:(?=\/\/)|@/g, (c) => `&#${c.charCodeAt(0)};`)
+    .replace(/[\\`*{}[\]#|~$]|(?<![\p{L}\p{N}])_|_(?![\p{L}\p{N}])/gu, '\\$&')
+    // No reader may take these for a tag, and addresses with a scheme, with www. or of mail would become links.
+    .replace(/[<>&@]|:(?=\/\/)/g, (c) => `&#${c.charCodeAt(0)};`)
     .replace(/(www)\./gi, '$1&#46;')
     // A line that begins like an item of a list.
     .replace(/^(\d*)([-+.)])/, (_, digits, sign) => `${digits}\\${sign}`)
 
 /** A double-quoted scalar; every JSON string without control characters is one. */
 const yaml = (text: string): string =>
-  /^[a-z][a-z0-9-]*$/.test(text) && !words.has(text) ? text : JSON.stringify(visibleLine(text))
+  /^[a-z][a-z0-9-]*$/.test(text) && !words.has(text)
+    ? text
+    : JSON.stringify(visibleLine(text)).replaceAll('<', '\\u003c')
 
 /** Plain words that YAML readers take for something else. */
 const words = new Set(['true', 'false', 'null', 'yes', 'no', 'on', 'off', 'y', 'n'])
