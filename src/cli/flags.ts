@@ -72,7 +72,7 @@ export function addMethodFlags(command: Command): Command {
     .option('--no-act-order', 'gptq: inputs in the order of the file')
     .option(
       '--static-groups',
-      'with --act-order: groups stay neighbours, so that no runtime is slower (default: on)',
+      'with --act-order: groups stay neighbours, so that no runtime is slower (default: on, off with --symmetric)',
     )
     .option(
       '--no-static-groups',

@@ -21,7 +21,7 @@ export interface WeightStep {
   search?: boolean
   /** GPTQ sweeps the inputs with the most energy first. @default true, but false for the target gguf */
   actOrder?: boolean
-  /** With act-order: groups stay neighbours, fitted before the sweep. Block types always do. @default true */
+  /** With act-order: groups stay neighbours, fitted before the sweep. Block types always do. @default true, false with `symmetric` */
   staticGroups?: boolean
   /** Added to the diagonal of the Gram matrix, as a share of its mean. @default 0.01 */
   damping?: number
@@ -87,7 +87,8 @@ function resolveStep(step: WeightStep, target: TargetName, label: Label, at: str
     grid: isGguf ? undefined : gridOf(step, target, label),
     // What block types gain from it is not measured, so that it has to be asked for.
     actOrder: step.actOrder ?? (method === 'gptq' && !isGguf),
-    staticGroups: step.staticGroups ?? true,
+    // A fixed range clips weights that drift, and a symmetric one has its largest weight at the edge already.
+    staticGroups: step.staticGroups ?? !(step.symmetric ?? false),
     damping: step.damping ?? 0.01,
     onSingular: step.onSingular ?? 'throw',
     only: step.only,
