@@ -85,19 +85,20 @@ function hashOf(output) {
 let [passed, failed] = [0, 0]
 async function series(title, count, args) {
   if (count === 0) return
-  const alone = join(work, `${title}-alone`)
-  const first = await compress(args, alone)
+  // The model card holds the command, and that the name of the output.
+  const output = join(work, title)
+  const first = await compress(args, output)
   if (first.code !== 0) throw new Error(`${title}: the run that is left alone failed\n${first.stderr}`)
-  const expected = hashOf(alone)
+  const expected = hashOf(output)
   const steps = Number(
     /(\d+) steps of the disk/.exec(
       (await compress(args, join(work, `${title}-counted`), { killAt: -1 })).stderr,
     )?.[1],
   )
   if (!(steps > 10)) throw new Error(`${title}: the steps of the disk were not counted`)
+  rmSync(output, { recursive: true })
   let killed = 0
   for (let i = 0; i < count; i++) {
-    const output = join(work, `${title}-${i}`)
     const at =
       i % 2 === 0 ? { killAt: Math.floor(random() * steps) } : { killAfter: random() * first.milliseconds }
     const stopped = await compress(args, output, at)

@@ -62,7 +62,7 @@ export function addCompress(pare: Command): void {
     .optionsGroup('Running:')
     .option(
       '--scratch <folder>',
-      'where activations go that do not fit in memory (default: beside the output)',
+      'where activations go that do not fit in memory (default: into the output, while the run lasts)',
     )
   addRunFlags(command, 'the report as JSON, as in report.json', { threads: true }).action(
     async (model: string | undefined, _, typed: Command) => {

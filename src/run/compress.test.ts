@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -165,7 +174,7 @@ test('a result is a source again', async () => {
 describe('what stands at the output', () => {
   const hidden = () => readdirSync(folder).filter((name) => name.startsWith('.'))
 
-  test('nothing before all of it does: an abort in the middle leaves no file and no tensor', async () => {
+  test('no result before all of it does: an abort leaves at most what the run goes on with, and no tensor', async () => {
     const before = currentKernels().memory().tensors
     for (const phase of ['compress', 'write', 'evaluate', 'sample']) {
       const asked = options({ target: 'pare' })
@@ -176,18 +185,28 @@ describe('what stands at the output', () => {
       await expect(compress(asked, { signal: controller.signal, progress }), phase).rejects.toThrow(
         AbortError,
       )
-      expect([existsSync(asked.output), hidden()]).toEqual([false, []])
+      // In the first phase nothing is finished yet.
+      if (phase === 'compress') expect(existsSync(asked.output)).toBe(false)
+      else expect(readdirSync(asked.output)).toEqual(['.pare'])
+      expect(hidden()).toEqual([])
       expect(currentKernels().memory().tensors, phase).toBe(before)
     }
   })
   test('a folder that is not empty is refused before anything is read, and replaced where that is asked for', async () => {
     const asked = options({ method: 'rtn', target: 'pare', evaluate: false })
-    await compress(asked)
-    writeFileSync(join(asked.output, 'mine.txt'), 'mine')
+    mkdirSync(asked.output)
+    const mine = join(asked.output, 'mine.txt')
+    writeFileSync(mine, 'mine')
     await expect(compress({ ...asked, source: 'missing' })).rejects.toThrow(/--overwrite/)
-    expect(existsSync(join(asked.output, 'mine.txt'))).toBe(true)
+    expect(existsSync(mine)).toBe(true)
     await compress({ ...asked, overwrite: true })
-    expect(existsSync(join(asked.output, 'mine.txt'))).toBe(false)
+    expect(existsSync(mine)).toBe(false)
+    // Beside a finished run too.
+    writeFileSync(mine, 'mine')
+    await expect(compress({ ...asked, bits: 8 })).rejects.toThrow(/--overwrite/)
+    expect(existsSync(mine)).toBe(true)
+    await compress({ ...asked, bits: 8, overwrite: true })
+    expect(existsSync(mine)).toBe(false)
     expect(hidden()).toEqual([])
   })
   test.each([
@@ -222,6 +241,7 @@ test('the page and the card stand beside the report, and hold what was recorded'
   expect(phases).toEqual([
     'fetch',
     'calibrate',
+    'verify',
     'compress block.0',
     'compress block.1',
     'write',
@@ -256,7 +276,7 @@ test('progress goes through all phases, and the plan comes first', async () => {
   const events: ProgressEvent[] = []
   await compress(options({ target: 'pare' }), { progress: (event) => events.push(event) })
   const phases = events.flatMap((event) => (event.kind === 'progress' ? [event.phase] : []))
-  expect([...new Set(phases)]).toEqual(['compress', 'write', 'evaluate', 'sample'])
+  expect([...new Set(phases)]).toEqual(['verify', 'compress', 'write', 'evaluate', 'sample'])
   expect(events.findIndex(({ kind }) => kind === 'plan')).toBeLessThan(
     events.findIndex(({ kind }) => kind === 'progress'),
   )

@@ -68,7 +68,7 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'> {
   overwrite?: boolean
   /** Discards what an unfinished run left at the output, and does a finished one again. @default false */
   restart?: boolean
-  /** Folder for activations that do not fit in memory. @default beside the output */
+  /** Folder for activations that do not fit in memory. @default the folder of the run, in the output */
   scratch?: string
   /** Uses only what is on disk. @default false */
   offline?: boolean

@@ -82,7 +82,7 @@ export interface Recipe {
     targetSize?: number | string
     targetBpw?: number
   }
-  /** Folder for activations that do not fit in memory. @default beside the output */
+  /** Folder for activations that do not fit in memory. @default the folder of the run, in the output */
   scratch?: string
   /** Uses only what is on disk. @default false */
   offline?: boolean

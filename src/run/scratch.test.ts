@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { afterAll, expect, test, vi } from 'vitest'
 import { fixturePath } from '../models/llama/fixtures.suite.ts'
 import { compress } from './compress.ts'
@@ -21,7 +21,7 @@ vi.mock('../models/activations.ts', async (original) => {
 const folder = mkdtempSync(join(tmpdir(), 'scratch-test-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-test('activations of the calibration and of the evaluation go to the scratch folder, else beside the output', async () => {
+test('activations of the calibration and of the evaluation go to the scratch folder, else into the folder of the run', async () => {
   const source = fixturePath('llama-f16.gguf')
   // The tokenizer of the fixture knows lower-case letters and blanks.
   const text = join(folder, 'text.txt')
@@ -41,7 +41,7 @@ test('activations of the calibration and of the evaluation go to the scratch fol
   }
   for (const [given, expected] of [
     [{ scratch }, scratch],
-    [{}, dirname(output)],
+    [{}, join(output, '.pare')],
   ] as const) {
     told.length = 0
     await compress({ source, output, target: 'pare', groupSize: 10, ...brief, ...given })
