@@ -53,7 +53,7 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'> {
   evaluate?: boolean
   /**
    * Whether source and result also continue some prompts, side by side; only with `evaluate`. Each is loaded whole for
-   * it, in f32. @default where that takes no more memory than the run has taken by then, or than 1 GiB
+   * it, in f32. @default for models that take 1 GiB or less so
    */
   sideBySide?: boolean
   /** Text files to evaluate with. @default the text that comes with Pare */

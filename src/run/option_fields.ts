@@ -81,6 +81,7 @@ export const wholeFields = {
   embedding: text('keep, F16 or a block type', 32),
   fallback: yesOrNo,
   trueSequential: yesOrNo,
+  sideBySide: yesOrNo,
   scratch: text('the name of a folder'),
   offline: yesOrNo,
 }

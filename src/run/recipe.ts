@@ -82,6 +82,8 @@ export interface Recipe {
     targetSize?: number | string
     targetBpw?: number
   }
+  /** Source and result also continue some prompts, where they are compared. @default for models of up to 1 GiB in f32 */
+  sideBySide?: boolean
   /** Folder for activations that do not fit in memory. @default the folder of the run, in the output */
   scratch?: string
   /** Uses only what is on disk. @default false */
@@ -131,6 +133,7 @@ export const recipeSchema = record({
   steps: optional(z.unknown()),
   overrides: optional(overridesSchema),
   limits: optional(limitsSchema),
+  sideBySide: optional(wholeFields.sideBySide),
   scratch: optional(wholeFields.scratch),
   offline: optional(wholeFields.offline),
   threads: optional(threads),

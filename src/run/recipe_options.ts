@@ -97,6 +97,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     steps: options.steps.map(stepOf),
     overrides: options.overrides.map(({ at: _, ...override }) => override),
     limits: { ...sizes, ...limits },
+    sideBySide: options.sideBySide,
     scratch: options.scratch,
     offline: options.offline,
   })
