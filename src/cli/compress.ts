@@ -55,7 +55,7 @@ export function addCompress(pare: Command): void {
     )
     .option(
       '--side-by-side',
-      'let source and result continue some prompts, for report.html. Each is loaded whole for it, in 4 bytes a weight (default: where that is no more memory than the run took by then, or 1 GiB)',
+      'let source and result continue some prompts, for report.html. Each is loaded whole for it, in 4 bytes a weight (default: for models that take 1 GiB or less so)',
     )
     .option('--no-side-by-side', 'write no such texts')
   command
