@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import type { CompressionReport } from '../run/report.ts'
 import { printable } from '../tensor/errors.ts'
+import { positive } from './arguments.ts'
 import {
   addCalibrationFlags,
   addEvaluationFlags,
@@ -56,6 +57,11 @@ export function addCompress(pare: Command): void {
     .option(
       '--side-by-side',
       'let source and result continue some prompts, for report.html. Each is loaded whole for it, in 4 bytes a weight (default: for models that take 1 GiB or less so)',
+    )
+    .option(
+      '--max-kl <x>',
+      'exit code 4 where the result is farther from its source, in nats a token; it is written all the same',
+      positive,
     )
     .option('--no-side-by-side', 'write no such texts')
   command

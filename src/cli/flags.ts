@@ -154,13 +154,14 @@ interface Flags extends Omit<CompressOptions, 'source' | 'output' | 'calibration
   output?: string
   calib?: string[]
   override?: Override[]
+  maxKl?: number
   recipe?: string
 }
 
 /** The options of the API from those that were typed; what was not typed is as the recipe says, or has its default. */
 export function toOptions(
   source: string | undefined,
-  { calib, override, recipe, ...flags }: Flags,
+  { calib, override, maxKl, recipe, ...flags }: Flags,
 ): CompressOptions & { threads?: number } {
   const written = recipe === undefined ? { source: '', output: '' } : recipeOptions(recipe)
   return {
@@ -168,6 +169,7 @@ export function toOptions(
     ...flags,
     source: source ?? written.source,
     ...(calib ? { calibration: calib } : {}),
+    ...(maxKl === undefined ? {} : { limits: { ...written.limits, maxKl } }),
     ...(override ? { overrides: [...(written.overrides ?? []), ...override] } : {}),
   }
 }

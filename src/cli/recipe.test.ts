@@ -51,6 +51,7 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--output out', { output: 'out' }],
   ['--overwrite', { overwrite: true }],
   ['--restart', { restart: true }],
+  ['--max-kl 0.5', { limits: { maxKl: 0.5 } }],
   ['--side-by-side', { sideBySide: true }],
   ['--no-side-by-side', { sideBySide: false }],
   ['--method rtn', step({ method: 'rtn' })],

@@ -259,10 +259,10 @@ test('a limit that a run does not keep to is refused by compress and noted by pl
     pare: 1,
     source: sources.gguf,
     output: join(folder, 'never'),
-    limits: { maxKl: 0.3 },
+    limits: { maxMemory: 600e6 },
   })
-  await expect(compress(asked)).rejects.toThrow(/^limits\.maxKl: this version of Pare does not keep to it/)
-  expect((await plan(asked)).notes).toContain('limits.maxKl: this version of Pare does not keep to it')
+  await expect(compress(asked)).rejects.toThrow(/^limits\.maxMemory: this version of Pare does not keep to it/)
+  expect((await plan(asked)).notes).toContain('limits.maxMemory: this version of Pare does not keep to it')
 })
 test('a recipe file is compressed as the same recipe in code is, to the byte', async () => {
   const path = join(folder, 'recipe.yaml')

@@ -4,44 +4,42 @@ import type { CompressOptions } from './compress_options.ts'
 /** How an option is written: the flag takes its value, stands where it is true, where it is false, or for either. */
 type Kind = 'value' | 'path' | 'paths' | 'on' | 'off' | 'either'
 
-/** What only a recipe can say. */
-const recipeOnly = ['steps', 'overrides', 'limits'] as const
-
 /** File of a result that holds it. */
 export const recipeFile = 'recipe.json'
 
-const flags: Readonly<Record<Exclude<keyof CompressOptions, 'source' | (typeof recipeOnly)[number]>, Kind>> =
-  {
-    target: 'value',
-    scheme: 'value',
-    bits: 'value',
-    groupSize: 'value',
-    symmetric: 'on',
-    embedding: 'value',
-    fallback: 'off',
-    method: 'value',
-    actOrder: 'either',
-    staticGroups: 'either',
-    search: 'on',
-    trueSequential: 'off',
-    damping: 'value',
-    onSingular: 'value',
-    calibration: 'paths',
-    samples: 'value',
-    length: 'value',
-    seed: 'value',
-    text: 'paths',
-    context: 'value',
-    windows: 'value',
-    every: 'value',
-    evaluate: 'off',
-    sideBySide: 'either',
-    scratch: 'path',
-    offline: 'on',
-    overwrite: 'on',
-    restart: 'on',
-    output: 'path',
-  }
+const flags: Readonly<
+  Record<Exclude<keyof CompressOptions, 'source' | 'steps' | 'overrides' | 'limits'>, Kind>
+> = {
+  target: 'value',
+  scheme: 'value',
+  bits: 'value',
+  groupSize: 'value',
+  symmetric: 'on',
+  embedding: 'value',
+  fallback: 'off',
+  method: 'value',
+  actOrder: 'either',
+  staticGroups: 'either',
+  search: 'on',
+  trueSequential: 'off',
+  damping: 'value',
+  onSingular: 'value',
+  calibration: 'paths',
+  samples: 'value',
+  length: 'value',
+  seed: 'value',
+  text: 'paths',
+  context: 'value',
+  windows: 'value',
+  every: 'value',
+  evaluate: 'off',
+  sideBySide: 'either',
+  scratch: 'path',
+  offline: 'on',
+  overwrite: 'on',
+  restart: 'on',
+  output: 'path',
+}
 
 /**
  * The arguments of `pare` that stand for these options; what was not given is not written.
@@ -51,6 +49,7 @@ const flags: Readonly<Record<Exclude<keyof CompressOptions, 'source' | (typeof r
 export function commandArguments(options: CompressOptions): string[] {
   const args = ['pare', 'compress', path(options.source)]
   if (needsRecipe(options)) args.push('--recipe', recipeFile)
+  if (options.limits?.maxKl !== undefined) args.push('--max-kl', String(options.limits.maxKl))
   for (const [name, kind] of Object.entries(flags) as [keyof typeof flags, Kind][]) {
     const value = options[name]
     if (value === undefined) continue
@@ -65,8 +64,8 @@ export function commandArguments(options: CompressOptions): string[] {
 }
 
 /** Whether flags alone cannot say it. */
-export const needsRecipe = (options: CompressOptions): boolean =>
-  recipeOnly.some((name) => options[name] !== undefined)
+export const needsRecipe = ({ limits: { maxKl: _, ...limits } = {}, ...options }: CompressOptions): boolean =>
+  options.steps !== undefined || options.overrides !== undefined || Object.keys(limits).length > 0
 
 /** The same path in a form that is no flag. */
 const path = (text: string): string => (text.startsWith('-') ? `./${text}` : text)

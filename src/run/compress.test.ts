@@ -14,7 +14,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { distance, expectedOf, fixturePath, numbers } from '../models/llama/fixtures.suite.ts'
 import { openModel } from '../models/load_model.ts'
 import { reopened, writeWideModel } from '../models/write/sources.suite.ts'
-import { AbortError, OptionError } from '../tensor/errors.ts'
+import { AbortError, OptionError, QualityError } from '../tensor/errors.ts'
 import { currentKernels, randomStream } from '../tensor/index.ts'
 import { commandArguments } from './command_line.ts'
 import { compress } from './compress.ts'
@@ -285,4 +285,22 @@ test('progress goes through all phases, and the plan comes first', async () => {
   )
   expect(shares).toEqual(shares.toSorted((a, b) => a - b))
   expect(Math.max(...shares)).toBeLessThanOrEqual(1)
+})
+
+describe('a limit to the distance from the source', () => {
+  test('ends a run that is farther with an error, after the result is in its place', async () => {
+    const asked = options({ method: 'rtn', target: 'pare', bits: 2, limits: { maxKl: 1e-6 } })
+    const run = compress(asked)
+    await expect(run).rejects.toThrow(QualityError)
+    await expect(run).rejects.toThrow(/at most 0\.000001 nats a token, found /)
+    expect(readdirSync(asked.output)).toContain('report.json')
+    // The finished run is looked at again, with the limit of today.
+    await expect(compress(asked)).rejects.toThrow(QualityError)
+    expect((await compress({ ...asked, limits: { maxKl: 100 } })).kl).toBeGreaterThan(1e-6)
+  })
+  test('needs an evaluation', async () => {
+    await expect(compress(options({ evaluate: false, limits: { maxKl: 1 } }))).rejects.toThrow(
+      /--no-evaluate/,
+    )
+  })
 })

@@ -22,7 +22,7 @@ import { checkPlaces } from './compress_places.ts'
 import { compareResult, reportFiles, reportOf, writeReport } from './compression_report.ts'
 import { evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { fingerprintOf, hashOfFiles, modelFiles } from './fingerprint.ts'
-import { checkLimits } from './limits.ts'
+import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { checkReplaceable } from './output_place.ts'
 import { describePlan, planTarget } from './plan.ts'
@@ -45,7 +45,7 @@ import { Timeline } from './timeline.ts'
 export async function compress(options: CompressOptions, hooks: RunHooks = {}): Promise<CompressionReport> {
   const timeline = new Timeline()
   const resolved = resolveOptions(options)
-  checkLimits(resolved.limits)
+  checkLimits(resolved.limits, resolved.evaluate)
   if (typeof options.output !== 'string' || options.output === '') {
     throw new OptionError(
       '--output: the name of a folder is needed, got nothing; name one that is empty or does not exist',
@@ -67,7 +67,9 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       ...(resolved.calibration ?? []),
       ...(resolved.text ?? []),
     ])
-    return await new Compression(resolved, heard, source, timeline, options).run()
+    const report = await new Compression(resolved, heard, source, timeline, options).run()
+    checkQuality(resolved.limits, report)
+    return report
   } finally {
     source.close()
   }

@@ -48,6 +48,7 @@ const indifferent = new Set([
   'offline',
   'calibration.files',
   'evaluation.files',
+  'limits.maxKl',
 ])
 
 /**

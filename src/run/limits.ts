@@ -1,5 +1,5 @@
 /** What a run must not go past. */
-import { OptionError } from '../tensor/errors.ts'
+import { OptionError, printable, QualityError } from '../tensor/errors.ts'
 
 export interface Limits {
   /** Bytes of memory. */
@@ -13,18 +13,39 @@ export interface Limits {
 }
 
 /** The limits that runs keep to. */
-const enforced: ReadonlySet<string> = new Set<keyof Limits>([])
+const enforced: ReadonlySet<string> = new Set<keyof Limits>(['maxKl'])
 
 /** Names of the limits that are asked for and that runs do not keep to. */
 export const openLimits = (limits: Limits): string[] =>
   Object.keys(limits).filter((name) => !enforced.has(name))
 
-/** @throws OptionError for a limit that a run would not keep to. */
-export function checkLimits(limits: Limits): void {
+/** @throws OptionError for a limit that a run would not keep to, or could not look at. */
+export function checkLimits(limits: Limits, evaluate: boolean): void {
+  if (limits.maxKl !== undefined && !evaluate)
+    throw new OptionError(
+      '--max-kl: needs the result to be compared with its source; leave --no-evaluate out',
+      {
+        code: 'PARE_E_LIMIT',
+        facts: { limit: 'maxKl' },
+      },
+    )
   const [name] = openLimits(limits)
   if (name !== undefined)
     throw new OptionError(`limits.${name}: this version of Pare does not keep to it; leave it out`, {
       code: 'PARE_E_LIMIT',
       facts: { limit: name },
     })
+}
+
+/**
+ * The gate behind a finished run.
+ *
+ * @throws QualityError (exit 4) where the result is farther from its source than was allowed.
+ */
+export function checkQuality({ maxKl }: Limits, { kl, output }: { kl?: number; output: string }): void {
+  if (maxKl === undefined || kl === undefined || kl <= maxKl) return
+  throw new QualityError(
+    `${printable(output)}: the KL to the source must be at most ${maxKl} nats a token, found ${kl.toFixed(4)}; the result is there, take more bits or a higher --max-kl`,
+    { code: 'PARE_E_MAX_KL', facts: { output, kl, maxKl } },
+  )
 }
