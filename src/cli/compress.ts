@@ -60,7 +60,7 @@ export function addCompress(pare: Command): void {
     )
     .option(
       '--max-kl <x>',
-      'exit code 4 where the result is farther from its source, in nats a token; it is written all the same',
+      'exit code 4 where the result is farther from its source, in nats a token; it is written all the same (default: no limit)',
       positive,
     )
     .option('--no-side-by-side', 'write no such texts')
