@@ -78,6 +78,8 @@ export interface Row extends Configuration {
   storedBits: number
   perplexity: number
   kl: number
+  /** Mean over the runs that have it. */
+  klValidation?: number
   /** Standard deviation over seeds; absent for one. */
   klSpread?: number
   /** Mean KL over that of RTN on the same grid; absent where RTN did not run. */
@@ -133,6 +135,7 @@ export function summarize(runs: readonly Run[]): Row[] {
     const { method, bits, group, symmetric, order, storedBits } = same[0]!
     const kl = mean(same.map((run) => run.kl))
     const baseline = byName.get(nameOf({ method: 'rtn', bits, group, symmetric, order: 'file' }))
+    const validated = same.flatMap((run) => run.klValidation ?? [])
     const squares = same.reduce((sum, run) => sum + (run.kl - kl) ** 2, 0)
     return {
       method,
@@ -144,6 +147,7 @@ export function summarize(runs: readonly Run[]): Row[] {
       runs: same,
       perplexity: mean(same.map((run) => run.perplexity)),
       kl,
+      ...(validated.length > 0 ? { klValidation: mean(validated) } : {}),
       ...(same.length > 1 ? { klSpread: Math.sqrt(squares / (same.length - 1)) } : {}),
       ...(method !== 'rtn' && baseline ? { ratio: kl / baseline[0]!.kl } : {}),
     }

@@ -261,7 +261,9 @@ test('a limit that a run does not keep to is refused by compress and noted by pl
     output: join(folder, 'never'),
     limits: { maxMemory: 600e6 },
   })
-  await expect(compress(asked)).rejects.toThrow(/^limits\.maxMemory: this version of Pare does not keep to it/)
+  await expect(compress(asked)).rejects.toThrow(
+    /^limits\.maxMemory: this version of Pare does not keep to it/,
+  )
   expect((await plan(asked)).notes).toContain('limits.maxMemory: this version of Pare does not keep to it')
 })
 test('a recipe file is compressed as the same recipe in code is, to the byte', async () => {
