@@ -76,6 +76,7 @@ function configurations(): Configuration[] {
     for (const order of inOrders) all.push({ method: 'gptq', bits, group, symmetric, order })
   }
   for (const symmetric of [true, false]) add(3, 64, symmetric, ['static act-order'])
+  all.push({ method: 'gptq', bits: 8, group: 32, symmetric: false, order: 'static act-order' })
   all.push({ method: 'gptq', bits: 8, group: 64, symmetric: false, order: 'file' })
   for (const bits of [3, 2] as const) {
     for (const group of [32, 64]) {
