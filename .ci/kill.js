@@ -27,6 +27,7 @@ const program = fileURLToPath(new URL('../bin/pare.js', import.meta.url))
 const tiny = fileURLToPath(new URL('../interop/fixtures/llama-f16.gguf', import.meta.url))
 const preload = new URL('./kill_at_step.js', import.meta.url).href
 const work = mkdtempSync(join(tmpdir(), 'pare-kill-'))
+const counted = join(work, 'steps')
 
 let state = Number(flags.seed) >>> 0
 /** 0 to 1, the same series for the same seed (mulberry32). */
@@ -56,7 +57,7 @@ function compress(args, output, { killAfter, killAt } = {}) {
       env: {
         ...process.env,
         NO_COLOR: '1',
-        ...(killAt === undefined ? {} : { PARE_KILL_AT: String(killAt) }),
+        ...(killAt === undefined ? {} : { PARE_KILL_AT: String(killAt), PARE_KILL_COUNT: counted }),
       },
     },
   )
@@ -90,11 +91,8 @@ async function series(title, count, args) {
   const first = await compress(args, output)
   if (first.code !== 0) throw new Error(`${title}: the run that is left alone failed\n${first.stderr}`)
   const expected = hashOf(output)
-  const steps = Number(
-    /(\d+) steps of the disk/.exec(
-      (await compress(args, join(work, `${title}-counted`), { killAt: -1 })).stderr,
-    )?.[1],
-  )
+  await compress(args, join(work, `${title}-counted`), { killAt: -1 })
+  const steps = Number(readFileSync(counted, 'utf8'))
   if (!(steps > 10)) throw new Error(`${title}: the steps of the disk were not counted`)
   rmSync(output, { recursive: true })
   let killed = 0

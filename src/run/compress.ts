@@ -155,8 +155,9 @@ class Compression {
       folder.publish(target.target === 'gguf' ? basename(this.resultPath(folder)) : 'config.json')
       return readReport(folder.output)
     } catch (error) {
-      // Where the input cannot be used there is nothing to go on with.
-      const keep = !(error instanceof FormatError || error instanceof OptionError)
+      // Where the input cannot be used there is nothing to go on with; a whole result is never thrown away.
+      const unusable = error instanceof FormatError || error instanceof OptionError
+      const keep = !unusable || folder.state.result !== undefined
       const done = folder.leave(keep)
       if (done > 0)
         this.note(
