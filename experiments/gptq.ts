@@ -219,7 +219,7 @@ async function write(output: string, result: Result): Promise<void> {
   writeFileSync(join(output, 'gptq.md'), resultPage(result, false))
   writeFileSync(join(output, 'gptq.svg'), `${await resultFigure(result)}\n`)
   if (flags.quick) return
-  for (const { text, holds, found } of claims(summarize(result.runs))) {
+  for (const { text, holds, found } of claims(summarize(result.runs), result)) {
     process.stdout.write(`${holds === undefined ? 'open ' : holds ? 'holds' : 'FAILS'}  ${text} ${found}\n`)
   }
 }

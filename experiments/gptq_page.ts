@@ -68,7 +68,7 @@ export function machineLines(rows: readonly Row[]): string {
 export function resultPage(result: Result, stale: boolean): string {
   const rows = summarize(result.runs)
   const { setup, perplexitySource } = result.runs[0]!
-  const findings = claims(rows).map(
+  const findings = claims(rows, result).map(
     ({ text, holds, found }) =>
       `- ${text} **${holds === undefined ? 'Not decided' : holds ? 'Holds' : 'Does not hold'}**: ${found}.`,
   )

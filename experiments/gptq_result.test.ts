@@ -44,7 +44,7 @@ const result = (runs: Run[]): Result => ({
 })
 /** Of both grids in the default order, and of 8 bits. */
 const verdicts = (runs: Run[]) => {
-  const all = claims(summarize(runs)).map(({ holds }: Claim) => holds)
+  const all = claims(summarize(runs), result([])).map(({ holds }: Claim) => holds)
   return [all[0], all[1], all.at(-1)]
 }
 
@@ -83,6 +83,10 @@ test('a claim holds only where every seed is below the bound, and is open where 
     false,
     undefined,
   ])
+})
+test('a claim says which of its runs are from older kernels', () => {
+  const runs = [rtn({ kl: 1 }), run({ kl: 0.5 }), run({ kl: 0.6, seed: 1, numerics: 'old' })]
+  expect(claims(summarize(runs), result([]))[0]!.found).toBe('0.500, 0.600 with older kernels (one a seed)')
 })
 test('8 bits may be off by 0.1% of the perplexity, above or below', () => {
   const eight = (perplexity: number) => verdicts([run({ bits: 8, perplexity })])[2]

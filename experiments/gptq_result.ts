@@ -162,7 +162,8 @@ export interface Claim {
 }
 
 /** What the experiment is there to show. A claim that does not hold is reported as such. */
-export function claims(rows: readonly Row[]): Claim[] {
+export function claims(rows: readonly Row[], result: Pick<Result, 'numerics'>): Claim[] {
+  const age = (run: Run) => (isCurrent(run, result) ? '' : ' with older kernels')
   // All orders of the sweep stand here: which of them is the default was decided on these very windows.
   const ratioClaim = (symmetric: boolean, most: number, order: Order): Claim => {
     const row = rows.find(
@@ -175,11 +176,11 @@ export function claims(rows: readonly Row[]): Claim[] {
     )
     const text = `At 3 bits with ${symmetric ? 'symmetric' : 'asymmetric'} groups of 64, swept in the order "${order}", the KL of GPTQ is at most ${most} of that of RTN on the same grid.`
     if (row?.ratio === undefined) return { text, found: 'not run' }
-    const seeds = row.runs.map((run) => (run.kl / row.kl) * row.ratio!)
+    const seeds = row.runs.map((run) => ({ ratio: (run.kl / row.kl) * row.ratio!, run }))
     return {
       text,
-      holds: seeds.every((ratio) => ratio <= most),
-      found: `${seeds.map((ratio) => ratio.toFixed(3)).join(', ')} (one a seed)`,
+      holds: seeds.every(({ ratio }) => ratio <= most),
+      found: `${seeds.map(({ ratio, run }) => `${ratio.toFixed(3)}${age(run)}`).join(', ')} (one a seed)`,
     }
   }
   const eights = rows.filter(({ method, bits }) => method === 'gptq' && bits === 8)
