@@ -88,8 +88,8 @@ the standard deviation over calibration seeds; the ratio is that of the mean KL.
 [performance](../performance.md): these runs shared their machines with other programs.
 
 The default is act-order, with static groups on asymmetric grids and with groups along the order on symmetric ones: the
-better of the two on the validation text, which is Pare's own evaluation text (every second window). The test decided
-nothing there. Rows with one seed say nothing about the spread over seeds.
+better of the two on the validation text, which is Pare's own evaluation text (every second window). That static groups
+missed their bound on this test was the reason to compare them there. Rows with one seed say nothing about the spread over seeds.
 
 The matrices of this source lie on a 4-bit grid with blocks of 32. Nothing here says anything about 4 bits or more:
 that needs a source in floats. The check at 8 bits takes the dequantised source as the float model.
