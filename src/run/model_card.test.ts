@@ -113,6 +113,8 @@ describe('whatever stands in a report', () => {
       '\0',
       '~~',
       '$$',
+      '__proto__',
+      'constructor',
     ),
     fc.string({ unit: 'binary' }),
   )

@@ -21,7 +21,7 @@ export function modelCard(report: CompressionReport, source: CardSource): string
   return `${[
     frontMatter(report, source),
     `# ${plain(source.name)}, compressed by Pare`,
-    `Made from ${plain(sourceLabel(report.source))}${report.sourceSha256 ? ` (SHA-256 ${plain(report.sourceSha256)})` : ''} with ${plain(report.method)}, for ${readers[report.target] ?? plain(report.target)}.`,
+    `Made from ${plain(sourceLabel(report.source))}${report.sourceSha256 ? ` (SHA-256 ${plain(report.sourceSha256)})` : ''} with ${plain(report.method)}, for ${readers.get(report.target) ?? plain(report.target)}.`,
     results(report),
     ...command(report),
     ...calibration(report),
@@ -33,23 +33,29 @@ export function modelCard(report: CompressionReport, source: CardSource): string
   ].join('\n\n')}\n`
 }
 
-const readers: Readonly<Record<string, string>> = {
-  gguf: 'llama.cpp and what builds on it',
-  gptq: 'transformers, vLLM and others that read GPTQ checkpoints',
-  pare: 'Pare',
-}
+/** Maps, since a target that a report names may be any word, also one that every object has. */
+const readers = new Map([
+  ['gguf', 'llama.cpp and what builds on it'],
+  ['gptq', 'transformers, vLLM and others that read GPTQ checkpoints'],
+  ['pare', 'Pare'],
+])
 
-const libraries: Readonly<Record<string, string>> = { gguf: 'gguf', gptq: 'transformers', pare: 'pare' }
+const libraries = new Map([
+  ['gguf', 'gguf'],
+  ['gptq', 'transformers'],
+  ['pare', 'pare'],
+])
 
 function frontMatter(report: CompressionReport, { name, licences }: CardSource): string {
   // A model of the hub is named as there; what stands elsewhere has only its own name.
   const [, hubModel] = /^hf:([^/@:]+\/[^/@:]+)/.exec(report.source) ?? []
   const tags = [...new Set(['pare', 'quantized', report.method, report.target])]
+  const library = libraries.get(report.target)
   return [
     '---',
     `base_model: ${yaml(hubModel ?? name)}`,
     'base_model_relation: quantized',
-    ...(libraries[report.target] ? [`library_name: ${libraries[report.target]}`] : []),
+    ...(library ? [`library_name: ${library}`] : []),
     'pipeline_tag: text-generation',
     ...licenceLines(licences),
     'tags:',
