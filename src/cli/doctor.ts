@@ -4,6 +4,7 @@ import { cpus, totalmem } from 'node:os'
 import type { Command } from 'commander'
 import { defaultCacheFolder } from '../models/source/cache.ts'
 import { binding, findBinding, platformName } from '../tensor/binding.ts'
+import { OptionError } from '../tensor/errors.ts'
 import { showJson } from './show_json.ts'
 import { megabytes } from './terminal.ts'
 
@@ -70,6 +71,7 @@ function nativeCore(): Finding {
       found: `${native.version()}, ${native.instructionSet()}${native.hasBf16() ? ' with bf16' : ''}`,
     }
   } catch (error) {
+    if (error instanceof OptionError) return refused('native core', error)
     return { subject: 'native core', ok: false, found: (error as Error).message, fix }
   }
 }
@@ -79,9 +81,14 @@ function threadCount(): Finding {
   try {
     return { subject: 'threads', ok: true, found: `${binding().threads()}` }
   } catch (error) {
-    const [found, fix] = (error as Error).message.split('; ')
-    return { subject: 'threads', ok: false, found: found!, ...(fix ? { fix } : {}) }
+    return refused('threads', error as Error)
   }
+}
+
+/** A setting that cannot be, with the way out that its error names. */
+function refused(subject: string, { message }: Error): Finding {
+  const [found, fix] = message.split('; ')
+  return { subject, ok: false, found: found!, ...(fix ? { fix } : {}) }
 }
 
 function client(subject: string, [command, ...args]: [string, ...string[]] | string[], fix: string): Finding {

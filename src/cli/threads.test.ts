@@ -1,4 +1,4 @@
-/** PARE_THREADS: how many threads compute where --threads does not say. */
+/** PARE_THREADS: how many threads compute where --threads does not say. PARE_SIMD: what their kernels may use. */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -76,4 +76,19 @@ test('control characters of PARE_THREADS do not reach the terminal', () => {
   const { stderr } = pare(['eval', model], { env: { PARE_THREADS: '\u001b[2J\u009b\u202e' } })
   expect(stderr).toMatch(/PARE_THREADS/)
   expect(stderr).not.toMatch(/[\u001b\u009b\u202e]/)
+})
+
+test.each(['sse9', 'AVX2', ' '])('PARE_SIMD=%j ends likewise, and doctor says so', (PARE_SIMD) => {
+  const outcome = pare(['eval', model, '--json'], { env: { PARE_SIMD } })
+  expect([outcome.code, outcome.stdout]).toEqual([2, ''])
+  expect(jsonError(outcome)).toMatchObject({
+    code: 'PARE_E_OPTION',
+    message: `PARE_SIMD: needs one of portable, avx2, avx512, got ${PARE_SIMD}; leave it out to use what the machine has`,
+  })
+  expect(JSON.parse(pare(['doctor', '--json'], { env: { PARE_SIMD } }).stdout)).toContainEqual({
+    subject: 'native core',
+    ok: false,
+    found: `PARE_SIMD: needs one of portable, avx2, avx512, got ${PARE_SIMD}`,
+    fix: 'leave it out to use what the machine has',
+  })
 })

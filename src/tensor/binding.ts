@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type * as Binding from '../../native/binding.d.ts'
-import { NativeError } from './errors.ts'
+import { NativeError, OptionError, printable } from './errors.ts'
 
 export type { Binding }
 
@@ -32,9 +32,20 @@ export function findBinding(): string | undefined {
 
 let loaded: typeof Binding | undefined
 
-/** @throws NativeError with the one-line fix where the native core is missing, does not load, or is of another version. */
+/** What `PARE_SIMD` may lower the kernels to; the last one lowers nothing. */
+const instructionSets = ['portable', 'avx2', 'avx512']
+
+/**
+ * @throws NativeError with the one-line fix where the native core is missing, does not load, or is of another version;
+ * OptionError where `PARE_SIMD` names no instruction set.
+ */
 export function binding(): typeof Binding {
   if (loaded) return loaded
+  const lowered = process.env.PARE_SIMD
+  if (lowered && !instructionSets.includes(lowered))
+    throw new OptionError(
+      `PARE_SIMD: needs one of ${instructionSets.join(', ')}, got ${printable(lowered, 40)}; leave it out to use what the machine has`,
+    )
   const path = findBinding()
   if (!path) {
     throw new NativeError(
