@@ -78,8 +78,8 @@ export interface WalkOptions extends ActivationOptions {
   passes?: number
   /** Begins the first pass at this stage, with the chains as `restore` fills them. */
   resume?: { stage: number; restore(chains: Chains): void } | undefined
-  /** Called after each stage, with the chains as the stage `next` will find them. */
-  between?: (next: number, chains: Chains, pass: number) => void
+  /** Called after each stage, with the chains as the stage `next` will find them; the walk waits for it. */
+  between?: (next: number, chains: Chains, pass: number) => void | Promise<void>
   /** Called after each batch of each step of a stage. */
   progress?: (stage: number, share: number) => void
   signal?: AbortSignal | undefined
@@ -103,7 +103,7 @@ export async function walk(options: WalkOptions): Promise<void> {
         await new Promise((resolve) => setImmediate(resolve))
         if (options.signal?.aborted) throw new AbortError()
         scope(() => new StageWalk(options, batches, plan, index, pass, current, dense).run())
-        options.between?.(index + 1, { current, dense }, pass)
+        await options.between?.(index + 1, { current, dense }, pass)
       }
     } finally {
       current.close()

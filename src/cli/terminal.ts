@@ -11,10 +11,12 @@ const verbs = {
   fetch: 'fetching',
   verify: 'checking',
   calibrate: 'calibrating',
+  measure: 'measuring',
   compress: 'compressing',
   write: 'writing',
   evaluate: 'evaluating',
   sample: 'sampling',
+  baseline: 'comparing',
 }
 
 /** `75 s`, `4 min` */
@@ -74,6 +76,9 @@ export function terminalProgress({ quiet = false }: TerminalOptions = {}): {
   return { show, stop: clear }
 }
 
+/** Rules of a plan that are written out. */
+const MOST_RULES = 24
+
 /** The plan as a table by type of weight. */
 export function planText(plan: CompressionPlan): string {
   const kinds = new Map<string, { count: number; bytes: number; weights: number }>()
@@ -97,11 +102,16 @@ export function planText(plan: CompressionPlan): string {
           ({ method, type, weights }, i) => `  step ${i + 1}  ${method}, ${type}: takes ${weights} weights`,
         )
       : []),
-    ...plan.rules.map(
-      ({ rule, match, asks, tensors, examples }) =>
-        `  rule    ${rule} ${printable(match)} -> ${asks}: ${tensors} ${tensors === 1 ? 'tensor' : 'tensors'}, such as ${examples.map((name) => printable(name)).join(', ')}`,
-    ),
-    `  weights ${megabytes(plan.bytesSource)} -> ${megabytes(plan.bytes)}; linear weights ${plan.bitsPerWeightSource.toFixed(2)} -> ${plan.bitsPerWeight.toFixed(2)} bits each`,
+    ...plan.rules
+      .slice(0, MOST_RULES)
+      .map(
+        ({ rule, match, asks, tensors, examples }) =>
+          `  rule    ${rule} ${printable(match)} -> ${asks}: ${tensors} ${tensors === 1 ? 'tensor' : 'tensors'}, such as ${examples.map((name) => printable(name)).join(', ')}`,
+      ),
+    ...(plan.rules.length > MOST_RULES
+      ? [`  and ${plan.rules.length - MOST_RULES} rules more (pare plan --json lists all)`]
+      : []),
+    `  weights ${megabytes(plan.bytesSource)} -> ${plan.bytesRange ? `${megabytes(plan.bytesRange.least)} to ` : ''}${megabytes(plan.bytesRange?.most ?? plan.bytes)}; linear weights ${plan.bitsPerWeightSource.toFixed(2)} -> ${plan.bitsPerWeight.toFixed(2)} bits each`,
     ...plan.notes.map((note) => `  note: ${printable(note, 300)}`),
   ].join('\n')
 }

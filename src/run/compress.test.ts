@@ -247,6 +247,7 @@ test('the page and the card stand beside the report, and hold what was recorded'
     'write',
     'evaluate',
     'sample',
+    'baseline',
   ])
   for (const [i, { start, seconds }] of report.timeline!.entries()) {
     expect(seconds).toBeGreaterThanOrEqual(0)
@@ -276,7 +277,7 @@ test('progress goes through all phases, and the plan comes first', async () => {
   const events: ProgressEvent[] = []
   await compress(options({ target: 'pare' }), { progress: (event) => events.push(event) })
   const phases = events.flatMap((event) => (event.kind === 'progress' ? [event.phase] : []))
-  expect([...new Set(phases)]).toEqual(['verify', 'compress', 'write', 'evaluate', 'sample'])
+  expect([...new Set(phases)]).toEqual(['verify', 'compress', 'write', 'evaluate', 'sample', 'baseline'])
   expect(events.findIndex(({ kind }) => kind === 'plan')).toBeLessThan(
     events.findIndex(({ kind }) => kind === 'progress'),
   )

@@ -1,36 +1,35 @@
 /** The main job: a model goes in, a smaller one comes out. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
-import {
-  defaultCalibrationText,
-  defaultEvaluationText,
-  drawSamples,
-  readTokens,
-} from '../calibrate/text_samples.ts'
 import type { Chains } from '../calibrate/walk.ts'
 import { writeWhole } from '../formats/output.ts'
 import { batchesOf } from '../models/batches.ts'
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
-import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
 import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
-import { scope } from '../tensor/index.ts'
+import { assembleResult } from './assemble_result.ts'
+import { type BaselineRun, baselineOf, compareBaseline, removeBaseline } from './baselines.ts'
+import { readCalibration } from './calibration.ts'
 import { commandArguments, needsRecipe, recipeFile } from './command_line.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkPlaces } from './compress_places.ts'
 import { compareResult, reportFiles, reportOf, writeReport } from './compression_report.ts'
-import { evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
-import { fingerprintOf, hashOfFiles, modelFiles } from './fingerprint.ts'
+import { evaluationOptions, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
+import { runFingerprint } from './fingerprint.ts'
 import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
+import { type ChosenMix, chooseMix } from './mix/choose_mix.ts'
+import { mixedRecipe } from './mix/mixed_options.ts'
 import { checkReplaceable } from './output_place.ts'
-import { describePlan, planTarget } from './plan.ts'
+import { describePlan } from './plan.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
-import type { CompressionReport } from './report.ts'
+import type { Baseline, CompressionReport } from './report.ts'
 import { RunFolder } from './run_folder.ts'
-import { readInputs, readShard, writeInputs, writeShard } from './shards.ts'
+import { readInputs, writeInputs, writeShard } from './shards.ts'
+import { planTarget } from './target_plan.ts'
 import { Timeline } from './timeline.ts'
 
 /**
@@ -67,7 +66,15 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       ...(resolved.calibration ?? []),
       ...(resolved.text ?? []),
     ])
-    const report = await new Compression(resolved, heard, source, timeline, options).run()
+    const mix = await chooseMix(source, resolved, heard)
+    const report = await new Compression(
+      mix?.options ?? resolved,
+      heard,
+      source,
+      timeline,
+      options,
+      mix,
+    ).run()
     checkQuality(resolved.limits, report)
     return report
   } finally {
@@ -83,6 +90,7 @@ class Compression {
   private readonly command: readonly string[]
   /** What of the options flags cannot say. */
   private readonly recipe: Recipe | undefined
+  private readonly mix: ChosenMix | undefined
   private readonly target: TargetPlan
   private readonly matrices: MatrixCompression
   private readonly notes: string[] = []
@@ -95,13 +103,20 @@ class Compression {
     source: OpenModel & { resolved: ResolvedSource },
     timeline: Timeline,
     given: CompressOptions,
+    mix?: ChosenMix,
   ) {
     this.options = options
     this.hooks = hooks
     this.source = source
     this.timeline = timeline
-    this.command = commandArguments(given)
-    this.recipe = needsRecipe(given) ? weightRules(resolvedRecipe(options)) : undefined
+    this.mix = mix
+    // A recipe beside it that holds the mix asks for no size any more.
+    this.command = commandArguments(mix && needsRecipe(given) ? withoutSize(given) : given)
+    this.recipe = mix
+      ? mixedRecipe(options)
+      : needsRecipe(given)
+        ? weightRules(resolvedRecipe(options))
+        : undefined
     this.target = planTarget(source, options)
     this.matrices = new MatrixCompression(options, hooks, source, this.target)
   }
@@ -111,13 +126,15 @@ class Compression {
     const description = describePlan(source, target, options)
     hooks.progress?.({ kind: 'plan', plan: description })
     this.notes.push(...description.notes)
+    if (this.mix) this.note(this.mix.note)
     if (this.matrices.method.needs.length > 0) this.timeline.begin('calibrate')
-    const calibration = this.matrices.method.needs.length > 0 ? this.readCalibration() : undefined
+    const calibration = this.matrices.method.needs.length > 0 ? readCalibration(source, options) : undefined
+    if (calibration?.note) this.note(`calibration: ${calibration.note}`)
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
     const windows = options.evaluate ? evaluationWindows(source, evaluationOptions(options)) : undefined
     target.check()
     const folder = RunFolder.open(options.output, {
-      fingerprint: this.fingerprint(calibration?.sha256),
+      fingerprint: this.mix?.fingerprint ?? this.fingerprint(calibration?.sha256),
       overwrite: options.overwrite,
       restart: options.restart,
     })
@@ -140,9 +157,13 @@ class Compression {
           note: (text: string) => this.note(text),
         }
         const found = windows && (await compareResult(this.resultPath(folder), windows, folder, context))
+        const baseline = found && baselineOf(options, this.mix)
+        const baselines = baseline && [await this.compare(baseline, folder)]
         const report: CompressionReport = {
           ...reportOf(context, calibration),
           ...found,
+          ...(this.mix ? { mix: this.mix.report } : {}),
+          ...(baselines ? { baselines } : {}),
           seconds: this.elapsed(),
           layers: folder.stages.flatMap(({ layers }) => layers),
           files: [...new Set([...readdirSync(folder.result), ...reportFiles, 'journal.jsonl'])].sort(),
@@ -151,6 +172,7 @@ class Compression {
         }
         writeReport(folder.result, report, source)
         if (hooks.signal?.aborted) throw new AbortError()
+        removeBaseline(folder.work)
       }
       folder.publish(target.target === 'gguf' ? basename(this.resultPath(folder)) : 'config.json')
       return readReport(folder.output)
@@ -169,17 +191,27 @@ class Compression {
 
   private fingerprint(calibration: string | undefined) {
     const { options, source, hooks } = this
-    const { path, sha256 } = source.resolved
     hooks.progress?.({ kind: 'progress', phase: 'verify', share: 0, text: 'the files of the source' })
-    return fingerprintOf(options, {
-      source: sha256 ?? hashOfFiles(modelFiles(path)),
-      calibration,
-      evaluation: options.evaluate ? hashOfFiles(options.text ?? [defaultEvaluationText()]) : undefined,
-    })
+    return runFingerprint(options, source, calibration)
+  }
+
+  private async compare(baseline: BaselineRun, { work }: RunFolder): Promise<Baseline> {
+    const { source, hooks, timeline } = this
+    const compared = await compareBaseline(baseline, work, hooks, (options, own) =>
+      new Compression(options, own, source, new Timeline(), {
+        source: options.source,
+        output: options.output,
+      }).run(),
+    )
+    timeline.end()
+    return compared
   }
 
   /** Compresses what earlier sittings did not finish. */
-  private async compressStages(folder: RunFolder, samples: Uint32Array[] | undefined): Promise<void> {
+  private async compressStages(
+    folder: RunFolder,
+    samples: readonly Uint32Array[] | undefined,
+  ): Promise<void> {
     const { stages } = this.source.model
     const from = folder.stages.length
     if (from > 0)
@@ -228,67 +260,26 @@ class Compression {
     return join(result, (state.publish ?? readdirSync(result)).find((name) => name.endsWith('.gguf'))!)
   }
 
-  /** Puts the files of the result together from the shards and the rest of the source. */
   private assemble(folder: RunFolder): void {
-    const { target, source } = this
-    folder.clearResult()
-    const writer = target.create(folder.result)
-    try {
-      const plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
-      for (const { index, shard } of folder.stages) {
-        const stored = source.model.stages[index]!.weights.flatMap((name) => target.stored(plans.get(name)!))
-        for (const { name, bytes } of readShard(join(folder.work, shard.name), shard, stored))
-          writer.append(name, bytes)
-      }
-      this.writeRest(writer)
-      writer.finish()
-    } catch (error) {
-      writer.abort()
-      throw error
-    }
-    for (const file of source.resolved.licenseFiles)
-      writeWhole(join(folder.result, basename(file)), readFileSync(file))
+    assembleResult(this.source, this.target, folder, this.hooks)
     if (this.recipe) writeWhole(join(folder.result, recipeFile), `${JSON.stringify(this.recipe, null, 2)}\n`)
     folder.addResult(this.elapsed())
-  }
-
-  private readCalibration() {
-    const { samples: count, length, seed, calibration } = this.options
-    const files = calibration ?? [defaultCalibrationText()]
-    const tokens = readTokens(files, {
-      tokenizer: this.source.tokenizer(),
-      chatTemplates: this.source.chatTemplates(),
-    })
-    const { samples, note } = drawSamples(tokens, { samples: count, length, seed })
-    if (note) this.note(`calibration: ${note}`)
-    return { samples, files, sha256: hashOfFiles(files) }
   }
 
   private note(text: string): void {
     this.notes.push(text)
     this.hooks.progress?.({ kind: 'note', text })
   }
-
-  /** Norms, biases, embedding and head. */
-  private writeRest(writer: ModelWriter): void {
-    const rest = this.target.tensors.filter(({ role }) => role !== 'matrix')
-    for (const [index, plan] of rest.entries()) {
-      this.hooks.progress?.({ kind: 'progress', phase: 'write', share: index / rest.length, text: plan.name })
-      const tensors = plan.kept
-        ? this.target.encodeKept(plan, this.source.weights.raw!(plan.name))
-        : scope(() => this.target.encodeNumbers(plan, this.source.weights.load(plan.name)))
-      for (const { name, bytes } of tensors) writer.append(name, bytes)
-    }
-  }
 }
 
-/** The evaluation's part of the options. */
-const evaluationOptions = ({ text, context, windows, every }: ResolvedCompressOptions) => ({
-  text,
-  context,
-  count: windows,
-  every,
-})
+/** The same for a recipe that names each matrix. */
+const withoutSize = ({
+  levels: _,
+  sensitivity: __,
+  sensitivityWindows: ___,
+  limits: { targetSize: ____, targetBpw: _____, ...limits } = {},
+  ...options
+}: CompressOptions): CompressOptions => ({ ...options, limits })
 
 /** The part of a recipe that no flag can say. */
 const weightRules = ({ pare, steps, overrides, limits }: Recipe): Recipe =>

@@ -3,6 +3,7 @@
 import { blockTypeNames } from '../nn/block_types.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { Limits } from './limits.ts'
+import { type MixOptions, type ResolvedMix, resolveMix } from './mix/mix_options.ts'
 import {
   calibrationFields,
   checkValue,
@@ -19,7 +20,7 @@ import { type ResolvedStep, resolveSteps, type WeightStep } from './weight_step.
 export { type TargetName, targets } from './option_fields.ts'
 
 /** `method`, `scheme`, `bits` and their like are those of every step. */
-export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'> {
+export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOptions {
   /** A path, `pypi:NAME==V`, `npm:NAME@V` or `hf:ORG/NAME`. */
   source: string
   /** Folder for the result. */
@@ -56,6 +57,8 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'> {
    * it, in f32. @default for models that take 1 GiB or less so
    */
   sideBySide?: boolean
+  /** Whether another way to store the same source is compressed and compared too; only with `evaluate`. @default true */
+  baselines?: boolean
   /** Text files to evaluate with. @default the text that comes with Pare */
   text?: readonly string[]
   /** @default 512 */
@@ -83,6 +86,8 @@ export interface ResolvedCompressOptions {
   method: string
   overrides: readonly ResolvedOverride[]
   limits: Limits
+  /** Where a size is asked for. */
+  mix: ResolvedMix | undefined
   target: TargetName
   trueSequential: boolean
   embedding: string | undefined
@@ -93,6 +98,7 @@ export interface ResolvedCompressOptions {
   seed: number
   evaluate: boolean
   sideBySide: boolean | undefined
+  baselines: boolean
   text: readonly string[] | undefined
   context: number
   windows: number
@@ -108,13 +114,17 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
   const { target = 'pare' } = options
   checkFields(options)
   const steps = resolveSteps(options, target)
+  const limits = checkValue(limitsSchema, options.limits ?? {}, (path) =>
+    ['limits', ...path].join('.'),
+  ) as Limits
   return {
     source: options.source,
     output: options.output,
     steps,
     method: [...new Set(steps.map(({ method }) => method))].join('+'),
     overrides: resolveOverrides(options.overrides ?? [], target),
-    limits: checkValue(limitsSchema, options.limits ?? {}, (path) => ['limits', ...path].join('.')) as Limits,
+    limits,
+    mix: resolveMix(options, target, limits),
     target,
     trueSequential: options.trueSequential ?? true,
     embedding: embeddingOf(options.embedding, target),
@@ -125,6 +135,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     seed: options.seed ?? 0,
     evaluate: options.evaluate ?? true,
     sideBySide: options.sideBySide,
+    baselines: options.baselines ?? true,
     text: options.text,
     context: options.context ?? 512,
     windows: options.windows ?? 20,

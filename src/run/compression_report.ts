@@ -6,6 +6,7 @@ import type { Windows } from '../metrics/windows.ts'
 import { openModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
+import type { Calibration } from './calibration.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import { checkTokenizers, evaluateOpen, type RunHooks } from './evaluate.ts'
 import { modelCard } from './model_card.ts'
@@ -26,12 +27,6 @@ export interface ReportContext {
   timeline: Timeline
   /** Says something worth reading. */
   note(text: string): void
-}
-
-export interface Calibration {
-  samples: readonly Uint32Array[]
-  files: readonly string[]
-  sha256: string
 }
 
 /** Files that `writeReport` adds to a result. */

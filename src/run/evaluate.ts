@@ -5,6 +5,7 @@ import { cutWindows, tokensOfWindows, type WindowOptions, type Windows } from '.
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import { OptionError } from '../tensor/errors.ts'
+import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { OnProgress } from './progress.ts'
 
 export interface EvaluateOptions extends Omit<WindowOptions, 'count' | 'bos'> {
@@ -69,6 +70,19 @@ function windowOptions({ text, context, windows, every, protocol }: EvaluateOpti
   )
   return { text, ...(Object.fromEntries(given) as WindowOptions) }
 }
+
+/** The evaluation's part of the options of a compression. */
+export const evaluationOptions = ({
+  text,
+  context,
+  windows,
+  every,
+}: Pick<ResolvedCompressOptions, 'text' | 'context' | 'windows' | 'every'>) => ({
+  text,
+  context,
+  count: windows,
+  every,
+})
 
 /** Passes the progress of a download on. */
 export function fetchProgress(progress: OnProgress | undefined) {

@@ -2,6 +2,8 @@
 import { createHash } from 'node:crypto'
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { defaultEvaluationText } from '../calibrate/text_samples.ts'
+import type { ResolvedSource } from '../models/source/resolved.ts'
 import { printable, StateError } from '../tensor/errors.ts'
 import { instructionSet } from '../tensor/index.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
@@ -37,6 +39,27 @@ export const modelFiles = (path: string): string[] =>
         .sort()
     : [path]
 
+const hashes = new WeakMap<ResolvedSource, string>()
+
+/** SHA-256 of a source: of the archive that it came in, else of its files, which are read once. */
+export function sourceHash({ resolved }: { resolved: ResolvedSource }): string {
+  const known = resolved.sha256 ?? hashes.get(resolved) ?? hashOfFiles(modelFiles(resolved.path))
+  hashes.set(resolved, known)
+  return known
+}
+
+/** The fingerprint of a run, with the hashes of all that it reads. @param calibration SHA-256 of the texts */
+export const runFingerprint = (
+  options: ResolvedCompressOptions,
+  source: { resolved: ResolvedSource },
+  calibration: string | undefined,
+): Fingerprint =>
+  fingerprintOf(options, {
+    source: sourceHash(source),
+    calibration,
+    evaluation: options.evaluate ? hashOfFiles(options.text ?? [defaultEvaluationText()]) : undefined,
+  })
+
 /** What does not change a byte of the result, or is told by a hash. */
 const indifferent = new Set([
   'pare',
@@ -49,6 +72,7 @@ const indifferent = new Set([
   'calibration.files',
   'evaluation.files',
   'limits.maxKl',
+  'baselines',
 ])
 
 /**

@@ -13,7 +13,7 @@ export interface Limits {
 }
 
 /** The limits that runs keep to. */
-const enforced: ReadonlySet<string> = new Set<keyof Limits>(['maxKl'])
+const enforced: ReadonlySet<string> = new Set<keyof Limits>(['maxKl', 'targetSize', 'targetBpw'])
 
 /** Names of the limits that are asked for and that runs do not keep to. */
 export const openLimits = (limits: Limits): string[] =>

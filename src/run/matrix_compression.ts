@@ -69,7 +69,7 @@ export class MatrixCompression {
   }
 
   /** Compresses every matrix, from the stage `from` on. */
-  async run(samples: Uint32Array[] | undefined, steps: CompressionSteps): Promise<void> {
+  async run(samples: readonly Uint32Array[] | undefined, steps: CompressionSteps): Promise<void> {
     const { stages } = this.source.model
     const { progress, signal } = this.hooks
     const { from = 0 } = steps
@@ -191,7 +191,7 @@ export class MatrixCompression {
 }
 
 /** What a reader finds of numbers that are stored as they are: half floats lose some of an f32. */
-function storedNumbers({ type, kept }: TensorPlan, dense: Tensor): Tensor {
+export function storedNumbers({ type, kept }: TensorPlan, dense: Tensor): Tensor {
   if (kept || (type !== 'F16' && type !== 'BF16')) return dense
   return scope(() => dense.cast(type === 'F16' ? 'f16' : 'bf16').cast('f32'))
 }

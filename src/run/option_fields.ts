@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { quantizers } from '../quantize/methods.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { parseSize, sizeForm } from './byte_size.ts'
+import { sensitivityNames } from './mix/mix_options.ts'
 import { longestPattern } from './name_pattern.ts'
 import { nearestField } from './nearest_names.ts'
 
@@ -82,6 +83,13 @@ export const wholeFields = {
   fallback: yesOrNo,
   trueSequential: yesOrNo,
   sideBySide: yesOrNo,
+  baselines: yesOrNo,
+  levels: list(
+    z.union([z.int(), text('a block type', 32)], { error: 'a number of bits or a block type' }),
+    'a list of bits or block types',
+  ),
+  sensitivity: oneOf(sensitivityNames),
+  sensitivityWindows: whole(1),
   scratch: text('the name of a folder'),
   offline: yesOrNo,
 }

@@ -1,20 +1,16 @@
 /** What a compression will store, known from headers alone. Works without the native core. */
-import { basename } from 'node:path'
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolveOptions } from '../models/source/resolved.ts'
-import { planGguf } from '../models/write/gguf_target.ts'
-import { planGptq } from '../models/write/gptq_target.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
-import { planPare } from '../models/write/pare_target.ts'
-import { folderSource, ggufSource, matricesOf } from '../models/write/target.ts'
-import type { TensorChoices } from '../models/write/tensor_choice.ts'
 import { bitsPerWeight } from '../models/write/tensor_plan.ts'
-import type { BlockTypeName } from '../nn/block_types.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { openLimits } from './limits.ts'
+import { planMix } from './mix/mix_plan.ts'
+import { mixRule } from './mix/mix_space.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
+import { planTarget } from './target_plan.ts'
 import { type RuleReport, type StepReport, tensorRules } from './tensor_rules.ts'
 
 /** What `compress` takes; where the result would go does not matter. */
@@ -32,6 +28,8 @@ export interface CompressionPlan {
   bytesSource: number
   /** Size of the result's weight files. */
   bytes: number
+  /** Present where data decides the size: what holds. `bytes` is then that of the uniform mix. */
+  bytesRange?: { readonly least: number; readonly most: number }
   /** Compressed matrices with all metadata, over their weights. */
   bitsPerWeight: number
   bitsPerWeightSource: number
@@ -54,48 +52,6 @@ export interface CompressionPlan {
   /** What was asked for with every default: a recipe for the same result. */
   recipe: Recipe
   notes: readonly string[]
-}
-
-/** The plan of a target for an open model. */
-export function planTarget(source: OpenModel, options: ResolvedCompressOptions): TargetPlan {
-  const { target, steps, embedding, trueSequential, fallback } = options
-  const { choices } = tensorRules(source, options)
-  const [{ grid, damping }] = steps
-  const actOrder = steps.some((step) => step.actOrder)
-  const groupsSorted = steps.some((step) => step.actOrder && !step.staticGroups)
-  switch (target) {
-    case 'gguf': {
-      const from = ggufSource(source)
-      const scheme = mainScheme(source, choices, steps[0].scheme!)
-      const fileName = `${basename(source.name)
-        .replace(/[^\w.-]+/g, '-')
-        .replace(/\.(Q\d\w*|F16|F32|BF16|IQ\d\w*)$/i, '')}-${scheme}`
-      const plan = planGguf(from, {
-        scheme,
-        choices,
-        embedding: embedding as BlockTypeName | 'keep' | undefined,
-        fallback,
-        fileName,
-      })
-      return { ...plan, notes: [...plan.notes, ...from.losses] }
-    }
-    case 'gptq':
-      return planGptq(folderSource(source), {
-        grid: grid!,
-        actOrder,
-        staticGroups: actOrder && !groupsSorted,
-        damping,
-        trueSequential,
-        choices,
-      })
-    case 'pare':
-      return planPare(folderSource(source), {
-        grid: grid!,
-        groupsSorted,
-        embedding: embedding as BlockTypeName | undefined,
-        choices,
-      })
-  }
 }
 
 /** The plan as a record for people and programs. */
@@ -131,7 +87,7 @@ export function describePlan(
       ...(note ? { note } : {}),
     })),
     steps,
-    rules,
+    rules: rules.filter(({ rule }) => rule !== mixRule),
     recipe: resolvedRecipe(options),
     notes: [
       ...plan.notes,
@@ -141,17 +97,6 @@ export function describePlan(
       ...sizeNotes(plan.fileBytes, source.weights.fileBytes),
     ],
   }
-}
-
-/** The block type that most of the linear weights are asked to have: the file is named for it. */
-function mainScheme(source: OpenModel, choices: TensorChoices, first: BlockTypeName): BlockTypeName {
-  const weights = new Map<BlockTypeName, number>()
-  for (const name of matricesOf(source)) {
-    const { scheme } = choices.get(name) ?? {}
-    const [rows, columns] = source.weights.infos.get(name)!.shape as [number, number]
-    if (scheme) weights.set(scheme, (weights.get(scheme) ?? 0) + rows * columns)
-  }
-  return [...weights].toSorted(([, a], [, b]) => b - a)[0]?.[0] ?? first
 }
 
 const sizeNotes = (bytes: number, bytesSource: number): string[] =>
@@ -187,7 +132,10 @@ export async function plan(options: PlanOptions, resolve: ResolveOptions = {}): 
   const resolved = resolveOptions({ output: '', ...options })
   const source = await loadModel(options.source, { offline: resolved.offline || undefined, ...resolve })
   try {
-    return describePlan(source, planTarget(source, resolved), resolved)
+    const describe = (target: TargetPlan, own: ResolvedCompressOptions) => describePlan(source, target, own)
+    return resolved.mix
+      ? planMix(source, resolved, describe)
+      : describe(planTarget(source, resolved), resolved)
   } finally {
     source.close()
   }

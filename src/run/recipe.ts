@@ -84,6 +84,14 @@ export interface Recipe {
   }
   /** Source and result also continue some prompts, where they are compared. @default for models of up to 1 GiB in f32 */
   sideBySide?: boolean
+  /** Another way to store the same source is compressed and compared too, where the result is. @default true */
+  baselines?: boolean
+  /** With `limits.targetSize` or `targetBpw`: bits or block types that a weight may have. @default what the target has */
+  levels?: readonly (number | string)[]
+  /** How levels are compared: by the KL, or by the output that a weight loses. @default 'measured' */
+  sensitivity?: 'measured' | 'error'
+  /** Windows of 64 tokens that the KL is measured on. @default 4 */
+  sensitivityWindows?: number
   /** Folder for activations that do not fit in memory. @default the folder of the run, in the output */
   scratch?: string
   /** Uses only what is on disk. @default false */
@@ -134,6 +142,10 @@ export const recipeSchema = record({
   overrides: optional(overridesSchema),
   limits: optional(limitsSchema),
   sideBySide: optional(wholeFields.sideBySide),
+  baselines: optional(wholeFields.baselines),
+  levels: optional(wholeFields.levels),
+  sensitivity: optional(wholeFields.sensitivity),
+  sensitivityWindows: optional(wholeFields.sensitivityWindows),
   scratch: optional(wholeFields.scratch),
   offline: optional(wholeFields.offline),
   threads: optional(threads),

@@ -98,6 +98,10 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     overrides: options.overrides.map(({ at: _, ...override }) => override),
     limits: { ...sizes, ...limits },
     sideBySide: options.sideBySide,
+    baselines: options.baselines,
+    levels: options.mix?.levels,
+    sensitivity: options.mix?.sensitivity,
+    sensitivityWindows: options.mix?.windows,
     scratch: options.scratch,
     offline: options.offline,
   })

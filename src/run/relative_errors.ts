@@ -19,3 +19,8 @@ export function relativeErrors(dense: Tensor, decoded: readonly Tensor[], { gram
     })
   })
 }
+
+/** |W X|^2 through the Gram matrix of the inputs. W is [out, in] in f32. */
+export function outputEnergy(dense: Tensor, gram: Tensor): number {
+  return scope(() => Math.max(0, matmul(dense, gram.cast(dense.dtype)).mul(dense).sum().item()))
+}

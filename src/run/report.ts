@@ -44,6 +44,19 @@ export interface Baseline {
   perplexity?: number
 }
 
+/** How a size was met. */
+export interface MixReport {
+  /** What was asked for, at most. */
+  bytes: number
+  /** By the KL with one matrix replaced, or by the output that a matrix loses. */
+  sensitivity: 'measured' | 'error'
+  /** Windows of the calibration text that the KL was measured on. */
+  windows?: number
+  windowTokens?: number
+  /** Matrices at each level. */
+  levels: Readonly<Record<string, number>>
+}
+
 /** What the source and the result write after the same prompt, each taking its most likely token. */
 export interface GreedySample {
   prompt: string
@@ -107,7 +120,9 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   timeline?: readonly TimelineEntry[]
   /** Memory over the run; of many samples the highest ones are kept. */
   memory?: readonly MemorySample[]
-  /** Round to nearest on the same grid where it was measured, and other runs that were given. */
+  /** Present where a size was asked for. */
+  mix?: MixReport
+  /** Round to nearest on the same plan, or with a size the uniform mix of it. */
   baselines?: readonly Baseline[]
   /** Present where the result was evaluated and `sideBySide` was not off. */
   samples?: readonly GreedySample[]

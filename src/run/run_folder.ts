@@ -5,6 +5,7 @@
  *   .pare/journal.jsonl     what is done
  *   .pare/stage-*, inputs-* what is kept of it
  *   .pare/result/           the files of the result while they are put together
+ *   .pare/baseline/         a run of its own: what the result is compared with
  *   .pare/replaced/         what stood at the output before, while it is exchanged
  *
  * Then the files move to the output, the one that makes a model of the folder last, and the journal with them.
@@ -28,6 +29,9 @@ import {
   workName,
 } from './journal.ts'
 import { checkOutput } from './output_place.ts'
+
+/** Folder inside `.pare` for the run that the result is compared with. */
+export const baselineName = 'baseline'
 
 export interface RunFolderOptions {
   fingerprint: Fingerprint
@@ -214,7 +218,7 @@ export class RunFolder {
   /** Removes what the journal does not know: files that were being written when a process ended. */
   private removeUnnamed(): void {
     const { stages, result, publish } = this.state
-    const known = new Set(['lock', journalName, ...stages.map(({ shard }) => shard.name)])
+    const known = new Set(['lock', journalName, baselineName, ...stages.map(({ shard }) => shard.name)])
     const inputs = stages.at(-1)?.inputs
     if (inputs) known.add(inputs.name)
     if (result) known.add('result')

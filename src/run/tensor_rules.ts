@@ -43,6 +43,8 @@ export interface TensorRules {
   steps: StepReport[]
   /** Linear weights that no step takes. */
   untouched: number
+  /** Linear weights whose width is settled: an override says it, or no step takes them. */
+  settled: ReadonlySet<string>
 }
 
 /** The part of an open model that rules are about. */
@@ -86,11 +88,14 @@ export function tensorRules(source: RuledModel, options: ResolvedCompressOptions
 
   const stepsOf = stepsByName(options.steps, linear)
   const choices = new Map<string, TensorChoice>()
+  const settled = new Set<string>()
   for (const name of choosable) {
     const steps = stepsOf.get(name)
     const step = steps && options.steps[steps.at(-1) ?? -1]
     const choice = choiceOf(name, asked.get(name), step, matrices.has(name))
     if (choice) choices.set(name, choice)
+    const { keep, scheme, bits } = asked.get(name) ?? {}
+    if (matrices.has(name) && (!step || keep || scheme !== undefined || bits !== undefined)) settled.add(name)
   }
   return {
     choices,
@@ -101,6 +106,7 @@ export function tensorRules(source: RuledModel, options: ResolvedCompressOptions
       weights: [...stepsOf.values()].filter((steps) => steps.includes(index)).length,
     })),
     untouched: [...stepsOf.values()].filter((steps) => steps.length === 0).length,
+    settled,
   }
 }
 

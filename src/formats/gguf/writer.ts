@@ -71,7 +71,7 @@ export function layOutGguf(metadata: GgufMetadata, tensors: readonly TensorInfo[
   header.padTo(alignment)
   const head = header.take()
   for (const tensor of placed) tensor.offset += head.length
-  return { head, tensors: placed, size: head.length + offset }
+  return { head, tensors: placed, size: head.length + offset, alignment }
 }
 
 /** @returns the bytes of the tensor. */

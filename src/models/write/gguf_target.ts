@@ -89,11 +89,13 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     ...source.side.map(({ info }) => info),
     ...tensors.map(({ name, shape, type }) => ({ name: ggufName(name)!, shape, type })),
   ]
+  const layout = layOutGguf(metadata, infos())
   const file = (folder: string) => join(folder, `${fileName}.gguf`)
   return {
     target: 'gguf',
     tensors,
-    fileBytes: layOutGguf(metadata, infos()).size,
+    fileBytes: layout.size,
+    alignment: layout.alignment,
     notes: [],
     stored: ({ name, bytes }) => [{ name: ggufName(name)!, bytes }],
     ...encoders(source.config),

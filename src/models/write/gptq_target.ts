@@ -94,6 +94,7 @@ export function planGptq(source: FolderSource, options: GptqTargetOptions): Targ
     target: 'gptq',
     tensors,
     fileBytes: layOut(infos, { format: 'pt' }).size,
+    alignment: 1,
     notes:
       actOrder && !options.staticGroups ? ['columns were sorted, so that a reader must honour g_idx'] : [],
     stored: ({ name, shape, bytes, grid }) =>

@@ -30,6 +30,8 @@ export interface TargetPlan {
   readonly tensors: readonly TensorPlan[]
   /** Size of the weight files, to the byte. */
   readonly fileBytes: number
+  /** Each stored tensor takes a multiple of so many bytes. */
+  readonly alignment: number
   /** Remarks for the reader of the plan. */
   readonly notes: readonly string[]
   /** What a weight takes in the file, in the order in which it is encoded. */

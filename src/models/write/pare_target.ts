@@ -60,6 +60,7 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
     target: 'pare',
     tensors,
     fileBytes: layOut(infos, { format: 'pt' }).size,
+    alignment: 1,
     notes: [],
     stored: (plan) => storedTensors(plan, options).map((info) => ({ name: info.name, bytes: bytesIn(info) })),
     ...encoders(options),

@@ -1,0 +1,49 @@
+/** Puts the files of a result together from the shards of its stages and the rest of the source. */
+import { readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { writeWhole } from '../formats/output.ts'
+import type { OpenModel } from '../models/open_model.ts'
+import type { ResolvedSource } from '../models/source/resolved.ts'
+import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
+import { scope } from '../tensor/index.ts'
+import type { RunHooks } from './evaluate.ts'
+import type { RunFolder } from './run_folder.ts'
+import { readShard } from './shards.ts'
+
+/** Weights, the files of the target beside them, and the licences of the source. */
+export function assembleResult(
+  source: OpenModel & { resolved: ResolvedSource },
+  target: TargetPlan,
+  folder: RunFolder,
+  hooks: RunHooks,
+): void {
+  folder.clearResult()
+  const writer = target.create(folder.result)
+  try {
+    const plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
+    for (const { index, shard } of folder.stages) {
+      const stored = source.model.stages[index]!.weights.flatMap((name) => target.stored(plans.get(name)!))
+      for (const { name, bytes } of readShard(join(folder.work, shard.name), shard, stored))
+        writer.append(name, bytes)
+    }
+    writeRest(source, target, writer, hooks)
+    writer.finish()
+  } catch (error) {
+    writer.abort()
+    throw error
+  }
+  for (const file of source.resolved.licenseFiles)
+    writeWhole(join(folder.result, basename(file)), readFileSync(file))
+}
+
+/** Norms, biases, embedding and head. */
+function writeRest(source: OpenModel, target: TargetPlan, writer: ModelWriter, { progress }: RunHooks): void {
+  const rest = target.tensors.filter(({ role }) => role !== 'matrix')
+  for (const [index, plan] of rest.entries()) {
+    progress?.({ kind: 'progress', phase: 'write', share: index / rest.length, text: plan.name })
+    const tensors = plan.kept
+      ? target.encodeKept(plan, source.weights.raw!(plan.name))
+      : scope(() => target.encodeNumbers(plan, source.weights.load(plan.name)))
+    for (const { name, bytes } of tensors) writer.append(name, bytes)
+  }
+}

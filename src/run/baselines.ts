@@ -1,0 +1,84 @@
+/** Another way to store the same source, compressed and measured like the result, to hold the result against. */
+import { join } from 'node:path'
+import { disk } from '../formats/disk.ts'
+import type { ResolvedCompressOptions } from './compress_options.ts'
+import type { RunHooks } from './evaluate.ts'
+import type { ChosenMix } from './mix/choose_mix.ts'
+import type { Baseline, CompressionReport } from './report.ts'
+import { baselineName } from './run_folder.ts'
+
+/** What a result is compared with; a run of its own. */
+export interface BaselineRun {
+  name: string
+  options: ResolvedCompressOptions
+}
+
+/**
+ * The uniform mix of the same size where a size is asked for, else round to nearest on the same plan; nothing where the
+ * result is that itself, is not evaluated, or no comparison is wanted.
+ */
+export function baselineOf(
+  options: ResolvedCompressOptions,
+  mix: ChosenMix | undefined,
+): BaselineRun | undefined {
+  if (!options.evaluate || !options.baselines) return undefined
+  if (mix) return mix.uniform
+  if (options.method === 'rtn') return undefined
+  return {
+    name: 'round to nearest',
+    options: {
+      ...options,
+      method: 'rtn',
+      steps: options.steps.map((step) => ({
+        ...step,
+        method: 'rtn' as const,
+        actOrder: false,
+      })) as unknown as ResolvedCompressOptions['steps'],
+    },
+  }
+}
+
+/**
+ * Runs a baseline inside the folder of the run, so that it goes on too where it was stopped, and removes it.
+ *
+ * @param compress runs options that are resolved, on the model that is open
+ */
+export async function compareBaseline(
+  { name, options }: BaselineRun,
+  work: string,
+  hooks: RunHooks,
+  compress: (options: ResolvedCompressOptions, hooks: RunHooks) => Promise<CompressionReport>,
+): Promise<Baseline> {
+  const { bytes, bitsPerWeight, kl, perplexity } = await compress(
+    {
+      ...options,
+      output: join(work, baselineName),
+      limits: {},
+      baselines: false,
+      sideBySide: false,
+      overwrite: false,
+      restart: false,
+    },
+    quietly(name, hooks),
+  )
+  return {
+    name,
+    bytes,
+    bitsPerWeight,
+    ...(kl === undefined ? {} : { kl }),
+    ...(perplexity === undefined ? {} : { perplexity }),
+  }
+}
+
+export const removeBaseline = (work: string): void => disk().remove(join(work, baselineName))
+
+/** One phase for all that a baseline does; its plan and its notes are not those of the result. */
+const quietly = (name: string, { progress, signal }: RunHooks): RunHooks => ({
+  signal,
+  progress(event) {
+    if (event.kind !== 'progress') return
+    const from = event.phase === 'compress' ? 0 : event.phase === 'evaluate' ? 0.5 : undefined
+    if (from === undefined) return
+    progress?.({ kind: 'progress', phase: 'baseline', share: from + event.share / 2, text: name })
+  },
+})
