@@ -92,7 +92,7 @@ export function addCompress(pare: Command): void {
 }
 
 /** The report in a few lines. */
-function reportText(report: CompressionReport): string {
+export function reportText(report: CompressionReport): string {
   const worst = report.layers.toSorted((a, b) => b.relativeError - a.relativeError).slice(0, 3)
   const percent = (share: number) => `${(100 * share).toFixed(2)}%`
   return [

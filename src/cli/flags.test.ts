@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { Command } from 'commander'
 import { describe, expect, test } from 'vitest'
 import { resolveOptions } from '../run/compress_options.ts'
@@ -28,6 +31,12 @@ const typed: [args: string, options: object][] = [
   ['--group-size row', { groupSize: 'row' }],
   ['--group-size -1', { groupSize: 'row' }],
   ['--symmetric', { symmetric: true }],
+  ['--target-size 1.5MB', { targetSize: 1_500_000 }],
+  ['--target-bpw 3.25', { targetBpw: 3.25 }],
+  ['--levels 3,4,8', { levels: [3, 4, 8] }],
+  ['--levels Q3_K,Q4_K', { levels: ['Q3_K', 'Q4_K'] }],
+  ['--sensitivity error', { sensitivity: 'error' }],
+  ['--sensitivity-windows 2', { sensitivityWindows: 2 }],
   ['--embedding Q6_K', { embedding: 'Q6_K' }],
   ['--no-fallback', { fallback: false }],
   [
@@ -84,6 +93,12 @@ describe('what is typed', () => {
     '--bits 3.5',
     '--group-size 0',
     '--group-size col',
+    '--target-size 0',
+    '--target-size 3GBit',
+    '--target-bpw 0',
+    '--levels 3,',
+    '--sensitivity guessed',
+    '--sensitivity-windows 0',
     '--damping 0',
     '--damping -1',
     '--damping Infinity',
@@ -122,6 +137,18 @@ describe('options of the API', () => {
   test('nothing typed leaves every default to the API', () => {
     const options = toOptions('model.gguf', { ...parse(), output: 'out' })
     expect(resolveOptions(options)).toEqual(resolveOptions({ source: 'model.gguf', output: 'out' }))
+  })
+  test('sizes become limits, and the one that is typed takes the place of the one in a recipe', () => {
+    expect(toOptions('m', { output: 'o', targetBpw: 3 })).toEqual({
+      source: 'm',
+      output: 'o',
+      limits: { targetBpw: 3 },
+    })
+    const file = join(mkdtempSync(join(tmpdir(), 'flags-test-')), 'recipe.json')
+    writeFileSync(file, JSON.stringify({ pare: 1, limits: { targetBpw: 4, maxKl: 1 } }))
+    expect(toOptions('m', { recipe: file, targetSize: 9 }).limits).toEqual({ maxKl: 1, targetSize: 9 })
+    expect(toOptions('m', { recipe: file, maxKl: 2 }).limits).toEqual({ maxKl: 2, targetBpw: 4 })
+    rmSync(dirname(file), { recursive: true })
   })
   test('--calib is called calibration there, and is absent where it was not typed', () => {
     expect(toOptions('m', { output: 'o', calib: ['a.txt'], seed: 1 })).toEqual({

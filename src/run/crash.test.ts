@@ -58,6 +58,8 @@ const options = (output: string, extra: Partial<CompressOptions> = {}): Compress
   text: [text],
   context: 32,
   windows: 1,
+  // Its own folder, see baselines.test.ts.
+  baselines: false,
   ...extra,
 })
 
