@@ -21,6 +21,6 @@ test('the page names every field of a recipe', () => {
 })
 test('the recipes of the page are valid', () => {
   const recipes = [...page.matchAll(/^```yaml \S+\n([\s\S]*?)^```$/gm)].map(([, text]) => parse(text!))
-  expect(recipes).toHaveLength(2)
+  expect(recipes).toHaveLength(3)
   for (const recipe of recipes) expect(fromRecipe(recipe).steps!.length).toBeGreaterThan(0)
 })

@@ -26,6 +26,8 @@ Examples:
       a GPTQ folder, calibrated with your own conversations
   pare compress model.gguf --method rtn --bits 8 --no-evaluate --output smaller
       in seconds, without a look at the loss
+  pare compress model.gguf --target-bpw 4.25 --output smaller
+      a width for every matrix, measured, so that the file has 4.25 bits a weight
   pare compress --recipe smaller.yaml --output smaller
       what a file says: steps, and single tensors that are stored otherwise (docs/recipes.md)
 

@@ -4,6 +4,7 @@ import { fetchProgress } from '../run/evaluate.ts'
 import { type CompressionPlan, plan } from '../run/plan.ts'
 import { printable } from '../tensor/errors.ts'
 import {
+  addCalibrationFlags,
   addMethodFlags,
   addResultFlags,
   addRunFlags,
@@ -21,6 +22,7 @@ Examples:
   pare plan model.gguf --target gguf --scheme Q3_K      how large a 3-bit file will be
   pare plan model.gguf --bits 3 --group-size 32         the same for a Pare folder
   pare plan model.gguf --tensors                        the type of every tensor
+  pare plan model.gguf --target-bpw 4.25                the range of sizes, or the mix where it was measured before
   pare plan --recipe smaller.yaml                       what a recipe asks for, and what its patterns match`
 
 export function addPlan(pare: Command): void {
@@ -33,6 +35,7 @@ export function addPlan(pare: Command): void {
     .addHelpText('after', examples)
   addResultFlags(command)
   addMethodFlags(command)
+  addCalibrationFlags(command)
   addRunFlags(
     command.optionsGroup('Running:').option('--tensors', 'one line for every tensor'),
     'the whole plan as JSON',

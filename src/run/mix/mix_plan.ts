@@ -5,6 +5,7 @@ import type { OpenModel } from '../../models/open_model.ts'
 import { defaultCacheFolder } from '../../models/source/cache.ts'
 import type { ResolvedSource } from '../../models/source/resolved.ts'
 import type { TargetPlan } from '../../models/write/model_writer.ts'
+import { NativeError } from '../../tensor/errors.ts'
 import { calibrationFiles } from '../calibration.ts'
 import type { ResolvedCompressOptions } from '../compress_options.ts'
 import { hashOfFiles, sourceHash } from '../fingerprint.ts'
@@ -75,7 +76,22 @@ function known(
 ) {
   const cacheFolder = defaultCacheFolder()
   if (!existsSync(join(cacheFolder, 'sensitivities'))) return undefined
-  return new SensitivityTable({
+  try {
+    return tableOf(source, options, space, cacheFolder).all()
+  } catch (error) {
+    // Without the core nothing says what its kernels would measure.
+    if (error instanceof NativeError) return undefined
+    throw error
+  }
+}
+
+const tableOf = (
+  source: OpenModel & { resolved: ResolvedSource },
+  options: ResolvedCompressOptions,
+  space: MixSpace,
+  cacheFolder: string,
+): SensitivityTable =>
+  new SensitivityTable({
     source,
     options,
     mix: options.mix!,
@@ -83,5 +99,4 @@ function known(
     cacheFolder,
     sourceHash: sourceHash(source),
     calibrationHash: hashOfFiles(calibrationFiles(options)),
-  }).all()
-}
+  })
