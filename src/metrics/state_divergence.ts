@@ -1,13 +1,10 @@
 /**
- * How far a model is from another one with the same head, from their hidden states after the last stage.
+ * How far variants of a model are from it, from their hidden states after the last stage; all have the same head.
  *
  *   KL   mean over tokens of sum_v p_source(v) (log p_source(v) - log p(v)), in nats
  */
 import type { LanguageHead } from '../models/language_model.ts'
 import { logSoftmax, scope, type Tensor } from '../tensor/index.ts'
-
-/** Rows of logits that are made at a time: each is hundreds of kilobytes. */
-const ROWS = 64
 
 export interface Divergence {
   /** Mean over windows, in nats a token; below 0 only by rounding. */
@@ -16,28 +13,46 @@ export interface Divergence {
   standardError?: number
 }
 
-/** KL of each variant, window by window, so that the logits of the source are made once for all of them. */
-export class StateDivergence {
-  private readonly sums: number[][]
+/** Bytes of logits that are made at a time, where that is no fewer than the least of rows. */
+const LOGIT_BYTES = 2 ** 26
+/** So many rows repay one reading of the head; fewer than the least would not. */
+const [LEAST_ROWS, MOST_ROWS] = [32, 256]
+/** Rows that are compared at a time, since each takes several tensors of its size. */
+const COMPARED_ROWS = 32
 
-  constructor(variants: number) {
-    this.sums = Array.from({ length: variants }, () => [])
+/** Sums of each variant, batch by batch, so that the logits of the source are made once for all of them. */
+export class StateDivergence {
+  private readonly rows: number
+  /** Of each variant, the mean of each window. */
+  private readonly means: number[][]
+
+  constructor({ variants, vocabulary }: { variants: number; vocabulary: number }) {
+    this.rows = Math.min(MOST_ROWS, Math.max(LEAST_ROWS, Math.floor(LOGIT_BYTES / (4 * vocabulary))))
+    this.means = Array.from({ length: variants }, () => [])
   }
 
-  /** One more window. States are [tokens, hidden]; `variant` gives that of each, in the caller's scope. */
+  /** More windows. States are [windows, tokens, hidden]; `variant` gives that of each, in the caller's scope. */
   add(head: LanguageHead, source: Tensor, variant: (index: number) => Tensor): void {
-    const tokens = source.extent(0)
-    for (const list of this.sums) list.push(0)
-    for (let start = 0; start < tokens; start += ROWS) {
-      const rows = (x: Tensor) => x.slice(0, start, Math.min(start + ROWS, tokens))
+    const [windows, tokens, hidden] = source.shape as readonly number[] as [number, number, number]
+    const first = this.means[0]?.length ?? 0
+    for (const list of this.means) list.push(...Array<number>(windows).fill(0))
+    const total = windows * tokens
+    for (let start = 0; start < total; start += this.rows) {
+      const end = Math.min(start + this.rows, total)
+      const logits = (x: Tensor) => head.logits(x.reshape([total, hidden]).slice(0, start, end))
       scope(() => {
-        const expected = logSoftmax(head.logits(rows(source)))
+        const expected = logSoftmax(logits(source))
         const chances = expected.exp()
-        for (const [index, list] of this.sums.entries())
+        for (const [index, list] of this.means.entries())
           scope(() => {
-            const own = logSoftmax(head.logits(rows(variant(index))))
-            const perToken = chances.mul(expected.sub(own)).sum([-1]).toArray()
-            for (const value of perToken) list[list.length - 1]! += Number(value) / tokens
+            const own = logits(variant(index))
+            for (let row = 0; row < end - start; row += COMPARED_ROWS)
+              scope(() => {
+                const part = (x: Tensor) => x.slice(0, row, Math.min(row + COMPARED_ROWS, end - start))
+                const lost = part(expected).sub(logSoftmax(part(own)))
+                for (const [i, kl] of part(chances).mul(lost).sum([-1]).toArray().entries())
+                  list[first + Math.floor((start + row + i) / tokens)]! += Number(kl) / tokens
+              })
           })
       })
     }
@@ -45,7 +60,7 @@ export class StateDivergence {
 
   /** One for each variant. */
   results(): Divergence[] {
-    return this.sums.map((means) => {
+    return this.means.map((means) => {
       const kl = means.reduce((sum, mean) => sum + mean, 0) / means.length
       if (means.length < 2) return { kl }
       const squares = means.reduce((sum, mean) => sum + (mean - kl) ** 2, 0)

@@ -82,15 +82,16 @@ export async function chooseMix(
       wanted,
       found: (levels) => table.add(levels),
       hooks,
-      scratch: options.scratch,
+      // The output has no folder yet, and the system's may be in memory.
+      scratch: options.scratch ?? table.place(),
     })
   const chosen = begun ?? fitMix(space, limits, table!.all()!)
   const uniform = uniformMix(space, budgetOf(limits, space))
   return {
     options: mixedOptions(options, space, chosen),
     fingerprint: { ...asked, [mixField]: chosen.map(({ level }) => level).join(',') },
-    report: reportOf(options, mix, space, chosen),
-    note: `mix: ${mixText(chosen)}`,
+    report: reportOf(options, { ...mix, windows: heldOut.length }, space, chosen),
+    note: `mix: ${mixText(chosen)}${heldOut.length < mix.windows ? `; the text holds ${heldOut.length} of the ${mix.windows} windows to measure on` : ''}`,
     uniform: uniform && baselineOf(options, space, uniform),
   }
 }

@@ -14,13 +14,13 @@ import { GramStatistic, type Statistics } from '../../calibrate/statistics.ts'
 import { type WalkVisitor, walk } from '../../calibrate/walk.ts'
 import { StateDivergence } from '../../metrics/state_divergence.ts'
 import { ActivationSet } from '../../models/activations.ts'
-import { type Batch, batchesOf, embedBatch } from '../../models/batches.ts'
+import { type Batch, batchesOf, embedBatch, usualBatchTokens } from '../../models/batches.ts'
 import type { OpenModel } from '../../models/open_model.ts'
 import { runStage, type Stage } from '../../models/stage.ts'
 import type { Linear } from '../../nn/linear.ts'
 import { denseSource } from '../../nn/weight_source.ts'
 import { AbortError, NumericalError, printable } from '../../tensor/errors.ts'
-import { dispose, scope, type Tensor } from '../../tensor/index.ts'
+import { concat, dispose, scope, type Tensor } from '../../tensor/index.ts'
 import type { RunHooks } from '../evaluate.ts'
 import { storedNumbers } from '../matrix_compression.ts'
 import { outputEnergy, relativeErrors } from '../relative_errors.ts'
@@ -201,7 +201,7 @@ class Measurement {
         await this.pause()
         scope(() => {
           const stage = plan.load()
-          for (const variant of this.pending.keys()) this.advance(stage, this.variants, String(variant))
+          this.advanceVariants(stage)
         })
         this.tell(this.pending.length)
       }
@@ -217,16 +217,17 @@ class Measurement {
   }
 
   private compareVariants(): void {
-    const divergence = new StateDivergence(this.pending.length)
-    const head = this.options.source.model.loadHead()
+    const { model } = this.options.source
+    const { vocabulary } = model.config
+    const divergence = new StateDivergence({ variants: this.pending.length, vocabulary })
+    const head = model.loadHead()
     try {
-      for (const [batch, { count }] of this.batches.entries())
-        for (let place = 0; place < count; place++)
-          scope(() =>
-            divergence.add(head, this.outputs.read(batch, 'hidden').select(0, place), (variant) =>
-              this.variants.read(batch, String(variant)).select(0, place),
-            ),
-          )
+      for (const batch of this.batches.keys())
+        scope(() =>
+          divergence.add(head, this.outputs.read(batch, 'hidden'), (variant) =>
+            this.variants.read(batch, String(variant)),
+          ),
+        )
     } finally {
       dispose(head)
     }
@@ -246,6 +247,23 @@ class Measurement {
     const { model } = this.options.source
     for (const [index, { tokens }] of this.batches.entries())
       scope(() => into.write(index, as, runStage(stage, from.read(index, name), model.context(tokens))))
+  }
+
+  /** As many variants at a time as make a usual batch, so that weights are read fewer times. */
+  private advanceVariants(stage: Stage): void {
+    const { model } = this.options.source
+    for (const [index, { tokens, count }] of this.batches.entries()) {
+      const together = Math.max(1, Math.floor(usualBatchTokens / (tokens * count)))
+      for (let first = 0; first < this.pending.length; first += together)
+        scope(() => {
+          const names = [...this.pending.keys()].slice(first, first + together).map(String)
+          const stacked = concat(names.map((name) => this.variants.read(index, name)))
+          const after = runStage(stage, stacked, model.context(tokens))
+          // A part on the memory of all would keep all of it.
+          for (const [i, name] of names.entries())
+            this.variants.write(index, name, after.slice(0, i * count, (i + 1) * count).duplicate())
+        })
+    }
   }
 
   private async pause(): Promise<void> {

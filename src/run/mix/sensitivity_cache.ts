@@ -10,7 +10,7 @@
  * and flushed. Whatever is no such line (one that was cut when a process ended, one of another program) is left out, and
  * what it told of is measured again. To measure all again, remove the file.
  */
-import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
+import { accessSync, closeSync, constants, existsSync, fstatSync, openSync, readSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { disk } from '../../formats/disk.ts'
@@ -23,9 +23,16 @@ const base = {
   weight: z.string().max(4096),
   level: z.string().max(64),
 }
+/** Far beyond what f32 can measure, and small enough for sums of products. */
+const LARGEST = 1e100
+const size = z.number().min(0).max(LARGEST)
 const line = z.union([
-  z.strictObject({ ...base, kl: z.number(), standardError: z.number().nonnegative().optional() }),
-  z.strictObject({ ...base, relativeError: z.number().nonnegative(), energy: z.number().nonnegative() }),
+  z.strictObject({
+    ...base,
+    kl: z.number().min(-LARGEST).max(LARGEST),
+    standardError: size.optional(),
+  }),
+  z.strictObject({ ...base, relativeError: size, energy: size }),
 ])
 export type SensitivityRow = z.infer<typeof line>
 
@@ -57,7 +64,7 @@ export class SensitivityCache {
     const text = rows.map((row) => `${JSON.stringify(row)}\n`).join('')
     try {
       const made = !existsSync(this.path)
-      disk().makeFolder(dirname(this.path))
+      disk().makeFolder(this.folder)
       const descriptor = disk().openToAppend(this.path)
       try {
         // One write: another process may add lines too. It ends what a killed process left of a line.
@@ -66,12 +73,31 @@ export class SensitivityCache {
       } finally {
         disk().close(descriptor)
       }
-      if (made) disk().syncFolder(dirname(this.path))
+      if (made) disk().syncFolder(this.folder)
     } catch (cause) {
-      const refused = permissionError(cause, dirname(this.path))
-      throw refused === cause ? writeFailure(cause, this.path, text.length) : refused
+      throw this.failure(cause, text.length)
     }
     for (const row of rows) this.rows.set(row.key, row)
+  }
+
+  /** The folder of the file, made where it is missing. @throws SourceError where it cannot be */
+  place(): string {
+    try {
+      disk().makeFolder(this.folder)
+      accessSync(this.folder, constants.W_OK | constants.X_OK)
+    } catch (cause) {
+      throw this.failure(cause, 0)
+    }
+    return this.folder
+  }
+
+  private get folder(): string {
+    return dirname(this.path)
+  }
+
+  private failure(cause: unknown, bytes: number): unknown {
+    const refused = permissionError(cause, this.folder)
+    return refused === cause ? writeFailure(cause, this.path, bytes) : refused
   }
 
   private endsWhole(): boolean {

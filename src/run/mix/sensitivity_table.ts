@@ -66,6 +66,11 @@ export class SensitivityTable {
     return wanted
   }
 
+  /** Where the cache lies; can be written. */
+  place(): string {
+    return this.cache.place()
+  }
+
   add(levels: readonly MeasuredLevel[]): void {
     this.cache.add(
       levels.map((level) => ({ key: this.keys.get(place(level.weight, level.level))!, ...level })),
