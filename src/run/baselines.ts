@@ -6,6 +6,7 @@ import type { RunHooks } from './evaluate.ts'
 import type { ChosenMix } from './mix/choose_mix.ts'
 import type { Baseline, CompressionReport } from './report.ts'
 import { baselineName } from './run_folder.ts'
+import type { ResolvedStep } from './weight_step.ts'
 
 /** What a result is compared with; a run of its own. */
 export interface BaselineRun {
@@ -24,19 +25,14 @@ export function baselineOf(
   if (!options.evaluate || !options.baselines) return undefined
   if (mix) return mix.uniform
   if (options.method === 'rtn') return undefined
+  const [first, ...others] = options.steps
   return {
     name: 'round to nearest',
-    options: {
-      ...options,
-      method: 'rtn',
-      steps: options.steps.map((step) => ({
-        ...step,
-        method: 'rtn' as const,
-        actOrder: false,
-      })) as unknown as ResolvedCompressOptions['steps'],
-    },
+    options: { ...options, method: 'rtn', steps: [nearest(first), ...others.map(nearest)] },
   }
 }
+
+const nearest = (step: ResolvedStep): ResolvedStep => ({ ...step, method: 'rtn', actOrder: false })
 
 /**
  * Runs a baseline inside the folder of the run, so that it goes on too where it was stopped, and removes it.

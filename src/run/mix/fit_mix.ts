@@ -25,7 +25,10 @@ export function checkBudget(limits: Limits, space: MixSpace): void {
   ]
   if (bytes >= least && bytes <= most) return
   const bits = (size: number, round: (x: number) => number) => round((size * 8e4) / space.parameters) / 1e4
-  const way = bytes < least ? 'ask for more or allow smaller levels' : 'ask for less or allow larger levels'
+  const way =
+    bytes < least
+      ? 'ask for more, allow smaller levels, or name a smaller --embedding'
+      : 'ask for less or allow larger levels'
   const sentence =
     limits.targetSize === undefined
       ? `--target-bpw: ${bits(least, Math.ceil)} to ${bits(most, Math.floor)} bits a weight over the file are possible with these levels, got ${limits.targetBpw}`
