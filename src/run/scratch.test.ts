@@ -41,13 +41,16 @@ test('activations of the calibration and of the evaluation go to the scratch fol
   }
   for (const [given, expected] of [
     [{ scratch }, scratch],
+    // What round to nearest is evaluated with lies in the folder of its own run.
     [{}, join(output, '.pare')],
   ] as const) {
     told.length = 0
     await compress({ source, output, target: 'pare', groupSize: 10, ...brief, ...given })
     // One set for the calibration; one for each of the two models of the evaluation.
     expect(told.length).toBeGreaterThanOrEqual(3)
-    expect(new Set(told)).toEqual(new Set([expected]))
+    expect(
+      new Set(told.map((folder) => folder?.replace(join('/.pare', 'baseline', '.pare'), '/.pare'))),
+    ).toEqual(new Set([expected]))
   }
   expect(existsSync(join(scratch, 'mine'))).toBe(true)
 })
