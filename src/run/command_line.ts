@@ -36,6 +36,7 @@ const flags: Readonly<
   sideBySide: 'either',
   scratch: 'path',
   offline: 'on',
+  probe: 'off',
   overwrite: 'on',
   restart: 'on',
   output: 'path',

@@ -26,6 +26,7 @@ import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { checkReplaceable } from './output_place.ts'
 import { describePlan, planTarget } from './plan.ts'
+import { planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
 import type { CompressionReport } from './report.ts'
@@ -108,7 +109,9 @@ class Compression {
 
   async run(): Promise<CompressionReport> {
     const { options, source, target, hooks } = this
-    const description = describePlan(source, target, options)
+    const time = await planSeconds(source, target, options, hooks)
+    this.timeline.end()
+    const description = { ...describePlan(source, target, options), ...time }
     hooks.progress?.({ kind: 'plan', plan: description })
     this.notes.push(...description.notes)
     if (this.matrices.method.needs.length > 0) this.timeline.begin('calibrate')

@@ -84,6 +84,7 @@ export const wholeFields = {
   sideBySide: yesOrNo,
   scratch: text('the name of a folder'),
   offline: yesOrNo,
+  probe: yesOrNo,
 }
 
 export const stepSchema = record(optional({ ...stepFields, only: list(pattern, 'a list of patterns') }))

@@ -1,4 +1,4 @@
-/** What a compression will store, known from headers alone. Works without the native core. */
+/** What a compression will store, known from headers alone, and how long it takes. Works without the native core. */
 import { basename } from 'node:path'
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
@@ -12,7 +12,9 @@ import type { TensorChoices } from '../models/write/tensor_choice.ts'
 import { bitsPerWeight } from '../models/write/tensor_plan.ts'
 import type { BlockTypeName } from '../nn/block_types.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
+import type { RunHooks } from './evaluate.ts'
 import { openLimits } from './limits.ts'
+import { type PlanSeconds, planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
 import { type RuleReport, type StepReport, tensorRules } from './tensor_rules.ts'
@@ -22,7 +24,7 @@ export interface PlanOptions extends Omit<CompressOptions, 'output'> {
   output?: string
 }
 
-export interface CompressionPlan {
+export interface CompressionPlan extends PlanSeconds {
   source: string
   name: string
   target: ResolvedCompressOptions['target']
@@ -179,15 +181,24 @@ function fallbackNotes({ tensors }: TargetPlan): string[] {
 }
 
 /**
- * The plan of a compression: every tensor, its type and bytes, before anything is computed.
+ * The plan of a compression: every tensor, its type and bytes, before anything is computed, and a range of time, for
+ * which kernels are measured for three seconds at most; `probe: false` leaves that out.
  *
  * @example const { bytes, bitsPerWeight } = await plan({ source: 'model.gguf', target: 'gguf', scheme: 'Q3_K' })
  */
-export async function plan(options: PlanOptions, resolve: ResolveOptions = {}): Promise<CompressionPlan> {
+export async function plan(
+  options: PlanOptions,
+  resolve: ResolveOptions = {},
+  hooks: RunHooks = {},
+): Promise<CompressionPlan> {
   const resolved = resolveOptions({ output: '', ...options })
   const source = await loadModel(options.source, { offline: resolved.offline || undefined, ...resolve })
   try {
-    return describePlan(source, planTarget(source, resolved), resolved)
+    const target = planTarget(source, resolved)
+    return {
+      ...describePlan(source, target, resolved),
+      ...(await planSeconds(source, target, resolved, hooks)),
+    }
   } finally {
     source.close()
   }

@@ -1,7 +1,7 @@
 /** What a run tells while it works. */
 import type { CompressionPlan } from './plan.ts'
 
-export type Phase = 'fetch' | 'verify' | 'calibrate' | 'compress' | 'write' | 'evaluate' | 'sample'
+export type Phase = 'fetch' | 'probe' | 'verify' | 'calibrate' | 'compress' | 'write' | 'evaluate' | 'sample'
 
 export type ProgressEvent =
   | { kind: 'plan'; plan: CompressionPlan }

@@ -100,6 +100,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     sideBySide: options.sideBySide,
     scratch: options.scratch,
     offline: options.offline,
+    probe: options.probe,
   })
 }
 
