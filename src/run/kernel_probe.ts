@@ -128,7 +128,7 @@ function shapeOf({
   // A header may lie: no width makes a probe large.
   const [width, intermediate] = [Math.min(hidden, 2 ** 14), Math.min(largest.intermediate, 2 ** 16)]
   const headSize = Math.min(largest.headSize, 2 ** 10)
-  const heads = Math.min(largest.heads, Math.max(1, 2 ** 14 / headSize))
+  const heads = Math.min(largest.heads, Math.max(1, Math.floor(2 ** 14 / headSize)))
   const length = calibration?.length ?? evaluation?.context ?? 512
   return {
     hidden: width,
