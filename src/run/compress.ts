@@ -13,8 +13,9 @@ import { batchesOf } from '../models/batches.ts'
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
+import type { StagePlan } from '../models/stage.ts'
 import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
-import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
+import { AbortError, FormatError, OptionError, printable } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
 import { commandArguments, needsRecipe, recipeFile } from './command_line.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
@@ -22,6 +23,7 @@ import { checkPlaces } from './compress_places.ts'
 import { compareResult, reportFiles, reportOf, writeReport } from './compression_report.ts'
 import { evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { fingerprintOf, hashOfFiles, modelFiles } from './fingerprint.ts'
+import { damagedJournal, journalName } from './journal.ts'
 import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { checkReplaceable } from './output_place.ts'
@@ -30,6 +32,7 @@ import { planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
 import type { CompressionReport } from './report.ts'
+import { readReport } from './report_file.ts'
 import { RunFolder } from './run_folder.ts'
 import { readInputs, readShard, writeInputs, writeShard } from './shards.ts'
 import { Timeline } from './timeline.ts'
@@ -130,9 +133,10 @@ class Compression {
     }
     this.sooner = folder.seconds
     try {
+      checkStages(folder, source.model.stages)
       if (!folder.state.publish) {
         await this.compressStages(folder, calibration?.samples)
-        if (!folder.hasResult()) this.assemble(folder)
+        if (!folder.hasResult(reportFiles)) this.assemble(folder)
         for (const text of remarkLines(folder.stages)) this.note(text)
         const context = {
           source,
@@ -293,9 +297,25 @@ const evaluationOptions = ({ text, context, windows, every }: ResolvedCompressOp
   every,
 })
 
+/** A journal may say anything. @throws StateError where its stages are not those of the model */
+function checkStages({ state, work }: RunFolder, stages: readonly StagePlan[]): void {
+  const wrong = state.stages.find(({ index, name, layers }) => {
+    const weights = new Set(stages[index]?.weights)
+    const named = new Set(layers.map((layer) => layer.name))
+    return name !== stages[index]?.name || named.size !== layers.length || !sameNames(named, weights)
+  })
+  if (!wrong && (!state.result || state.stages.length === stages.length)) return
+  throw damagedJournal(
+    join(work, journalName),
+    wrong
+      ? `tells of a stage ${printable(wrong.name)} that the model does not have so`
+      : 'tells of a result before its stages',
+  )
+}
+
+const sameNames = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
+  a.size === b.size && [...a].every((name) => b.has(name))
+
 /** The part of a recipe that no flag can say. */
 const weightRules = ({ pare, steps, overrides, limits }: Recipe): Recipe =>
   JSON.parse(JSON.stringify({ pare, steps, overrides, limits }))
-
-const readReport = (output: string): CompressionReport =>
-  JSON.parse(readFileSync(join(output, 'report.json'), 'utf8'))

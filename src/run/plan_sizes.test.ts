@@ -54,15 +54,18 @@ function safetensorsBytes(path: string): Map<string, number> {
   return bytes
 }
 
-/** GGUF says where a tensor begins; padding to 32 bytes stands before the next one. */
+/** GGUF says where a tensor begins; less than 32 bytes of padding stand before the next one. */
 function ggufBytes(path: string): Map<string, number> {
   const archive = openGguf(path)
   try {
-    const entries = [...archive.tensors.values()]
+    const entries = [...archive.tensors.values()].toSorted((a, b) => a.offset - b.offset)
+    const ends = [...entries.slice(1).map(({ offset }) => offset), statSync(path).size]
     return new Map(
-      entries.flatMap(({ name }) => {
+      entries.flatMap(({ name, bytes, offset }, i) => {
+        const padding = ends[i]! - offset - bytes
+        expect(padding >= 0 && padding < 32, name).toBe(true)
         const known = huggingFaceName(name)
-        return known === undefined ? [] : [[known, archive.read(name).length] as const]
+        return known === undefined ? [] : [[known, bytes] as const]
       }),
     )
   } finally {
