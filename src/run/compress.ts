@@ -34,7 +34,7 @@ import { resolvedRecipe } from './recipe_options.ts'
 import type { CompressionReport } from './report.ts'
 import { readReport } from './report_file.ts'
 import { RunFolder } from './run_folder.ts'
-import { readInputs, readShard, writeInputs, writeShard } from './shards.ts'
+import { checkShardSizes, readInputs, readShard, writeInputs, writeShard } from './shards.ts'
 import { Timeline } from './timeline.ts'
 
 /**
@@ -134,6 +134,7 @@ class Compression {
     this.sooner = folder.seconds
     try {
       checkStages(folder, source.model.stages)
+      if (!folder.state.result) checkShardSizes(folder.work, folder.stages)
       if (!folder.state.publish) {
         await this.compressStages(folder, calibration?.samples)
         if (!folder.hasResult(reportFiles)) this.assemble(folder)

@@ -3,7 +3,7 @@
  * next stage begins with. Both are safetensors, so that other programs can look into them.
  */
 import { statSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Chains } from '../calibrate/walk.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { createSafetensors } from '../formats/safetensors/writer.ts'
@@ -40,6 +40,14 @@ export function* readShard(
     }
   } finally {
     archive.close()
+  }
+}
+
+/** Shards of the sizes that the journal says, before hours of work that would come to nothing. @throws StateError */
+export function checkShardSizes(folder: string, stages: readonly StageEntry[]): void {
+  for (const { shard } of stages) {
+    const path = join(folder, shard.name)
+    if (sizeOfShard(path) !== shard.bytes) throw damagedShard(path)
   }
 }
 
