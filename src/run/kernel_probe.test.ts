@@ -59,7 +59,7 @@ test('tells what it measures, leaves no tensor behind, and stops when it is told
   const before = currentKernels().memory().live
   const heard: string[] = []
   await probeKernels(facts, { progress: (event) => event.kind === 'progress' && heard.push(event.text) })
-  expect(heard).toEqual(kernelsOf(facts))
+  expect(heard).toEqual([...kernelsOf(facts), ...kernelsOf(facts)])
   expect(currentKernels().memory().live).toBe(before)
   await expect(probeKernels(facts, { signal: AbortSignal.abort() })).rejects.toThrow(AbortError)
 })

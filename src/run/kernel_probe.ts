@@ -1,6 +1,7 @@
 /**
  * What a unit of each kernel takes on this machine at this moment, at the shapes of a run or, where those are large, at
- * smaller ones. Some readings each, three seconds at most for all of them, and no more than about 150 MB of memory.
+ * smaller ones. Two rounds of some readings each, so that what others do on the machine meanwhile shows as a spread;
+ * three seconds at most for all of them, and no more than about 150 MB of memory.
  */
 import { createHash } from 'node:crypto'
 import { inverseFactor } from '../calibrate/inverse_factor.ts'
@@ -37,8 +38,9 @@ import { type KernelName, kernelsOf, type Rate } from './time_plan.ts'
 /** Seconds for all readings together; a model whose whole run takes no longer gets less. */
 const budget = 2.4
 const weightsForAll = 2e7
-/** Readings of a kernel at most, behind one that warms up. */
-const mostReadings = 9
+/** Readings of a kernel in a round at most, behind one that warms up. */
+const mostReadings = 5
+const rounds = 2
 /** Weights of the largest matrix that is made: 16 MB in f32. */
 const mostWeights = 2 ** 22
 
@@ -72,28 +74,26 @@ export async function probeKernels(
 ): Promise<Map<KernelName, Rate>> {
   const shape = shapeOf(facts)
   const names = kernelsOf(facts)
-  const rates = new Map<KernelName, Rate>()
+  const readings = new Map<KernelName, number[]>(names.map((name) => [name, []]))
   const weights = facts.matrices.reduce((sum, { rows, columns }) => sum + rows * columns, 0)
   const end = performance.now() + 1000 * budget * Math.min(1, weights / weightsForAll)
   try {
-    for (const [index, name] of names.entries()) {
-      progress?.({ kind: 'progress', phase: 'probe', share: index / names.length, text: name })
+    const trials = Array.from({ length: rounds }, () => names).flat()
+    for (const [index, name] of trials.entries()) {
+      progress?.({ kind: 'progress', phase: 'probe', share: index / trials.length, text: name })
       await new Promise((resolve) => setImmediate(resolve))
       if (signal?.aborted) throw new AbortError()
-      const seconds = (end - performance.now()) / 1000 / (names.length - index)
-      rates.set(
-        name,
-        scope(() => rateOf(trialOf(name, shape), seconds)),
-      )
+      const seconds = (end - performance.now()) / 1000 / (trials.length - index)
+      readings.get(name)!.push(...scope(() => readingsOf(trialOf(name, shape), seconds)))
     }
   } finally {
     trimPool()
   }
-  return rates
+  return new Map([...readings].map(([name, all]) => [name, rateOf(all)]))
 }
 
-/** One call to warm up, then readings as long as there is time. Two at least, so that they can differ. */
-function rateOf({ units, call }: Trial, seconds: number): Rate {
+/** Seconds a unit: one call to warm up, then readings as long as there is time, one at least. */
+function readingsOf({ units, call }: Trial, seconds: number): number[] {
   const once = () => {
     const start = performance.now()
     scope(call)
@@ -102,16 +102,17 @@ function rateOf({ units, call }: Trial, seconds: number): Rate {
   const start = performance.now()
   const first = once()
   // One that is too slow for the time it has is not called twice.
-  if (first * units > seconds / 2) return { low: first * 0.7, middle: first, high: first * 1.1 }
+  if (first * units > seconds / 2) return [first]
   const readings: number[] = []
-  while (
-    readings.length < 2 ||
-    (readings.length < mostReadings && performance.now() - start < 1000 * seconds)
-  )
-    readings.push(once())
+  do readings.push(once())
+  while (readings.length < mostReadings && performance.now() - start < 1000 * seconds)
+  return readings
+}
+
+function rateOf(readings: number[]): Rate {
   readings.sort((a, b) => a - b)
   const at = (share: number) => readings[Math.round(share * (readings.length - 1))]!
-  return { low: at(0.2), middle: at(0.5), high: at(0.8) }
+  return { low: at(0.1), middle: (at(0.4) + at(0.6)) / 2, high: at(0.9) }
 }
 
 function shapeOf({

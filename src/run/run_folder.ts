@@ -12,7 +12,7 @@
 import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { disk } from '../formats/disk.ts'
-import { writeFailure } from '../formats/output.ts'
+import { isUnfinished, writeFailure } from '../formats/output.ts'
 import { OptionError, type PareError, printable, StateError } from '../tensor/errors.ts'
 import { callNative } from '../tensor/native.ts'
 import { checkFingerprint } from './fingerprint.ts'
@@ -120,7 +120,7 @@ export class RunFolder {
     if (former) disk().remove(join(this.work, former.name))
   }
 
-  /** Whether the files of the result are whole, and no others there but some of `later`, which are removed. */
+  /** Whether the files of the result are whole, and no others there but unfinished ones and `later`, which go. */
   hasResult(later: readonly string[]): boolean {
     const { result } = this.state
     if (!result || !existsSync(this.result)) return false
@@ -129,7 +129,7 @@ export class RunFolder {
     const whole =
       known.size > 0 &&
       result.files.every(({ name, bytes }) => sizeOf(join(this.result, name)) === bytes) &&
-      others.every((name) => later.includes(name))
+      others.every((name) => later.includes(name) || isUnfinished(name))
     if (whole) for (const name of others) disk().remove(join(this.result, name))
     return whole
   }

@@ -64,6 +64,8 @@ export interface TimeRange {
 const assumed = {
   /** Bytes that are written and flushed. */
   disk: { low: 1 / 2e9, middle: 1 / 8e8, high: 1 / 2e8 },
+  /** Bytes of activations that do not fit in memory, into a file and back. */
+  spill: { low: 1 / 4e9, middle: 1 / 1.5e9, high: 1 / 5e8 },
   /** Bytes of text that are turned into tokens. */
   text: { low: 1 / 2e7, middle: 1 / 4e6, high: 1 / 1e6 },
   /** Tokens that a tokenizer knows when it is opened. */
@@ -143,6 +145,9 @@ function reading({ textBytes, vocabulary, evaluation }: RunFacts): Work[] {
   ]
 }
 
+/** Bytes of activations that a walk holds in memory. */
+const heldActivations = 128 * 2 ** 20
+
 function compression(facts: RunFacts): Work[] {
   const { matrices, calibration, layers, hidden } = facts
   const work = matrices.flatMap((matrix) => rounding(matrix, facts))
@@ -161,6 +166,12 @@ function compression(facts: RunFacts): Work[] {
     // The inputs of the next stage are kept, and read again for each group of weights.
     { name: 'disk', units: 4 * tokens * hidden * (layers.length - 1) },
     { name: 'pointwise', units: 6 * tokens * hidden * layers.length },
+    ...layers.map(
+      ({ intermediate }): Work => ({
+        name: 'spill',
+        units: 2 * Math.max(0, 4 * tokens * (hidden + intermediate) - heldActivations),
+      }),
+    ),
   ]
 }
 
