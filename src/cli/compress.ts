@@ -7,6 +7,7 @@ import {
   addCalibrationFlags,
   addEvaluationFlags,
   addMethodFlags,
+  addProbeFlag,
   addResultFlags,
   addRunFlags,
   checkTyped,
@@ -76,6 +77,7 @@ export function addCompress(pare: Command): void {
       '--scratch <folder>',
       'where activations go that do not fit in memory (default: into the output, while the run lasts)',
     )
+  addProbeFlag(command)
   addRunFlags(command, 'the report as JSON, as in report.json', { threads: true }).action(
     async (model: string | undefined, _, typed: Command) => {
       checkTyped(typed, model, ['--output'])

@@ -8,6 +8,7 @@ import {
   addCalibrationFlags,
   addEvaluationFlags,
   addMethodFlags,
+  addProbeFlag,
   addResultFlags,
   addRunFlags,
   toOptions,
@@ -16,12 +17,13 @@ import {
 /** A command with every option of the file. */
 function command({ threads = true } = {}): Command {
   const all = new Command('all').exitOverride().configureOutput({ writeErr: () => {} })
-  for (const add of [addResultFlags, addMethodFlags, addCalibrationFlags, addEvaluationFlags]) add(all)
+  for (const add of [addResultFlags, addMethodFlags, addCalibrationFlags, addEvaluationFlags, addProbeFlag])
+    add(all)
   return addRunFlags(all, 'everything', { threads })
 }
 const parse = (...args: string[]) => command().parse(args, { from: 'user' }).opts()
 /** What stands there when nothing is typed: the opposite of each lone --no- flag. */
-const untyped = { fallback: true, trueSequential: true }
+const untyped = { fallback: true, trueSequential: true, probe: true }
 
 const typed: [args: string, options: object][] = [
   ['--target gguf', { target: 'gguf' }],
@@ -71,6 +73,7 @@ const typed: [args: string, options: object][] = [
   ['--windows 1', { windows: 1 }],
   ['--every 7', { every: 7 }],
   ['--offline', { offline: true }],
+  ['--no-probe', { probe: false }],
   ['--threads 2', { threads: 2 }],
   ['--json', { json: true }],
 ]

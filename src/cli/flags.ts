@@ -163,6 +163,15 @@ export function addEvaluationFlags(command: Command): Command {
     )
 }
 
+/** The plan's range of time. */
+export const addProbeFlag = (command: Command): Command =>
+  command
+    .optionsGroup('Running:')
+    .option(
+      '--no-probe',
+      'do not measure kernels for the time that the plan tells, which takes up to three seconds',
+    )
+
 /** What does not change the result. */
 export function addRunFlags(command: Command, json: string, { threads = false } = {}): Command {
   command.optionsGroup('Running:').option('--offline', 'use only what is on this disk; fetch nothing')

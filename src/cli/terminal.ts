@@ -2,6 +2,7 @@
 import picocolors from 'picocolors'
 import type { CompressionPlan } from '../run/plan.ts'
 import type { OnProgress, ProgressEvent } from '../run/progress.ts'
+import type { TimeRange } from '../run/time_plan.ts'
 import { printable } from '../tensor/errors.ts'
 
 /** `61.2 MB` */
@@ -9,6 +10,7 @@ export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)}
 
 const verbs = {
   fetch: 'fetching',
+  probe: 'measuring',
   verify: 'checking',
   calibrate: 'calibrating',
   measure: 'measuring',
@@ -79,6 +81,12 @@ export function terminalProgress({ quiet = false }: TerminalOptions = {}): {
 /** Rules of a plan that are written out. */
 const MOST_RULES = 24
 
+/** `40 s to 95 s with 2 threads` */
+function timeText({ from, to, threads }: TimeRange): string {
+  const range = from === 0 ? `less than ${duration(to)}` : `${duration(from)} to ${duration(to)}`
+  return `${range} from here on, with ${threads} ${threads === 1 ? 'thread' : 'threads'}`
+}
+
 /** The plan as a table by type of weight. */
 export function planText(plan: CompressionPlan): string {
   const kinds = new Map<string, { count: number; bytes: number; weights: number }>()
@@ -112,6 +120,7 @@ export function planText(plan: CompressionPlan): string {
       ? [`  and ${plan.rules.length - MOST_RULES} rules more (pare plan --json lists all)`]
       : []),
     `  weights ${megabytes(plan.bytesSource)} -> ${plan.bytesRange ? `${megabytes(plan.bytesRange.least)} to ` : ''}${megabytes(plan.bytesRange?.most ?? plan.bytes)}; linear weights ${plan.bitsPerWeightSource.toFixed(2)} -> ${plan.bitsPerWeight.toFixed(2)} bits each`,
+    `  time    ${plan.seconds ? timeText(plan.seconds) : printable(plan.secondsMissing ?? 'not measured', 300)}`,
     ...plan.notes.map((note) => `  note: ${printable(note, 300)}`),
   ].join('\n')
 }

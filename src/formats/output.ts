@@ -32,6 +32,9 @@ export interface OutputOptions {
   expectedBytes?: number
 }
 
+/** Whether a name is that of a file that was being written when its process ended. */
+export const isUnfinished = (name: string): boolean => /^\..*\.[0-9a-f]{12}\.part$/s.test(name)
+
 /**
  * Starts a file. A write that fails removes the temporary file before it throws.
  *

@@ -1,6 +1,9 @@
 /** The description of compressed weights in a Pare folder (pare.json), and its packing of codes. */
 import { FormatError, printable } from '../tensor/errors.ts'
 
+/** Later versions of Pare read it. */
+export const pareFolderVersion = 1
+
 /** How one weight is put together. */
 export type PareWeight =
   | {
@@ -58,9 +61,15 @@ export function unpackRows(words: Uint32Array, rows: number, columns: number, bi
 export function readPareJson(value: unknown): Map<string, PareWeight> {
   const wrong = (what: string) => new FormatError(`pare.json: ${what}`, { code: 'PARE_E_PARE_FOLDER' })
   const { format, version, weights } = (value ?? {}) as Record<string, unknown>
-  if (format !== 'pare' || version !== 1) {
+  if (format === 'pare' && Number.isSafeInteger(version) && (version as number) > pareFolderVersion) {
+    throw new FormatError(
+      `pare.json: has version ${version} of Pare folders, and this Pare reads up to ${pareFolderVersion}; use a newer Pare`,
+      { code: 'PARE_E_NEWER_FILE', facts: { version: version as number } },
+    )
+  }
+  if (format !== 'pare' || version !== pareFolderVersion) {
     throw wrong(
-      `needs format pare, version 1, got ${printable(String(format))}, ${printable(String(version))}; use a newer Pare`,
+      `needs format pare, version ${pareFolderVersion}, got ${printable(String(format))}, ${printable(String(version))}; the folder is damaged`,
     )
   }
   if (typeof weights !== 'object' || weights === null) throw wrong('has no weights')

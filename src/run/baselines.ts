@@ -51,6 +51,7 @@ export async function compareBaseline(
       output: join(work, baselineName),
       limits: {},
       baselines: false,
+      probe: false,
       sideBySide: false,
       overwrite: false,
       restart: false,

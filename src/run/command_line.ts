@@ -41,6 +41,7 @@ const flags: Readonly<
   sensitivityWindows: 'value',
   scratch: 'path',
   offline: 'on',
+  probe: 'off',
   overwrite: 'on',
   restart: 'on',
   output: 'path',

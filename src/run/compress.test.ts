@@ -240,6 +240,7 @@ test('the page and the card stand beside the report, and hold what was recorded'
   const phases = report.timeline!.map(({ phase, stage }) => (stage ? `${phase} ${stage}` : phase))
   expect(phases).toEqual([
     'fetch',
+    'probe',
     'calibrate',
     'verify',
     'compress block.0',
@@ -273,13 +274,21 @@ test('texts side by side can be left out, and are where nothing is evaluated', a
   }
 })
 
-test('progress goes through all phases, and the plan comes first', async () => {
+test('progress goes through all phases, and the plan comes first, behind what it measures', async () => {
   const events: ProgressEvent[] = []
   await compress(options({ target: 'pare' }), { progress: (event) => events.push(event) })
   const phases = events.flatMap((event) => (event.kind === 'progress' ? [event.phase] : []))
-  expect([...new Set(phases)]).toEqual(['verify', 'compress', 'write', 'evaluate', 'sample', 'baseline'])
+  expect([...new Set(phases)]).toEqual([
+    'probe',
+    'verify',
+    'compress',
+    'write',
+    'evaluate',
+    'sample',
+    'baseline',
+  ])
   expect(events.findIndex(({ kind }) => kind === 'plan')).toBeLessThan(
-    events.findIndex(({ kind }) => kind === 'progress'),
+    events.findIndex((event) => event.kind === 'progress' && event.phase !== 'probe'),
   )
   const shares = events.flatMap((event) =>
     event.kind === 'progress' && event.phase === 'compress' ? [event.share!] : [],

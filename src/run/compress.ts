@@ -1,5 +1,5 @@
 /** The main job: a model goes in, a smaller one comes out. */
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import type { Chains } from '../calibrate/walk.ts'
 import { writeWhole } from '../formats/output.ts'
@@ -12,6 +12,7 @@ import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
 import { assembleResult } from './assemble_result.ts'
 import { type BaselineRun, baselineOf, compareBaseline, removeBaseline } from './baselines.ts'
 import { readCalibration } from './calibration.ts'
+import { checkStages } from './check_stages.ts'
 import { commandArguments, needsRecipe, recipeFile } from './command_line.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkPlaces } from './compress_places.ts'
@@ -24,11 +25,13 @@ import { type ChosenMix, chooseMix } from './mix/choose_mix.ts'
 import { mixedRecipe } from './mix/mixed_options.ts'
 import { checkReplaceable } from './output_place.ts'
 import { describePlan } from './plan.ts'
+import { planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
 import type { Baseline, CompressionReport } from './report.ts'
+import { readReport } from './report_file.ts'
 import { RunFolder } from './run_folder.ts'
-import { readInputs, writeInputs, writeShard } from './shards.ts'
+import { checkShardSizes, readInputs, writeInputs, writeShard } from './shards.ts'
 import { planTarget } from './target_plan.ts'
 import { Timeline } from './timeline.ts'
 
@@ -123,7 +126,9 @@ class Compression {
 
   async run(): Promise<CompressionReport> {
     const { options, source, target, hooks } = this
-    const description = describePlan(source, target, options)
+    const time = await planSeconds(source, target, options, hooks, baselineOf(options, this.mix))
+    this.timeline.end()
+    const description = { ...describePlan(source, target, options), ...time }
     hooks.progress?.({ kind: 'plan', plan: description })
     this.notes.push(...description.notes)
     if (this.mix) this.note(this.mix.note)
@@ -144,9 +149,11 @@ class Compression {
     }
     this.sooner = folder.seconds
     try {
+      checkStages(folder, source.model.stages)
+      if (!folder.state.result) checkShardSizes(folder.work, folder.stages)
       if (!folder.state.publish) {
         await this.compressStages(folder, calibration?.samples)
-        if (!folder.hasResult()) this.assemble(folder)
+        if (!folder.hasResult(reportFiles)) this.assemble(folder)
         for (const text of remarkLines(folder.stages)) this.note(text)
         const context = {
           source,
@@ -284,6 +291,3 @@ const withoutSize = ({
 /** The part of a recipe that no flag can say. */
 const weightRules = ({ pare, steps, overrides, limits }: Recipe): Recipe =>
   JSON.parse(JSON.stringify({ pare, steps, overrides, limits }))
-
-const readReport = (output: string): CompressionReport =>
-  JSON.parse(readFileSync(join(output, 'report.json'), 'utf8'))

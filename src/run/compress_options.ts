@@ -75,6 +75,8 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOpt
   scratch?: string
   /** Uses only what is on disk. @default false */
   offline?: boolean
+  /** Kernels are measured for the time range of the plan, for three seconds at most. @default true */
+  probe?: boolean
 }
 
 /** Options with every default filled in. */
@@ -107,6 +109,7 @@ export interface ResolvedCompressOptions {
   restart: boolean
   scratch: string | undefined
   offline: boolean
+  probe: boolean
 }
 
 /** @throws OptionError for the first rule that is broken: a long run must not die of a typo in its last step. */
@@ -144,6 +147,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     restart: options.restart ?? false,
     scratch: options.scratch,
     offline: options.offline ?? false,
+    probe: options.probe ?? true,
   }
 }
 

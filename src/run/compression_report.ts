@@ -12,6 +12,7 @@ import { checkTokenizers, evaluateOpen, type RunHooks } from './evaluate.ts'
 import { modelCard } from './model_card.ts'
 import type { CompressionPlan } from './plan.ts'
 import { type CompressionReport, peakMemory } from './report.ts'
+import { reportName, reportText } from './report_file.ts'
 import { reportPage } from './report_page/report_page.ts'
 import { sideBySide, tooLarge } from './side_by_side.ts'
 import type { Timeline } from './timeline.ts'
@@ -30,7 +31,7 @@ export interface ReportContext {
 }
 
 /** Files that `writeReport` adds to a result. */
-export const reportFiles = ['README.md', 'report.html', 'report.json'] as const
+export const reportFiles = ['README.md', 'report.html', reportName] as const
 
 /** The result at `path` beside its source: metrics, and what both write. */
 export async function compareResult(
@@ -97,5 +98,5 @@ export function writeReport(folder: string, report: CompressionReport, { name, r
   }))
   writeWhole(join(folder, 'README.md'), modelCard(report, { name, licences }))
   writeWhole(join(folder, 'report.html'), reportPage(report))
-  writeWhole(join(folder, 'report.json'), `${JSON.stringify(report, null, 2)}\n`)
+  writeWhole(join(folder, reportName), reportText(report))
 }

@@ -31,7 +31,7 @@ test('a model is its file, or the files of its folder, also those behind links',
   expect(modelFiles(join(folder, 'a'))).toEqual([join(folder, 'a')])
 })
 test('places, and a limit that changes no byte, do not count', () => {
-  const places = { output: 'p', overwrite: true, restart: true, scratch: 's', offline: true }
+  const places = { output: 'p', overwrite: true, restart: true, scratch: 's', offline: true, probe: false }
   expect(of({ ...places, source: 'other.gguf', limits: { maxKl: 1 } })).toEqual(of())
 })
 test('every option that changes the result does', () => {

@@ -69,6 +69,7 @@ const indifferent = new Set([
   'restart',
   'scratch',
   'offline',
+  'probe',
   'calibration.files',
   'evaluation.files',
   'limits.maxKl',

@@ -1,10 +1,10 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { StateError } from '../tensor/errors.ts'
-import { type JournalEntry, JournalWriter, readJournal } from './journal.ts'
+import { type JournalEntry, JournalWriter, readJournal, type StageEntry } from './journal.ts'
 
 let folder: string
 let path: string
@@ -18,7 +18,7 @@ const stage = (index: number): JournalEntry => ({
   kind: 'stage',
   index,
   name: `block.${index}`,
-  shard: { name: `stage-${index}`, bytes: 1, sha256: 'a'.repeat(64) },
+  shard: { name: `stage-000${index}.safetensors`, bytes: 1, sha256: 'a'.repeat(64) },
   layers: [],
   remarks: [],
   seconds: index,
@@ -73,6 +73,7 @@ test('cut at any byte, it has the lines that are whole, and goes on behind them'
 })
 test.each([
   ['a stage that is left out', [whole[0]!, stage(1)]],
+  ['a shard of another stage', [whole[0]!, { ...stage(0), shard: (stage(1) as StageEntry).shard }]],
   ['a stage behind the result', [...whole.slice(0, 4), stage(2)]],
   ['files that move before there is a result', [whole[0]!, stage(0), whole[4]!]],
   ['an end before the files moved', [...whole.slice(0, 4), whole[5]!]],
@@ -80,6 +81,10 @@ test.each([
   ['two runs', [whole[0]!, whole[0]!]],
 ] as [string, JournalEntry[]][])('%s is refused', (_, entries) => {
   write(entries)
+  expect(() => readJournal(path)).toThrow(StateError)
+})
+test('a folder in its place is refused', () => {
+  mkdirSync(path)
   expect(() => readJournal(path)).toThrow(StateError)
 })
 test('a damaged line that is not the last one is named by its number', () => {

@@ -10,23 +10,27 @@
  *
  * Version 1. Later versions of Pare read it.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { z } from 'zod'
 import { disk } from '../formats/disk.ts'
 import { writeFailure } from '../formats/output.ts'
-import { printable, StateError } from '../tensor/errors.ts'
+import { type Facts, printable, StateError } from '../tensor/errors.ts'
 
 export const JOURNAL_VERSION = 1
 /** Folder of an unfinished run inside of its output. */
 export const workName = '.pare'
 export const journalName = 'journal.jsonl'
 
-/** Names of files come from the disk again: no path may hide in them. */
-const fileName = z.string().regex(/^(?!\.\.?$)[^/\\\0]{1,255}$/)
+/** Names of files come from the disk again: no path may hide in them, nor what a run keeps for itself. */
+const fileName = z
+  .string()
+  .regex(/^(?!\.\.?$)[^/\\\0]{1,255}$/)
+  .refine((name) => name !== workName && name !== journalName)
 const count = z.int().nonnegative()
 const file = z.strictObject({ name: fileName, bytes: count })
-const checkedFile = z.strictObject({
-  name: fileName,
+const inputsFile = z.strictObject({ name: z.string().regex(/^inputs-\d{4,9}\.safetensors$/), bytes: count })
+const shardFile = z.strictObject({
+  name: z.string().regex(/^stage-\d{4,9}\.safetensors$/),
   bytes: count,
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 })
@@ -43,15 +47,15 @@ const entry = z.discriminatedUnion('kind', [
     kind: z.literal('stage'),
     index: count,
     name: z.string(),
-    shard: checkedFile,
+    shard: shardFile,
     /** Activations before the next stage; absent where the method needs none. */
-    inputs: file.optional(),
+    inputs: inputsFile.optional(),
     layers: z.array(
       z.strictObject({
         name: z.string(),
-        bits: z.number(),
-        relativeError: z.number(),
-        relativeErrorRtn: z.number(),
+        bits: z.number().nonnegative(),
+        relativeError: z.number().nonnegative(),
+        relativeErrorRtn: z.number().nonnegative(),
         notes: z.array(z.string()),
       }),
     ),
@@ -90,14 +94,12 @@ const LONGEST = 256 << 20
  * @throws StateError (exit 3) where a line that is not the last one is damaged, or the lines do not follow each other.
  */
 export function readJournal(path: string): JournalState | undefined {
-  if (!existsSync(path)) return undefined
+  const status = statSync(path, { throwIfNoEntry: false })
+  if (!status) return undefined
+  const damaged = (line: number, what: string) => damagedJournal(path, `line ${line} ${what}`, { line })
+  if (!status.isFile()) throw damagedJournal(path, 'a journal is a file, this is something else')
+  if (status.size > LONGEST) throw damaged(1, 'begins a journal that is too long to be one')
   const bytes = readFileSync(path)
-  const damaged = (line: number, what: string) =>
-    new StateError(
-      `${printable(path)}: line ${line} ${what}; give --restart to discard this run, or name another output`,
-      { code: 'PARE_E_JOURNAL', facts: { path, line } },
-    )
-  if (bytes.length > LONGEST) throw damaged(1, 'begins a journal that is too long to be one')
   let state: JournalState | undefined
   for (let start = 0, line = 1; ; line++) {
     const end = bytes.indexOf(10, start)
@@ -109,6 +111,7 @@ export function readJournal(path: string): JournalState | undefined {
       throw damaged(line, 'is damaged')
     }
     if (parsed === 'foreign') throw damaged(line, 'is from another version of Pare or another program')
+    if (typeof parsed === 'number') throw newer(path, parsed)
     if (!state && parsed.kind !== 'run') throw damaged(line, 'does not say whose run this is')
     if (!state) state = begun(parsed as Extract<JournalEntry, { kind: 'run' }>)
     else if (!follows(state, parsed)) throw damaged(line, `(${parsed.kind}) does not follow the one before`)
@@ -117,8 +120,24 @@ export function readJournal(path: string): JournalState | undefined {
   }
 }
 
-/** Nothing where the line is no JSON; `foreign` where it is JSON that this version does not know. */
-function parseEntry(text: string): JournalEntry | 'foreign' | undefined {
+/** Whoever reads on would mix two runs. */
+export const damagedJournal = (path: string, what: string, facts: Facts = {}): StateError =>
+  new StateError(`${printable(path)}: ${what}; give --restart to discard this run, or name another output`, {
+    code: 'PARE_E_JOURNAL',
+    facts: { path, ...facts },
+  })
+
+const newer = (path: string, version: number) =>
+  new StateError(
+    `${printable(path)}: has version ${version} of journals, and this Pare reads up to ${JOURNAL_VERSION}; go on with the newer Pare that wrote it, or give --restart to discard this run`,
+    { code: 'PARE_E_NEWER_FILE', facts: { path, version } },
+  )
+
+/**
+ * Nothing where the line is no JSON; `foreign` where it is JSON that this version does not know; the version where it
+ * begins a journal of a newer one.
+ */
+function parseEntry(text: string): JournalEntry | 'foreign' | number | undefined {
   let json: unknown
   try {
     json = JSON.parse(text)
@@ -126,7 +145,11 @@ function parseEntry(text: string): JournalEntry | 'foreign' | undefined {
     return undefined
   }
   const { success, data } = entry.safeParse(json)
-  return success ? data : 'foreign'
+  if (success) return data
+  const { kind, version } = (json ?? {}) as Record<string, unknown>
+  return kind === 'run' && Number.isSafeInteger(version) && (version as number) > JOURNAL_VERSION
+    ? (version as number)
+    : 'foreign'
 }
 
 const begun = ({ fingerprint }: Extract<JournalEntry, { kind: 'run' }>): JournalState => ({
@@ -146,6 +169,8 @@ function follows(state: JournalState, next: JournalEntry): boolean {
       return false
     case 'stage':
       if (state.result || next.index !== state.stages.length) return false
+      if (numberIn(next.shard.name) !== next.index) return false
+      if (next.inputs && numberIn(next.inputs.name) !== next.index) return false
       state.stages.push(next)
       return true
     case 'result':
@@ -161,6 +186,9 @@ function follows(state: JournalState, next: JournalEntry): boolean {
       return state.done
   }
 }
+
+/** `stage-0012.safetensors` is of stage 12. */
+const numberIn = (name: string): number => Number(/\d+/.exec(name)![0])
 
 /** Writes lines at the end of a journal, each flushed before the call returns. */
 export class JournalWriter {

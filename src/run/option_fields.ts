@@ -92,6 +92,7 @@ export const wholeFields = {
   sensitivityWindows: whole(1),
   scratch: text('the name of a folder'),
   offline: yesOrNo,
+  probe: yesOrNo,
 }
 
 export const stepSchema = record(optional({ ...stepFields, only: list(pattern, 'a list of patterns') }))

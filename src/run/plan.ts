@@ -1,13 +1,16 @@
-/** What a compression will store, known from headers alone. Works without the native core. */
+/** What a compression will store, known from headers alone, and how long it takes. Works without the native core. */
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolveOptions } from '../models/source/resolved.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { bitsPerWeight } from '../models/write/tensor_plan.ts'
+import { type BaselineRun, baselineOf } from './baselines.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
+import type { RunHooks } from './evaluate.ts'
 import { openLimits } from './limits.ts'
 import { planMix } from './mix/mix_plan.ts'
 import { mixRule } from './mix/mix_space.ts'
+import { type PlanSeconds, planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
 import { planTarget } from './target_plan.ts'
@@ -18,7 +21,7 @@ export interface PlanOptions extends Omit<CompressOptions, 'output'> {
   output?: string
 }
 
-export interface CompressionPlan {
+export interface CompressionPlan extends PlanSeconds {
   source: string
   name: string
   target: ResolvedCompressOptions['target']
@@ -124,18 +127,26 @@ function fallbackNotes({ tensors }: TargetPlan): string[] {
 }
 
 /**
- * The plan of a compression: every tensor, its type and bytes, before anything is computed.
+ * The plan of a compression: every tensor, its type and bytes, before anything is computed, and a range of time, for
+ * which kernels are measured for three seconds at most; `probe: false` leaves that out.
  *
  * @example const { bytes, bitsPerWeight } = await plan({ source: 'model.gguf', target: 'gguf', scheme: 'Q3_K' })
  */
-export async function plan(options: PlanOptions, resolve: ResolveOptions = {}): Promise<CompressionPlan> {
+export async function plan(
+  options: PlanOptions,
+  resolve: ResolveOptions = {},
+  hooks: RunHooks = {},
+): Promise<CompressionPlan> {
   const resolved = resolveOptions({ output: '', ...options })
   const source = await loadModel(options.source, { offline: resolved.offline || undefined, ...resolve })
   try {
     const describe = (target: TargetPlan, own: ResolvedCompressOptions) => describePlan(source, target, own)
-    return resolved.mix
-      ? planMix(source, resolved, describe)
-      : describe(planTarget(source, resolved), resolved)
+    const timed = async (target: TargetPlan, own: ResolvedCompressOptions, baseline?: BaselineRun) => ({
+      ...describe(target, own),
+      ...(await planSeconds(source, target, own, hooks, baseline)),
+    })
+    if (resolved.mix) return await planMix(source, resolved, { open: describe, whole: timed })
+    return await timed(planTarget(source, resolved), resolved, baselineOf(resolved, undefined))
   } finally {
     source.close()
   }

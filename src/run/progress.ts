@@ -3,6 +3,7 @@ import type { CompressionPlan } from './plan.ts'
 
 export type Phase =
   | 'fetch'
+  | 'probe'
   | 'verify'
   | 'calibrate'
   | 'measure'

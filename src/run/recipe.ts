@@ -96,6 +96,8 @@ export interface Recipe {
   scratch?: string
   /** Uses only what is on disk. @default false */
   offline?: boolean
+  /** Kernels are measured for the time range of the plan. @default true */
+  probe?: boolean
   /** Threads of the command line; from code, call `setThreads`. @default all cores */
   threads?: number
 }
@@ -148,5 +150,6 @@ export const recipeSchema = record({
   sensitivityWindows: optional(wholeFields.sensitivityWindows),
   scratch: optional(wholeFields.scratch),
   offline: optional(wholeFields.offline),
+  probe: optional(wholeFields.probe),
   threads: optional(threads),
 })

@@ -245,6 +245,7 @@ describe('recipes that mean harm', () => {
       'limits',
       'scratch',
       'offline',
+      'probe',
       'threads',
       'pare',
     ]

@@ -104,6 +104,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     sensitivityWindows: options.mix?.windows,
     scratch: options.scratch,
     offline: options.offline,
+    probe: options.probe,
   })
 }
 

@@ -87,6 +87,8 @@ export interface LogitParting {
 }
 
 export interface CompressionReport extends Partial<LanguageMetrics> {
+  /** Version of the record, where it comes from a file. */
+  reportVersion?: number
   source: string
   /** SHA-256 of the archive or file that the source came from, where it is known. */
   sourceSha256?: string

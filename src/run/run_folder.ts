@@ -13,11 +13,12 @@
 import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { disk } from '../formats/disk.ts'
-import { writeFailure } from '../formats/output.ts'
+import { isUnfinished, writeFailure } from '../formats/output.ts'
 import { OptionError, type PareError, printable, StateError } from '../tensor/errors.ts'
 import { callNative } from '../tensor/native.ts'
 import { checkFingerprint } from './fingerprint.ts'
 import {
+  damagedJournal,
   type Fingerprint,
   JOURNAL_VERSION,
   type JournalEntry,
@@ -123,15 +124,17 @@ export class RunFolder {
     if (former) disk().remove(join(this.work, former.name))
   }
 
-  /** Whether the files of the result are whole. */
-  hasResult(): boolean {
+  /** Whether the files of the result are whole, and no others there but unfinished ones and `later`, which go. */
+  hasResult(later: readonly string[]): boolean {
     const { result } = this.state
-    if (!result) return false
-    const whole = result.files.every(({ name, bytes }) => sizeOf(join(this.result, name)) === bytes)
+    if (!result || !existsSync(this.result)) return false
     const known = new Set(result.files.map(({ name }) => name))
-    if (whole)
-      for (const name of readdirSync(this.result))
-        if (!known.has(name)) disk().remove(join(this.result, name))
+    const others = readdirSync(this.result).filter((name) => !known.has(name))
+    const whole =
+      known.size > 0 &&
+      result.files.every(({ name, bytes }) => sizeOf(join(this.result, name)) === bytes) &&
+      others.every((name) => later.includes(name) || isUnfinished(name))
+    if (whole) for (const name of others) disk().remove(join(this.result, name))
     return whole
   }
 
@@ -167,7 +170,7 @@ export class RunFolder {
         )
         disk().syncFolder(result)
         this.append({ kind: 'publish', files: state.publish })
-      }
+      } else this.checkPublish(state.publish)
       const names = new Set(state.publish)
       const replaced = join(work, 'replaced')
       const old = readdirSync(output).filter(
@@ -190,6 +193,19 @@ export class RunFolder {
     }
     this.release()
     disk().remove(work)
+  }
+
+  /** Every file has to be where it comes from or where it goes to, and none may stay behind. */
+  private checkPublish(files: readonly string[]): void {
+    const waiting = existsSync(this.result) ? readdirSync(this.result) : []
+    const wrong =
+      files.find((name) => !waiting.includes(name) && !existsSync(join(this.output, name))) ??
+      waiting.find((name) => !files.includes(name))
+    if (wrong === undefined && files.length > 0) return
+    throw damagedJournal(
+      join(this.work, journalName),
+      `does not fit the files of the result (${printable(wrong ?? 'none')})`,
+    )
   }
 
   /** Leaves the run for later, where there is something to keep. @returns the stages that are kept */
@@ -296,4 +312,7 @@ function removeIfEmpty(path: string): void {
   }
 }
 
-const sizeOf = (path: string): number | undefined => (existsSync(path) ? statSync(path).size : undefined)
+const sizeOf = (path: string): number | undefined => {
+  const status = statSync(path, { throwIfNoEntry: false })
+  return status?.isFile() ? status.size : undefined
+}

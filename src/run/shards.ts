@@ -2,8 +2,8 @@
  * What a run keeps of a finished stage: its weights as the bytes of the target's file, and the activations that the
  * next stage begins with. Both are safetensors, so that other programs can look into them.
  */
-import { existsSync, statSync } from 'node:fs'
-import { basename } from 'node:path'
+import { statSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import type { Chains } from '../calibrate/walk.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { createSafetensors } from '../formats/safetensors/writer.ts'
@@ -31,8 +31,8 @@ export function* readShard(
   entry: StageEntry['shard'],
   stored: readonly StoredTensor[],
 ): Iterable<EncodedTensor> {
-  if (!existsSync(path) || hashOfFiles([path]) !== entry.sha256) throw damagedShard(path)
-  const archive = openSafetensors(path)
+  if (sizeOfShard(path) !== entry.bytes || hashOfFiles([path]) !== entry.sha256) throw damagedShard(path)
+  const archive = openShard(path)
   try {
     for (const { name, bytes } of stored) {
       if (archive.tensors.get(name)?.bytes !== bytes) throw damagedShard(path)
@@ -40,6 +40,14 @@ export function* readShard(
     }
   } finally {
     archive.close()
+  }
+}
+
+/** Shards of the sizes that the journal says, before hours of work that would come to nothing. @throws StateError */
+export function checkShardSizes(folder: string, stages: readonly StageEntry[]): void {
+  for (const { shard } of stages) {
+    const path = join(folder, shard.name)
+    if (sizeOfShard(path) !== shard.bytes) throw damagedShard(path)
   }
 }
 
@@ -64,8 +72,8 @@ export function readInputs(
   batches: number,
   chains: Chains,
 ): void {
-  if (!existsSync(path) || sizeOfFile(path) !== entry.bytes) throw damagedShard(path)
-  const archive = openSafetensors(path)
+  if (sizeOfShard(path) !== entry.bytes) throw damagedShard(path)
+  const archive = openShard(path)
   try {
     for (const [chain, set] of Object.entries(chains)) {
       for (let sample = 0; set && sample < batches; sample++) {
@@ -91,6 +99,21 @@ function* partsOf(chains: Chains) {
 }
 
 const sizeOfFile = (path: string): number => statSync(path).size
+
+/** Nothing where there is no such file. */
+const sizeOfShard = (path: string): number | undefined => {
+  const status = statSync(path, { throwIfNoEntry: false })
+  return status?.isFile() ? status.size : undefined
+}
+
+/** @throws StateError where the file is none, since the run and not the model is damaged */
+function openShard(path: string): ReturnType<typeof openSafetensors> {
+  try {
+    return openSafetensors(path)
+  } catch (error) {
+    throw error instanceof FormatError ? damagedShard(path) : error
+  }
+}
 
 const damagedShard = (path: string) =>
   new StateError(

@@ -9,9 +9,10 @@
  * fill the same one write the same bytes. A folder appears by a rename; a damaged one is mended file by file.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { markPattern, ownerOf, processMark } from '../../formats/process_mark.ts'
 import { SourceError } from '../../tensor/errors.ts'
 import type { ExtractedFile } from './archive.ts'
 import { unsafeNameReason } from './member_name.ts'
@@ -30,6 +31,7 @@ export interface CachedModel {
 }
 const markerName = 'pare-source.json'
 const markerVersion = 1
+const markOfWork = new RegExp(`^\\.work-(${markPattern})$`)
 const forgottenAfter = 24 * 3600 * 1000
 
 /**
@@ -91,7 +93,8 @@ export async function withWorkFolder<T>(
   try {
     await mkdir(sources, { recursive: true })
     await removeForgotten(sources)
-    const folder = await mkdtemp(join(sources, '.work-'))
+    const folder = join(sources, `.work-${processMark()}`)
+    await mkdir(folder)
     try {
       return await use(folder)
     } finally {
@@ -175,6 +178,10 @@ async function isWhole(folder: string, { files }: CachedModel): Promise<boolean>
 async function removeForgotten(sources: string): Promise<void> {
   for (const name of await readdir(sources)) {
     if (!name.startsWith('.work-')) continue
+    // A clock that was set says nothing about a process of this machine.
+    const mark = markOfWork.exec(name)?.[1]
+    const owner = mark === undefined ? 'ended' : ownerOf(mark)
+    if (owner === 'this' || owner === 'running') continue
     const folder = join(sources, name)
     const found = await stat(folder).catch(() => undefined)
     if (found && Date.now() - found.mtimeMs > forgottenAfter)

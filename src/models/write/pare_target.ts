@@ -11,7 +11,7 @@
 import { join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
 import { writeWhole } from '../../formats/output.ts'
-import { type PareWeight, packRows, rowWords } from '../../formats/pare_folder.ts'
+import { type PareWeight, packRows, pareFolderVersion, rowWords } from '../../formats/pare_folder.ts'
 import { layOut } from '../../formats/safetensors/header.ts'
 import { createSafetensors } from '../../formats/safetensors/writer.ts'
 import { type BlockTypeName, isCodedType, rowBytes, typeForRow } from '../../nn/block_types.ts'
@@ -145,7 +145,7 @@ function pareWriter(
       const weights = Object.fromEntries(
         plans.flatMap((plan) => (plan.grid ? [[plan.name, describe(plan)]] : [])),
       )
-      writeWhole(join(folder, 'pare.json'), json({ format: 'pare', version: 1, weights }))
+      writeWhole(join(folder, 'pare.json'), json({ format: 'pare', version: pareFolderVersion, weights }))
       writeWhole(join(folder, 'config.json'), json(config))
       for (const [name, content] of files) writeWhole(join(folder, name), content)
     },

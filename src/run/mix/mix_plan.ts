@@ -19,18 +19,20 @@ import { uniformMix } from './uniform_mix.ts'
 
 type Describe = (target: TargetPlan, options: ResolvedCompressOptions) => CompressionPlan
 
-/** The plan where a size is asked for: with the mix where the cache knows all that it is chosen by. */
-export function planMix(
+/**
+ * The plan where a size is asked for: `whole` of the mix where the cache knows all that it is chosen by, else `open`.
+ */
+export async function planMix(
   source: OpenModel & { resolved: ResolvedSource },
   options: ResolvedCompressOptions,
-  describe: Describe,
-): CompressionPlan {
+  { open, whole }: { open: Describe; whole(...run: Parameters<Describe>): Promise<CompressionPlan> },
+): Promise<CompressionPlan> {
   const space = mixSpace(source, options, options.mix!)
   checkBudget(options.limits, space)
   const sensitivities = known(source, options, space)
-  if (!sensitivities) return openPlan(space, options, describe)
+  if (!sensitivities) return openPlan(space, options, open)
   const mixed = mixedOptions(options, space, fitMix(space, options.limits, sensitivities))
-  return describe(planTarget(source, mixed), mixed)
+  return whole(planTarget(source, mixed), mixed)
 }
 
 /** The plan before the data decides: the size as a range, and the matrices together. */
@@ -61,6 +63,7 @@ export function openPlan(
   return {
     ...plan,
     bytesRange: { least, most },
+    secondsMissing: 'not known before the matrices are measured',
     notes: [
       ...plan.notes,
       `the data decides which of ${names.size} matrices gets which width, ${how}; the weight files will have ${least} to ${most} bytes`,

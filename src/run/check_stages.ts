@@ -1,0 +1,25 @@
+/** Whether a journal tells of the model at hand. */
+import { join } from 'node:path'
+import type { StagePlan } from '../models/stage.ts'
+import { printable } from '../tensor/errors.ts'
+import { damagedJournal, journalName } from './journal.ts'
+import type { RunFolder } from './run_folder.ts'
+
+/** A journal may say anything. @throws StateError where its stages are not those of the model */
+export function checkStages({ state, work }: RunFolder, stages: readonly StagePlan[]): void {
+  const wrong = state.stages.find(({ index, name, layers }) => {
+    const weights = new Set(stages[index]?.weights)
+    const named = new Set(layers.map((layer) => layer.name))
+    return name !== stages[index]?.name || named.size !== layers.length || !sameNames(named, weights)
+  })
+  if (!wrong && (!state.result || state.stages.length === stages.length)) return
+  throw damagedJournal(
+    join(work, journalName),
+    wrong
+      ? `tells of a stage ${printable(wrong.name)} that the model does not have so`
+      : 'tells of a result before its stages',
+  )
+}
+
+const sameNames = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
+  a.size === b.size && [...a].every((name) => b.has(name))

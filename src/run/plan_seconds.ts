@@ -1,0 +1,48 @@
+/** The time range of a plan: kernels are measured where that is wanted and possible, else the plan says why not. */
+import type { OpenModel } from '../models/open_model.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
+import { binding } from '../tensor/binding.ts'
+import { AbortError, NativeError, PareError } from '../tensor/errors.ts'
+import { threads } from '../tensor/index.ts'
+import type { BaselineRun } from './baselines.ts'
+import type { ResolvedCompressOptions } from './compress_options.ts'
+import type { RunHooks } from './evaluate.ts'
+import { probeKernels } from './kernel_probe.ts'
+import { runFacts } from './run_facts.ts'
+import { planTarget } from './target_plan.ts'
+import { type TimeRange, timeRange } from './time_plan.ts'
+
+/** One of the two. */
+export interface PlanSeconds {
+  /** How long the run takes from its plan on, all of it, on this machine as busy as it is now. */
+  seconds?: TimeRange
+  /** Why nothing is known of it. */
+  secondsMissing?: string
+}
+
+/**
+ * Measures for three seconds at most; `baseline` is what the run makes to compare its result with.
+ *
+ * @throws AbortError when `signal` stops it.
+ */
+export async function planSeconds(
+  source: OpenModel,
+  target: TargetPlan,
+  options: ResolvedCompressOptions,
+  hooks: RunHooks = {},
+  baseline?: BaselineRun,
+): Promise<PlanSeconds> {
+  if (!options.probe) return { secondsMissing: 'not measured, as --no-probe says' }
+  try {
+    binding()
+    const facts = runFacts(source, target, options)
+    if (baseline) facts.baseline = runFacts(source, planTarget(source, baseline.options), baseline.options)
+    const rates = await probeKernels(facts, hooks)
+    return { seconds: timeRange(facts, rates, { threads: threads() }) }
+  } catch (error) {
+    if (error instanceof AbortError || !(error instanceof PareError)) throw error
+    return {
+      secondsMissing: error instanceof NativeError ? 'not measured without the native core' : error.message,
+    }
+  }
+}

@@ -1,0 +1,125 @@
+/** What decides how long a run takes: shapes, types and counts, from headers and options. */
+import { statSync } from 'node:fs'
+import { defaultCalibrationText, defaultEvaluationText } from '../calibrate/text_samples.ts'
+import type { OpenModel } from '../models/open_model.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
+import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import type { Grid } from '../nn/grid.ts'
+import type { ResolvedCompressOptions } from './compress_options.ts'
+import { tooLarge } from './side_by_side.ts'
+import { stepsByName } from './step_sequence.ts'
+
+export interface RunTensor {
+  rows: number
+  columns: number
+  /** How the source stores it. */
+  type: string
+  /** How the result does. */
+  storedType: string
+  grid?: Grid | undefined
+  kept: boolean
+  bytes: number
+}
+
+export interface RunMatrix extends RunTensor {
+  /** The methods that it goes through, in their order. */
+  steps: readonly string[]
+}
+
+export interface RunFacts {
+  format: OpenModel['format']
+  target: TargetPlan['target']
+  method: string
+  hidden: number
+  vocabulary: number
+  layers: readonly { heads: number; headSize: number; intermediate: number }[]
+  matrices: readonly RunMatrix[]
+  /** Embedding, head, norms and biases. */
+  rest: readonly RunTensor[]
+  /** Present where a method needs it. `sequential`: one forward a stage; without it there are two. */
+  calibration?: { tokens: number; length: number; sequential: boolean }
+  evaluation?: { tokens: number; context: number }
+  sideBySide: boolean
+  /** Of the source, which are read once to know it again. */
+  hashedBytes: number
+  /** Of the texts that become tokens. */
+  textBytes: number
+  /** What the result is compared with, compressed and evaluated after it. */
+  baseline?: RunFacts
+}
+
+/** Bytes of text that a token stands for, about. */
+const tokenBytes = 4
+
+/** @example runFacts(source, planTarget(source, options), options) */
+export function runFacts(
+  source: OpenModel & { resolved?: { sha256?: string | undefined } },
+  plan: TargetPlan,
+  options: ResolvedCompressOptions,
+): RunFacts {
+  const { config } = source.model
+  const names = plan.tensors.map(({ name }) => name)
+  const taken = stepsByName(options.steps, names)
+  const matrices = plan.tensors.filter(({ role }) => role === 'matrix')
+  const used = matrices.flatMap(({ name }) => taken.get(name)!.map((step) => options.steps[step]!.method))
+  const calibrated = used.some((method) => method !== 'rtn')
+  const [calibrationBytes, evaluationBytes] = [
+    calibrated ? sizeOfFiles(options.calibration ?? [defaultCalibrationText()]) : 0,
+    options.evaluate ? sizeOfFiles(options.text ?? [defaultEvaluationText()]) : 0,
+  ]
+  /** Texts may hold less than is asked for. */
+  const pieces = (asked: number, bytes: number, length: number) =>
+    Math.max(1, Math.min(asked, Math.floor(bytes / tokenBytes / length)))
+  const { samples, length, windows, context, every, trueSequential } = options
+  return {
+    format: source.format,
+    target: plan.target,
+    method: options.method,
+    hidden: config.hidden,
+    vocabulary: config.vocabulary,
+    layers: config.layers.map(({ heads, intermediate }) => ({
+      heads,
+      headSize: config.headSize,
+      intermediate,
+    })),
+    matrices: matrices.map((tensor) => ({
+      ...factsOf(tensor),
+      steps: taken.get(tensor.name)!.map((step) => options.steps[step]!.method),
+    })),
+    rest: plan.tensors.filter(({ role }) => role !== 'matrix').map(factsOf),
+    ...(calibrated
+      ? {
+          calibration: {
+            tokens: length * pieces(samples, calibrationBytes, length),
+            length,
+            sequential: trueSequential,
+          },
+        }
+      : {}),
+    ...(options.evaluate
+      ? {
+          evaluation: {
+            tokens: context * pieces(windows, evaluationBytes / every, context),
+            context,
+          },
+        }
+      : {}),
+    sideBySide: options.evaluate && (options.sideBySide ?? tooLarge(source) === undefined),
+    hashedBytes: source.resolved?.sha256 === undefined ? source.weights.fileBytes : 0,
+    textBytes: calibrationBytes + Math.min(evaluationBytes, tokenBytes * windows * every * context),
+  }
+}
+
+const factsOf = ({ shape, sourceType, type, grid, kept, bytes }: TensorPlan): RunTensor => ({
+  rows: shape.slice(0, -1).reduce((a, b) => a * b, 1),
+  columns: shape.at(-1) ?? 1,
+  type: sourceType,
+  storedType: type,
+  grid,
+  kept,
+  bytes,
+})
+
+/** Of those that can be seen: the run itself says what is wrong with the others. */
+const sizeOfFiles = (files: readonly string[]): number =>
+  files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0)
