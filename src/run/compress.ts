@@ -15,7 +15,6 @@ import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
-import { scope } from '../tensor/index.ts'
 import { commandArguments, needsRecipe, recipeFile } from './command_line.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkPlaces } from './compress_places.ts'
@@ -24,6 +23,7 @@ import { evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { fingerprintOf, hashOfFiles, modelFiles } from './fingerprint.ts'
 import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
+import { writeInBlocks } from './numbers_in_blocks.ts'
 import { checkReplaceable } from './output_place.ts'
 import { describePlan, planTarget } from './plan.ts'
 import type { Recipe } from './recipe.ts'
@@ -274,10 +274,7 @@ class Compression {
     const rest = this.target.tensors.filter(({ role }) => role !== 'matrix')
     for (const [index, plan] of rest.entries()) {
       this.hooks.progress?.({ kind: 'progress', phase: 'write', share: index / rest.length, text: plan.name })
-      const tensors = plan.kept
-        ? this.target.encodeKept(plan, this.source.weights.raw!(plan.name))
-        : scope(() => this.target.encodeNumbers(plan, this.source.weights.load(plan.name)))
-      for (const { name, bytes } of tensors) writer.append(name, bytes)
+      writeInBlocks(this.target, plan, this.source.weights, writer)
     }
   }
 }

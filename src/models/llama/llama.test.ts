@@ -208,6 +208,7 @@ describe('shapes', () => {
     fileBytes: 0,
     load: () => tensor([0]),
     rows: () => tensor([0]),
+    slice: () => tensor([0]),
     close: () => {},
   })
 
