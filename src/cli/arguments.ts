@@ -1,5 +1,6 @@
 /** Readers of option values; commander calls them with the text that was typed. */
 import { InvalidArgumentError } from 'commander'
+import { parseSize, sizeForm } from '../run/byte_size.ts'
 import type { Override } from '../run/override.ts'
 
 /** A whole number from `least` on. */
@@ -16,6 +17,13 @@ export function positive(text: string): number {
   const value = Number(text)
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value
   throw new InvalidArgumentError('A number above 0 is needed.')
+}
+
+/** A size as in recipes, in bytes. */
+export function size(text: string): number {
+  const bytes = parseSize(text)
+  if (bytes !== undefined) return bytes
+  throw new InvalidArgumentError(`A size is needed: ${sizeForm}.`)
 }
 
 /** Columns per group, or one group a row. */

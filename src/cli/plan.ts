@@ -4,6 +4,7 @@ import { fetchProgress } from '../run/evaluate.ts'
 import { type CompressionPlan, plan } from '../run/plan.ts'
 import { printable } from '../tensor/errors.ts'
 import {
+  addMemoryFlag,
   addMethodFlags,
   addResultFlags,
   addRunFlags,
@@ -33,6 +34,7 @@ export function addPlan(pare: Command): void {
     .addHelpText('after', examples)
   addResultFlags(command)
   addMethodFlags(command)
+  addMemoryFlag(command)
   addRunFlags(
     command.optionsGroup('Running:').option('--tensors', 'one line for every tensor'),
     'the whole plan as JSON',

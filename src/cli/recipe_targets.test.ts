@@ -259,12 +259,12 @@ test('a limit that a run does not keep to is refused by compress and noted by pl
     pare: 1,
     source: sources.gguf,
     output: join(folder, 'never'),
-    limits: { maxMemory: 600e6 },
+    limits: { targetBpw: 3 },
   })
   await expect(compress(asked)).rejects.toThrow(
-    /^limits\.maxMemory: this version of Pare does not keep to it/,
+    /^limits\.targetBpw: this version of Pare does not keep to it/,
   )
-  expect((await plan(asked)).notes).toContain('limits.maxMemory: this version of Pare does not keep to it')
+  expect((await plan(asked)).notes).toContain('limits.targetBpw: this version of Pare does not keep to it')
 })
 test('a recipe file is compressed as the same recipe in code is, to the byte', async () => {
   const path = join(folder, 'recipe.yaml')

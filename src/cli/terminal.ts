@@ -74,6 +74,22 @@ export function terminalProgress({ quiet = false }: TerminalOptions = {}): {
   return { show, stop: clear }
 }
 
+/** The highest phase, and what it holds: the largest parts first. */
+function memoryText({ peakMemoryBytes, memory }: CompressionPlan): string {
+  const highest = memory.find(({ bytes }) => bytes === peakMemoryBytes)
+  const parts = (highest?.parts ?? []).toSorted((a, b) => b.bytes - a.bytes).slice(0, 3)
+  const held = parts.map(({ what, bytes }) => `${what} ${megabytes(bytes)}`).join(', ')
+  return `  memory  at most ${megabytes(peakMemoryBytes)}${highest ? `, to ${phaseVerbs[highest.phase]}: ${held}` : ''}`
+}
+
+const phaseVerbs: Readonly<Record<CompressionPlan['memory'][number]['phase'], string>> = {
+  start: 'start',
+  compress: 'compress',
+  write: 'write',
+  evaluate: 'evaluate',
+  sample: 'continue prompts',
+}
+
 /** The plan as a table by type of weight. */
 export function planText(plan: CompressionPlan): string {
   const kinds = new Map<string, { count: number; bytes: number; weights: number }>()
@@ -102,6 +118,7 @@ export function planText(plan: CompressionPlan): string {
         `  rule    ${rule} ${printable(match)} -> ${asks}: ${tensors} ${tensors === 1 ? 'tensor' : 'tensors'}, such as ${examples.map((name) => printable(name)).join(', ')}`,
     ),
     `  weights ${megabytes(plan.bytesSource)} -> ${megabytes(plan.bytes)}; linear weights ${plan.bitsPerWeightSource.toFixed(2)} -> ${plan.bitsPerWeight.toFixed(2)} bits each`,
+    memoryText(plan),
     ...plan.notes.map((note) => `  note: ${printable(note, 300)}`),
   ].join('\n')
 }

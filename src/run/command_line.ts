@@ -1,4 +1,5 @@
 /** The command line of a compression, from its options. */
+import { sizeText } from './byte_size.ts'
 import type { CompressOptions } from './compress_options.ts'
 
 /** How an option is written: the flag takes its value, stands where it is true, where it is false, or for either. */
@@ -49,7 +50,9 @@ const flags: Readonly<
 export function commandArguments(options: CompressOptions): string[] {
   const args = ['pare', 'compress', path(options.source)]
   if (needsRecipe(options)) args.push('--recipe', recipeFile)
-  if (options.limits?.maxKl !== undefined) args.push('--max-kl', String(options.limits.maxKl))
+  const { maxKl, maxMemory } = options.limits ?? {}
+  if (maxKl !== undefined) args.push('--max-kl', String(maxKl))
+  if (maxMemory !== undefined) args.push('--max-memory', sizeText(maxMemory))
   for (const [name, kind] of Object.entries(flags) as [keyof typeof flags, Kind][]) {
     const value = options[name]
     if (value === undefined) continue
@@ -64,7 +67,10 @@ export function commandArguments(options: CompressOptions): string[] {
 }
 
 /** Whether flags alone cannot say it. */
-export const needsRecipe = ({ limits: { maxKl: _, ...limits } = {}, ...options }: CompressOptions): boolean =>
+export const needsRecipe = ({
+  limits: { maxKl: _, maxMemory: __, ...limits } = {},
+  ...options
+}: CompressOptions): boolean =>
   options.steps !== undefined || options.overrides !== undefined || Object.keys(limits).length > 0
 
 /** The same path in a form that is no flag. */

@@ -19,10 +19,12 @@ import { commandArguments, needsRecipe, recipeFile } from './command_line.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkPlaces } from './compress_places.ts'
 import { compareResult, reportFiles, reportOf, writeReport } from './compression_report.ts'
+import { EngineLimit } from './engine_limit.ts'
 import { evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { fingerprintOf, hashOfFiles, modelFiles } from './fingerprint.ts'
 import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
+import { type MemoryBudget, memoryBudget } from './memory_budget.ts'
 import { writeInBlocks } from './numbers_in_blocks.ts'
 import { checkReplaceable } from './output_place.ts'
 import { describePlan, planTarget } from './plan.ts'
@@ -85,6 +87,8 @@ class Compression {
   private readonly recipe: Recipe | undefined
   private readonly target: TargetPlan
   private readonly matrices: MatrixCompression
+  private readonly memory: MemoryBudget
+  private readonly limit: EngineLimit
   private readonly notes: string[] = []
   /** Seconds of the sittings before this one. */
   private sooner = 0
@@ -104,13 +108,25 @@ class Compression {
     this.recipe = needsRecipe(given) ? weightRules(resolvedRecipe(options)) : undefined
     this.target = planTarget(source, options)
     this.matrices = new MatrixCompression(options, hooks, source, this.target)
+    this.memory = memoryBudget(source, this.target, options)
+    this.limit = new EngineLimit(this.memory)
   }
 
   async run(): Promise<CompressionReport> {
+    try {
+      return await this.runWithin()
+    } finally {
+      this.limit.close()
+    }
+  }
+
+  private async runWithin(): Promise<CompressionReport> {
     const { options, source, target, hooks } = this
     const description = describePlan(source, target, options)
     hooks.progress?.({ kind: 'plan', plan: description })
+    if (this.memory.refusal) throw this.memory.refusal
     this.notes.push(...description.notes)
+    this.limit.enter('start')
     if (this.matrices.method.needs.length > 0) this.timeline.begin('calibrate')
     const calibration = this.matrices.method.needs.length > 0 ? this.readCalibration() : undefined
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
@@ -137,6 +153,8 @@ class Compression {
           plan: description,
           hooks,
           timeline: this.timeline,
+          memory: this.memory,
+          limit: this.limit,
           note: (text: string) => this.note(text),
         }
         const found = windows && (await compareResult(this.resultPath(folder), windows, folder, context))
@@ -189,9 +207,11 @@ class Compression {
       })
     if (from === stages.length) return
     const inputs = folder.stages.at(-1)?.inputs
+    this.limit.enter('compress')
     await this.matrices.run(samples, {
       from,
       scratch: this.options.scratch ?? folder.work,
+      activationBytes: this.memory.split.activationBytes,
       ...(samples && inputs
         ? {
             restore: (chains: Chains) =>
@@ -231,6 +251,7 @@ class Compression {
   /** Puts the files of the result together from the shards and the rest of the source. */
   private assemble(folder: RunFolder): void {
     const { target, source } = this
+    this.limit.enter('write')
     folder.clearResult()
     const writer = target.create(folder.result)
     try {

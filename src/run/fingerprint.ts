@@ -49,6 +49,7 @@ const indifferent = new Set([
   'calibration.files',
   'evaluation.files',
   'limits.maxKl',
+  'limits.maxMemory',
 ])
 
 /**

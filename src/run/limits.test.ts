@@ -3,7 +3,7 @@ import { OptionError, QualityError } from '../tensor/errors.ts'
 import { checkLimits, checkQuality, openLimits } from './limits.ts'
 
 test('limits that no run keeps to are refused, and named', () => {
-  expect(openLimits({ maxKl: 1, targetBpw: 3 })).toEqual(['targetBpw'])
+  expect(openLimits({ maxKl: 1, maxMemory: 1e9, targetBpw: 3 })).toEqual(['targetBpw'])
   expect(() => checkLimits({ targetSize: 1 }, true)).toThrow(/^limits\.targetSize: /)
   expect(() => checkLimits({ maxKl: 1 }, true)).not.toThrow()
 })

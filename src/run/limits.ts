@@ -2,7 +2,7 @@
 import { OptionError, printable, QualityError } from '../tensor/errors.ts'
 
 export interface Limits {
-  /** Bytes of memory. */
+  /** Bytes of resident memory. */
   maxMemory?: number
   /** KL to the source, nats a token. */
   maxKl?: number
@@ -13,7 +13,7 @@ export interface Limits {
 }
 
 /** The limits that runs keep to. */
-const enforced: ReadonlySet<string> = new Set<keyof Limits>(['maxKl'])
+const enforced: ReadonlySet<string> = new Set<keyof Limits>(['maxKl', 'maxMemory'])
 
 /** Names of the limits that are asked for and that runs do not keep to. */
 export const openLimits = (limits: Limits): string[] =>

@@ -46,6 +46,8 @@ export interface CompressionSteps {
   finished(stage: FinishedStage, chains: Chains | undefined): void
   /** Folder for activations that do not fit in memory. */
   scratch: string
+  /** Bytes of activations that stay in memory. @default usualMemoryLimit */
+  activationBytes?: number
 }
 
 export class MatrixCompression {
@@ -95,6 +97,7 @@ export class MatrixCompression {
         groups: this.options.trueSequential ? 'ordered' : 'stage',
         visitor: this.visitor(statistics),
         scratch: steps.scratch,
+        ...(steps.activationBytes === undefined ? {} : { memoryLimit: steps.activationBytes }),
         resume: steps.restore && { stage: from, restore: steps.restore },
         between: (next, chains) => steps.finished(this.finish(next - 1), chains),
         signal,

@@ -13,6 +13,8 @@ import { bitsPerWeight } from '../models/write/tensor_plan.ts'
 import type { BlockTypeName } from '../nn/block_types.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { openLimits } from './limits.ts'
+import { memoryBudget } from './memory_budget.ts'
+import type { MemoryPhase } from './memory_plan.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
 import { type RuleReport, type StepReport, tensorRules } from './tensor_rules.ts'
@@ -47,6 +49,10 @@ export interface CompressionPlan {
     bytes: number
     note?: string
   }[]
+  /** Upper bound of resident memory, for the options at hand. */
+  peakMemoryBytes: number
+  /** What decides it, phase by phase. */
+  memory: readonly MemoryPhase[]
   /** In the order in which they run. */
   steps: readonly StepReport[]
   /** Every pattern, with what it met. */
@@ -109,6 +115,7 @@ export function describePlan(
   const matrices = tensors.filter(({ role }) => role === 'matrix')
   const weights = matrices.reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0)
   const { steps, rules, untouched } = tensorRules(source, options)
+  const { peakMemoryBytes, phases, notes: memoryNotes, refusal } = memoryBudget(source, plan, options)
   const sourceBytes = matrices.reduce((sum, { name }) => sum + source.weights.infos.get(name)!.bytes, 0)
   return {
     source: options.source,
@@ -130,6 +137,8 @@ export function describePlan(
       bytes,
       ...(note ? { note } : {}),
     })),
+    peakMemoryBytes,
+    memory: phases,
     steps,
     rules,
     recipe: resolvedRecipe(options),
@@ -137,6 +146,8 @@ export function describePlan(
       ...plan.notes,
       ...(untouched > 0 ? [`${untouched} linear weights are taken by no step and stay as they are`] : []),
       ...openLimits(options.limits).map((name) => `limits.${name}: this version of Pare does not keep to it`),
+      ...memoryNotes,
+      ...(refusal ? [refusal.message] : []),
       ...fallbackNotes(plan),
       ...sizeNotes(plan.fileBytes, source.weights.fileBytes),
     ],
