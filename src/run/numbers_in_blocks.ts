@@ -10,12 +10,15 @@ export const blockBytes = 16 * 2 ** 20
 /**
  * Encodes a weight that no method compresses and hands it to the writer. Each row is encoded for itself, so that the
  * bytes are those of the whole.
+ *
+ * @param most bytes of a block in f32
  */
 export function writeInBlocks(
   target: TargetPlan,
   plan: TensorPlan,
   weights: ModelWeights,
   writer: Pick<ModelWriter, 'append'>,
+  most: number = blockBytes,
 ): void {
   const missing = new Map(target.stored(plan).map(({ name, bytes }) => [name, bytes]))
   const append = ({ name, bytes }: EncodedTensor) => {
@@ -26,7 +29,7 @@ export function writeInBlocks(
     missing.set(name, (left ?? 0) - bytes.length)
   }
   const [rows, columns] = plan.shape as [number, number?]
-  const step = Math.max(1, Math.floor(blockBytes / (4 * (columns ?? 1))))
+  const step = Math.max(1, Math.floor(most / (4 * (columns ?? 1))))
   if (columns === undefined || rows <= step) {
     const encoded = plan.kept
       ? target.encodeKept(plan, weights.raw!(plan.name))
