@@ -13,6 +13,7 @@ import {
   type MemoryTask,
   memoryPhases,
   peakOf,
+  poolPart,
 } from './memory_plan.ts'
 import { tooLarge } from './side_by_side.ts'
 import { stepsAsMethod } from './step_sequence.ts'
@@ -40,43 +41,66 @@ const smallestBlock = 8 * MiB
 /** The budget of a run on an open model; nothing is read but headers and the sizes of texts. */
 export function memoryBudget(
   source: OpenModel,
-  target: Pick<TargetPlan, 'tensors'>,
+  target: Pick<TargetPlan, 'tensors' | 'target'>,
   options: ResolvedCompressOptions,
 ): MemoryBudget {
-  const { maxMemory } = options.limits
-  const task = taskOf(source, target, options)
+  return budgetOf(taskOf(source, target, options), options.limits.maxMemory, options.sideBySide === true)
+}
+
+/**
+ * The same of a task.
+ *
+ * @param needsSamples texts side by side were asked for, and are not left out
+ */
+export function budgetOf(
+  task: MemoryTask,
+  maxMemory: number | undefined,
+  needsSamples: boolean,
+): MemoryBudget {
   const free = memoryPhases(task)
-  const unlimited = (phases: readonly MemoryPhase[]) => ({
+  const whole = {
     maxMemory,
-    phases,
-    peakMemoryBytes: peakOf(phases).bytes,
+    phases: free,
+    peakMemoryBytes: peakOf(free).bytes,
     split: freeSplit,
     sideBySide: task.sideBySide,
     notes: [],
     refusal: undefined,
-  })
-  if (maxMemory === undefined) return unlimited(free)
-  const fits = (phases: readonly MemoryPhase[]) => peakOf(phases).bytes <= maxMemory
-  if (fits(free)) return unlimited(free)
+  }
+  if (maxMemory === undefined || whole.peakMemoryBytes <= maxMemory) return whole
   // Texts side by side need the whole model, and no piece is smaller.
-  const whole = free.find(({ phase }) => phase === 'sample')
-  const tooLargeWhole = whole !== undefined && whole.bytes > maxMemory && options.sideBySide !== true
-  const kept = tooLargeWhole ? { ...task, sideBySide: false } : task
+  const samples = free.find(({ phase }) => phase === 'sample')
+  const leftOut = samples !== undefined && samples.bytes > maxMemory && !needsSamples
+  const kept = leftOut ? { ...task, sideBySide: false } : task
   const split = splitFor(kept, maxMemory)
-  const phases = memoryPhases(kept, split)
-  const peak = peakOf(phases)
+  // The pool gives back what it keeps before an allocation passes the limit: it has what the rest leaves.
+  const least = peakOf(memoryPhases(kept, { ...split, pooledBytes: 0 }))
+  const phases = memoryPhases(kept, split).map((phase) => withinLimit(phase, maxMemory))
   return {
-    maxMemory,
+    ...whole,
     phases,
-    peakMemoryBytes: peak.bytes,
+    peakMemoryBytes: peakOf(phases).bytes,
     split,
     sideBySide: kept.sideBySide,
-    notes: tooLargeWhole
+    notes: leftOut
       ? [
-          `no texts side by side: the whole model needs ${megabytes(whole.bytes)}, --max-memory is ${megabytes(maxMemory)}`,
+          `no texts side by side: the whole model needs ${megabytes(samples.bytes)}, --max-memory is ${megabytes(maxMemory)}`,
         ]
       : [],
-    refusal: fits(phases) ? undefined : refusalOf(peak, maxMemory),
+    refusal: least.bytes <= maxMemory ? undefined : refusalOf(least, maxMemory),
+  }
+}
+
+/** The phase with as much of the pool as the limit leaves it. */
+function withinLimit({ phase, parts }: MemoryPhase, maxMemory: number): MemoryPhase {
+  const others = parts.filter(({ what }) => what !== poolPart)
+  const taken = others.reduce((total, { bytes }) => total + bytes, 0)
+  const pool = parts.find(({ what }) => what === poolPart)?.bytes ?? 0
+  const left = Math.max(0, Math.min(pool, maxMemory - taken))
+  return {
+    phase,
+    bytes: taken + left,
+    parts: left > 0 ? [...others, { what: poolPart, bytes: left }] : others,
   }
 }
 
@@ -105,10 +129,11 @@ const refusalOf = ({ phase, bytes }: MemoryPhase, maxMemory: number): ResourceEr
 
 /** The largest pieces that fit, or the smallest there are. Each phase has pieces of its own. */
 function splitFor(task: MemoryTask, maxMemory: number): MemorySplit {
-  const fits = (split: MemorySplit, name: MemoryPhase['phase']) =>
-    (memoryPhases(task, split).find(({ phase }) => phase === name)?.bytes ?? 0) <= maxMemory
-  // The pool gives back what it keeps before an allocation passes the limit, so that nothing counts on it.
-  let split: MemorySplit = { ...freeSplit, pooledBytes: 0 }
+  const fits = (split: MemorySplit, name: MemoryPhase['phase']) => {
+    const phases = memoryPhases(task, { ...split, pooledBytes: 0 })
+    return (phases.find(({ phase }) => phase === name)?.bytes ?? 0) <= maxMemory
+  }
+  let split: MemorySplit = freeSplit
   for (const activationBytes of [128, 64, 32, 16, 8, 4].map((size) => size * MiB)) {
     split = { ...split, activationBytes }
     if (fits(split, 'compress')) break
@@ -137,7 +162,7 @@ function* evaluationSplits({ config }: MemoryTask): Generator<EvaluationSplit> {
 
 function taskOf(
   { model, format, ...rest }: OpenModel,
-  { tensors }: Pick<TargetPlan, 'tensors'>,
+  { tensors, target }: Pick<TargetPlan, 'tensors' | 'target'>,
   options: ResolvedCompressOptions,
 ): MemoryTask {
   const stages = model.stages.map(({ weights }) => weights)
@@ -150,6 +175,7 @@ function taskOf(
   return {
     config: model.config,
     format,
+    target,
     tensors,
     stages,
     calibration: calibrated ? { samples, length, ordered: trueSequential } : undefined,

@@ -8,9 +8,12 @@ import { usualMemoryLimit } from '../models/activations.ts'
 import { usualBatchTokens } from '../models/batches.ts'
 import type { LlamaConfig } from '../models/llama/config.ts'
 import type { OpenModel } from '../models/open_model.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { blockBytes } from './numbers_in_blocks.ts'
 import {
+  encodingBytes,
+  metadataBytes,
   panelBytes,
   pooledBytes,
   processBytes,
@@ -55,6 +58,7 @@ export const freeSplit: Readonly<MemorySplit> = {
 export interface MemoryTask {
   config: LlamaConfig
   format: OpenModel['format']
+  target: TargetPlan['target']
   /** Every weight of the model, as the target stores it. */
   tensors: readonly TensorPlan[]
   /** Names of the matrices of each stage. */
@@ -71,6 +75,12 @@ const F32 = 4
 const F64 = 8
 /** A token id in the parts of a text and in the whole; a token of two bytes is shorter than those of any language. */
 const TEXT = 4
+
+/** Tensors as large as a block that its encoding needs: the numbers, what they are rounded to, and codes of a byte. */
+const ENCODED = 3
+
+/** The part that shrinks where memory is short. */
+export const poolPart = 'freed tensors that are kept for reuse'
 
 /** The phases that the run has, in their order. */
 export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): MemoryPhase[] {
@@ -95,11 +105,17 @@ export const outsideOf = ({ parts }: MemoryPhase): number => sum(parts.filter(({
 export const peakOf = (phases: readonly MemoryPhase[]): MemoryPhase =>
   phases.reduce((highest, phase) => (phase.bytes > highest.bytes ? phase : highest))
 
-function processParts({ config, calibration, evaluation, format }: MemoryTask): MemoryPart[] {
-  const reads = calibration !== undefined || evaluation !== undefined || format === 'gguf'
+function processParts({ config, calibration, evaluation, format, target }: MemoryTask): MemoryPart[] {
+  const reads = calibration !== undefined || evaluation !== undefined
+  // A folder gets the tokenizer of a GGUF file as JSON.
+  const tokenizer = reads || (format === 'gguf' && target !== 'gguf')
+  const metadata = format === 'gguf' || target === 'gguf'
+  const outside = (what: string, bytes: number): MemoryPart => ({ what, bytes, outside: true })
   return [
-    { what: 'process', bytes: processBytes, outside: true },
-    { what: 'tokenizer', bytes: reads ? tokenBytes * config.vocabulary : 0, outside: true },
+    outside('process', processBytes),
+    outside('tokenizer', tokenizer ? tokenBytes * config.vocabulary : 0),
+    outside('metadata of a GGUF file', metadata ? metadataBytes * config.vocabulary : 0),
+    outside('encoding of texts', reads ? encodingBytes : 0),
   ]
 }
 
@@ -108,7 +124,7 @@ function roundingParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
   const highest = Math.max(...matricesOf(task).flat().map(comparedBytes))
   return [
     { what: 'a weight with what it is rounded to', bytes: highest },
-    { what: 'pool', bytes: Math.min(split.pooledBytes, highest) },
+    { what: poolPart, bytes: Math.min(split.pooledBytes, highest) },
     ...fileParts(task),
   ]
 }
@@ -120,14 +136,14 @@ function walkParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
   const stages = matricesOf(task).map((matrices, index) => {
     const widths = widthsOf(task.config, index)
     const weights = F32 * sumOf(matrices, numbersOf)
-    const inputs = matrices.map(({ shape }) => shape[1]!)
-    // Between two segments there is one tensor as wide as the widest beside the residual.
-    const kept = F32 * (widths.hidden + Math.max(widths.queries, widths.inner))
+    // Between two segments of an ordered stage there is one tensor as wide as the widest beside the residual.
+    const kept = F32 * (widths.hidden + (ordered ? Math.max(widths.queries, widths.inner) : 0))
     const states = Math.min(split.activationBytes, samples * length * kept)
     const spilled = samples * length * kept > split.activationBytes ? 2 * batch * kept : 0
     const forward = F32 * batch * (ordered ? segmentWidth(widths) : stageWidth(widths) + 2 * widths.inner)
-    const grams = ordered ? [] : [...new Set(inputs)].map((n) => F64 * n ** 2)
-    const during = Math.max(...inputs.map((n) => F64 * n ** 2)) + forward + spilled + panelBytes
+    const grams = [widths.hidden, widths.queries, widths.hidden, widths.inner].map((n) => F64 * n ** 2)
+    const largest = Math.max(...grams)
+    const during = largest + forward + spilled + panelBytes
     const solving = Math.max(...matrices.map(solvedBytes))
     return [
       { what: 'weights of a stage', bytes: weights },
@@ -135,8 +151,11 @@ function walkParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
       ...(solving > during
         ? [{ what: 'Gram matrix, its factor and the weight that it rounds', bytes: solving }]
         : [{ what: 'Gram matrix and the batch that it sums', bytes: during }]),
-      { what: 'Gram matrices of other inputs', bytes: grams.reduce((a, b) => a + b, 0) },
-      { what: 'pool', bytes: Math.min(split.pooledBytes, Math.max(forward, solving)) },
+      {
+        what: 'Gram matrices of other inputs',
+        bytes: ordered ? 0 : sumOf(grams, (bytes) => bytes) - largest,
+      },
+      { what: poolPart, bytes: Math.min(split.pooledBytes, Math.max(forward, solving)) },
     ]
   })
   const highest = stages.reduce((a, b) => (sum(b) > sum(a) ? b : a))
@@ -156,29 +175,32 @@ function fileParts(task: MemoryTask): MemoryPart[] {
   const unpacked = task.format === 'gptq' ? 3 * largest : task.format === 'pare' ? 2 * largest : 0
   return [
     { what: 'encoded weights of a stage', bytes: encoded, outside: true },
-    {
-      what: 'arrays that wait for the garbage collector',
-      bytes: Math.min(uncollectedBytes, encoded + largest * F32) + Math.max(codes, unpacked, readBytes),
-      outside: true,
-    },
+    uncollected(encoded + largest * F32, Math.max(codes, unpacked, readBytes)),
   ]
 }
 
-function writeParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
-  const { tensors } = task
+/** Finished stages are copied from their shards, one tensor at a time; the rest is encoded in blocks of rows. */
+function writeParts({ tensors }: MemoryTask, split: MemorySplit): MemoryPart[] {
   const rest = tensors.filter(({ role }) => role !== 'matrix')
-  const block = Math.min(blockBytes, F32 * Math.max(...rest.map(numbersOf)))
-  const copied = Math.max(...tensors.map(({ bytes }) => Math.min(bytes, 2 * blockBytes)))
+  const encoded = Math.max(0, ...rest.filter(({ kept }) => !kept).map(numbersOf))
+  const block = ENCODED * Math.min(blockBytes, F32 * encoded)
+  const copied = Math.max(
+    ...tensors.map(({ role, bytes }) => (role === 'matrix' ? bytes : Math.min(bytes, blockBytes))),
+  )
+  const written = sumOf(tensors, ({ bytes }) => bytes)
   return [
-    { what: 'a block of rows with what it is rounded to', bytes: 3 * block },
-    { what: 'pool', bytes: Math.min(split.pooledBytes, 3 * block) },
-    {
-      what: 'arrays that wait for the garbage collector',
-      bytes: Math.min(uncollectedBytes, 2 * copied) + copied,
-      outside: true,
-    },
+    { what: 'a block of rows with what it is rounded to', bytes: block },
+    { what: poolPart, bytes: Math.min(split.pooledBytes, block) },
+    uncollected(written / 2, copied),
   ]
 }
+
+/** What passes through arrays of JavaScript, `bytes` in all and `largest` at once. */
+const uncollected = (bytes: number, largest: number): MemoryPart => ({
+  what: 'arrays that wait for the garbage collector',
+  bytes: Math.min(uncollectedBytes, bytes) + largest,
+  outside: true,
+})
 
 /** Either a stage of weights with a batch inside of it, or the heads with some rows of logits. */
 function evaluationParts(
@@ -195,7 +217,7 @@ function evaluationParts(
     return [
       { what: 'weights of a stage', bytes: F32 * sumOf(matrices, numbersOf) },
       { what: 'a batch inside of a stage', bytes: forward },
-      { what: 'pool', bytes: Math.min(pooled, forward) },
+      { what: poolPart, bytes: Math.min(pooled, forward) },
     ]
   })
   const rows = Math.min(split.logitRows, context - 1)
@@ -215,7 +237,7 @@ function evaluationParts(
   return [
     ...highest,
     { what: 'hidden states of source and result', bytes: 2 * states },
-    { what: 'arrays that wait for the garbage collector', bytes: uncollectedBytes, outside: true },
+    uncollected(uncollectedBytes, 0),
   ]
 }
 
@@ -225,7 +247,7 @@ function sampleParts({ config, tensors }: MemoryTask): MemoryPart[] {
   return [
     { what: 'the whole model', bytes: F32 * sumOf(numbers, numbersOf) },
     { what: 'logits of source and result', bytes: 5 * passageTokens * F32 * config.vocabulary },
-    { what: 'arrays that wait for the garbage collector', bytes: uncollectedBytes, outside: true },
+    uncollected(uncollectedBytes, 0),
   ]
 }
 

@@ -2,14 +2,17 @@
 
 const MiB = 2 ** 20
 
-/** Node and V8 in two threads, the code of Pare, and small values that wait for the garbage collector. */
-export const processBytes = 150 * MiB
+/** Node and V8 in two threads, and the code of Pare. */
+export const processBytes = 105 * MiB
 
-/**
- * A token of the vocabulary: its text and its merges in the tables of the tokenizer, and the JSON or the metadata that
- * they were read from.
- */
-export const tokenBytes = 900
+/** What encoding a text of any length needs beside its tokens. */
+export const encodingBytes = 12 * MiB
+
+/** A token in the tables of the tokenizer, and in the JSON that they were read from. */
+export const tokenBytes = 750
+
+/** A token in the metadata of a GGUF file that is read or written: its text, its merges, and what they are copied to. */
+export const metadataBytes = 1600
 
 /**
  * Arrays that were read from a file or are on their way to one stay until the garbage collector comes by, which V8 asks
