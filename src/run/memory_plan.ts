@@ -79,6 +79,12 @@ const TEXT = 4
 /** Tensors as large as a block that its encoding needs: the numbers, what they are rounded to, and codes of a byte. */
 const ENCODED = 3
 
+/**
+ * The engine rounds blocks up to a sixteenth of a power of two, or to a huge page: at most by an eighth, and by half of
+ * that on the whole.
+ */
+const ROUNDING = 16
+
 /** The part that shrinks where memory is short. */
 export const poolPart = 'freed tensors that are kept for reuse'
 
@@ -86,7 +92,9 @@ export const poolPart = 'freed tensors that are kept for reuse'
 export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): MemoryPhase[] {
   const process = processParts(task)
   const phase = (name: MemoryPhase['phase'], parts: MemoryPart[]): MemoryPhase => {
-    const all = [...process, ...parts].filter(({ bytes }) => bytes > 0)
+    const tensors = parts.filter(({ outside }) => !outside)
+    const rounding = { what: 'blocks rounded up', bytes: Math.ceil(sum(tensors) / ROUNDING) }
+    const all = [...process, ...parts, rounding].filter(({ bytes }) => bytes > 0)
     return { phase: name, bytes: sum(all), parts: all }
   }
   return [
@@ -155,7 +163,8 @@ function walkParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
         what: 'Gram matrices of other inputs',
         bytes: ordered ? 0 : sumOf(grams, (bytes) => bytes) - largest,
       },
-      { what: poolPart, bytes: Math.min(split.pooledBytes, Math.max(forward, solving)) },
+      // Either needs blocks of other sizes than the other has left.
+      { what: poolPart, bytes: Math.min(split.pooledBytes, forward, solving) },
     ]
   })
   const highest = stages.reduce((a, b) => (sum(b) > sum(a) ? b : a))
@@ -214,10 +223,11 @@ function evaluationParts(
   const read = states < F32 * windows * context * hidden ? 2 * F32 * batch * hidden : 0
   const stages = matricesOf(task).map((matrices, index) => {
     const forward = F32 * batch * stageWidth(widthsOf(task.config, index)) + read + panelBytes
+    const weights = F32 * sumOf(matrices, numbersOf)
     return [
-      { what: 'weights of a stage', bytes: F32 * sumOf(matrices, numbersOf) },
+      { what: 'weights of a stage', bytes: weights },
       { what: 'a batch inside of a stage', bytes: forward },
-      { what: poolPart, bytes: Math.min(pooled, forward) },
+      { what: poolPart, bytes: Math.min(pooled, weights) },
     ]
   })
   const rows = Math.min(split.logitRows, context - 1)
@@ -237,7 +247,7 @@ function evaluationParts(
   return [
     ...highest,
     { what: 'hidden states of source and result', bytes: 2 * states },
-    uncollected(uncollectedBytes, 0),
+    uncollected(uncollectedBytes, readBytes),
   ]
 }
 
@@ -246,8 +256,8 @@ function sampleParts({ config, tensors }: MemoryTask): MemoryPart[] {
   const numbers = tensors.filter(({ role }) => config.tied || role !== 'embedding')
   return [
     { what: 'the whole model', bytes: F32 * sumOf(numbers, numbersOf) },
-    { what: 'logits of source and result', bytes: 5 * passageTokens * F32 * config.vocabulary },
-    uncollected(uncollectedBytes, 0),
+    { what: 'logits of source and result', bytes: 4 * passageTokens * F32 * config.vocabulary },
+    uncollected(uncollectedBytes, readBytes),
   ]
 }
 
