@@ -41,8 +41,8 @@ const recipes = [
     'gguf-16',
   ],
   [
-    'gptq, Q4_K, 8 × 256, 400 MB',
-    '--target gguf --samples 8 --length 256 --no-evaluate --max-memory 400MB',
+    'gptq, Q4_K, 8 × 256, 440 MB',
+    '--target gguf --samples 8 --length 256 --no-evaluate --max-memory 440MB',
     'gguf-8',
   ],
   ['rtn, pare 4 bits, 4 windows, 450 MB', '--method rtn --windows 4 --max-memory 450MB', 'rtn-pare'],

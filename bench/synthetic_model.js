@@ -1,10 +1,11 @@
 /**
  * Writes a llama model of random weights, for runs of a size that no model at hand has:
  *
- *   node bench/synthetic_model.js [--parameters 3b] [--seed 0] FOLDER
+ *   node bench/synthetic_model.js [--parameters 3b] [--blocks N] [--seed 0] FOLDER
  *
  * bf16 safetensors in shards, with a byte-level tokenizer of as many tokens as the model has. The same seed gives the
- * same bytes. `tiny` has the parts of the others in a second.
+ * same bytes. `tiny` has the parts of the others in a second; `--blocks` leaves all but some blocks out, which shortens a
+ * run and not its peak of memory.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -130,7 +131,11 @@ function tokenizerJson(vocabulary, next) {
 
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,
-  options: { parameters: { type: 'string', default: '3b' }, seed: { type: 'string', default: '0' } },
+  options: {
+    parameters: { type: 'string', default: '3b' },
+    blocks: { type: 'string' },
+    seed: { type: 'string', default: '0' },
+  },
 })
 const [folder] = positionals
 const size = Object.hasOwn(sizes, flags.parameters) ? sizes[flags.parameters] : undefined
@@ -140,7 +145,8 @@ if (!folder || !size) {
   )
   process.exit(2)
 }
-const { hidden, blocks, intermediate, heads, kvHeads, headSize, vocabulary } = size
+const blocks = Number(flags.blocks ?? size.blocks)
+const { hidden, intermediate, heads, kvHeads, headSize, vocabulary } = size
 const shapes = {
   'self_attn.q_proj': [heads * headSize, hidden],
   'self_attn.k_proj': [kvHeads * headSize, hidden],

@@ -166,10 +166,14 @@ test('rounding holds one weight at a time: itself, what it becomes in values and
   expect(parts['a weight with what it is rounded to']).toBe(24 * (4 * 4 + 1))
 })
 
-test('writing holds three blocks of the embedding', () => {
+test('writing holds a block of the embedding with half floats, or with what it is rounded to and its codes', () => {
   expect(partsOf(memoryPhases(task(), noPool), 'write')).toMatchObject({
+    'a block of rows with what it is rounded to': 1.5 * 4 * 40,
+    'arrays that wait for the garbage collector': Math.ceil((120 + 80) / 3) + 80,
+  })
+  const coded = { ...embedding, grid: { kind: 'blocks', type: 'Q8_0' } as const }
+  expect(partsOf(memoryPhases(task({ tensors: [coded, ...matrices] }), noPool), 'write')).toMatchObject({
     'a block of rows with what it is rounded to': 3 * 4 * 40,
-    'arrays that wait for the garbage collector': (120 + 80) / 2 + 80,
   })
   const kept = { ...embedding, kept: true }
   const parts = partsOf(memoryPhases(task({ tensors: [kept, ...matrices] }), noPool), 'write')
@@ -247,5 +251,5 @@ test('the engine has what the process does not take', () => {
   expect(outsideOf(start!)).toBe(start!.bytes)
   const write = memoryPhases(task(), noPool)[2]!
   // Blocks are rounded up by a sixteenth.
-  expect(write.bytes - outsideOf(write)).toBe(3 * 4 * 40 * (1 + 1 / 16))
+  expect(write.bytes - outsideOf(write)).toBe(1.5 * 4 * 40 * (1 + 1 / 16))
 })

@@ -76,9 +76,6 @@ const F64 = 8
 /** A token id in the parts of a text and in the whole; a token of two bytes is shorter than those of any language. */
 const TEXT = 4
 
-/** Tensors as large as a block that its encoding needs: the numbers, what they are rounded to, and codes of a byte. */
-const ENCODED = 3
-
 /**
  * The engine rounds blocks up to a sixteenth of a power of two, or to a huge page: at most by an eighth, and by half of
  * that on the whole.
@@ -191,23 +188,26 @@ function fileParts(task: MemoryTask): MemoryPart[] {
 /** Finished stages are copied from their shards, one tensor at a time; the rest is encoded in blocks of rows. */
 function writeParts({ tensors }: MemoryTask, split: MemorySplit): MemoryPart[] {
   const rest = tensors.filter(({ role }) => role !== 'matrix')
-  const encoded = Math.max(0, ...rest.filter(({ kept }) => !kept).map(numbersOf))
-  const block = ENCODED * Math.min(blockBytes, F32 * encoded)
+  const blockOf = (plan: TensorPlan) => Math.min(blockBytes, F32 * numbersOf(plan))
+  // The numbers with what they are rounded to and its codes, or with half as many bytes.
+  const encodedBytes = (plan: TensorPlan) => (plan.kept ? 0 : (plan.grid ? 3 : 1.5) * blockOf(plan))
+  const block = Math.max(0, ...rest.map(encodedBytes))
   const copied = Math.max(
     ...tensors.map(({ role, bytes }) => (role === 'matrix' ? bytes : Math.min(bytes, blockBytes))),
   )
   const written = sumOf(tensors, ({ bytes }) => bytes)
   return [
     { what: 'a block of rows with what it is rounded to', bytes: block },
-    { what: poolPart, bytes: Math.min(split.pooledBytes, block) },
-    uncollected(written / 2, copied),
+    // The next block takes what the one before has left; what stages left are smaller blocks.
+    { what: poolPart, bytes: Math.min(split.pooledBytes, block / 2) },
+    uncollected(written / 3, copied),
   ]
 }
 
 /** What passes through arrays of JavaScript, `bytes` in all and `largest` at once. */
 const uncollected = (bytes: number, largest: number): MemoryPart => ({
   what: 'arrays that wait for the garbage collector',
-  bytes: Math.min(uncollectedBytes, bytes) + largest,
+  bytes: Math.ceil(Math.min(uncollectedBytes, bytes)) + largest,
   outside: true,
 })
 

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
 import { ResourceError } from './errors.ts'
-import { currentKernels, heldMemory, scope, setMemoryLimit, zeros } from './index.ts'
+import { currentKernels, heldMemory, scope, setMemoryLimit, trimPool, zeros } from './index.ts'
 
 afterEach(() => setMemoryLimit(Number.POSITIVE_INFINITY))
 
@@ -25,6 +25,7 @@ test('what the pool keeps is given back before anything fails', () => {
 test('a product that does not fit fails as a whole, and fits with a higher limit', () => {
   scope(() => {
     const x = zeros([1024, 1024])
+    trimPool()
     setMemoryLimit(heldMemory() + 2 * MiB)
     expect(() => x.matmul(x)).toThrow(ResourceError)
     setMemoryLimit(Number.POSITIVE_INFINITY)
