@@ -42,6 +42,14 @@ impl Fault {
             message: format!("memory: {bytes} bytes could not be allocated; use a smaller batch or model"),
         }
     }
+    pub fn memory_limit(bytes: usize, held: usize, limit: usize) -> Fault {
+        Fault {
+            code: "PARE_E_MEMORY",
+            message: format!(
+                "memory: {bytes} bytes more are needed, {held} of the {limit} bytes that tensors may take are taken; give a higher --max-memory"
+            ),
+        }
+    }
     pub fn aborted() -> Fault {
         Fault {
             code: "PARE_E_ABORTED",

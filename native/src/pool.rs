@@ -5,6 +5,7 @@ use crate::fault::{Fault, Result};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 const ALIGNMENT: usize = 64;
 const DEFAULT_POOL_LIMIT: usize = 128 << 20;
@@ -31,6 +32,18 @@ impl Drop for Buffer {
                 .give_back(self.pointer, self.capacity, self.bytes)
         });
     }
+}
+
+/// Bytes that the pools of all threads hold, alive or kept for reuse.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+/// What `HELD` may not pass.
+static MEMORY_LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Counts a new block, where the limit leaves room for it.
+fn reserve(capacity: usize) -> bool {
+    let limit = MEMORY_LIMIT.load(Relaxed);
+    let more = |held: usize| held.checked_add(capacity).filter(|&sum| sum <= limit);
+    HELD.fetch_update(Relaxed, Relaxed, more).is_ok()
 }
 
 #[derive(Default)]
@@ -95,6 +108,12 @@ impl Pool {
                 pointer
             }
             None => {
+                if !reserve(capacity) {
+                    self.trim();
+                    if !reserve(capacity) {
+                        return Err(Fault::memory_limit(bytes, held(), MEMORY_LIMIT.load(Relaxed)));
+                    }
+                }
                 // SAFETY: the layout has a size above zero.
                 let pointer = unsafe {
                     if zeroed && capacity < HUGE_PAGE {
@@ -108,6 +127,7 @@ impl Pool {
             }
         };
         if pointer.is_null() {
+            HELD.fetch_sub(capacity, Relaxed);
             return Err(Fault::memory(bytes));
         }
         if zeroed && (recycled || capacity >= HUGE_PAGE) {
@@ -131,6 +151,7 @@ impl Pool {
         } else {
             // SAFETY: the pointer came from `alloc` with this very layout and nobody else holds it.
             unsafe { dealloc(pointer, layout(capacity)) };
+            HELD.fetch_sub(capacity, Relaxed);
         }
     }
 
@@ -141,6 +162,7 @@ impl Pool {
                 unsafe { dealloc(pointer, layout(capacity)) };
             }
         }
+        HELD.fetch_sub(self.free_bytes, Relaxed);
         self.free.clear();
         self.free_bytes = 0;
     }
@@ -193,7 +215,37 @@ pub fn set_pool_limit(bytes: usize) {
     });
 }
 
+/// Bytes that the pools of all threads hold.
+pub fn held() -> usize {
+    HELD.load(Relaxed)
+}
+
+/// What the pools of all threads may hold together. An allocation that would pass it first gives back what its own
+/// thread keeps for reuse, and then fails.
+pub fn set_memory_limit(bytes: usize) {
+    MEMORY_LIMIT.store(bytes, Relaxed);
+}
+
 /// Returns all freed memory of this thread to the system.
 pub fn trim_pool() {
     POOL.with(|pool| pool.borrow_mut().trim());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The limit is one of the process, and other tests allocate meanwhile: only sizes far beyond theirs tell anything.
+    #[test]
+    fn an_allocation_past_the_limit_trims_the_pool_and_then_fails_and_later_ones_succeed() {
+        const LARGE: usize = 8 << 30;
+        set_memory_limit(held() + (1 << 30));
+        drop(Buffer::take(96 << 20, false).unwrap());
+        assert!(used().pooled >= 96 << 20);
+        let fault = Buffer::take(LARGE, false).err().expect("the limit holds");
+        assert_eq!(fault.code, "PARE_E_MEMORY");
+        assert_eq!(used().pooled, 0);
+        assert!(Buffer::take(1 << 20, true).is_ok());
+        set_memory_limit(usize::MAX);
+    }
 }

@@ -155,6 +155,26 @@ pub fn set_pool_limit(bytes: f64) -> js::Result<()> {
     })
 }
 
+/// Bytes that tensors of all threads may take, with what is kept for reuse; infinity for no limit.
+#[napi]
+pub fn set_memory_limit(bytes: f64) -> js::Result<()> {
+    border(|| {
+        let limit = if bytes == f64::INFINITY {
+            usize::MAX
+        } else {
+            index(bytes, "memory limit")?
+        };
+        pool::set_memory_limit(limit);
+        Ok(())
+    })
+}
+
+/// Bytes that tensors of all threads take now, with what is kept for reuse.
+#[napi]
+pub fn held_memory() -> f64 {
+    pool::held() as f64
+}
+
 #[napi]
 pub fn trim_pool() {
     pool::trim_pool();

@@ -25,6 +25,11 @@ export class GramStatistic implements ResourceHolder {
     this.rows += x.size / x.extent(-1)
   }
 
+  /** The sums without a copy: what is added later shows in the tensor too. */
+  current(): Statistics {
+    return { gram: this.state.rows(0, this.state.shape[0]!), rows: this.rows }
+  }
+
   /** The sums so far. The caller's scope owns the tensor. */
   value(): Statistics {
     return { gram: this.state.value(), rows: this.rows }

@@ -6,6 +6,7 @@ import { positive } from './arguments.ts'
 import {
   addCalibrationFlags,
   addEvaluationFlags,
+  addMemoryFlag,
   addMethodFlags,
   addProbeFlag,
   addResultFlags,
@@ -78,6 +79,7 @@ export function addCompress(pare: Command): void {
       'where activations go that do not fit in memory (default: into the output, while the run lasts)',
     )
   addProbeFlag(command)
+  addMemoryFlag(command)
   addRunFlags(command, 'the report as JSON, as in report.json', { threads: true }).action(
     async (model: string | undefined, _, typed: Command) => {
       checkTyped(typed, model, ['--output'])

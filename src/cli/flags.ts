@@ -172,6 +172,16 @@ export const addProbeFlag = (command: Command): Command =>
       'do not measure kernels for the time that the plan tells, which takes up to three seconds',
     )
 
+/** What the process may take. */
+export const addMemoryFlag = (command: Command): Command =>
+  command
+    .optionsGroup('Running:')
+    .option(
+      '--max-memory <size>',
+      'resident memory at most, such as 2GB or 600MB: the run works in smaller pieces, and refuses to start where none are small enough. The weights are the same (default: no limit)',
+      size,
+    )
+
 /** What does not change the result. */
 export function addRunFlags(command: Command, json: string, { threads = false } = {}): Command {
   command.optionsGroup('Running:').option('--offline', 'use only what is on this disk; fetch nothing')
@@ -193,20 +203,21 @@ interface Flags extends Omit<CompressOptions, 'source' | 'output' | 'calibration
   maxKl?: number
   targetSize?: number
   targetBpw?: number
+  maxMemory?: number
   recipe?: string
 }
 
 /** The options of the API from those that were typed; what was not typed is as the recipe says, or has its default. */
 export function toOptions(
   source: string | undefined,
-  { calib, override, maxKl, targetSize, targetBpw, recipe, ...flags }: Flags,
+  { calib, override, maxKl, maxMemory, targetSize, targetBpw, recipe, ...flags }: Flags,
 ): CompressOptions & { threads?: number } {
   const written = recipe === undefined ? { source: '', output: '' } : recipeOptions(recipe)
   // One size at a time: the one that is typed takes the place of the other.
   const { targetSize: _, targetBpw: __, ...others } = written.limits ?? {}
   const before = targetSize === undefined && targetBpw === undefined ? written.limits : others
   const limits = Object.fromEntries(
-    Object.entries({ maxKl, targetSize, targetBpw }).filter(([, value]) => value !== undefined),
+    Object.entries({ maxKl, maxMemory, targetSize, targetBpw }).filter(([, value]) => value !== undefined),
   )
   return {
     ...written,

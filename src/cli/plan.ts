@@ -8,6 +8,7 @@ import { setThreads } from '../tensor/index.ts'
 import {
   addCalibrationFlags,
   addEvaluationFlags,
+  addMemoryFlag,
   addMethodFlags,
   addProbeFlag,
   addResultFlags,
@@ -49,6 +50,7 @@ export function addPlan(pare: Command): void {
     )
     .option('--no-side-by-side', 'write no such texts')
   addProbeFlag(command)
+  addMemoryFlag(command)
   addRunFlags(
     command.optionsGroup('Running:').option('--tensors', 'one line for every tensor'),
     'the whole plan as JSON',

@@ -254,17 +254,12 @@ describe('a GPTQ checkpoint refuses what it cannot hold, and nothing is written'
     expect(existsSync(output)).toBe(false)
   })
 })
-test('a limit that a run does not keep to is refused by compress and noted by plan', async () => {
-  const asked = fromRecipe({
-    pare: 1,
-    source: sources.gguf,
-    output: join(folder, 'never'),
-    limits: { maxMemory: 600e6 },
-  })
-  await expect(compress(asked)).rejects.toThrow(
-    /^limits\.maxMemory: this version of Pare does not keep to it/,
-  )
-  expect((await plan(asked)).notes).toContain('limits.maxMemory: this version of Pare does not keep to it')
+test('matrices are not measured for a size under a limit that the measuring would not keep to', async () => {
+  const output = join(folder, 'never')
+  const limits = { targetBpw: 8, maxMemory: '2GB' }
+  const asked = fromRecipe({ pare: 1, source: sources.gguf, output, calibration: { length: 32 }, limits })
+  await expect(compress(asked)).rejects.toThrow(/^--max-memory: \d+ matrices are still to be measured/)
+  expect(existsSync(output)).toBe(false)
 })
 test('a recipe file is compressed as the same recipe in code is, to the byte', async () => {
   const path = join(folder, 'recipe.yaml')

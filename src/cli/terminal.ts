@@ -87,6 +87,22 @@ function timeText({ from, to, threads }: TimeRange): string {
   return `${range} from here on, with ${threads} ${threads === 1 ? 'thread' : 'threads'}`
 }
 
+/** The highest phase, and what it holds: the largest parts first. */
+function memoryText({ peakMemoryBytes, memory }: CompressionPlan): string {
+  const highest = memory.find(({ bytes }) => bytes === peakMemoryBytes)
+  const parts = (highest?.parts ?? []).toSorted((a, b) => b.bytes - a.bytes).slice(0, 3)
+  const held = parts.map(({ what, bytes }) => `${what} ${megabytes(bytes)}`).join(', ')
+  return `  memory  at most ${megabytes(peakMemoryBytes)}${highest ? `, to ${phaseVerbs[highest.phase]}: ${held}` : ''}`
+}
+
+const phaseVerbs: Readonly<Record<CompressionPlan['memory'][number]['phase'], string>> = {
+  start: 'start',
+  compress: 'compress',
+  write: 'write',
+  evaluate: 'evaluate',
+  sample: 'continue prompts',
+}
+
 /** The plan as a table by type of weight. */
 export function planText(plan: CompressionPlan): string {
   const kinds = new Map<string, { count: number; bytes: number; weights: number }>()
@@ -121,6 +137,7 @@ export function planText(plan: CompressionPlan): string {
       : []),
     `  weights ${megabytes(plan.bytesSource)} -> ${plan.bytesRange ? `${megabytes(plan.bytesRange.least)} to ` : ''}${megabytes(plan.bytesRange?.most ?? plan.bytes)}; linear weights ${plan.bitsPerWeightSource.toFixed(2)} -> ${plan.bitsPerWeight.toFixed(2)} bits each`,
     `  time    ${plan.seconds ? timeText(plan.seconds) : printable(plan.secondsMissing ?? 'not measured', 300)}`,
+    memoryText(plan),
     ...plan.notes.map((note) => `  note: ${printable(note, 300)}`),
   ].join('\n')
 }

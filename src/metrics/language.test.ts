@@ -3,7 +3,7 @@ import type { LanguageModel } from '../models/language_model.ts'
 import { distance, expectedOf, openFixture } from '../models/llama/fixtures.suite.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { currentKernels, tensor } from '../tensor/index.ts'
-import { languageMetrics } from './language.ts'
+import { type LanguageOptions, languageMetrics } from './language.ts'
 import { cutWindows } from './windows.ts'
 
 /** A model that knows the distribution of the next token from the last one alone. */
@@ -77,6 +77,26 @@ describe('perplexity', () => {
     })
     expect(count).toBe(200)
     expect(perplexity).toBeCloseTo(5, 5)
+  })
+  test('smaller pieces give the same figures', async () => {
+    const open = openFixture('llama-tied')
+    const against = openFixture('llama-untied')
+    const long = Uint32Array.from({ length: 120 }, (_, i) => (i * i + 3 * i) % open.model.config.vocabulary)
+    const metrics = (split?: LanguageOptions['split']) =>
+      languageMetrics({
+        model: open.model,
+        against: against.model,
+        windows: cutWindows(long, { context: 24 }),
+        split,
+      })
+    const whole = await metrics()
+    const pieces = await metrics({ stateBytes: 0, batchTokens: 24, logitRows: 4, headRows: 10 })
+    // Sums of losses are cut elsewhere, so that their last digits differ.
+    for (const name of ['perplexity', 'perplexitySource', 'kl', 'klStandardError', 'top1'] as const)
+      expect(Math.abs(pieces[name]! / whole[name]! - 1)).toBeLessThan(1e-5)
+    expect(pieces.tokens).toBe(whole.tokens)
+    open.close()
+    against.close()
   })
   test('of a real model it is that of the expected logits', async () => {
     const { tokens: ids, logits, vocabulary } = expectedOf('llama-tied')

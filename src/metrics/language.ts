@@ -8,8 +8,8 @@
  * Both models run stage by stage, so that one stage of each is in memory at a time, and logits are made for 256
  * tokens at a time.
  */
-import { ActivationSet } from '../models/activations.ts'
-import { type Batch, batchesOf, embedBatch } from '../models/batches.ts'
+import { ActivationSet, usualMemoryLimit } from '../models/activations.ts'
+import { type Batch, batchesOf, embedBatch, usualBatchTokens } from '../models/batches.ts'
 import type { LanguageHead, LanguageModel } from '../models/language_model.ts'
 import { runStage } from '../models/stage.ts'
 import { AbortError } from '../tensor/errors.ts'
@@ -40,12 +40,29 @@ export interface LanguageOptions {
   signal?: AbortSignal | undefined
   /** Folder for hidden states that do not fit in memory. @default the one for temporary files */
   scratch?: string | undefined
+  /** How the work is split. @default usualSplit */
+  split?: Partial<EvaluationSplit> | undefined
 }
 
-/** Rows of logits that are made at a time: so many repay one reading of the head. Each is hundreds of kilobytes. */
-const LOGIT_ROWS = 256
+/** Smaller pieces take less memory and more time; the figures stay the same. */
+export interface EvaluationSplit {
+  /** Bytes of hidden states that each model keeps in memory; the rest goes to a file. */
+  stateBytes: number
+  /** Tokens that run through a stage at once, where a window alone has fewer. */
+  batchTokens: number
+  /** Rows of logits that are made at a time: so many repay one reading of the head. Each is hundreds of kilobytes. */
+  logitRows: number
+  /** Rows of the head in memory at a time; absent for all. */
+  headRows?: number | undefined
+}
+
+export const usualSplit: Readonly<EvaluationSplit> = {
+  stateBytes: usualMemoryLimit,
+  batchTokens: usualBatchTokens,
+  logitRows: 256,
+}
 /** Rows that are scored at a time, since each takes several tensors of its size. */
-const SCORED_ROWS = 32
+export const SCORED_ROWS = 32
 
 /** Sums over the scored tokens of one window. */
 interface WindowSums {
@@ -59,8 +76,15 @@ interface WindowSums {
 export async function languageMetrics(options: LanguageOptions): Promise<LanguageMetrics> {
   const { model, against, windows, progress = () => {} } = options
   const sets = [model, ...(against ? [against] : [])]
-  const batches = batchesOf(windows.windows)
-  const hidden = sets.map(() => new ActivationSet(options.scratch ? { scratch: options.scratch } : {}))
+  const split = { ...usualSplit, ...options.split }
+  const batches = batchesOf(windows.windows, split.batchTokens)
+  const hidden = sets.map(
+    () =>
+      new ActivationSet({
+        memoryLimit: split.stateBytes,
+        ...(options.scratch ? { scratch: options.scratch } : {}),
+      }),
+  )
   const steps = sets.reduce((sum, m) => sum + m.stages.length, 0)
   // The head costs about as much as a quarter of the stages.
   const total = steps + steps / 4
@@ -71,7 +95,7 @@ export async function languageMetrics(options: LanguageOptions): Promise<Languag
     }
     // Two heads of a large vocabulary are the peak of memory: what the stages left in the pool goes first.
     trimPool()
-    const heads = sets.map((m) => m.loadHead())
+    const heads = sets.map((m) => m.loadHead({ blockRows: split.headRows }))
     const sums: WindowSums[] = []
     try {
       for (const [index, { count }] of batches.entries()) {
@@ -79,7 +103,9 @@ export async function languageMetrics(options: LanguageOptions): Promise<Languag
           await pause(options.signal)
           const ids = windows.windows[sums.length]!
           const stateOf = (set: ActivationSet) => set.read(index, 'hidden').select(0, place)
-          sums.push(scope(() => scoreWindow(ids, windows.firstScored, hidden.map(stateOf), heads)))
+          sums.push(
+            scope(() => scoreWindow(ids, windows.firstScored, hidden.map(stateOf), heads, split.logitRows)),
+          )
           progress((steps + (sums.length / windows.windows.length) * (steps / 4)) / total)
         }
       }
@@ -128,11 +154,12 @@ function scoreWindow(
   firstScored: number,
   states: readonly Tensor[],
   heads: readonly LanguageHead[],
+  logitRows: number,
 ): WindowSums {
   const sums: WindowSums = { tokens: 0, loss: 0, sourceLoss: 0, kl: 0, agreed: 0 }
   const scored = ids.length - 1
-  for (let start = firstScored; start < scored; start += LOGIT_ROWS) {
-    const end = Math.min(start + LOGIT_ROWS, scored)
+  for (let start = firstScored; start < scored; start += logitRows) {
+    const end = Math.min(start + logitRows, scored)
     scope(() => {
       const logits = states.map((state, which) => heads[which]!.logits(state.slice(0, start, end)))
       for (let row = start; row < end; row += SCORED_ROWS) {

@@ -9,6 +9,9 @@ import { type DType, sizeOf } from '../tensor/dtype.ts'
 import { FormatError, printable, ResourceError } from '../tensor/errors.ts'
 import { fromBytes, type Tensor } from '../tensor/index.ts'
 
+/** Bytes kept in memory where nothing else is said. */
+export const usualMemoryLimit = 128 * 2 ** 20
+
 export interface ActivationOptions {
   /** Bytes kept in memory; all beyond go to the file. @default 128 MiB */
   memoryLimit?: number
@@ -39,7 +42,7 @@ export class ActivationSet {
   /** One buffer for all passages between tensors and the file. */
   private passage = new Uint8Array(0)
 
-  constructor({ memoryLimit = 128 * 2 ** 20, scratch = tmpdir() }: ActivationOptions = {}) {
+  constructor({ memoryLimit = usualMemoryLimit, scratch = tmpdir() }: ActivationOptions = {}) {
     this.memoryLimit = memoryLimit
     this.scratch = scratch
   }

@@ -20,20 +20,33 @@ export function decodeTensor(
   type: BlockTypeName,
   shape: readonly number[],
 ): Tensor {
-  const columns = shape.at(-1) ?? 1
-  const rows = elementCount(shape.slice(0, -1))
-  const target = zeros([rows, columns])
-  const size = rowBytes(type, columns)
-  const step = Math.max(1, Math.floor(PART / Math.max(1, size)))
-  for (let start = 0; start < rows; start += step) {
-    const end = Math.min(start + step, rows)
-    const bytes = shape.length === 2 && rows > step ? archive.readRows(name, start, end) : archive.read(name)
-    const part = shape.length === 2 && rows > step ? target.slice(0, start, end) : target
+  if (shape.length === 2) return decodeSlice(archive, name, type, shape, 0, shape[0]!)
+  const target = zeros([elementCount(shape.slice(0, -1)), shape.at(-1) ?? 1])
+  const bytes = archive.read(name)
+  callNative((native) => native.decodeBlocksInto(type, bytes, target.handle))
+  return target.reshape(shape)
+}
+
+/** Rows `start` to `end` (exclusive) of a matrix of the archive, stored as `type`, in f32. */
+export function decodeSlice(
+  archive: TensorArchive,
+  name: string,
+  type: BlockTypeName,
+  shape: readonly number[],
+  start: number,
+  end: number,
+): Tensor {
+  const columns = shape[1]!
+  const target = zeros([end - start, columns])
+  const step = Math.max(1, Math.floor(PART / Math.max(1, rowBytes(type, columns))))
+  for (let from = start; from < end; from += step) {
+    const to = Math.min(from + step, end)
+    const bytes = archive.readRows(name, from, to)
+    const part = target.slice(0, from - start, to - start)
     callNative((native) => native.decodeBlocksInto(type, bytes, part.handle))
-    if (part === target) break
     part.dispose()
   }
-  return shape.length === 2 ? target : target.reshape(shape)
+  return target
 }
 
 /** Float types of safetensors that Pare computes from. */
@@ -49,6 +62,14 @@ export function loadFloats(archive: TensorArchive, info: WeightInfo): Tensor {
   return isBlockType(type)
     ? scope(() => decodeTensor(archive, name, type, shape))
     : decodeFloats(info, archive.read(name), shape)
+}
+
+/** Rows `start` to `end` (exclusive) of such a weight [rows, columns] in f32. */
+export function loadFloatSlice(archive: TensorArchive, info: WeightInfo, start: number, end: number): Tensor {
+  const { name, type, shape } = info
+  return isBlockType(type)
+    ? scope(() => decodeSlice(archive, name, type, shape, start, end))
+    : decodeFloats(info, archive.readRows(name, start, end), [end - start, shape[1]!])
 }
 
 /** Rows `ids` of such a weight [rows, columns] in f32, [ids.length, columns]. */

@@ -21,6 +21,7 @@ const holding = (values: number[]): ModelWeights => ({
   fileBytes: 0,
   load: () => tensor(values),
   rows: () => tensor(values, [1, values.length]),
+  slice: () => tensor(values, [1, values.length]),
   close: () => {},
 })
 
@@ -33,6 +34,7 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
         expect.objectContaining({ code: 'PARE_E_NOT_FINITE', facts: { tensor: 'norm' } }),
       )
       expect(() => weights.rows('norm', Uint32Array.of(0))).toThrow(FormatError)
+      expect(() => weights.slice('norm', 0, 1)).toThrow(FormatError)
     }
   },
 )

@@ -8,6 +8,7 @@ export const finiteWeights = (weights: ModelWeights): ModelWeights => ({
   ...weights,
   load: (name) => finite(name, weights.load(name)),
   rows: (name, ids) => finite(name, weights.rows(name, ids)),
+  slice: (name, start, end) => finite(name, weights.slice(name, start, end)),
 })
 
 function finite(name: string, x: Tensor): Tensor {

@@ -2,9 +2,9 @@
 import type { GgufArchive } from '../formats/gguf/container.ts'
 import { type BlockTypeName, isBlockType } from '../nn/block_types.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { indexSelect, scope, tensor, zeros } from '../tensor/index.ts'
+import { indexSelect, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
-import { decodeTensor, gatherRows } from './decode_rows.ts'
+import { decodeSlice, decodeTensor, gatherRows } from './decode_rows.ts'
 import type { LlamaConfig } from './llama/config.ts'
 import { ggufName, ggufRowOrder, huggingFaceName, inverseOrder, rotaryHeads } from './llama/names.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
@@ -26,17 +26,24 @@ export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes
     infos.set(name, { name, shape: entry.shape, type: entry.type, bytes: entry.bytes })
   }
   const permuted = config.architecture === 'llama'
+  const load = (name: string): Tensor => {
+    const info = find(infos, name)
+    return scope(() => {
+      const decoded = decodeTensor(archive, ggufName(name)!, blockType(info), info.shape)
+      if (!permuted || !rotaryHeads(name)) return decoded
+      const order = inverseOrder(ggufRowOrder(info.shape[0]!, config.headSize))
+      return indexSelect(decoded, 0, tensor(order, [order.length], 'u32'))
+    })
+  }
   return {
     infos,
     fileBytes,
-    load(name) {
+    load,
+    slice(name, start, end) {
       const info = find(infos, name)
-      return scope(() => {
-        const decoded = decodeTensor(archive, ggufName(name)!, blockType(info), info.shape)
-        if (!permuted || !rotaryHeads(name)) return decoded
-        const order = inverseOrder(ggufRowOrder(info.shape[0]!, config.headSize))
-        return indexSelect(decoded, 0, tensor(order, [order.length], 'u32'))
-      })
+      // Rows of these are not neighbours in the file.
+      if (permuted && rotaryHeads(name)) return scope(() => load(name).slice(0, start, end).contiguous())
+      return scope(() => decodeSlice(archive, ggufName(name)!, blockType(info), info.shape, start, end))
     },
     rows(name, ids) {
       const info = find(infos, name)
@@ -48,7 +55,10 @@ export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes
         return target
       })
     },
-    raw: (name) => archive.read(ggufName(find(infos, name).name)!),
+    raw(name, rows) {
+      const stored = ggufName(find(infos, name).name)!
+      return rows ? archive.readRows(stored, rows.start, rows.end) : archive.read(stored)
+    },
     close: () => archive.close(),
   }
 }

@@ -4,7 +4,7 @@ import { type GptqBits, loadedZeros, unpackAcross, unpackDown, zeroFormat } from
 import { affineGrid, decodeValues } from '../nn/grid.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
 import { fromBytes, scope, type Tensor, tensor } from '../tensor/index.ts'
-import { loadFloatRows, loadFloats } from './decode_rows.ts'
+import { loadFloatRows, loadFloatSlice, loadFloats } from './decode_rows.ts'
 import { find } from './gguf_weights.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
 
@@ -68,16 +68,22 @@ export function huggingFaceWeights(
       infos.set(entry.name, { name: entry.name, shape: entry.shape, type: entry.type, bytes: entry.bytes })
     }
   }
+  const layer = (info: WeightInfo) =>
+    scope(() => loadGptqLayer(archive, info.name.replace(/\.weight$/, ''), info, gptq!))
   return {
     infos,
     fileBytes,
     load(name) {
       const info = find(infos, name)
-      return archive.tensors.has(name)
-        ? loadFloats(archive, info)
-        : scope(() => loadGptqLayer(archive, name.replace(/\.weight$/, ''), info, gptq!))
+      return archive.tensors.has(name) ? loadFloats(archive, info) : layer(info)
     },
     rows: (name, ids) => loadFloatRows(archive, find(infos, name), ids),
+    slice(name, start, end) {
+      const info = find(infos, name)
+      return archive.tensors.has(name)
+        ? loadFloatSlice(archive, info, start, end)
+        : scope(() => layer(info).slice(0, start, end).contiguous())
+    },
     close: () => archive.close(),
   }
 }

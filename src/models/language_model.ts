@@ -9,11 +9,19 @@ export interface LanguageHead extends ResourceHolder {
   logits(hidden: Tensor): Tensor
 }
 
+export interface HeadOptions {
+  /**
+   * Rows of the matrix (tokens of the vocabulary) in memory at a time. Fewer than all are read again for each call of
+   * `logits`, whose values are the same. @default all
+   */
+  blockRows?: number | undefined
+}
+
 export interface LanguageModel {
   readonly stages: readonly StagePlan[]
   /** Token ids -> embeddings [ids.length, hidden] */
   embed(ids: Uint32Array): Tensor
   /** Side inputs of the stages for a sequence of `tokens` from its beginning. */
   context(tokens: number): StageContext
-  loadHead(): LanguageHead
+  loadHead(options?: HeadOptions): LanguageHead
 }

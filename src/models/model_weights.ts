@@ -22,7 +22,9 @@ export interface ModelWeights {
   load(name: string): Tensor
   /** Some rows in f32, [ids.length, in]. */
   rows(name: string, ids: Uint32Array): Tensor
-  /** The bytes as the file has them; only where the store can keep them. */
-  raw?(name: string): Uint8Array
+  /** Rows `start` to `end` (exclusive) of a matrix in f32, [end - start, in]; the same values as in `load`. */
+  slice(name: string, start: number, end: number): Tensor
+  /** The bytes as the file has them, of all rows or of some; only where the store can keep them. */
+  raw?(name: string, rows?: { start: number; end: number }): Uint8Array
   close(): void
 }

@@ -5,7 +5,7 @@ import { isBlockType, rowBytes } from '../nn/block_types.ts'
 import { affineGrid, decodeValues, gridName, neighbourGroups, type Values } from '../nn/grid.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
 import { fromBytes, scope, tensor } from '../tensor/index.ts'
-import { checkRows, loadFloatRows, loadFloats } from './decode_rows.ts'
+import { checkRows, loadFloatRows, loadFloatSlice, loadFloats } from './decode_rows.ts'
 import { find } from './gguf_weights.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
 
@@ -54,6 +54,13 @@ export function pareWeights(
         }
         return tensor(all, [ids.length, columns])
       })
+    },
+    slice(name, start, end) {
+      const info = find(infos, name)
+      const weight = described.get(name)
+      return weight
+        ? scope(() => decodeValues(readValues(archive, name, weight, start, end)))
+        : loadFloatSlice(archive, info, start, end)
     },
     close: () => archive.close(),
   }

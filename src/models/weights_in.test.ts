@@ -13,6 +13,7 @@ const stored = (extra: Partial<ModelWeights> = {}): ModelWeights => ({
   fileBytes: 99,
   load: () => tensor(values, [2, 2]),
   rows: (_, ids) => tensor(Array.from(ids, (id) => values.slice(2 * id, 2 * id + 2)).flat(), [ids.length, 2]),
+  slice: (_, start, end) => tensor(values.slice(2 * start, 2 * end), [end - start, 2]),
   close: () => {},
   ...extra,
 })
@@ -23,6 +24,8 @@ test('bf16: whole weights and rows are rounded to nearest, ties to even', () => 
   expect([whole.dtype, whole.shape, rows.dtype, rows.shape]).toEqual(['bf16', [2, 2], 'bf16', [2, 2]])
   expect(numbers(whole)).toEqual(nearest)
   expect(numbers(rows)).toEqual([nearest[2], nearest[3], nearest[0], nearest[1]])
+  const slice = weights.slice('w', 1, 2)
+  expect([slice.dtype, numbers(slice)]).toEqual(['bf16', nearest.slice(2)])
 })
 test('f64: every value is kept', () => {
   const whole = weightsIn('f64', stored()).load('w')

@@ -9,7 +9,8 @@ export function weightsIn(dtype: 'bf16' | 'f64', weights: ModelWeights): ModelWe
     fileBytes: weights.fileBytes,
     load: (name) => scope(() => weights.load(name).cast(dtype)),
     rows: (name, ids) => scope(() => weights.rows(name, ids).cast(dtype)),
-    ...(weights.raw ? { raw: (name: string) => weights.raw!(name) } : {}),
+    slice: (name, start, end) => scope(() => weights.slice(name, start, end).cast(dtype)),
+    ...(weights.raw ? { raw: weights.raw.bind(weights) } : {}),
     close: () => weights.close(),
   }
 }

@@ -5,8 +5,8 @@ import { writeWhole } from '../formats/output.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
-import { scope } from '../tensor/index.ts'
 import type { RunHooks } from './evaluate.ts'
+import { writeInBlocks } from './numbers_in_blocks.ts'
 import type { RunFolder } from './run_folder.ts'
 import { readShard } from './shards.ts'
 
@@ -41,9 +41,6 @@ function writeRest(source: OpenModel, target: TargetPlan, writer: ModelWriter, {
   const rest = target.tensors.filter(({ role }) => role !== 'matrix')
   for (const [index, plan] of rest.entries()) {
     progress?.({ kind: 'progress', phase: 'write', share: index / rest.length, text: plan.name })
-    const tensors = plan.kept
-      ? target.encodeKept(plan, source.weights.raw!(plan.name))
-      : scope(() => target.encodeNumbers(plan, source.weights.load(plan.name)))
-    for (const { name, bytes } of tensors) writer.append(name, bytes)
+    writeInBlocks(target, plan, source.weights, writer)
   }
 }

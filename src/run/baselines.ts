@@ -45,11 +45,12 @@ export async function compareBaseline(
   hooks: RunHooks,
   compress: (options: ResolvedCompressOptions, hooks: RunHooks) => Promise<CompressionReport>,
 ): Promise<Baseline> {
+  const { maxMemory } = options.limits
   const { bytes, bitsPerWeight, kl, perplexity } = await compress(
     {
       ...options,
       output: join(work, baselineName),
-      limits: {},
+      limits: maxMemory === undefined ? {} : { maxMemory },
       baselines: false,
       probe: false,
       sideBySide: false,

@@ -55,10 +55,11 @@ const flags: Readonly<
 export function commandArguments(options: CompressOptions): string[] {
   const args = ['pare', 'compress', path(options.source)]
   if (needsRecipe(options)) args.push('--recipe', recipeFile)
-  const { maxKl, targetSize, targetBpw } = options.limits ?? {}
+  const { maxKl, maxMemory, targetSize, targetBpw } = options.limits ?? {}
   if (maxKl !== undefined) args.push('--max-kl', String(maxKl))
   if (targetSize !== undefined) args.push('--target-size', sizeText(targetSize))
   if (targetBpw !== undefined) args.push('--target-bpw', String(targetBpw))
+  if (maxMemory !== undefined) args.push('--max-memory', sizeText(maxMemory))
   for (const [name, kind] of Object.entries(flags) as [keyof typeof flags, Kind][]) {
     const value = options[name]
     if (value === undefined) continue
@@ -74,7 +75,7 @@ export function commandArguments(options: CompressOptions): string[] {
 
 /** Whether flags alone cannot say it. */
 export const needsRecipe = ({
-  limits: { maxKl: _, targetSize: __, targetBpw: ___, ...limits } = {},
+  limits: { maxKl: _, maxMemory: __, targetSize: ___, targetBpw: ____, ...limits } = {},
   ...options
 }: CompressOptions): boolean =>
   options.steps !== undefined || options.overrides !== undefined || Object.keys(limits).length > 0

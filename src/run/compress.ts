@@ -17,10 +17,12 @@ import { commandArguments, needsRecipe, recipeFile } from './command_line.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import { checkPlaces } from './compress_places.ts'
 import { compareResult, reportFiles, reportOf, writeReport } from './compression_report.ts'
+import { EngineLimit } from './engine_limit.ts'
 import { evaluationOptions, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { runFingerprint } from './fingerprint.ts'
 import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
+import { type MemoryBudget, memoryBudget } from './memory_budget.ts'
 import { type ChosenMix, chooseMix } from './mix/choose_mix.ts'
 import { mixedRecipe } from './mix/mixed_options.ts'
 import { checkReplaceable } from './output_place.ts'
@@ -96,6 +98,8 @@ class Compression {
   private readonly mix: ChosenMix | undefined
   private readonly target: TargetPlan
   private readonly matrices: MatrixCompression
+  private readonly memory: MemoryBudget
+  private readonly limit: EngineLimit
   private readonly notes: string[] = []
   /** Seconds of the sittings before this one. */
   private sooner = 0
@@ -122,16 +126,28 @@ class Compression {
         : undefined
     this.target = planTarget(source, options)
     this.matrices = new MatrixCompression(options, hooks, source, this.target)
+    this.memory = memoryBudget(source, this.target, options)
+    this.limit = new EngineLimit(this.memory)
   }
 
   async run(): Promise<CompressionReport> {
+    try {
+      return await this.runWithin()
+    } finally {
+      this.limit.close()
+    }
+  }
+
+  private async runWithin(): Promise<CompressionReport> {
     const { options, source, target, hooks } = this
     const time = await planSeconds(source, target, options, hooks, baselineOf(options, this.mix))
     this.timeline.end()
     const description = { ...describePlan(source, target, options), ...time }
     hooks.progress?.({ kind: 'plan', plan: description })
+    if (this.memory.refusal) throw this.memory.refusal
     this.notes.push(...description.notes)
     if (this.mix) this.note(this.mix.note)
+    this.limit.enter('start')
     if (this.matrices.method.needs.length > 0) this.timeline.begin('calibrate')
     const calibration = this.matrices.method.needs.length > 0 ? readCalibration(source, options) : undefined
     if (calibration?.note) this.note(`calibration: ${calibration.note}`)
@@ -161,6 +177,8 @@ class Compression {
           plan: description,
           hooks,
           timeline: this.timeline,
+          memory: this.memory,
+          limit: this.limit,
           note: (text: string) => this.note(text),
         }
         const found = windows && (await compareResult(this.resultPath(folder), windows, folder, context))
@@ -228,9 +246,11 @@ class Compression {
       })
     if (from === stages.length) return
     const inputs = folder.stages.at(-1)?.inputs
+    this.limit.enter('compress')
     await this.matrices.run(samples, {
       from,
       scratch: this.options.scratch ?? folder.work,
+      activationBytes: this.memory.split.activationBytes,
       ...(samples && inputs
         ? {
             restore: (chains: Chains) =>
@@ -268,6 +288,7 @@ class Compression {
   }
 
   private assemble(folder: RunFolder): void {
+    this.limit.enter('write')
     assembleResult(this.source, this.target, folder, this.hooks)
     if (this.recipe) writeWhole(join(folder.result, recipeFile), `${JSON.stringify(this.recipe, null, 2)}\n`)
     folder.addResult(this.elapsed())

@@ -8,7 +8,9 @@ import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { Calibration } from './calibration.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import type { EngineLimit } from './engine_limit.ts'
 import { checkTokenizers, evaluateOpen, type RunHooks } from './evaluate.ts'
+import type { MemoryBudget } from './memory_budget.ts'
 import { modelCard } from './model_card.ts'
 import type { CompressionPlan } from './plan.ts'
 import { type CompressionReport, peakMemory } from './report.ts'
@@ -26,6 +28,8 @@ export interface ReportContext {
   plan: CompressionPlan
   hooks: RunHooks
   timeline: Timeline
+  memory: MemoryBudget
+  limit: EngineLimit
   /** Says something worth reading. */
   note(text: string): void
 }
@@ -38,18 +42,26 @@ export async function compareResult(
   path: string,
   windows: Windows,
   { work }: { work: string },
-  { source, options, hooks, timeline, note }: ReportContext,
+  { source, options, hooks, timeline, memory, limit, note }: ReportContext,
 ): Promise<Partial<CompressionReport>> {
   const result = openModel(path)
   try {
     checkTokenizers(result, source)
     timeline.begin('evaluate')
-    const { metrics, notes } = await evaluateOpen(result, source, windows, hooks, options.scratch ?? work)
+    limit.enter('evaluate')
+    const { metrics, notes } = await evaluateOpen(
+      result,
+      source,
+      windows,
+      hooks,
+      options.scratch ?? work,
+      memory.split.evaluation,
+    )
     for (const text of notes) note(`evaluation: ${text}`)
     const reason = options.sideBySide === undefined ? tooLarge(source) : undefined
     if (reason) note(reason)
-    const wanted = options.sideBySide ?? reason === undefined
-    return { ...metrics, ...(wanted ? await sideBySide(source, result, hooks) : {}) }
+    limit.enter('sample')
+    return { ...metrics, ...(memory.sideBySide ? await sideBySide(source, result, hooks) : {}) }
   } finally {
     result.close()
     timeline.end()
@@ -58,7 +70,7 @@ export async function compareResult(
 
 /** What is known without the result. */
 export function reportOf(
-  { source, options, plan, timeline }: ReportContext,
+  { source, options, plan, timeline, memory }: ReportContext,
   calibration: Calibration | undefined,
 ): Omit<CompressionReport, 'seconds' | 'layers' | 'files' | 'notes'> {
   return {
@@ -72,6 +84,8 @@ export function reportOf(
     bitsPerWeight: plan.bitsPerWeight,
     fileBitsPerWeight: plan.fileBitsPerWeight,
     peakMemoryBytes: peakMemory(),
+    plannedMemoryBytes: memory.peakMemoryBytes,
+    ...(memory.maxMemory === undefined ? {} : { maxMemoryBytes: memory.maxMemory }),
     ...(calibration
       ? {
           calibration: {

@@ -1,6 +1,6 @@
 /** Evaluates a model on text, alone or against its source. */
 import { checkTexts, defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
-import { type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
+import { type EvaluationSplit, type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
 import { cutWindows, tokensOfWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
 import { loadModel } from '../models/load_model.ts'
 import type { OpenModel } from '../models/open_model.ts'
@@ -95,13 +95,14 @@ export function fetchProgress(progress: OnProgress | undefined) {
     })
 }
 
-/** The same over models that are open and have the same tokens; `scratch` as in `LanguageOptions`. */
+/** The same over models that are open and have the same tokens; `scratch` and `split` as in `LanguageOptions`. */
 export async function evaluateOpen(
   model: OpenModel,
   against: OpenModel | undefined,
   windows: Windows,
   { progress, signal }: RunHooks,
   scratch?: string,
+  split?: EvaluationSplit,
 ): Promise<{ metrics: LanguageMetrics; notes: string[] }> {
   const metrics = await languageMetrics({
     model: model.model,
@@ -109,6 +110,7 @@ export async function evaluateOpen(
     windows,
     signal,
     scratch,
+    split,
     progress: (share) =>
       progress?.({
         kind: 'progress',

@@ -74,6 +74,7 @@ const indifferent = new Set([
   'evaluation.files',
   'limits.maxKl',
   'baselines',
+  'limits.maxMemory',
 ])
 
 /**

@@ -1,12 +1,7 @@
 import { expect, test } from 'vitest'
 import { OptionError, QualityError } from '../tensor/errors.ts'
-import { checkLimits, checkQuality, openLimits } from './limits.ts'
+import { checkLimits, checkQuality } from './limits.ts'
 
-test('limits that no run keeps to are refused, and named', () => {
-  expect(openLimits({ maxKl: 1, targetBpw: 3, targetSize: 1, maxMemory: 1 })).toEqual(['maxMemory'])
-  expect(() => checkLimits({ maxMemory: 1 }, true)).toThrow(/^limits\.maxMemory: /)
-  expect(() => checkLimits({ maxKl: 1 }, true)).not.toThrow()
-})
 test('a limit to the KL needs an evaluation', () => {
   expect(() => checkLimits({ maxKl: 1 }, false)).toThrow(OptionError)
 })

@@ -2,7 +2,7 @@
 import { OptionError, printable, QualityError } from '../tensor/errors.ts'
 
 export interface Limits {
-  /** Bytes of memory. */
+  /** Bytes of resident memory. */
   maxMemory?: number
   /** KL to the source, nats a token. */
   maxKl?: number
@@ -12,14 +12,7 @@ export interface Limits {
   targetBpw?: number
 }
 
-/** The limits that runs keep to. */
-const enforced: ReadonlySet<string> = new Set<keyof Limits>(['maxKl', 'targetSize', 'targetBpw'])
-
-/** Names of the limits that are asked for and that runs do not keep to. */
-export const openLimits = (limits: Limits): string[] =>
-  Object.keys(limits).filter((name) => !enforced.has(name))
-
-/** @throws OptionError for a limit that a run would not keep to, or could not look at. */
+/** @throws OptionError for a limit that a run could not look at. */
 export function checkLimits(limits: Limits, evaluate: boolean): void {
   if (limits.maxKl !== undefined && !evaluate)
     throw new OptionError(
@@ -29,12 +22,6 @@ export function checkLimits(limits: Limits, evaluate: boolean): void {
         facts: { limit: 'maxKl' },
       },
     )
-  const [name] = openLimits(limits)
-  if (name !== undefined)
-    throw new OptionError(`limits.${name}: this version of Pare does not keep to it; leave it out`, {
-      code: 'PARE_E_LIMIT',
-      facts: { limit: name },
-    })
 }
 
 /**

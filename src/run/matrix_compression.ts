@@ -9,7 +9,7 @@ import type { Linear } from '../nn/linear.ts'
 import { denseSource } from '../nn/weight_source.ts'
 import { rtn } from '../quantize/rtn.ts'
 import { AbortError } from '../tensor/errors.ts'
-import { scope, type Tensor } from '../tensor/index.ts'
+import { dispose, scope, type Tensor } from '../tensor/index.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import { relativeErrors } from './relative_errors.ts'
@@ -46,6 +46,8 @@ export interface CompressionSteps {
   finished(stage: FinishedStage, chains: Chains | undefined): void
   /** Folder for activations that do not fit in memory. */
   scratch: string
+  /** Bytes of activations that stay in memory. @default usualMemoryLimit */
+  activationBytes?: number
 }
 
 export class MatrixCompression {
@@ -95,6 +97,7 @@ export class MatrixCompression {
         groups: this.options.trueSequential ? 'ordered' : 'stage',
         visitor: this.visitor(statistics),
         scratch: steps.scratch,
+        ...(steps.activationBytes === undefined ? {} : { memoryLimit: steps.activationBytes }),
         resume: steps.restore && { stage: from, restore: steps.restore },
         between: (next, chains) => steps.finished(this.finish(next - 1), chains),
         signal,
@@ -136,17 +139,27 @@ export class MatrixCompression {
       },
       compress: (linears) => {
         const gram = statistics.get(linears[0]!)!
-        const values = gram.value()
+        const values = gram.current()
         for (const linear of linears) {
-          const before = linear.source
-          const edit = this.compressOne(linear.name, before.dense(), values)
-          // Forwards take the decided values as they are; the codes are in the file already.
-          linear.source = edit.decoded ? denseSource(edit.decoded) : edit.source
+          this.exchange(linear, values)
           statistics.delete(linear)
         }
+        dispose(values)
         gram.dispose()
       },
     }
+  }
+
+  /** Puts the compressed weight in the place of the dense one, of which nothing is left. */
+  private exchange(linear: Linear, statistics: Statistics): void {
+    const dense = linear.source.dense()
+    // Forwards take the decided values as they are; the codes are in the file already.
+    const decoded = scope(() => {
+      const edit = this.compressOne(linear.name, dense, statistics)
+      return edit.decoded ?? edit.source.dense()
+    })
+    linear.source = denseSource(decoded)
+    if (decoded !== dense) dense.dispose()
   }
 
   private compressOne(name: string, dense: Tensor, statistics: Statistics): LayerEdit {
@@ -162,7 +175,8 @@ export class MatrixCompression {
       this.layers.push(this.layerReport(plan, error, error, plan.note ? [plan.note] : []))
       return { source: denseSource(stored), decoded: stored, diagnostics: { notes: [] } }
     }
-    const edit = this.method.compress({ name, dense, current: dense, statistics, grid: plan.grid })
+    const grid = plan.grid
+    const edit = scope(() => this.method.compress({ name, dense, current: dense, statistics, grid }))
     this.tensors.push(...this.target.encodeSource(plan, edit.source))
     scope(() => {
       const chosen = edit.decoded ?? edit.source.dense()

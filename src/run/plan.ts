@@ -7,7 +7,8 @@ import { bitsPerWeight } from '../models/write/tensor_plan.ts'
 import { type BaselineRun, baselineOf } from './baselines.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
-import { openLimits } from './limits.ts'
+import { memoryBudget } from './memory_budget.ts'
+import type { MemoryPhase } from './memory_plan.ts'
 import { planMix } from './mix/mix_plan.ts'
 import { mixRule } from './mix/mix_space.ts'
 import { type PlanSeconds, planSeconds } from './plan_seconds.ts'
@@ -48,6 +49,10 @@ export interface CompressionPlan extends PlanSeconds {
     bytes: number
     note?: string
   }[]
+  /** Upper bound of resident memory, for the options at hand. */
+  peakMemoryBytes: number
+  /** What decides it, phase by phase. */
+  memory: readonly MemoryPhase[]
   /** In the order in which they run. */
   steps: readonly StepReport[]
   /** Every pattern, with what it met. */
@@ -68,6 +73,7 @@ export function describePlan(
   const matrices = tensors.filter(({ role }) => role === 'matrix')
   const weights = matrices.reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0)
   const { steps, rules, untouched } = tensorRules(source, options)
+  const { peakMemoryBytes, phases, notes: memoryNotes, refusal } = memoryBudget(source, plan, options)
   const sourceBytes = matrices.reduce((sum, { name }) => sum + source.weights.infos.get(name)!.bytes, 0)
   return {
     source: options.source,
@@ -89,13 +95,16 @@ export function describePlan(
       bytes,
       ...(note ? { note } : {}),
     })),
+    peakMemoryBytes,
+    memory: phases,
     steps,
     rules: rules.filter(({ rule }) => rule !== mixRule),
     recipe: resolvedRecipe(options),
     notes: [
       ...plan.notes,
       ...(untouched > 0 ? [`${untouched} linear weights are taken by no step and stay as they are`] : []),
-      ...openLimits(options.limits).map((name) => `limits.${name}: this version of Pare does not keep to it`),
+      ...memoryNotes,
+      ...(refusal ? [refusal.message] : []),
       ...fallbackNotes(plan),
       ...sizeNotes(plan.fileBytes, source.weights.fileBytes),
     ],

@@ -9,12 +9,12 @@ import { matmul, scope, sub, type Tensor } from '../tensor/index.ts'
 export function relativeErrors(dense: Tensor, decoded: readonly Tensor[], { gram }: Statistics): number[] {
   return scope(() => {
     const moments = gram?.cast(dense.dtype)
-    const ofWeights = (x: Tensor) => x.mul(x).sum().item()
-    const ofOutputs = (x: Tensor) => (moments ? matmul(x, moments).mul(x).sum().item() : 0)
+    const ofWeights = (x: Tensor) => scope(() => x.mul(x).sum().item())
+    const ofOutputs = (x: Tensor) => (moments ? scope(() => matmul(x, moments).mul(x).sum().item()) : 0)
     const outputs = ofOutputs(dense)
     const [energy, whole] = outputs > 0 ? [ofOutputs, outputs] : [ofWeights, ofWeights(dense)]
     return decoded.map((each) => {
-      const lost = energy(sub(each, dense))
+      const lost = scope(() => energy(sub(each, dense)))
       return lost === 0 ? 0 : Math.max(0, lost) / whole
     })
   })

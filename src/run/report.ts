@@ -103,6 +103,10 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   seconds: number
   /** Largest resident memory of the process so far. */
   peakMemoryBytes: number
+  /** The upper bound that the plan told. */
+  plannedMemoryBytes?: number
+  /** `--max-memory`. */
+  maxMemoryBytes?: number
   layers: readonly LayerReport[]
   /** Files of the result. */
   files: readonly string[]

@@ -31,6 +31,9 @@ const usualPassage =
   'The harbour master wrote down every ship that came in. In the year 1874 there were 212 of them, most with coal and timber. ' +
   'When a storm was near, he hung a red lamp above the door, so that nobody would sail before the morning.'
 
+/** Tokens that the usual passage has at most, in a vocabulary so large that it counts: those at hand make 75 of it. */
+export const passageTokens = 128
+
 /**
  * @throws AbortError when `signal` stops it.
  * @example const { samples, parting } = await sideBySide(source, result)
@@ -111,7 +114,7 @@ async function readModel(
     const scores = scope(() =>
       task.read.length === 0
         ? new Float32Array(0)
-        : Float32Array.from(logSoftmax(resident.forward(task.read)).toArray() as Float32Array),
+        : (logSoftmax(resident.forward(task.read)).toArray() as Float32Array),
     )
     const written = task.starts.length === 0 ? [] : await continued(resident, task, step)
     return { written, scores }

@@ -15,7 +15,15 @@ export {
 } from './dtype.ts'
 export type { Activation, Kernels, MemoryUse } from './kernels.ts'
 export { arange, fromBytes, full, ones, tensor, zeros } from './makers.ts'
-export { instructionSet, nativeKernels, setThreads, threads, trimPool } from './native.ts'
+export {
+  heldMemory,
+  instructionSet,
+  nativeKernels,
+  setMemoryLimit,
+  setThreads,
+  threads,
+  trimPool,
+} from './native.ts'
 export {
   apply,
   type Entry,

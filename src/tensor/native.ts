@@ -28,6 +28,8 @@ export function nativeFault(error: unknown): unknown {
       return new FormatError(message)
     case 'PARE_E_RESOURCE':
       return new ResourceError(message)
+    case 'PARE_E_MEMORY':
+      return new ResourceError(message, { code })
     case 'PARE_E_ABORTED':
       return new AbortError()
     case 'PARE_E_INTERNAL':
@@ -41,6 +43,21 @@ export function nativeFault(error: unknown): unknown {
 export function trimPool(): void {
   callNative((native) => native.trimPool())
 }
+
+/**
+ * Bytes that tensors of all threads may take together, with freed memory that is kept for reuse. What would pass it is
+ * refused with a ResourceError, PARE_E_MEMORY, after the kept memory of its thread was given back.
+ *
+ * @param bytes infinity for no limit
+ */
+export function setMemoryLimit(bytes: number): void {
+  callNative((native) =>
+    native.setMemoryLimit(bytes === Number.POSITIVE_INFINITY ? bytes : Math.floor(bytes)),
+  )
+}
+
+/** Bytes that tensors of all threads take now, with freed memory that is kept for reuse. */
+export const heldMemory = (): number => callNative((native) => native.heldMemory())
 
 /** Calls the native core, with its faults turned into errors of Pare. */
 export function callNative<T>(call: (native: typeof Binding) => T): T {

@@ -109,6 +109,17 @@ describe('options', () => {
       expect(numbers(model.loadHead().logits(hidden))).toEqual(numbers(resident.forward(tokens)))
     })
   })
+  test('a head that is read in blocks gives the logits of the whole one, bit for bit', () => {
+    for (const name of ['llama-tied', 'llama-untied'] as const) {
+      withFixture(name, (_, { model }) => {
+        const hidden = model.embed(tokens)
+        const whole = numbers(model.loadHead().logits(hidden))
+        const { vocabulary } = model.config
+        for (const blockRows of [Math.ceil(vocabulary / 5), vocabulary - 1, vocabulary, vocabulary + 1])
+          expect(numbers(model.loadHead({ blockRows }).logits(hidden))).toEqual(whole)
+      })
+    }
+  })
   test('in bf16 the logits are those in f32 up to the rounding of bf16', () => {
     withFixture('llama-tied', (resident, { model }) => {
       const exact = numbers(resident.forward(tokens))
@@ -208,6 +219,7 @@ describe('shapes', () => {
     fileBytes: 0,
     load: () => tensor([0]),
     rows: () => tensor([0]),
+    slice: () => tensor([0]),
     close: () => {},
   })
 

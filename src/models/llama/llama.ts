@@ -3,8 +3,9 @@ import { Linear } from '../../nn/linear.ts'
 import { type Sites, visit } from '../../nn/sites.ts'
 import { denseSource } from '../../nn/weight_source.ts'
 import { FormatError } from '../../tensor/errors.ts'
-import { rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
-import type { LanguageHead, LanguageModel } from '../language_model.ts'
+import { concat, linear, rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
+import { evenBlocks } from '../even_blocks.ts'
+import type { HeadOptions, LanguageHead, LanguageModel } from '../language_model.ts'
 import type { ModelWeights } from '../model_weights.ts'
 import { type KeyValueCache, runStage, type Stage, type StageContext, type StagePlan } from '../stage.ts'
 import { weightsIn } from '../weights_in.ts'
@@ -71,10 +72,25 @@ export class Llama implements LanguageModel {
     })
   }
 
-  loadHead(): LanguageHead {
+  loadHead({ blockRows }: HeadOptions = {}): LanguageHead {
     const norm = this.weights.load(finalNormName)
-    const source = denseSource(this.weights.load(this.config.tied ? embeddingName : headName))
-    const { normEpsilon } = this.config
+    const { normEpsilon, vocabulary, tied } = this.config
+    const name = tied ? embeddingName : headName
+    if (blockRows !== undefined && blockRows < vocabulary) {
+      const blocks = evenBlocks(vocabulary, blockRows)
+      return {
+        logits: (hidden) =>
+          scope(() => {
+            const x = rmsNorm(hidden, norm, normEpsilon)
+            const parts = blocks.map(([start, end]) =>
+              scope(() => linear(x, this.weights.slice(name, start, end))),
+            )
+            return concat(parts, -1)
+          }),
+        resources: () => [norm],
+      }
+    }
+    const source = denseSource(this.weights.load(name))
     return {
       logits: (hidden) => source.matmul(rmsNorm(hidden, norm, normEpsilon)),
       resources: () => [norm, source],

@@ -68,6 +68,7 @@ test('rows of a compressed weight are those of the whole', () => {
         [3, 0, 255].flatMap((row) => all.slice(row * 256, row * 256 + 256)),
       )
       expect(() => weights.rows(name, Uint32Array.of(256))).toThrow(RangeError)
+      expect(numbers(weights.slice(name, 3, 9))).toEqual(all.slice(3 * 256, 9 * 256))
     })
   }
 })

@@ -4,11 +4,13 @@ import { join, resolve } from 'node:path'
 import type { OpenModel } from '../../models/open_model.ts'
 import { defaultCacheFolder } from '../../models/source/cache.ts'
 import type { ResolvedSource } from '../../models/source/resolved.ts'
+import { OptionError } from '../../tensor/errors.ts'
 import { readCalibration } from '../calibration.ts'
 import type { ResolvedCompressOptions } from '../compress_options.ts'
 import { evaluationOptions, evaluationWindows, type RunHooks } from '../evaluate.ts'
 import { checkFingerprint, runFingerprint, sourceHash } from '../fingerprint.ts'
 import { type Fingerprint, journalName, readJournal, workName } from '../journal.ts'
+import type { Limits } from '../limits.ts'
 import { describePlan } from '../plan.ts'
 import type { MixReport } from '../report.ts'
 import { stepsAsMethod } from '../step_sequence.ts'
@@ -72,7 +74,8 @@ export async function chooseMix(
         calibrationHash: sha256,
       })
   const wanted = table?.wanted()
-  if (table && wanted && wanted.size > 0)
+  if (table && wanted && wanted.size > 0) {
+    checkUnlimited(limits, wanted.size)
     await measureLevels({
       source,
       method: stepsAsMethod(options.steps, [...source.weights.infos.keys()]),
@@ -85,6 +88,7 @@ export async function chooseMix(
       // The output has no folder yet, and the system's may be in memory.
       scratch: options.scratch ?? table.place(),
     })
+  }
   const chosen = begun ?? fitMix(space, limits, table!.all()!)
   const uniform = uniformMix(space, budgetOf(limits, space))
   return {
@@ -94,6 +98,15 @@ export async function chooseMix(
     note: `mix: ${mixText(chosen)}${heldOut.length < mix.windows ? `; the text holds ${heldOut.length} of the ${mix.windows} windows to measure on` : ''}`,
     uniform: uniform && baselineOf(options, space, uniform),
   }
+}
+
+/** What a measurement takes of memory is in no plan. @throws OptionError where it must keep to a limit */
+function checkUnlimited({ maxMemory }: Limits, matrices: number): void {
+  if (maxMemory === undefined) return
+  throw new OptionError(
+    `--max-memory: ${matrices} matrices are still to be measured for the target size, which keeps to no limit; measure them without one first, as what is measured is kept`,
+    { code: 'PARE_E_LIMIT', facts: { limit: 'maxMemory', matrices } },
+  )
 }
 
 const baselineOf = (options: ResolvedCompressOptions, space: MixSpace, { name, chosen }: UniformMix) => ({

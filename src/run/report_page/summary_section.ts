@@ -57,7 +57,9 @@ function cards(report: CompressionReport): Markup {
   list.push({
     name: 'Time and memory',
     value: duration(report.seconds),
-    beside: `${byteSize(report.peakMemoryBytes)} at most`,
+    beside: isNumber(report.maxMemoryBytes)
+      ? `${byteSize(report.peakMemoryBytes)} at most, of ${byteSize(report.maxMemoryBytes)}`
+      : `${byteSize(report.peakMemoryBytes)} at most`,
   })
   return html`<dl class="cards">${list.map(
     ({ name, value, beside }) =>

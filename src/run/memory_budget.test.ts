@@ -1,0 +1,124 @@
+import { expect, test } from 'vitest'
+import type { LlamaConfig } from '../models/llama/config.ts'
+import { blockMatrices, blockName } from '../models/llama/names.ts'
+import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import { affineGrid } from '../nn/grid.ts'
+import { ResourceError } from '../tensor/errors.ts'
+import { budgetOf } from './memory_budget.ts'
+import { freeSplit, type MemoryTask, memoryPhases } from './memory_plan.ts'
+
+const [hidden, inner, vocabulary, blocks] = [3072, 8192, 128_256, 28]
+const config: LlamaConfig = {
+  architecture: 'llama',
+  hidden,
+  headSize: 128,
+  layers: Array.from({ length: blocks }, () => ({ heads: 24, kvHeads: 8, intermediate: inner })),
+  vocabulary,
+  context: 8192,
+  normEpsilon: 1e-5,
+  rotaryBase: 500_000,
+  rotaryScaling: { kind: 'none' },
+  tied: true,
+  attentionBias: false,
+}
+const shapes = {
+  'self_attn.q_proj': [hidden, hidden],
+  'self_attn.k_proj': [1024, hidden],
+  'self_attn.v_proj': [1024, hidden],
+  'self_attn.o_proj': [hidden, hidden],
+  'mlp.gate_proj': [inner, hidden],
+  'mlp.up_proj': [inner, hidden],
+  'mlp.down_proj': [hidden, inner],
+} as const
+const tensor = (name: string, shape: readonly number[], plan: Partial<TensorPlan>): TensorPlan => ({
+  name,
+  shape,
+  role: 'matrix',
+  sourceType: 'BF16',
+  type: '',
+  kept: false,
+  bytes: 0,
+  ...plan,
+})
+const stages = Array.from({ length: blocks }, (_, block) =>
+  blockMatrices.map((part) => blockName(block, part)),
+)
+/** A model of three billion weights. */
+const task: MemoryTask = {
+  config,
+  format: 'huggingface',
+  target: 'pare',
+  tensors: [
+    tensor('model.embed_tokens.weight', [vocabulary, hidden], {
+      role: 'embedding',
+      bytes: 2 * vocabulary * hidden,
+    }),
+    ...Array.from({ length: blocks }, (_, block) =>
+      blockMatrices.map((part) =>
+        tensor(blockName(block, part), shapes[part], {
+          grid: affineGrid(),
+          bytes: (shapes[part][0] * shapes[part][1] * 4.3) / 8,
+        }),
+      ),
+    ).flat(),
+  ],
+  stages,
+  calibration: { samples: 64, length: 512, ordered: true },
+  evaluation: { windows: 20, context: 512 },
+  sideBySide: false,
+  textBytes: 200_000,
+}
+
+test('without a limit, or with more than is needed, nothing is split', () => {
+  const free = budgetOf(task, undefined, false)
+  expect(free).toMatchObject({ split: freeSplit, notes: [], refusal: undefined, maxMemory: undefined })
+  expect(free.phases).toEqual(memoryPhases(task))
+  expect(budgetOf(task, free.peakMemoryBytes, false).split).toBe(freeSplit)
+})
+test('every phase is below the limit, and what is split is as large as it may be', () => {
+  for (const maxMemory of [5e9, 4e9, 3.5e9, 3e9]) {
+    const { phases, split, peakMemoryBytes, refusal } = budgetOf(task, maxMemory, false)
+    expect(refusal).toBeUndefined()
+    expect(peakMemoryBytes).toBeLessThanOrEqual(maxMemory)
+    for (const { bytes, parts } of phases) {
+      expect(bytes).toBeLessThanOrEqual(maxMemory)
+      expect(parts.reduce((sum, part) => sum + part.bytes, 0)).toBe(bytes)
+    }
+    if (maxMemory > 3.5e9) continue
+    // Two heads of 3.2 GB together cannot be there, and smaller blocks make room for all rows of logits.
+    expect(split.evaluation.headRows).toBeLessThan(vocabulary)
+    expect(split.evaluation.logitRows).toBe(256)
+  }
+})
+test('less memory never means larger pieces', () => {
+  let before = budgetOf(task, undefined, false).split
+  for (let maxMemory = 6e9; maxMemory > 2e9; maxMemory -= 2e8) {
+    const { split } = budgetOf(task, maxMemory, false)
+    expect(split.activationBytes).toBeLessThanOrEqual(before.activationBytes)
+    before = split
+  }
+})
+test('a limit that nothing fits is refused with what is needed at least, and that suffices', () => {
+  const { refusal, peakMemoryBytes } = budgetOf(task, 1e9, false)
+  expect(refusal).toBeInstanceOf(ResourceError)
+  expect(refusal).toMatchObject({ code: 'PARE_E_MEMORY', exitCode: 5 })
+  expect(refusal!.message).toMatch(
+    /^--max-memory: this run needs at least \d+ MB for a stage of weights that is compressed, got 1000 MB; /,
+  )
+  expect(peakMemoryBytes).toBeGreaterThan(1e9)
+  const needed = refusal!.facts.needed as number
+  expect(budgetOf(task, needed, false).refusal).toBeUndefined()
+  expect(budgetOf(task, needed - 1, false).refusal).toBeDefined()
+})
+test('texts side by side are left out with a note, or refused where they were asked for', () => {
+  const samples = { ...task, sideBySide: true }
+  const without = budgetOf(samples, 4e9, false)
+  expect([without.sideBySide, without.refusal]).toEqual([false, undefined])
+  expect(without.notes).toEqual([
+    expect.stringMatching(/^no texts side by side: .* --max-memory is 4000 MB$/),
+  ])
+  const asked = budgetOf(samples, 4e9, true)
+  expect(asked.sideBySide).toBe(true)
+  expect(asked.refusal?.message).toContain('--no-side-by-side')
+  expect(budgetOf(samples, 20e9, false)).toMatchObject({ sideBySide: true, notes: [] })
+})

@@ -1,0 +1,192 @@
+/** Splits a run into pieces that stay below `--max-memory`, and refuses it where none are small enough. */
+import { statSync } from 'node:fs'
+import { defaultCalibrationText, defaultEvaluationText } from '../calibrate/text_samples.ts'
+import { type EvaluationSplit, usualSplit } from '../metrics/language.ts'
+import type { OpenModel } from '../models/open_model.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
+import { ResourceError } from '../tensor/errors.ts'
+import type { ResolvedCompressOptions } from './compress_options.ts'
+import {
+  freeSplit,
+  type MemoryPhase,
+  type MemorySplit,
+  type MemoryTask,
+  memoryPhases,
+  peakOf,
+  poolPart,
+} from './memory_plan.ts'
+import { tooLarge } from './side_by_side.ts'
+import { stepsAsMethod } from './step_sequence.ts'
+
+/** How a run keeps to its memory. */
+export interface MemoryBudget {
+  /** What was asked for. */
+  maxMemory: number | undefined
+  phases: readonly MemoryPhase[]
+  /** Upper bound of resident memory. */
+  peakMemoryBytes: number
+  split: MemorySplit
+  /** Whether source and result also continue some prompts. */
+  sideBySide: boolean
+  notes: readonly string[]
+  /** Why the run cannot keep to it. */
+  refusal: ResourceError | undefined
+}
+
+const MiB = 2 ** 20
+
+/** Rows of a head that are worth a product of their own, in bytes. */
+const smallestBlock = 8 * MiB
+
+/** The budget of a run on an open model; nothing is read but headers and the sizes of texts. */
+export function memoryBudget(
+  source: OpenModel,
+  target: Pick<TargetPlan, 'tensors' | 'target'>,
+  options: ResolvedCompressOptions,
+): MemoryBudget {
+  return budgetOf(taskOf(source, target, options), options.limits.maxMemory, options.sideBySide === true)
+}
+
+/**
+ * The same of a task.
+ *
+ * @param needsSamples texts side by side were asked for, and are not left out
+ */
+export function budgetOf(
+  task: MemoryTask,
+  maxMemory: number | undefined,
+  needsSamples: boolean,
+): MemoryBudget {
+  const free = memoryPhases(task)
+  const whole = {
+    maxMemory,
+    phases: free,
+    peakMemoryBytes: peakOf(free).bytes,
+    split: freeSplit,
+    sideBySide: task.sideBySide,
+    notes: [],
+    refusal: undefined,
+  }
+  if (maxMemory === undefined || whole.peakMemoryBytes <= maxMemory) return whole
+  // Texts side by side need the whole model, and no piece is smaller.
+  const samples = free.find(({ phase }) => phase === 'sample')
+  const leftOut = samples !== undefined && samples.bytes > maxMemory && !needsSamples
+  const kept = leftOut ? { ...task, sideBySide: false } : task
+  const split = splitFor(kept, maxMemory)
+  // The pool gives back what it keeps before an allocation passes the limit: it has what the rest leaves.
+  const least = peakOf(memoryPhases(kept, { ...split, pooledBytes: 0 }))
+  const phases = memoryPhases(kept, split).map((phase) => withinLimit(phase, maxMemory))
+  return {
+    ...whole,
+    phases,
+    peakMemoryBytes: peakOf(phases).bytes,
+    split,
+    sideBySide: kept.sideBySide,
+    notes: leftOut
+      ? [
+          `no texts side by side: the whole model needs ${megabytes(samples.bytes)}, --max-memory is ${megabytes(maxMemory)}`,
+        ]
+      : [],
+    refusal: least.bytes <= maxMemory ? undefined : refusalOf(least, maxMemory),
+  }
+}
+
+/** The phase with as much of the pool as the limit leaves it. */
+function withinLimit({ phase, parts }: MemoryPhase, maxMemory: number): MemoryPhase {
+  const others = parts.filter(({ what }) => what !== poolPart)
+  const taken = others.reduce((total, { bytes }) => total + bytes, 0)
+  const pool = parts.find(({ what }) => what === poolPart)?.bytes ?? 0
+  const left = Math.max(0, Math.min(pool, maxMemory - taken))
+  return {
+    phase,
+    bytes: taken + left,
+    parts: left > 0 ? [...others, { what: poolPart, bytes: left }] : others,
+  }
+}
+
+const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`
+
+const phaseNames: Readonly<Record<MemoryPhase['phase'], string>> = {
+  start: 'while the model and the texts are read',
+  compress: 'for a stage of weights that is compressed',
+  write: 'while the result is written',
+  evaluate: 'for the evaluation',
+  sample: 'for texts side by side',
+}
+const waysOut: Readonly<Record<MemoryPhase['phase'], string>> = {
+  start: 'give it as much, or shorter texts',
+  compress: 'give it as much, or shorter samples with --length, or --method rtn',
+  write: 'give it as much',
+  evaluate: 'give it as much, or a shorter --context, or --no-evaluate',
+  sample: 'give it as much, or --no-side-by-side',
+}
+
+const refusalOf = ({ phase, bytes }: MemoryPhase, maxMemory: number): ResourceError =>
+  new ResourceError(
+    `--max-memory: this run needs at least ${megabytes(bytes)} ${phaseNames[phase]}, got ${megabytes(maxMemory)}; ${waysOut[phase]}`,
+    { code: 'PARE_E_MEMORY', facts: { needed: bytes, maxMemory, phase } },
+  )
+
+/** The largest pieces that fit, or the smallest there are. Each phase has pieces of its own. */
+function splitFor(task: MemoryTask, maxMemory: number): MemorySplit {
+  const fits = (split: MemorySplit, name: MemoryPhase['phase']) => {
+    const phases = memoryPhases(task, { ...split, pooledBytes: 0 })
+    return (phases.find(({ phase }) => phase === name)?.bytes ?? 0) <= maxMemory
+  }
+  let split: MemorySplit = freeSplit
+  for (const activationBytes of [128, 64, 32, 16, 8, 4].map((size) => size * MiB)) {
+    split = { ...split, activationBytes }
+    if (fits(split, 'compress')) break
+  }
+  if (!task.evaluation) return split
+  for (const evaluation of evaluationSplits(task)) {
+    split = { ...split, evaluation }
+    if (fits(split, 'evaluate')) break
+  }
+  return split
+}
+
+/** From the fastest to the smallest: a head in blocks is read again for each group of rows. */
+function* evaluationSplits({ config }: MemoryTask): Generator<EvaluationSplit> {
+  const { hidden, vocabulary } = config
+  const wholeHead = [256, 128, 64].map((logitRows) => ({ logitRows, headRows: undefined }))
+  const blocks: { logitRows: number; headRows: number }[] = []
+  for (const logitRows of [256, 128, 64, 32])
+    for (let parts = 2; (4 * hidden * vocabulary) / parts >= smallestBlock; parts *= 2)
+      blocks.push({ logitRows, headRows: Math.ceil(vocabulary / parts) })
+  for (const heads of [...wholeHead, ...blocks])
+    for (const batchTokens of [usualSplit.batchTokens, 1024, 512])
+      for (const stateBytes of [128, 32, 8].map((size) => size * MiB))
+        yield { ...heads, batchTokens, stateBytes }
+}
+
+function taskOf(
+  { model, format, ...rest }: OpenModel,
+  { tensors, target }: Pick<TargetPlan, 'tensors' | 'target'>,
+  options: ResolvedCompressOptions,
+): MemoryTask {
+  const stages = model.stages.map(({ weights }) => weights)
+  const calibrated = stepsAsMethod(options.steps, stages.flat()).needs.length > 0
+  const { samples, length, trueSequential, evaluate, windows, context } = options
+  const texts = [
+    ...(calibrated ? (options.calibration ?? [defaultCalibrationText()]) : []),
+    ...(evaluate ? (options.text ?? [defaultEvaluationText()]) : []),
+  ]
+  return {
+    config: model.config,
+    format,
+    target,
+    tensors,
+    stages,
+    calibration: calibrated ? { samples, length, ordered: trueSequential } : undefined,
+    evaluation: evaluate ? { windows, context } : undefined,
+    sideBySide:
+      evaluate && (options.sideBySide ?? tooLarge({ model, format, ...rest } as OpenModel) === undefined),
+    textBytes: texts.reduce((total, file) => total + sizeOf(file), 0),
+  }
+}
+
+/** Nothing where there is no such file: whoever reads it says so. */
+function sizeOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0
+}

@@ -1,0 +1,316 @@
+/**
+ * What a compression takes of memory at most, phase by phase, from headers and options alone. Each phase is a list of
+ * what is alive at its highest moment; bytes are those of the numbers, f32 where nothing else is said.
+ */
+
+import { type EvaluationSplit, SCORED_ROWS, usualSplit } from '../metrics/language.ts'
+import { usualMemoryLimit } from '../models/activations.ts'
+import { usualBatchTokens } from '../models/batches.ts'
+import type { LlamaConfig } from '../models/llama/config.ts'
+import type { OpenModel } from '../models/open_model.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
+import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import { blockBytes } from './numbers_in_blocks.ts'
+import {
+  encodingBytes,
+  metadataBytes,
+  panelBytes,
+  pooledBytes,
+  processBytes,
+  readBytes,
+  tokenBytes,
+  uncollectedBytes,
+} from './process_memory.ts'
+import type { Phase } from './progress.ts'
+import { passageTokens } from './side_by_side.ts'
+
+export interface MemoryPart {
+  what: string
+  bytes: number
+  /** No tensor of the engine. */
+  outside?: true
+}
+
+export interface MemoryPhase {
+  /** `start` is all that comes before the first stage. */
+  phase: 'start' | Extract<Phase, 'compress' | 'write' | 'evaluate' | 'sample'>
+  /** Sum of the parts. */
+  bytes: number
+  parts: readonly MemoryPart[]
+}
+
+/** How a run is split into pieces. Smaller ones take less memory and more time; the weights are the same. */
+export interface MemorySplit {
+  /** Bytes of activations between two stages that stay in memory; the rest goes to a file. */
+  activationBytes: number
+  /** Bytes of freed tensors that are kept for reuse. */
+  pooledBytes: number
+  evaluation: EvaluationSplit
+}
+
+export const freeSplit: Readonly<MemorySplit> = {
+  activationBytes: usualMemoryLimit,
+  pooledBytes,
+  evaluation: usualSplit,
+}
+
+/** A run, as far as memory goes. */
+export interface MemoryTask {
+  config: LlamaConfig
+  format: OpenModel['format']
+  target: TargetPlan['target']
+  /** Every weight of the model, as the target stores it. */
+  tensors: readonly TensorPlan[]
+  /** Names of the matrices of each stage. */
+  stages: readonly (readonly string[])[]
+  /** Absent where no method asks for the inputs of the weights. */
+  calibration?: { samples: number; length: number; ordered: boolean } | undefined
+  evaluation?: { windows: number; context: number } | undefined
+  sideBySide: boolean
+  /** Bytes of the texts to calibrate and to evaluate with. */
+  textBytes: number
+}
+
+const F32 = 4
+const F64 = 8
+/** A token id in the parts of a text and in the whole; a token of two bytes is shorter than those of any language. */
+const TEXT = 4
+
+/**
+ * The engine rounds blocks up to a sixteenth of a power of two, or to a huge page: at most by an eighth, and by half of
+ * that on the whole.
+ */
+const ROUNDING = 16
+
+/** The part that shrinks where memory is short. */
+export const poolPart = 'freed tensors that are kept for reuse'
+
+/** The phases that the run has, in their order. */
+export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): MemoryPhase[] {
+  const process = processParts(task)
+  const phase = (name: MemoryPhase['phase'], parts: MemoryPart[]): MemoryPhase => {
+    const tensors = parts.filter(({ outside }) => !outside)
+    const rounding = { what: 'blocks rounded up', bytes: Math.ceil(sum(tensors) / ROUNDING) }
+    const all = [...process, ...parts, rounding].filter(({ bytes }) => bytes > 0)
+    return { phase: name, bytes: sum(all), parts: all }
+  }
+  return [
+    phase('start', [{ what: 'texts', bytes: TEXT * task.textBytes, outside: true }]),
+    phase('compress', task.calibration ? walkParts(task, split) : roundingParts(task, split)),
+    phase('write', writeParts(task, split)),
+    ...(task.evaluation ? [phase('evaluate', evaluationParts(task, split))] : []),
+    ...(task.evaluation && task.sideBySide ? [phase('sample', sampleParts(task))] : []),
+  ]
+}
+
+/** Bytes of a phase that are no tensors of the engine. */
+export const outsideOf = ({ parts }: MemoryPhase): number => sum(parts.filter(({ outside }) => outside))
+
+/** The highest of the phases. */
+export const peakOf = (phases: readonly MemoryPhase[]): MemoryPhase =>
+  phases.reduce((highest, phase) => (phase.bytes > highest.bytes ? phase : highest))
+
+function processParts({ config, calibration, evaluation, format, target }: MemoryTask): MemoryPart[] {
+  const reads = calibration !== undefined || evaluation !== undefined
+  // A folder gets the tokenizer of a GGUF file as JSON.
+  const tokenizer = reads || (format === 'gguf' && target !== 'gguf')
+  const metadata = format === 'gguf' || target === 'gguf'
+  const outside = (what: string, bytes: number): MemoryPart => ({ what, bytes, outside: true })
+  return [
+    outside('process', processBytes),
+    outside('tokenizer', tokenizer ? tokenBytes * config.vocabulary : 0),
+    outside('metadata of a GGUF file', metadata ? metadataBytes * config.vocabulary : 0),
+    outside('encoding of texts', reads ? encodingBytes : 0),
+  ]
+}
+
+/** Matrices are read, rounded and encoded one at a time. */
+function roundingParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
+  const highest = Math.max(...matricesOf(task).flat().map(comparedBytes))
+  return [
+    { what: 'a weight with what it is rounded to', bytes: highest },
+    { what: poolPart, bytes: Math.min(split.pooledBytes, highest) },
+    ...fileParts(task),
+  ]
+}
+
+/** A stage of weights, with the inputs of one group of them. */
+function walkParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
+  const { samples, length, ordered } = task.calibration!
+  const batch = batchTokens(usualBatchTokens, samples, length)
+  const stages = matricesOf(task).map((matrices, index) => {
+    const widths = widthsOf(task.config, index)
+    const weights = F32 * sumOf(matrices, numbersOf)
+    // Between two segments of an ordered stage there is one tensor as wide as the widest beside the residual.
+    const kept = F32 * (widths.hidden + (ordered ? Math.max(widths.queries, widths.inner) : 0))
+    const states = Math.min(split.activationBytes, samples * length * kept)
+    const spilled = samples * length * kept > split.activationBytes ? 2 * batch * kept : 0
+    const forward = F32 * batch * (ordered ? segmentWidth(widths) : stageWidth(widths) + 2 * widths.inner)
+    const grams = [widths.hidden, widths.queries, widths.hidden, widths.inner].map((n) => F64 * n ** 2)
+    const largest = Math.max(...grams)
+    const during = largest + forward + spilled + panelBytes
+    const solving = Math.max(...matrices.map(solvedBytes))
+    return [
+      { what: 'weights of a stage', bytes: weights },
+      { what: 'activations', bytes: states },
+      ...(solving > during
+        ? [{ what: 'Gram matrix, its factor and the weight that it rounds', bytes: solving }]
+        : [{ what: 'Gram matrix and the batch that it sums', bytes: during }]),
+      {
+        what: 'Gram matrices of other inputs',
+        bytes: ordered ? 0 : sumOf(grams, (bytes) => bytes) - largest,
+      },
+      // Either needs blocks of other sizes than the other has left.
+      { what: poolPart, bytes: Math.min(split.pooledBytes, forward, solving) },
+    ]
+  })
+  const highest = stages.reduce((a, b) => (sum(b) > sum(a) ? b : a))
+  return [...highest, ...fileParts(task)]
+}
+
+/** The largest stage as it is written, and what is read of a file. */
+function fileParts(task: MemoryTask): MemoryPart[] {
+  const encoded = Math.max(...matricesOf(task).map((matrices) => sumOf(matrices, ({ bytes }) => bytes)))
+  const largest = Math.max(...matricesOf(task).flat().map(numbersOf))
+  // Codes of a byte are packed outside of the engine.
+  const codes = matricesOf(task)
+    .flat()
+    .some(({ grid }) => grid?.kind === 'affine')
+    ? 2 * largest
+    : 0
+  const unpacked = task.format === 'gptq' ? 3 * largest : task.format === 'pare' ? 2 * largest : 0
+  return [
+    { what: 'encoded weights of a stage', bytes: encoded, outside: true },
+    uncollected(encoded + largest * F32, Math.max(codes, unpacked, readBytes)),
+  ]
+}
+
+/** Finished stages are copied from their shards, one tensor at a time; the rest is encoded in blocks of rows. */
+function writeParts({ tensors }: MemoryTask, split: MemorySplit): MemoryPart[] {
+  const rest = tensors.filter(({ role }) => role !== 'matrix')
+  const blockOf = (plan: TensorPlan) => Math.min(blockBytes, F32 * numbersOf(plan))
+  // The numbers with what they are rounded to and its codes, or with half as many bytes.
+  const encodedBytes = (plan: TensorPlan) => (plan.kept ? 0 : (plan.grid ? 3 : 1.5) * blockOf(plan))
+  const block = Math.max(0, ...rest.map(encodedBytes))
+  const copied = Math.max(
+    ...tensors.map(({ role, bytes }) => (role === 'matrix' ? bytes : Math.min(bytes, blockBytes))),
+  )
+  const written = sumOf(tensors, ({ bytes }) => bytes)
+  return [
+    { what: 'a block of rows with what it is rounded to', bytes: block },
+    // The next block takes what the one before has left; what stages left are smaller blocks.
+    { what: poolPart, bytes: Math.min(split.pooledBytes, block / 2) },
+    uncollected(written / 3, copied),
+  ]
+}
+
+/** What passes through arrays of JavaScript, `bytes` in all and `largest` at once. */
+const uncollected = (bytes: number, largest: number): MemoryPart => ({
+  what: 'arrays that wait for the garbage collector',
+  bytes: Math.ceil(Math.min(uncollectedBytes, bytes)) + largest,
+  outside: true,
+})
+
+/** Either a stage of weights with a batch inside of it, or the heads with some rows of logits. */
+function evaluationParts(
+  task: MemoryTask,
+  { evaluation: split, pooledBytes: pooled }: MemorySplit,
+): MemoryPart[] {
+  const { windows, context } = task.evaluation!
+  const { vocabulary, hidden } = task.config
+  const batch = batchTokens(split.batchTokens, windows, context)
+  const states = Math.min(split.stateBytes, F32 * windows * context * hidden)
+  const read = states < F32 * windows * context * hidden ? 2 * F32 * batch * hidden : 0
+  const stages = matricesOf(task).map((matrices, index) => {
+    const forward = F32 * batch * stageWidth(widthsOf(task.config, index)) + read + panelBytes
+    const weights = F32 * sumOf(matrices, numbersOf)
+    return [
+      { what: 'weights of a stage', bytes: weights },
+      { what: 'a batch inside of a stage', bytes: forward },
+      { what: poolPart, bytes: Math.min(pooled, weights) },
+    ]
+  })
+  const rows = Math.min(split.logitRows, context - 1)
+  const row = F32 * vocabulary
+  const blocks = split.headRows !== undefined && split.headRows < vocabulary
+  const heads = [
+    {
+      what: blocks ? 'a block of a head' : 'the heads of source and result',
+      bytes: F32 * hidden * (blocks ? split.headRows! : 2 * vocabulary),
+    },
+    // The parts of the second are joined while the first is there.
+    { what: 'logits', bytes: rows * row * (blocks ? 3 : 2) },
+    { what: 'scores', bytes: 5 * Math.min(SCORED_ROWS, rows) * row },
+    { what: 'panels', bytes: panelBytes + read },
+  ]
+  const highest = [...stages, heads].reduce((a, b) => (sum(b) > sum(a) ? b : a))
+  return [
+    ...highest,
+    { what: 'hidden states of source and result', bytes: 2 * states },
+    uncollected(uncollectedBytes, readBytes),
+  ]
+}
+
+/** A model that is loaded whole. */
+function sampleParts({ config, tensors }: MemoryTask): MemoryPart[] {
+  const numbers = tensors.filter(({ role }) => config.tied || role !== 'embedding')
+  return [
+    { what: 'the whole model', bytes: F32 * sumOf(numbers, numbersOf) },
+    { what: 'logits of source and result', bytes: 4 * passageTokens * F32 * config.vocabulary },
+    uncollected(uncollectedBytes, readBytes),
+  ]
+}
+
+interface Widths {
+  hidden: number
+  queries: number
+  keys: number
+  inner: number
+}
+
+function widthsOf({ hidden, headSize, layers }: LlamaConfig, index: number): Widths {
+  const { heads, kvHeads, intermediate } = layers[index]!
+  return { hidden, queries: heads * headSize, keys: kvHeads * headSize, inner: intermediate }
+}
+
+/**
+ * Numbers a token inside the widest segment: attention holds x, q, k, v, the rotated q and k and the mixed values; the
+ * MLP holds x, gate, up, silu(gate) and their product. The Gram matrix packs what comes out twice.
+ */
+const segmentWidth = ({ hidden, queries, keys, inner }: Widths): number =>
+  Math.max(hidden + 5 * queries + 3 * keys, hidden + 6 * inner)
+
+/** Numbers a token where nothing is freed before the end of the stage. */
+const stageWidth = ({ hidden, queries, keys, inner }: Widths): number =>
+  6 * hidden + 3 * queries + 3 * keys + 4 * inner
+
+/** The weight, what it is rounded to as values and codes, and two tensors of the error. */
+const comparedBytes = (plan: TensorPlan): number => (plan.grid ? 4 * F32 + 1 : 4 * F32) * numbersOf(plan)
+
+/**
+ * What is alive while a matrix is decided, without its own dense form: the Gram matrix in f64 with two more of its size
+ * while it is factored, or in f32 while errors are measured on it.
+ */
+function solvedBytes(plan: TensorPlan): number {
+  const inputs = plan.shape[1]! ** 2
+  const numbers = numbersOf(plan)
+  if (!plan.grid) return (F64 + F32) * inputs + 3 * F32 * numbers
+  const factoring = 3 * F64 * inputs + panelBytes
+  const measuring = (F64 + F32) * inputs + (5 * F32 + 2) * numbers
+  return Math.max(factoring, measuring)
+}
+
+/** Tokens of a batch of sequences of equal length. */
+function batchTokens(most: number, count: number, length: number): number {
+  return length * Math.min(count, Math.max(1, Math.floor(most / length)))
+}
+
+function matricesOf({ tensors, stages }: MemoryTask): TensorPlan[][] {
+  const byName = new Map(tensors.map((plan) => [plan.name, plan]))
+  return stages.map((names) => names.map((name) => byName.get(name)!))
+}
+
+const numbersOf = ({ shape }: TensorPlan): number => shape.reduce((a, b) => a * b, 1)
+const sum = (parts: readonly MemoryPart[]): number => parts.reduce((total, { bytes }) => total + bytes, 0)
+const sumOf = <Item>(items: readonly Item[], of: (item: Item) => number): number =>
+  items.reduce((total, item) => total + of(item), 0)
