@@ -24,12 +24,12 @@ import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { type MemoryBudget, memoryBudget } from './memory_budget.ts'
 import { type ChosenMix, chooseMix } from './mix/choose_mix.ts'
-import { mixedRecipe } from './mix/mixed_options.ts'
+import { mixedRecipe, withoutSize } from './mix/mixed_options.ts'
 import { checkReplaceable } from './output_place.ts'
 import { describePlan } from './plan.ts'
 import { planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
-import { resolvedRecipe } from './recipe_options.ts'
+import { resolvedRecipe, weightRules } from './recipe_options.ts'
 import type { Baseline, CompressionReport } from './report.ts'
 import { readReport } from './report_file.ts'
 import { RunFolder } from './run_folder.ts'
@@ -72,14 +72,8 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       ...(resolved.text ?? []),
     ])
     const mix = await chooseMix(source, resolved, heard)
-    const report = await new Compression(
-      mix?.options ?? resolved,
-      heard,
-      source,
-      timeline,
-      options,
-      mix,
-    ).run()
+    const own = mix?.options ?? resolved
+    const report = await new Compression(own, heard, source, timeline, options, mix).run()
     checkQuality(resolved.limits, report)
     return report
   } finally {
@@ -299,16 +293,3 @@ class Compression {
     this.hooks.progress?.({ kind: 'note', text })
   }
 }
-
-/** The same for a recipe that names each matrix. */
-const withoutSize = ({
-  levels: _,
-  sensitivity: __,
-  sensitivityWindows: ___,
-  limits: { targetSize: ____, targetBpw: _____, ...limits } = {},
-  ...options
-}: CompressOptions): CompressOptions => ({ ...options, limits })
-
-/** The part of a recipe that no flag can say. */
-const weightRules = ({ pare, steps, overrides, limits }: Recipe): Recipe =>
-  JSON.parse(JSON.stringify({ pare, steps, overrides, limits }))

@@ -8,8 +8,9 @@ import { type CompressOptions, resolveOptions } from './compress_options.ts'
 import { probeKernels } from './kernel_probe.ts'
 import { plan } from './plan.ts'
 import { runFacts } from './run_facts.ts'
+import { kernelsOf } from './run_work.ts'
 import { planTarget } from './target_plan.ts'
-import { kernelsOf, timeRange } from './time_plan.ts'
+import { timeRange } from './time_plan.ts'
 
 const source = fixturePath('llama-f16.gguf')
 const open: OpenModel[] = []

@@ -10,6 +10,18 @@ import type { LlamaConfig } from '../models/llama/config.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import {
+  batchTokens,
+  comparedBytes,
+  F32,
+  F64,
+  numbersOf,
+  segmentWidth,
+  solvedBytes,
+  stageWidth,
+  sumOf,
+  widthsOf,
+} from './memory_sizes.ts'
 import { blockBytes } from './numbers_in_blocks.ts'
 import {
   encodingBytes,
@@ -71,8 +83,6 @@ export interface MemoryTask {
   textBytes: number
 }
 
-const F32 = 4
-const F64 = 8
 /** A token id in the parts of a text and in the whole; a token of two bytes is shorter than those of any language. */
 const TEXT = 4
 
@@ -260,57 +270,9 @@ function sampleParts({ config, tensors }: MemoryTask): MemoryPart[] {
     uncollected(uncollectedBytes, readBytes),
   ]
 }
-
-interface Widths {
-  hidden: number
-  queries: number
-  keys: number
-  inner: number
-}
-
-function widthsOf({ hidden, headSize, layers }: LlamaConfig, index: number): Widths {
-  const { heads, kvHeads, intermediate } = layers[index]!
-  return { hidden, queries: heads * headSize, keys: kvHeads * headSize, inner: intermediate }
-}
-
-/**
- * Numbers a token inside the widest segment: attention holds x, q, k, v, the rotated q and k and the mixed values; the
- * MLP holds x, gate, up, silu(gate) and their product. The Gram matrix packs what comes out twice.
- */
-const segmentWidth = ({ hidden, queries, keys, inner }: Widths): number =>
-  Math.max(hidden + 5 * queries + 3 * keys, hidden + 6 * inner)
-
-/** Numbers a token where nothing is freed before the end of the stage. */
-const stageWidth = ({ hidden, queries, keys, inner }: Widths): number =>
-  6 * hidden + 3 * queries + 3 * keys + 4 * inner
-
-/** The weight, what it is rounded to as values and codes, and two tensors of the error. */
-const comparedBytes = (plan: TensorPlan): number => (plan.grid ? 4 * F32 + 1 : 4 * F32) * numbersOf(plan)
-
-/**
- * What is alive while a matrix is decided, without its own dense form: the Gram matrix in f64 with two more of its size
- * while it is factored, or in f32 while errors are measured on it.
- */
-function solvedBytes(plan: TensorPlan): number {
-  const inputs = plan.shape[1]! ** 2
-  const numbers = numbersOf(plan)
-  if (!plan.grid) return (F64 + F32) * inputs + 3 * F32 * numbers
-  const factoring = 3 * F64 * inputs + panelBytes
-  const measuring = (F64 + F32) * inputs + (5 * F32 + 2) * numbers
-  return Math.max(factoring, measuring)
-}
-
-/** Tokens of a batch of sequences of equal length. */
-function batchTokens(most: number, count: number, length: number): number {
-  return length * Math.min(count, Math.max(1, Math.floor(most / length)))
-}
-
 function matricesOf({ tensors, stages }: MemoryTask): TensorPlan[][] {
   const byName = new Map(tensors.map((plan) => [plan.name, plan]))
   return stages.map((names) => names.map((name) => byName.get(name)!))
 }
 
-const numbersOf = ({ shape }: TensorPlan): number => shape.reduce((a, b) => a * b, 1)
 const sum = (parts: readonly MemoryPart[]): number => parts.reduce((total, { bytes }) => total + bytes, 0)
-const sumOf = <Item>(items: readonly Item[], of: (item: Item) => number): number =>
-  items.reduce((total, item) => total + of(item), 0)

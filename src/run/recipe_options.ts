@@ -122,3 +122,7 @@ function stepOf({ at: _, grid, method, actOrder, ...step }: ResolvedStep) {
     actOrder: method === 'rtn' ? undefined : actOrder,
   })
 }
+
+/** The part of a recipe that no flag can say. */
+export const weightRules = ({ pare, steps, overrides, limits }: Recipe): Recipe =>
+  JSON.parse(JSON.stringify({ pare, steps, overrides, limits }))

@@ -14,8 +14,7 @@ import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { disk } from '../formats/disk.ts'
 import { isUnfinished, writeFailure } from '../formats/output.ts'
-import { OptionError, type PareError, printable, StateError } from '../tensor/errors.ts'
-import { callNative } from '../tensor/native.ts'
+import { OptionError, type PareError, printable } from '../tensor/errors.ts'
 import { checkFingerprint } from './fingerprint.ts'
 import {
   damagedJournal,
@@ -30,6 +29,7 @@ import {
   workName,
 } from './journal.ts'
 import { checkOutput } from './output_place.ts'
+import { lockWork, unlockWork } from './run_lock.ts'
 
 /** Folder inside `.pare` for the run that the result is compared with. */
 export const baselineName = 'baseline'
@@ -101,7 +101,7 @@ export class RunFolder {
     try {
       return new RunFolder(output, lock, made, options)
     } catch (error) {
-      callNative((native) => native.unlockFile(lock))
+      unlockWork(lock)
       throw error
     }
   }
@@ -223,7 +223,7 @@ export class RunFolder {
   }
 
   private release(): void {
-    callNative((native) => native.unlockFile(this.lock))
+    unlockWork(this.lock)
   }
 
   /** Removes everything but the lock. */
@@ -252,28 +252,6 @@ const emptyState = (fingerprint: Fingerprint): JournalState => ({
   length: 0,
 })
 
-/** @throws StateError where another process holds the lock */
-function lockWork(output: string): number {
-  const work = join(output, workName)
-  const path = join(work, 'lock')
-  // Whoever finishes removes the folder with the lock in it, perhaps just before this process takes that lock.
-  for (let attempt = 0; attempt < 10; attempt++) {
-    try {
-      disk().makeFolder(work)
-    } catch (cause) {
-      throw writeFailure(cause, output, 0)
-    }
-    const lock = callNative((native) => native.tryLockFile(path))
-    if (typeof lock !== 'number') break
-    if (existsSync(path)) return lock
-    callNative((native) => native.unlockFile(lock))
-  }
-  throw new StateError(
-    `--output: another process works on ${printable(output)}; wait for it, or name another output`,
-    { code: 'PARE_E_RUN_LOCKED', facts: { output } },
-  )
-}
-
 /** Whether the output holds this very run, finished. @throws StateError where it holds another one */
 function isFinished(output: string, fingerprint: Fingerprint): boolean {
   const work = join(output, workName)
@@ -295,7 +273,7 @@ function isFinished(output: string, fingerprint: Fingerprint): boolean {
   // The process ended when only its empty folder was left to be removed.
   if (existsSync(work)) {
     const lock = lockWork(output)
-    callNative((native) => native.unlockFile(lock))
+    unlockWork(lock)
     disk().remove(work)
   }
   return true

@@ -1,5 +1,5 @@
 /** The options that a mix comes to: the same without a size, with an override for each matrix. */
-import type { ResolvedCompressOptions } from '../compress_options.ts'
+import type { CompressOptions, ResolvedCompressOptions } from '../compress_options.ts'
 import type { Recipe } from '../recipe.ts'
 import { resolvedRecipe } from '../recipe_options.ts'
 import { type MixChoice, type MixSpace, overridesOf } from './mix_space.ts'
@@ -30,3 +30,12 @@ export function mixedRecipe(options: ResolvedCompressOptions): Recipe {
   } = resolvedRecipe(options)
   return recipe
 }
+
+/** What is typed, where a recipe beside it names each matrix. */
+export const withoutSize = ({
+  levels: _,
+  sensitivity: __,
+  sensitivityWindows: ___,
+  limits: { targetSize: ____, targetBpw: _____, ...limits } = {},
+  ...options
+}: CompressOptions): CompressOptions => ({ ...options, limits })

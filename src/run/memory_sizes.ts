@@ -1,0 +1,56 @@
+/** Numbers and bytes that a stage, a batch inside of it and a matrix that is decided take. */
+import type { LlamaConfig } from '../models/llama/config.ts'
+import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import { panelBytes } from './process_memory.ts'
+
+export const F32 = 4
+export const F64 = 8
+
+export interface Widths {
+  hidden: number
+  queries: number
+  keys: number
+  inner: number
+}
+
+export function widthsOf({ hidden, headSize, layers }: LlamaConfig, index: number): Widths {
+  const { heads, kvHeads, intermediate } = layers[index]!
+  return { hidden, queries: heads * headSize, keys: kvHeads * headSize, inner: intermediate }
+}
+
+/**
+ * Numbers a token inside the widest segment: attention holds x, q, k, v, the rotated q and k and the mixed values; the
+ * MLP holds x, gate, up, silu(gate) and their product. The Gram matrix packs what comes out twice.
+ */
+export const segmentWidth = ({ hidden, queries, keys, inner }: Widths): number =>
+  Math.max(hidden + 5 * queries + 3 * keys, hidden + 6 * inner)
+
+/** Numbers a token where nothing is freed before the end of the stage. */
+export const stageWidth = ({ hidden, queries, keys, inner }: Widths): number =>
+  6 * hidden + 3 * queries + 3 * keys + 4 * inner
+
+/** The weight, what it is rounded to as values and codes, and two tensors of the error. */
+export const comparedBytes = (plan: TensorPlan): number =>
+  (plan.grid ? 4 * F32 + 1 : 4 * F32) * numbersOf(plan)
+
+/**
+ * What is alive while a matrix is decided, without its own dense form: the Gram matrix in f64 with two more of its size
+ * while it is factored, or in f32 while errors are measured on it.
+ */
+export function solvedBytes(plan: TensorPlan): number {
+  const inputs = plan.shape[1]! ** 2
+  const numbers = numbersOf(plan)
+  if (!plan.grid) return (F64 + F32) * inputs + 3 * F32 * numbers
+  const factoring = 3 * F64 * inputs + panelBytes
+  const measuring = (F64 + F32) * inputs + (5 * F32 + 2) * numbers
+  return Math.max(factoring, measuring)
+}
+
+/** Tokens of a batch of sequences of equal length. */
+export function batchTokens(most: number, count: number, length: number): number {
+  return length * Math.min(count, Math.max(1, Math.floor(most / length)))
+}
+
+export const numbersOf = ({ shape }: TensorPlan): number => shape.reduce((a, b) => a * b, 1)
+export const sumOf = <Item>(items: readonly Item[], of: (item: Item) => number): number =>
+  items.reduce((total, item) => total + of(item), 0)
