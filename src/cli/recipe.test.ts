@@ -52,6 +52,7 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--overwrite', { overwrite: true }],
   ['--restart', { restart: true }],
   ['--max-kl 0.5', { limits: { maxKl: 0.5 } }],
+  ['--max-memory 2GB', { limits: { maxMemory: '2GB' } }],
   ['--target-size 60MB', { limits: { targetSize: '60MB' } }],
   ['--target-bpw 3.25', { limits: { targetBpw: 3.25 } }],
   ['--levels 3,8 --target-bpw 4', { levels: [3, 8], limits: { targetBpw: 4 } }],
@@ -78,6 +79,7 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--windows 1', { evaluation: { windows: 1 } }],
   ['--every 7', { evaluation: { every: 7 } }],
   ['--no-evaluate', { evaluation: false }],
+  ['--no-probe', { probe: false }],
   ['--scratch tmp', { scratch: 'tmp' }],
   ['--offline', { offline: true }],
   ['--threads 2', { threads: 2 }],
@@ -156,7 +158,7 @@ test('what is typed wins over the recipe, and overrides that are typed come last
   expect(whole.overrides).toHaveLength(3)
 })
 test('the recipe of a plan gives the same plan', () => {
-  const first = planned('--recipe', recipe, '--scheme', 'Q5_0', '--embedding', 'Q8_0')
+  const first = planned('--recipe', recipe, '--scheme', 'Q5_0', '--embedding', 'Q8_0', '--no-probe')
   const again = join(folder, 'again.json')
   writeFileSync(again, JSON.stringify(first.recipe))
   expect(planned('--recipe', again)).toEqual(first)

@@ -60,6 +60,8 @@ const options = (output: string, extra: Partial<CompressOptions> = {}): Compress
   windows: 1,
   // Its own folder, see baselines.test.ts.
   baselines: false,
+  // Hundreds of runs, which would all measure the kernels.
+  probe: false,
   ...extra,
 })
 
