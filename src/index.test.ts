@@ -64,7 +64,10 @@ test('compress writes a folder and returns its report, and tells how far it is',
     report.layers.every(({ relativeError, relativeErrorRtn }) => relativeError < 1 && relativeErrorRtn < 1),
   ).toBe(true)
   expect(existsSync(join(output, 'report.json'))).toBe(true)
-  expect(events.find(({ kind }) => kind !== 'progress')).toMatchObject({ kind: 'plan', plan: { bytes: report.bytes } })
+  expect(events.find(({ kind }) => kind !== 'progress')).toMatchObject({
+    kind: 'plan',
+    plan: { bytes: report.bytes },
+  })
   const shares = events.filter((event) => event.kind === 'progress' && event.phase === 'compress')
   expect(shares.length).toBeGreaterThan(1)
 })
