@@ -95,5 +95,15 @@ export function temporaryFolder(): string {
   return folder
 }
 
-/** Short runs for tiny models. */
-export const briefly = ['--samples', '4', '--length', '32', '--context', '32', '--windows', '2']
+/** Short runs for tiny models, without a second one to compare with. */
+export const briefly = [
+  '--samples',
+  '4',
+  '--length',
+  '32',
+  '--context',
+  '32',
+  '--windows',
+  '2',
+  '--no-baselines',
+]
