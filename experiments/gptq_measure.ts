@@ -102,6 +102,7 @@ const optionsOf = ({ method, bits, group, symmetric, order, seed, setup }: Job, 
     length: setup.length,
     seed,
     evaluate: false,
+    probe: false,
   }) as const
 
 async function withFolder<T>(body: (folder: string) => Promise<T>): Promise<T> {
