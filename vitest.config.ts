@@ -5,7 +5,7 @@ export default defineConfig({
     include: ['src/**/*.test.ts', 'experiments/**/*.test.ts', 'docs/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 120_000,
     reporters: ['default'],
   },
