@@ -297,6 +297,17 @@ test('progress goes through all phases, and the plan comes first, behind what it
   expect(Math.max(...shares)).toBeLessThanOrEqual(1)
 })
 
+test('a run that has begun, or is finished, measures no kernels again', async () => {
+  const asked = options({ target: 'pare' })
+  const phases: string[][] = []
+  for (const extra of [{}, {}, { restart: true }]) {
+    const heard = new Set<string>()
+    await compress({ ...asked, ...extra }, { progress: (e) => e.kind === 'progress' && heard.add(e.phase) })
+    phases.push([...heard])
+  }
+  expect(phases.map((heard) => heard.includes('probe'))).toEqual([true, false, true])
+})
+
 describe('a limit to the distance from the source', () => {
   test('ends a run that is farther with an error, after the result is in its place', async () => {
     const asked = options({ method: 'rtn', target: 'pare', bits: 2, limits: { maxKl: 1e-6 } })

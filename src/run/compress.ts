@@ -134,7 +134,10 @@ class Compression {
 
   private async runWithin(): Promise<CompressionReport> {
     const { options, source, target, hooks } = this
-    const time = await planSeconds(source, target, options, hooks, baselineOf(options, this.mix))
+    const begun = !options.overwrite && !options.restart && RunFolder.hasBegun(options.output)
+    const time = begun
+      ? { secondsMissing: 'not measured for a run that has begun' }
+      : await planSeconds(source, target, options, hooks, baselineOf(options, this.mix))
     this.timeline.end()
     const description = { ...describePlan(source, target, options), ...time }
     hooks.progress?.({ kind: 'plan', plan: description })

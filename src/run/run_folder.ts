@@ -106,6 +106,11 @@ export class RunFolder {
     }
   }
 
+  /** Whether an output holds the journal of a run, finished or not. */
+  static hasBegun(output: string): boolean {
+    return [journalName, join(workName, journalName)].some((name) => existsSync(join(resolve(output), name)))
+  }
+
   /** Stages that are finished. */
   get stages(): readonly StageEntry[] {
     return this.state.stages
@@ -264,12 +269,11 @@ function isFinished(output: string, fingerprint: Fingerprint): boolean {
     'give --overwrite to replace it, or name another output',
   )
   const missing = state.publish!.filter((name) => !existsSync(join(output, name)))
-  if (missing.length > 0) {
+  if (missing.length > 0)
     throw new OptionError(
       `--output: ${printable(output)} holds a finished run without its ${missing.map((name) => printable(name)).join(', ')}; give --overwrite to make it again`,
       { code: 'PARE_E_OUTPUT', facts: { output, missing } },
     )
-  }
   // The process ended when only its empty folder was left to be removed.
   if (existsSync(work)) {
     const lock = lockWork(output)
