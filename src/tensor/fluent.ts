@@ -5,6 +5,7 @@ import * as elementwise from './operations/elementwise.ts'
 import { gather, indexSelect, sort, topK } from './operations/gather.ts'
 import { gram, linear, matmul } from './operations/matmul.ts'
 import { logSoftmax, softmax } from './operations/normalize.ts'
+import { place } from './operations/place.ts'
 import * as reduce from './operations/reduce.ts'
 import { rotary } from './operations/rotary.ts'
 import { Tensor } from './tensor.ts'
@@ -27,6 +28,9 @@ const operations = {
   rsqrt: elementwise.rsqrt,
   reciprocal: elementwise.reciprocal,
   square: elementwise.square,
+  sin: elementwise.sin,
+  cos: elementwise.cos,
+  erf: elementwise.erf,
   tanh: elementwise.tanh,
   sigmoid: elementwise.sigmoid,
   silu: elementwise.silu,
@@ -42,6 +46,10 @@ const operations = {
   lessEqual: elementwise.lessEqual,
   greater: elementwise.greater,
   greaterEqual: elementwise.greaterEqual,
+  logicalNot: elementwise.logicalNot,
+  logicalAnd: elementwise.logicalAnd,
+  logicalOr: elementwise.logicalOr,
+  where: elementwise.where,
   sum: reduce.sum,
   mean: reduce.mean,
   max: reduce.max,
@@ -63,6 +71,7 @@ const operations = {
   cast,
   indexSelect,
   gather,
+  place,
   sort,
   topK,
 }

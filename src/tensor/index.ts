@@ -1,6 +1,19 @@
 /** The tensor engine: what the layers above import. */
 import './fluent.ts'
 
+export { checkpoint, isRecomputing } from './autodiff/checkpoint.ts'
+export { type CustomGradient, customGradient } from './autodiff/custom_gradient.ts'
+export { Gradients } from './autodiff/gradients.ts'
+export {
+  type GradientsOf,
+  type Loss,
+  type Pullback,
+  stopGradient,
+  type Tensors,
+  type ValueAndGradients,
+  valueAndGrad,
+  vjp,
+} from './autodiff/value_and_grad.ts'
 export { currentKernels, withKernels } from './current_kernels.ts'
 export {
   asStorage,
@@ -14,7 +27,7 @@ export {
   storageArray,
 } from './dtype.ts'
 export type { Activation, Kernels, MemoryUse } from './kernels.ts'
-export { arange, fromBytes, full, ones, tensor, zeros } from './makers.ts'
+export { arange, fromBytes, full, fullLike, ones, tensor, zeros, zerosLike } from './makers.ts'
 export {
   heldMemory,
   instructionSet,
@@ -26,10 +39,14 @@ export {
 } from './native.ts'
 export {
   apply,
+  currentRecorder,
   type Entry,
   type GradientContext,
+  isRecording,
   type Operation,
   type Recorder,
+  type Saved,
+  unrecorded,
   withRecorder,
 } from './operation.ts'
 export {
@@ -48,6 +65,7 @@ export * from './operations/linalg.ts'
 export { type Epilogue, type GramOptions, gram, linear, matmul } from './operations/matmul.ts'
 export * from './operations/normalize.ts'
 export type { Operand } from './operations/operand.ts'
+export { type PlaceOptions, place } from './operations/place.ts'
 export * from './operations/reduce.ts'
 export { type RotaryOptions, rotary } from './operations/rotary.ts'
 export { type RandomStream, randomStream, type StreamState } from './random.ts'
@@ -72,4 +90,4 @@ export {
   showShape,
 } from './shape.ts'
 export { State } from './state.ts'
-export { Tensor } from './tensor.ts'
+export { type Memory, Tensor } from './tensor.ts'

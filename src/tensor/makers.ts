@@ -59,6 +59,11 @@ export function full(shape: Shape, value: number, dtype: DType = 'f32'): Tensor 
 export const zeros = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 0, dtype)
 export const ones = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 1, dtype)
 
+/** Of the shape, type and memory of x. */
+export const fullLike = (x: Tensor, value: number): Tensor =>
+  new Tensor(x.kernels, x.kernels.fill(x.dtype, x.shape, value), x.dtype, x.shape)
+export const zerosLike = (x: Tensor): Tensor => fullLike(x, 0)
+
 /** Whole numbers from 0 to count - 1. @default u32 */
 export const arange = (count: number, dtype: DType = 'u32'): Tensor =>
   tensor(

@@ -14,16 +14,34 @@ export interface Operation<I extends Inputs, Options, O extends Outputs> {
   readonly name: string
   /** Checks shapes and types, calls a kernel, wraps the result. Inputs are alive and share `kernels`. */
   readonly forward: (kernels: Kernels, inputs: I, options: Options) => O
-  /** Gradients of the inputs, in order, from those of the output; undefined where an input needs none. */
+  /**
+   * What `backward` reads of inputs and outputs beside their shapes and types: the tape keeps that alive, and no more.
+   * `needs[i]` says whether input i gets a gradient. @default nothing
+   */
+  readonly saves?: (needs: readonly boolean[], options: Options) => Saved
+  /**
+   * Gradients of the inputs, in order, each of its input's shape and type; undefined where an input needs none, or has
+   * none. Runs unrecorded, in a scope. Without it a gradient that arrives at an output is an error.
+   */
   readonly backward?: (context: GradientContext<I, Options, O>) => readonly (Tensor | undefined)[]
 }
 
+/** Positions of inputs and outputs. */
+export interface Saved {
+  readonly inputs?: readonly number[]
+  readonly outputs?: readonly number[] | { readonly from: number }
+}
+
 export interface GradientContext<I extends Inputs, Options, O extends Outputs> {
+  /** Alive where `saves` names them; of the others shape and type may be read. */
   readonly inputs: I
   readonly options: Options
   readonly output: O
+  readonly needs: readonly boolean[]
+  /** Gradient of the loss with respect to the first output; zeros where none arrived. */
+  readonly gradient: Tensor
   /** Gradient of the loss with respect to each output. */
-  readonly gradients: readonly Tensor[]
+  readonly gradients: readonly (Tensor | undefined)[]
 }
 
 /** One run of an operation, as the tape stores it. */
@@ -36,9 +54,16 @@ export interface Entry {
 
 export interface Recorder {
   record(entry: Entry): void
+  /** Whether a gradient may flow to this tensor. */
+  tracks?(x: Tensor): boolean
 }
 
 let recorder: Recorder | undefined
+
+export const currentRecorder = (): Recorder | undefined => recorder
+
+/** Whether a fused forward should also give what its backward wants. */
+export const isRecording = (): boolean => recorder !== undefined
 
 /** Runs `body` with every operation shown to `next`; nothing is recorded without. */
 export function withRecorder<T>(next: Recorder | undefined, body: () => T): T {
@@ -50,6 +75,9 @@ export function withRecorder<T>(next: Recorder | undefined, body: () => T): T {
     recorder = before
   }
 }
+
+/** Runs `body` unseen by any recorder. */
+export const unrecorded = <T>(body: () => T): T => withRecorder(undefined, body)
 
 /** The only way that operations run. */
 export function apply<I extends Inputs, Options, O extends Outputs>(

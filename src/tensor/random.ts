@@ -51,6 +51,23 @@ export interface RandomStream {
   load(state: StreamState): void
 }
 
+let watcher: ((stream: RandomStream) => void) | undefined
+
+/** The streams that `body` draws from, each with its state before. */
+export function watchStreams<T>(body: () => T): { value: T; before: ReadonlyMap<RandomStream, StreamState> } {
+  const before = new Map<RandomStream, StreamState>()
+  const outer = watcher
+  watcher = (stream) => {
+    if (!before.has(stream)) before.set(stream, stream.state())
+    outer?.(stream)
+  }
+  try {
+    return { value: body(), before }
+  } finally {
+    watcher = outer
+  }
+}
+
 /** The stream that belongs to a seed and a name. @example randomStream(7, 'dropout').uniform([2, 3]) */
 export function randomStream(seed: number | bigint, name: string): RandomStream {
   if (typeof seed === 'number' && !Number.isSafeInteger(seed)) {
@@ -62,6 +79,7 @@ export function randomStream(seed: number | bigint, name: string): RandomStream 
 
   const draw = (kind: 'uniform' | 'normal' | 'bits', dtype: DType, shape: Shape, words: number): Tensor => {
     checkShape(shape, `random ${name}`)
+    watcher?.(stream)
     const kernels = currentKernels()
     let handle: number
     try {
@@ -75,7 +93,7 @@ export function randomStream(seed: number | bigint, name: string): RandomStream 
   const words = (count: number): Uint32Array =>
     scope(() => draw('bits', 'u32', [count], count).toArray() as Uint32Array)
 
-  return {
+  const stream: RandomStream = {
     name,
     get position() {
       return position
@@ -122,4 +140,5 @@ export function randomStream(seed: number | bigint, name: string): RandomStream 
       position = BigInt(state.position)
     },
   }
+  return stream
 }

@@ -8,7 +8,7 @@ import { nativeFault } from './native.ts'
 import { asRows } from './operations/matmul.ts'
 import { adopt, type Resource, scope, unregister } from './scope.ts'
 import { checkShape, elementCount, rowMajor, type Shape, sameShape, showShape } from './shape.ts'
-import { needCompute, Tensor } from './tensor.ts'
+import { type Memory, needCompute, Tensor } from './tensor.ts'
 
 /**
  * A named tensor that changes in place, zero at first. It belongs to no scope, since it outlives the steps that
@@ -22,6 +22,8 @@ export class State implements Resource {
   readonly dtype: DType
   readonly #kernels: Kernels
   readonly #handle: Handle
+  readonly #memory: Memory
+  #tensor: Tensor | undefined
   #alive = true
 
   constructor(name: string, shape: Shape, dtype: DType = 'f32', kernels: Kernels = currentKernels()) {
@@ -30,6 +32,7 @@ export class State implements Resource {
     this.shape = [...shape]
     this.dtype = dtype
     this.#kernels = kernels
+    this.#memory = { name, version: 0, bytes: elementCount(shape) * sizeOf(dtype) }
     try {
       this.#handle = kernels.fill(dtype, shape, 0)
     } catch (error) {
@@ -51,13 +54,31 @@ export class State implements Resource {
     if (!x.alive || x.kernels !== this.#kernels) {
       throw new ShapeError(`addGram: x must be alive and in the memory of state ${this.name}`)
     }
-    scope(() => this.#call(() => this.#kernels.addGram(this.#handle, asRows(x).handle)))
+    scope(() => this.change((kernels, handle) => kernels.addGram(handle, asRows(x).handle)))
   }
 
   /** The numbers of now, as a tensor that later changes do not reach. */
   value(): Tensor {
     const handle = this.#call(() => this.#kernels.duplicate(this.#handle))
     return new Tensor(this.#kernels, handle, this.dtype, this.shape)
+  }
+
+  /**
+   * The numbers as they are at any time, without a copy: what layers of a model in training hold. Always the same
+   * tensor, which lives as long as the state.
+   */
+  tensor(): Tensor {
+    if (!this.#tensor) {
+      this.#tensor = this.#window(this.shape, rowMajor(this.shape), 0)
+      this.#tensor.adopt()
+    }
+    return this.#tensor
+  }
+
+  /** Runs a kernel that changes the numbers in place. A tape that has saved them will refuse to go back over them. */
+  change<T>(kernel: (kernels: Kernels, handle: Handle) => T): T {
+    this.#memory.version++
+    return this.#call(() => kernel(this.#kernels, this.#handle))
   }
 
   /**
@@ -68,8 +89,12 @@ export class State implements Resource {
     this.#checkRows('rows', start, end)
     const [shape, strides] = [[end - start, ...this.shape.slice(1)], rowMajor(this.shape)]
     const offset = start === end ? 0 : start * strides[0]!
+    return this.#window(shape, strides, offset)
+  }
+
+  #window(shape: Shape, strides: readonly number[], offset: number): Tensor {
     const handle = this.#call(() => this.#kernels.restride(this.#handle, shape, strides, offset))
-    return new Tensor(this.#kernels, handle, this.dtype, shape, strides, offset)
+    return new Tensor(this.#kernels, handle, this.dtype, shape, strides, offset, this.#memory)
   }
 
   /** Puts x [count, ..] at positions `start` to `start + count` of the first axis. */
@@ -84,7 +109,7 @@ export class State implements Resource {
     const bytes = x.bytes()
     scope(() => {
       const place = this.rows(start, start + x.shape[0]!)
-      this.#call(() => this.#kernels.overwrite(place.handle, bytes))
+      this.change((kernels) => kernels.overwrite(place.handle, bytes))
     })
   }
 
@@ -103,13 +128,14 @@ export class State implements Resource {
         `state ${this.name}: ${this.dtype} ${showShape(this.shape)} needs ${needed} bytes, got ${bytes.byteLength}; load the file of the same model and options`,
       )
     }
-    this.#call(() => this.#kernels.overwrite(this.#handle, bytes))
+    this.change((kernels, handle) => kernels.overwrite(handle, bytes))
   }
 
   dispose(): void {
     if (!this.#alive) return
     this.#alive = false
     unregister(this)
+    this.#tensor?.dispose()
     this.#kernels.release(this.#handle)
   }
 

@@ -18,6 +18,15 @@ import {
   showShape,
 } from './shape.ts'
 
+/** A buffer, shared by all views of it. */
+export interface Memory {
+  /** Of a state that changes in place. */
+  readonly name?: string
+  /** Grows with every change in place. */
+  version: number
+  readonly bytes: number
+}
+
 export class Tensor implements Resource {
   readonly shape: Shape
   readonly dtype: DType
@@ -27,6 +36,7 @@ export class Tensor implements Resource {
   readonly offset: number
   readonly kernels: Kernels
   readonly handle: Handle
+  readonly memory: Memory
   #alive = true
 
   /** Takes over the handle. Used by operations; everybody else calls `makers.ts`. */
@@ -37,6 +47,7 @@ export class Tensor implements Resource {
     shape: Shape,
     strides: readonly number[] = rowMajor(shape),
     offset = 0,
+    memory: Memory = { version: 0, bytes: elementCount(shape) * sizeOf(dtype) },
   ) {
     this.kernels = kernels
     this.handle = handle
@@ -44,6 +55,7 @@ export class Tensor implements Resource {
     this.shape = shape
     this.strides = strides
     this.offset = offset
+    this.memory = memory
     register(this, release(kernels, handle))
   }
 
@@ -101,8 +113,7 @@ export class Tensor implements Resource {
 
   /** Another tensor on the same memory, with a life of its own. The tape does not see it. */
   alias(): Tensor {
-    const handle = this.guard(() => this.kernels.restride(this.handle, this.shape, this.strides, this.offset))
-    return new Tensor(this.kernels, handle, this.dtype, this.shape, this.strides, this.offset)
+    return this.guard(() => window(this, this.shape, this.strides, this.offset))
   }
 
   /** A row-major copy in memory of its own. The tape does not see it. */
@@ -251,12 +262,14 @@ function window(x: Tensor, shape: Shape, strides: readonly number[], offset: num
     shape,
     strides,
     offset,
+    x.memory,
   )
 }
 
 const contiguous: Operation<[Tensor], object, Tensor> = {
   name: 'contiguous',
   forward: (kernels, [x]) => new Tensor(kernels, kernels.contiguous(x.handle), x.dtype, x.shape),
+  backward: ({ gradient }) => [gradient],
 }
 const reshape: Operation<[Tensor], { shape: Shape }, Tensor> = {
   name: 'reshape',
@@ -269,6 +282,7 @@ const reshape: Operation<[Tensor], { shape: Shape }, Tensor> = {
     kernels.release(packed)
     return new Tensor(kernels, handle, x.dtype, shape)
   },
+  backward: ({ inputs: [x], gradient }) => [gradient.reshape(x.shape)],
 }
 const permute: Operation<[Tensor], { order: readonly number[] }, Tensor> = {
   name: 'permute',
@@ -279,6 +293,9 @@ const permute: Operation<[Tensor], { order: readonly number[] }, Tensor> = {
       order.map((axis) => x.strides[axis]!),
       x.offset,
     ),
+  backward: ({ options: { order }, gradient }) => [
+    gradient.permute(order.map((_, axis) => order.indexOf(axis))),
+  ],
 }
 const slice: Operation<[Tensor], { axis: number; start: number; length: number; step: number }, Tensor> = {
   name: 'slice',
@@ -287,6 +304,9 @@ const slice: Operation<[Tensor], { axis: number; start: number; length: number; 
     const offset = length === 0 ? x.offset : x.offset + start * stride
     return window(x, x.shape.with(axis, length), x.strides.with(axis, stride * step), offset)
   },
+  backward: ({ inputs: [x], options: { axis, start, step }, gradient }) => [
+    gradient.place(x.shape[axis]!, { axis, start, step }),
+  ],
 }
 const expand: Operation<[Tensor], { shape: Shape }, Tensor> = {
   name: 'expand',
@@ -297,11 +317,19 @@ const expand: Operation<[Tensor], { shape: Shape }, Tensor> = {
     )
     return window(x, shape, strides, x.offset)
   },
+  backward({ inputs: [x], options: { shape }, gradient }) {
+    const shift = shape.length - x.rank
+    const stretched = shape.flatMap((extent, axis) =>
+      axis < shift || x.shape[axis - shift] !== extent ? [axis] : [],
+    )
+    return [gradient.sum(stretched).reshape(x.shape)]
+  },
 }
 /** Axes of extent 1 put in or taken out. */
 const reaxis: Operation<[Tensor], { shape: Shape; strides: readonly number[] }, Tensor> = {
   name: 'reaxis',
   forward: (_, [x], { shape, strides }) => window(x, shape, strides, x.offset),
+  backward: ({ inputs: [x], gradient }) => [gradient.reshape(x.shape)],
 }
 
 const release = (kernels: Kernels, handle: Handle) => () => kernels.release(handle)

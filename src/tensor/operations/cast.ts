@@ -1,4 +1,4 @@
-import { codeOf, type DType } from '../dtype.ts'
+import { codeOf, computes, type DType } from '../dtype.ts'
 import { OptionError } from '../errors.ts'
 import { apply, type Operation } from '../operation.ts'
 import { Tensor } from '../tensor.ts'
@@ -6,6 +6,10 @@ import { Tensor } from '../tensor.ts'
 const castOperation: Operation<[Tensor], { dtype: DType }, Tensor> = {
   name: 'cast',
   forward: (kernels, [x], { dtype }) => new Tensor(kernels, kernels.cast(x.handle, dtype), dtype, x.shape),
+  // To whole numbers and back nothing flows.
+  backward: ({ inputs: [x], options: { dtype }, gradient }) => [
+    computes(dtype) && computes(x.dtype) ? cast(gradient, x.dtype) : undefined,
+  ],
 }
 
 /**

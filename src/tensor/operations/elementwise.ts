@@ -8,6 +8,7 @@ import { apply, type Operation } from '../operation.ts'
 import { scope } from '../scope.ts'
 import { broadcastShapes } from '../shape.ts'
 import { needCompute, Tensor } from '../tensor.ts'
+import { binaryGradients, unaryGradients } from './elementwise_gradients.ts'
 import { broadcast, needType, type Operand, scalar } from './operand.ts'
 
 type Unary = Operation<[Tensor], object, Tensor>
@@ -21,6 +22,7 @@ function unaryOperation(name: UnaryName): Unary {
       needCompute(x, name)
       return new Tensor(kernels, kernels.unary(name, x.handle), x.dtype, x.shape)
     },
+    ...unaryGradients[name],
   }
 }
 
@@ -42,6 +44,7 @@ function binaryOperation(name: BinaryName): Binary {
       needCompute(a, name)
       return new Tensor(kernels, kernels.binary(name, a.handle, b.handle), a.dtype, a.shape)
     },
+    ...binaryGradients[name],
   }
 }
 
@@ -125,6 +128,12 @@ const whereOperation: Operation<[Tensor, Tensor, Tensor], object, Tensor> = {
     const handle = kernels.where(condition.handle, a.handle, b.handle)
     return new Tensor(kernels, handle, a.dtype, a.shape)
   },
+  saves: () => ({ inputs: [0] }),
+  backward: ({ inputs: [condition], gradient, needs }) => [
+    undefined,
+    needs[1] ? where(condition, gradient, 0) : undefined,
+    needs[2] ? where(condition, 0, gradient) : undefined,
+  ],
 }
 
 /**
@@ -160,9 +169,13 @@ const clampOperation: Operation<[Tensor], Bounds, Tensor> = {
       return max === undefined ? raised : against('minimum', raised, max)
     })
   },
+  saves: () => ({ inputs: [0] }),
+  backward: ({ inputs: [x], options: { min = -Infinity, max = Infinity }, gradient }) => [
+    where(logicalAnd(greaterEqual(x, min), lessEqual(x, max)), gradient, 0),
+  ],
 }
 
-/** Values below `min` become `min`, those above `max` become `max`; NaN stays. */
+/** Values below `min` become `min`, those above `max` become `max`; NaN stays. The gradient is 0 outside of the bounds. */
 export function clamp(x: Tensor, { min, max }: { min?: number; max?: number }): Tensor {
   if (min === undefined && max === undefined) throw new OptionError('clamp: needs min, max or both')
   if (min !== undefined && max !== undefined && min > max) {

@@ -1,10 +1,13 @@
 /** Picking, placing, joining and ordering. Indices are u32 and must be in range (`ShapeError` otherwise). */
+import { withKernels } from '../current_kernels.ts'
 import { OptionError, ShapeError } from '../errors.ts'
+import { arange, zerosLike } from '../makers.ts'
 import { apply, type Operation } from '../operation.ts'
 import { scope } from '../scope.ts'
 import { normalizeAxis, sameShape, showShape } from '../shape.ts'
 import { needCompute, Tensor } from '../tensor.ts'
 import { fromEnd, toEnd } from './axes.ts'
+import { equal, where } from './elementwise.ts'
 import { needRank, needSame, needType } from './operand.ts'
 
 /** x [extent, ..], ids [count]. */
@@ -14,6 +17,11 @@ const indexSelectOperation: Operation<[Tensor, Tensor], object, Tensor> = {
     needType('indexSelect', 'ids', ids, 'u32')
     const shape = [...ids.shape, ...x.shape.slice(1)]
     return new Tensor(kernels, kernels.indexSelect(x.handle, ids.handle), x.dtype, shape)
+  },
+  saves: () => ({ inputs: [1] }),
+  backward: ({ inputs: [x, ids], gradient }) => {
+    const rows = ids.reshape([ids.size, ...x.shape.slice(1).map(() => 1)]).expand(gradient.shape)
+    return [scatter(zerosLike(x), 0, rows, gradient, { mode: 'add' }), undefined]
   },
 }
 
@@ -43,6 +51,11 @@ const gatherOperation: Operation<[Tensor, Tensor], { axis: number }, Tensor> = {
     checkIndex('gather', x, index, axis)
     return new Tensor(kernels, kernels.gather(x.handle, index.handle, axis), x.dtype, index.shape)
   },
+  saves: () => ({ inputs: [1] }),
+  backward: ({ inputs: [x, index], options: { axis }, gradient }) => [
+    scatter(zerosLike(x), axis, index, gradient, { mode: 'add' }),
+    undefined,
+  ],
 }
 
 /** result[.., i, ..] = x[.., index[.., i, ..], ..] along `axis`; other extents of index equal those of x. */
@@ -69,6 +82,20 @@ const scatterOperation: Operation<[Tensor, Tensor, Tensor], { axis: number; mode
     const handle = kernels.scatter(x.handle, index.handle, source.handle, axis, mode)
     return new Tensor(kernels, handle, x.dtype, x.shape)
   },
+  saves: () => ({ inputs: [1] }),
+  backward: ({ inputs: [x, index, source], options: { axis, mode }, gradient, needs }) => {
+    if (mode === 'add') return [gradient, undefined, needs[2] ? gather(gradient, axis, index) : undefined]
+    const covered = needs[0] ? scatter(gradient, axis, index, zerosLike(source)) : undefined
+    return [covered, undefined, needs[2] ? lastOnes(x, index, axis, gradient) : undefined]
+  },
+}
+
+/** What arrives at the entries of a source that no later one has overwritten. */
+function lastOnes(x: Tensor, index: Tensor, axis: number, gradient: Tensor): Tensor {
+  const empty = new Tensor(x.kernels, x.kernels.fill('u32', x.shape, 0), 'u32', x.shape)
+  const order = withKernels(x.kernels, () => arange(index.size)).reshape(index.shape)
+  const stayed = equal(gather(scatter(empty, axis, index, order), axis, index), order)
+  return where(stayed, gather(gradient, axis, index), 0)
 }
 
 /** A copy of x with source[.., i, ..] at position index[.., i, ..] of `axis`. */
@@ -107,6 +134,15 @@ const concatOperation: Operation<readonly Tensor[], { axis: number }, Tensor> = 
     const extent = parts.reduce((total, part) => total + part.shape[axis]!, 0)
     const handles = parts.map((part) => part.handle)
     return new Tensor(kernels, kernels.concat(handles, axis), first.dtype, first.shape.with(axis, extent))
+  },
+  backward: ({ inputs, options: { axis }, gradient, needs }) => {
+    let start = 0
+    return inputs.map(({ shape }, i) => {
+      const end = start + shape[axis]!
+      const part = needs[i] ? gradient.slice(axis, start, end) : undefined
+      start = end
+      return part
+    })
   },
 }
 
@@ -147,7 +183,13 @@ const sortOperation: Operation<[Tensor], { descending: boolean }, readonly [Tens
     const [values, indices] = kernels.sort(x.handle, descending)
     return [new Tensor(kernels, values, x.dtype, x.shape), new Tensor(kernels, indices, 'u32', x.shape)]
   },
+  saves: () => ({ outputs: [1] }),
+  backward: ({ inputs: [x], output, gradient }) => [putBack(x, output, gradient)],
 }
+
+/** Gradients of entries where each stood. */
+const putBack = (x: Tensor, [, indices]: readonly [Tensor, Tensor], gradient: Tensor): Tensor =>
+  scatter(zerosLike(x), x.rank - 1, indices, gradient)
 
 export interface SortOptions {
   /** @default -1 */
@@ -178,6 +220,8 @@ const topKOperation: Operation<[Tensor], { k: number; largest: boolean }, readon
     const shape = x.shape.with(-1, k)
     return [new Tensor(kernels, values, x.dtype, shape), new Tensor(kernels, indices, 'u32', shape)]
   },
+  saves: () => ({ outputs: [1] }),
+  backward: ({ inputs: [x], output, gradient }) => [putBack(x, output, gradient)],
 }
 
 export interface TopKOptions {

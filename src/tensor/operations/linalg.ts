@@ -6,6 +6,7 @@ import { scope } from '../scope.ts'
 import { elementCount, type Shape, sameShape, showShape } from '../shape.ts'
 import { Tensor } from '../tensor.ts'
 import { stack } from './gather.ts'
+import { matmul } from './matmul.ts'
 import { needSame, needType } from './operand.ts'
 
 /** Each matrix of a batch alone; results joined under the leading axes. */
@@ -122,6 +123,11 @@ const solveOperation: Operation<[Tensor, Tensor], object, readonly Tensor[]> = {
   forward(kernels, [a, b]) {
     needRows('solve', a, b)
     return [wrap(kernels, kernels.solve(a.handle, b.handle), b, b.shape)]
+  },
+  saves: () => ({ inputs: [0], outputs: [0] }),
+  backward: ({ inputs: [a], output: [x], gradient, needs }) => {
+    const toB = solve(a.transpose(), gradient)
+    return [needs[0] ? matmul(toB, x!.transpose()).neg() : undefined, toB]
   },
 }
 

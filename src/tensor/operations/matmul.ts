@@ -1,10 +1,11 @@
 /** Matrix products. Operands may be transposed views and are not copied for it; bf16 sums in f32. */
 import { OptionError, ShapeError } from '../errors.ts'
 import type { Activation } from '../kernels.ts'
-import { apply, type Operation } from '../operation.ts'
+import { apply, isRecording, type Operation } from '../operation.ts'
 import { scope } from '../scope.ts'
 import { broadcastShapes, elementCount, sameShape, showShape } from '../shape.ts'
 import { needCompute, Tensor } from '../tensor.ts'
+import { cast } from './cast.ts'
 import { add, relu, silu } from './elementwise.ts'
 import { isExplicit } from './explicit.ts'
 import { needSame } from './operand.ts'
@@ -41,7 +42,16 @@ const matmulOperation: Operation<
     const handle = kernels.matmul(left.handle, right.handle, bias?.handle, activation, residual?.handle)
     return new Tensor(kernels, handle, left.dtype, shape)
   },
+  // On the tape no product has an activation: see `matmul`.
+  saves: (needs) => ({ inputs: [...(needs[0] ? [1] : []), ...(needs[1] ? [0] : [])] }),
+  backward: ({ inputs: [left, right], gradient, needs }) => [
+    needs[0] ? apply(matmulOperation, [gradient, right.transpose(), undefined, undefined], plain) : undefined,
+    needs[1] ? apply(matmulOperation, [left.transpose(), gradient, undefined, undefined], plain) : undefined,
+    needs[2] ? asRows(gradient).sum(0) : undefined,
+    needs[3] ? gradient : undefined,
+  ],
 }
+const plain = { activation: 'none' } as const
 
 /**
  * a [.., m, k] times b [.., k, n] gives [.., m, n]; leading axes broadcast. One matrix b for many a is one product.
@@ -60,7 +70,9 @@ export function matmul(a: Tensor, b: Tensor, epilogue: Epilogue = {}): Tensor {
       `matmul: ${showShape(a.shape)} has ${a.extent(-1)} columns, which must equal the ${b.extent(-2)} rows of ${showShape(b.shape)}`,
     )
   }
-  if (isExplicit()) return scope(() => written(a, b, epilogue))
+  // The gradient of an activation wants what goes into it.
+  const { activation = 'none' } = epilogue
+  if (isExplicit() || (isRecording() && activation !== 'none')) return scope(() => written(a, b, epilogue))
   return scope(() => product(a, b, epilogue))
 }
 
@@ -122,6 +134,8 @@ const gramOperation: Operation<[Tensor], { into: 'f32' | 'f64' }, Tensor> = {
     kernels.addGram(sums.handle, x.handle)
     return sums
   },
+  saves: () => ({ inputs: [0] }),
+  backward: ({ inputs: [x], gradient }) => [x.matmul(cast(gradient.add(gradient.transpose()), x.dtype))],
 }
 
 /** x^T x summed over all leading axes: x [.., n], result [n, n], both triangles. */

@@ -13,6 +13,11 @@ const softmaxOperation: Operation<[Tensor], object, Tensor> = {
     needCompute(x, 'softmax')
     return new Tensor(kernels, kernels.softmax(x.handle), x.dtype, x.shape)
   },
+  saves: () => ({ outputs: [0] }),
+  backward: ({ output, gradient }) => {
+    const weighted = gradient.mul(output)
+    return [weighted.sub(output.mul(weighted.sum(-1, { keepDims: true })))]
+  },
 }
 
 const logSoftmaxOperation: Operation<[Tensor], object, Tensor> = {
@@ -21,6 +26,8 @@ const logSoftmaxOperation: Operation<[Tensor], object, Tensor> = {
     needCompute(x, 'logSoftmax')
     return new Tensor(kernels, kernels.logSoftmax(x.handle), x.dtype, x.shape)
   },
+  saves: () => ({ outputs: [0] }),
+  backward: ({ output, gradient }) => [gradient.sub(output.exp().mul(gradient.sum(-1, { keepDims: true })))],
 }
 
 /** exp(x) / sum(exp(x)) along an axis; NaN where a whole row is minus infinity. */

@@ -1,22 +1,20 @@
 /** Reductions over any axes. Sums run in a fixed order; bf16 sums in f32 and rounds once. */
 import { ShapeError } from '../errors.ts'
 import type { ReduceName } from '../kernels.ts'
-import { apply, type Operation } from '../operation.ts'
+import { apply, isRecording } from '../operation.ts'
 import { scope } from '../scope.ts'
 import { elementCount, showShape } from '../shape.ts'
 import { needCompute, Tensor } from '../tensor.ts'
 import { type Axes, axesOf, toEnd } from './axes.ts'
 import { cast, widen } from './cast.ts'
-import { abs, div, sqrt, square, sub } from './elementwise.ts'
+import { abs, div, equal, sqrt, square, sub, where } from './elementwise.ts'
 import { needType } from './operand.ts'
+import { type Reduction, reduceGradients } from './reduce_gradients.ts'
 
 export interface ReduceOptions {
   /** Leaves reduced axes in place with an extent of 1. @default false */
   keepDims?: boolean
 }
-
-/** x with the reduced axes last, after the first `kept`. */
-type Reduction = Operation<[Tensor], { kept: number }, Tensor>
 
 /** Reductions that have no value on nothing. */
 const needsEntries: readonly ReduceName[] = ['mean', 'max', 'min', 'argmax', 'argmin']
@@ -34,6 +32,7 @@ function reduction(name: ReduceName): Reduction {
       const dtype = name === 'argmax' || name === 'argmin' ? 'u32' : x.dtype
       return new Tensor(kernels, kernels.reduce(name, x.handle, kept), dtype, x.shape.slice(0, kept))
     },
+    ...(reduceGradients[name] ?? {}),
   }
 }
 
@@ -100,7 +99,13 @@ export interface NormOptions extends ReduceOptions {
 export function norm(x: Tensor, axes?: Axes, { order = 2, keepDims = false }: NormOptions = {}): Tensor {
   return scope(() => {
     const wide = widen(x)
-    if (order === 2) return cast(sqrt(sum(square(wide), axes, { keepDims })), x.dtype)
+    if (order === 2) {
+      const squared = sum(square(wide), axes, { keepDims })
+      if (!isRecording()) return cast(sqrt(squared), x.dtype)
+      // The root has no slope at 0, where the gradient of a length is taken as 0.
+      const none = equal(squared, 0)
+      return cast(where(none, 0, sqrt(where(none, 1, squared))), x.dtype)
+    }
     return cast((order === 1 ? sum : max)(abs(wide), axes, { keepDims }), x.dtype)
   })
 }
