@@ -68,6 +68,7 @@ export type { Operand } from './operations/operand.ts'
 export { type PlaceOptions, place } from './operations/place.ts'
 export * from './operations/reduce.ts'
 export { type RotaryOptions, rotary } from './operations/rotary.ts'
+export { split, unstack } from './operations/split.ts'
 export { type RandomStream, randomStream, type StreamState } from './random.ts'
 export { referenceKernels } from './reference/kernels.ts'
 export {

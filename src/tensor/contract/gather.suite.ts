@@ -16,6 +16,30 @@ import {
 const ids = (...values: number[]) => tensor(values, [values.length], 'u32')
 
 export function gatherClaims(claim: Claim): void {
+  claim('split and unstack take apart what concat and stack join, without a copy', () => {
+    const x = exactTensor([3, 5], 'f32')
+    const parts = pare.split(x, [2, 0, 3])
+    expect(parts.map(({ shape }) => shape)).toEqual([
+      [3, 2],
+      [3, 0],
+      [3, 3],
+    ])
+    expect(pare.concat(parts, 1).bytes()).toEqual(x.bytes())
+    expect(pare.stack(pare.unstack(x, 1), 1).bytes()).toEqual(x.bytes())
+    for (const part of [...parts, ...pare.unstack(x)]) expect(part.memory).toBe(x.memory)
+    expect(() => pare.split(x, [2, 2])).toThrow(/add up to 5/)
+    expect(() => pare.split(x, [6, -1])).toThrow(/add up to 5/)
+  })
+  claim('place puts entries among zeros, where slice finds them', () => {
+    const x = exactTensor([2, 3], 'f32')
+    for (const options of [{ axis: 1, start: 1, step: 2 }, { axis: 1 }, { axis: 1, start: 4 }]) {
+      const placed = pare.place(x, 7, options)
+      const { axis, start = 0, step = 1 } = options as { axis: number; start?: number; step?: number }
+      expect(placed.slice(axis, start, start + 2 * step + 1, step).bytes()).toEqual(x.bytes())
+      expect(placed.abs().sum().item()).toBe(x.abs().sum().item())
+    }
+    expect(() => pare.place(x, 4, { axis: 1, step: 2 })).toThrow(/does not fit into 4/)
+  })
   for (const dtype of dtypes) {
     claim(`${dtype}: picking, placing and joining move elements with their bits`, () => {
       const small = dtype === 'bool' ? [0, 1, 1, 0, 1, 0] : [0, 1, 2, 3, 4, 5]
