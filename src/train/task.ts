@@ -1,0 +1,44 @@
+/** What is trained: a model with its loss, and the batches that it learns from. */
+import type { Parameters } from '../nn/parameters.ts'
+import type { RandomStream, Tensor } from '../tensor/index.ts'
+
+/** Samples that a step learns from. */
+export interface TrainingBatch {
+  /** Of each sample: the same sample has the same id in every epoch and every run. */
+  readonly ids: Uint32Array
+}
+
+/** Batches in an order of their own. */
+export interface Loader<B extends TrainingBatch> {
+  /** The next batch; undefined where the data has ended. */
+  next(): B | undefined
+  /** Passes over the data that are finished. */
+  readonly epoch: number
+  /** What is needed to go on: JSON can hold it. */
+  state(): unknown
+  /** Goes on where `state` was taken. @throws StateError for the state of other data or options */
+  load(state: unknown): void
+}
+
+export interface ForwardContext {
+  /** Steps done. */
+  readonly step: number
+  /** The stream of this name, which is saved with the run: for dropout and the like. */
+  stream(name: string): RandomStream
+}
+
+export interface TrainingTask<B extends TrainingBatch> {
+  /** What training changes, and what the forward changes by itself. */
+  readonly parameters: Parameters
+  /** The loss of each sample, [samples], as a mean over what is counted of it. Runs on the tape, in training mode. */
+  losses(batch: B, context: ForwardContext): Tensor
+  /**
+   * How much each sample counts, [samples], such as its tokens that are not ignored. Where samples count the same the
+   * loss of a step is the mean of `losses`. @default the same
+   */
+  counts?(batch: B): Tensor
+  /** Units of work of a batch for the live line: tokens or images. @default samples */
+  work?(batch: B): { units: number; unit: string }
+  /** Quality on data that is held out, by name. */
+  evaluate?(): Readonly<Record<string, number>>
+}

@@ -1,0 +1,327 @@
+/**
+ * One training: steps with named phases, whose state can be saved after any of them and loaded to go on to the same
+ * bits. What the phases are stands in `method.ts`.
+ */
+import type { Optimiser } from '../optim/optimiser.ts'
+import { NumericalError, OptionError, StateError } from '../tensor/errors.ts'
+import {
+  Gradients,
+  type RandomStream,
+  randomStream,
+  type StreamState,
+  scope,
+  sumOfSquares,
+  type Tensor,
+  unrecorded,
+  valueAndGrad,
+} from '../tensor/index.ts'
+import { alone, type Collective } from './collective.ts'
+import { isDue, type StepContext, type TrainingMethod } from './method.ts'
+import type { Loader, TrainingBatch, TrainingTask } from './task.ts'
+
+export interface TrainerOptions<B extends TrainingBatch> {
+  task: TrainingTask<B>
+  loader: Loader<B>
+  optimiser: Optimiser
+  /** In the order in which they act. @default none */
+  methods?: readonly TrainingMethod<B>[]
+  /** Of all random streams of the run. @default 0 */
+  seed?: number
+  /** Largest Euclidean norm of all gradients together; longer ones are shortened to it. Above 0. @default none */
+  clip?: number
+  /** Batches of one step, whose gradients are averaged; whole, from 1 on. @default 1 */
+  accumulate?: number
+  /**
+   * What happens where a loss or a gradient is not finite: the run stops, or leaves the step out, up to this many times
+   * one after another. @default 0
+   */
+  skipAtMost?: number
+  /** @default one worker */
+  collective?: Collective
+}
+
+/** What a step did. */
+export interface StepReport {
+  /** Steps done, this one counted. */
+  readonly step: number
+  readonly epoch: number
+  /** Mean over its samples. */
+  readonly loss: number
+  /** Euclidean norm over all gradients, before they are clipped. */
+  readonly gradientNorm: number
+  readonly samples: number
+  readonly work: { units: number; unit: string }
+  /** Why nothing was learned from it. */
+  readonly skipped?: string
+}
+
+/** What JSON holds of a training. */
+export interface TrainerPosition {
+  readonly step: number
+  readonly skippedInRow: number
+  readonly seed: number
+  readonly loader: unknown
+  readonly streams: readonly StreamState[]
+}
+
+export class Trainer<B extends TrainingBatch = TrainingBatch> {
+  readonly task: TrainingTask<B>
+  readonly optimiser: Optimiser
+  private readonly options: Required<Omit<TrainerOptions<B>, 'clip'>> & { clip: number | undefined }
+  private readonly streams = new Map<string, RandomStream>()
+  private step = 0
+  private skippedInRow = 0
+  private prepared = false
+
+  /** @throws OptionError where a number is out of its range, or two methods want the same phase for themselves */
+  constructor(options: TrainerOptions<B>) {
+    const { methods = [], seed = 0, clip, accumulate = 1, skipAtMost = 0, collective = alone } = options
+    if (clip !== undefined && !(clip > 0 && Number.isFinite(clip)))
+      throw new OptionError(`clip: needs a norm above 0, got ${clip}; leave it out to clip nothing`)
+    for (const [name, value, least] of [
+      ['accumulate', accumulate, 1],
+      ['skipAtMost', skipAtMost, 0],
+    ] as const)
+      if (!(Number.isSafeInteger(value) && value >= least))
+        throw new OptionError(`${name}: needs a whole number from ${least} on, got ${value}`)
+    checkMethods(methods)
+    this.task = options.task
+    this.optimiser = options.optimiser
+    this.options = { ...options, methods, seed, clip, accumulate, skipAtMost, collective }
+  }
+
+  /** Steps done. */
+  get steps(): number {
+    return this.step
+  }
+
+  get epoch(): number {
+    return this.options.loader.epoch
+  }
+
+  /**
+   * Learns from the next batches; undefined where the data has ended.
+   *
+   * @throws NumericalError, with parameters and moments as they were before the step, where a loss or gradient is not
+   * finite and no more steps may be left out.
+   */
+  next(): StepReport | undefined {
+    this.prepare()
+    const { methods, loader, accumulate } = this.options
+    const epoch = loader.epoch
+    const batches: B[] = []
+    while (batches.length < accumulate) {
+      const drawn = loader.next()
+      if (!drawn) break
+      batches.push(
+        methods.reduce((batch, method) => method.batch?.(batch, this.context(epoch)) ?? batch, drawn),
+      )
+    }
+    if (batches.length === 0) return undefined
+    return scope(() => this.learn(batches, epoch))
+  }
+
+  /** After the last step. */
+  finish(): void {
+    this.prepare()
+    for (const method of this.options.methods) method.finish?.(this.context(this.epoch))
+  }
+
+  /** Copies of all tensors that the coming steps depend on, by path. They belong to the caller. */
+  state(): Record<string, Tensor> {
+    this.prepare()
+    const parts: [string, Readonly<Record<string, Tensor>>][] = [
+      ['parameters', this.task.parameters.state()],
+      ['optimiser', this.optimiser.state()],
+      ...this.options.methods.map(
+        (method) => [`method/${method.name}`, method.state?.() ?? {}] satisfies [string, object],
+      ),
+    ]
+    return Object.fromEntries(
+      parts.flatMap(([part, tensors]) =>
+        Object.entries(tensors).map(([path, tensor]) => [`${part}/${path}`, tensor] as const),
+      ),
+    )
+  }
+
+  position(): TrainerPosition {
+    const { loader, seed } = this.options
+    return {
+      step: this.step,
+      skippedInRow: this.skippedInRow,
+      seed,
+      loader: loader.state(),
+      streams: [...this.streams.values()].map((stream) => stream.state()),
+    }
+  }
+
+  /**
+   * Goes on where `state` and `position` were taken.
+   *
+   * @throws StateError where they are those of another training
+   */
+  load(saved: Readonly<Record<string, Tensor>>, position: TrainerPosition): void {
+    const { methods, loader, seed } = this.options
+    if (position.seed !== seed)
+      throw new StateError(`seed: the saved state has ${position.seed}, the run asks for ${seed}`, {
+        code: 'PARE_E_STATE_SEED',
+        facts: { saved: position.seed, asked: seed },
+      })
+    const part = (name: string) =>
+      Object.fromEntries(
+        Object.entries(saved).flatMap(([path, tensor]) =>
+          path.startsWith(`${name}/`) ? [[path.slice(name.length + 1), tensor] as const] : [],
+        ),
+      )
+    this.task.parameters.load(part('parameters'))
+    this.optimiser.load(part('optimiser'))
+    this.step = position.step
+    this.skippedInRow = position.skippedInRow
+    for (const state of position.streams) this.stream(state.name).load(state)
+    loader.load(position.loader)
+    this.prepare()
+    for (const method of methods) method.load?.(part(`method/${method.name}`))
+  }
+
+  dispose(): void {
+    for (const method of this.options.methods) method.dispose?.()
+    this.optimiser.dispose()
+  }
+
+  private prepare(): void {
+    if (this.prepared) return
+    this.prepared = true
+    for (const method of this.options.methods) method.prepare?.(this.context(this.epoch))
+  }
+
+  private learn(batches: readonly B[], epoch: number): StepReport {
+    const { methods, loader, collective, clip, skipAtMost } = this.options
+    const context = this.context(epoch)
+    const { loss, gradients: own } = this.lossAndGradients(batches, context)
+    const changed = methods.reduce((all, method) => method.gradients?.(all, context) ?? all, own)
+    const reducer = methods.find(({ reduce }) => reduce)
+    const reduced = reducer ? reducer.reduce!(changed, context) : collective.allReduce(changed)
+    const gradientNorm = Math.sqrt(
+      [...reduced.values()].reduce((sum, gradient) => sum + sumOfSquares(gradient), 0),
+    )
+    const samples = batches.reduce((sum, { ids }) => sum + ids.length, 0)
+    const work = batches.map(
+      (batch) => this.task.work?.(batch) ?? { units: batch.ids.length, unit: 'samples' },
+    )
+    const report = {
+      epoch,
+      loss,
+      gradientNorm,
+      samples,
+      work: { unit: work[0]!.unit, units: work.reduce((sum, { units }) => sum + units, 0) },
+    }
+    const bad = notFinite(loss, gradientNorm, reduced)
+    if (bad) {
+      if (++this.skippedInRow > skipAtMost) {
+        this.skippedInRow = 0
+        throw new NumericalError(
+          `step ${this.step + 1}: ${bad}; lower the rate, clip the gradients, or allow steps to be left out`,
+          { code: 'PARE_E_NOT_FINITE', facts: { step: this.step + 1 } },
+        )
+      }
+    } else {
+      this.skippedInRow = 0
+      const factor = clip !== undefined && gradientNorm > clip ? clip / gradientNorm : 1
+      this.update(reduced, factor, context)
+    }
+    this.step++
+    const after = this.context(epoch)
+    if (!bad) for (const method of methods) method.afterUpdate?.(after)
+    for (const method of methods)
+      for (const event of method.events ?? []) if (isDue(event, this.step)) event.run(after)
+    if (loader.epoch > epoch) for (const method of methods) method.endOfEpoch?.(this.context(loader.epoch))
+    return { step: this.step, ...report, ...(bad ? { skipped: bad } : {}) }
+  }
+
+  private update(gradients: ReadonlyMap<string, Tensor>, scale: number, context: StepContext): void {
+    const { methods } = this.options
+    // A method that looks at what the optimiser gets wants numbers, not a factor beside them.
+    const watched = methods.some(({ clipped, update }) => clipped || update)
+    const scaled =
+      watched && scale !== 1
+        ? new Map([...gradients].map(([path, gradient]) => [path, gradient.mul(scale)]))
+        : gradients
+    const last = methods.reduce((all, method) => method.clipped?.(all, context) ?? all, scaled)
+    const step = (all: ReadonlyMap<string, Tensor>) => this.optimiser.step(all, watched ? {} : { scale })
+    const own = methods.find(({ update }) => update)
+    if (own) own.update!(last, step, context)
+    else step(last)
+  }
+
+  /** The mean over the batches of a step. */
+  private lossAndGradients(batches: readonly B[], context: StepContext) {
+    const parameters = this.task.parameters.tensors()
+    const [first] = batches
+    if (batches.length === 1) {
+      const { value, gradients } = valueAndGrad(() => this.loss(first!, context), parameters)
+      return { loss: value.item(), gradients: gradients as ReadonlyMap<string, Tensor> }
+    }
+    const sums = new Gradients()
+    let loss = 0
+    for (const batch of batches)
+      scope(() => {
+        const { value, gradients } = valueAndGrad(
+          () => this.loss(batch, context).mul(1 / batches.length),
+          parameters,
+        )
+        loss += value.item()
+        sums.add(gradients)
+      })
+    const gradients = new Map([...sums.get()].map(([path, sum]) => [path, sum.alias()]))
+    sums.clear()
+    return { loss, gradients: gradients as ReadonlyMap<string, Tensor> }
+  }
+
+  private loss(batch: B, context: StepContext): Tensor {
+    const losses = this.task.losses(batch, context)
+    const counts = this.task.counts?.(batch)
+    const weights = this.options.methods.reduce<Tensor | undefined>((product, method) => {
+      if (!method.weigh) return product
+      const own = unrecorded(() => method.weigh!(losses, batch, context))
+      return product ? product.mul(own) : own
+    }, counts)
+    return weights ? losses.mul(weights).sum().div(weights.sum()) : losses.mean()
+  }
+
+  private context(epoch: number): StepContext {
+    const { step, task, optimiser } = this
+    return { step, epoch, parameters: task.parameters, optimiser, stream: (name) => this.stream(name) }
+  }
+
+  private stream(name: string): RandomStream {
+    const known = this.streams.get(name)
+    if (known) return known
+    const stream = randomStream(this.options.seed, name)
+    this.streams.set(name, stream)
+    return stream
+  }
+}
+
+function checkMethods<B extends TrainingBatch>(methods: readonly TrainingMethod<B>[]): void {
+  const names = new Set<string>()
+  for (const { name } of methods) {
+    if (names.has(name)) throw new OptionError(`methods: ${name} stands there twice; give it once`)
+    names.add(name)
+  }
+  for (const phase of ['reduce', 'update'] as const) {
+    const own = methods.filter((method) => method[phase])
+    if (own.length > 1)
+      throw new OptionError(
+        `methods: ${own.map(({ name }) => name).join(' and ')} each replace the phase ${phase}; one of them may`,
+      )
+  }
+}
+
+/** What of a step is not finite, with the parameter where it shows. */
+function notFinite(loss: number, norm: number, gradients: ReadonlyMap<string, Tensor>): string | undefined {
+  if (!Number.isFinite(loss)) return `the loss is ${loss}`
+  if (Number.isFinite(norm)) return undefined
+  for (const [path, gradient] of gradients)
+    if (!scope(() => gradient.isFinite().all().item())) return `the gradient of ${path} is not finite`
+  return `the gradients are too large: their norm is ${norm}`
+}
