@@ -2,15 +2,15 @@
  * One training: steps with named phases, whose state can be saved after any of them and loaded to go on to the same
  * bits. What the phases are stands in `method.ts`.
  */
+import { clipFactor, gradientNorm, notFiniteError } from '../optim/gradients.ts'
 import type { Optimiser } from '../optim/optimiser.ts'
-import { NumericalError, OptionError, StateError } from '../tensor/errors.ts'
+import { OptionError, StateError } from '../tensor/errors.ts'
 import {
   Gradients,
   type RandomStream,
   randomStream,
   type StreamState,
   scope,
-  sumOfSquares,
   type Tensor,
   unrecorded,
   valueAndGrad,
@@ -201,9 +201,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     const changed = methods.reduce((all, method) => method.gradients?.(all, context) ?? all, own)
     const reducer = methods.find(({ reduce }) => reduce)
     const reduced = reducer ? reducer.reduce!(changed, context) : collective.allReduce(changed)
-    const gradientNorm = Math.sqrt(
-      [...reduced.values()].reduce((sum, gradient) => sum + sumOfSquares(gradient), 0),
-    )
+    const { norm, notFinite } = gradientNorm(reduced)
     const samples = batches.reduce((sum, { ids }) => sum + ids.length, 0)
     const work = batches.map(
       (batch) => this.task.work?.(batch) ?? { units: batch.ids.length, unit: 'samples' },
@@ -211,23 +209,22 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     const report = {
       epoch,
       loss,
-      gradientNorm,
+      gradientNorm: norm,
       samples,
       work: { unit: work[0]!.unit, units: work.reduce((sum, { units }) => sum + units, 0) },
     }
-    const bad = notFinite(loss, gradientNorm, reduced)
+    const bad =
+      Number.isFinite(loss) && notFinite.length === 0
+        ? undefined
+        : notFiniteError(this.step + 1, notFinite, loss)
     if (bad) {
       if (++this.skippedInRow > skipAtMost) {
         this.skippedInRow = 0
-        throw new NumericalError(
-          `step ${this.step + 1}: ${bad}; lower the rate, clip the gradients, or allow steps to be left out`,
-          { code: 'PARE_E_NOT_FINITE', facts: { step: this.step + 1 } },
-        )
+        throw bad
       }
     } else {
       this.skippedInRow = 0
-      const factor = clip !== undefined && gradientNorm > clip ? clip / gradientNorm : 1
-      this.update(reduced, factor, context)
+      this.update(reduced, clip === undefined ? 1 : clipFactor(norm, clip), context)
     }
     this.step++
     const after = this.context(epoch)
@@ -235,7 +232,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     for (const method of methods)
       for (const event of method.events ?? []) if (isDue(event, this.step)) event.run(after)
     if (loader.epoch > epoch) for (const method of methods) method.endOfEpoch?.(this.context(loader.epoch))
-    return { step: this.step, ...report, ...(bad ? { skipped: bad } : {}) }
+    return { step: this.step, ...report, ...(bad ? { skipped: bad.message } : {}) }
   }
 
   private update(gradients: ReadonlyMap<string, Tensor>, scale: number, context: StepContext): void {
@@ -315,13 +312,4 @@ function checkMethods<B extends TrainingBatch>(methods: readonly TrainingMethod<
         `methods: ${own.map(({ name }) => name).join(' and ')} each replace the phase ${phase}; one of them may`,
       )
   }
-}
-
-/** What of a step is not finite, with the parameter where it shows. */
-function notFinite(loss: number, norm: number, gradients: ReadonlyMap<string, Tensor>): string | undefined {
-  if (!Number.isFinite(loss)) return `the loss is ${loss}`
-  if (Number.isFinite(norm)) return undefined
-  for (const [path, gradient] of gradients)
-    if (!scope(() => gradient.isFinite().all().item())) return `the gradient of ${path} is not finite`
-  return `the gradients are too large: their norm is ${norm}`
 }
