@@ -1,8 +1,8 @@
 /** A small task whose steps can be worked by hand: y = w x over numbered samples, and losses (y - target)^2. */
 import { Parameters } from '../nn/parameters.ts'
+import type { Loader, TrainingTask } from '../optim/training_task.ts'
 import { StateError } from '../tensor/errors.ts'
 import { type RandomStream, randomStream, scope, type Tensor, tensor } from '../tensor/index.ts'
-import type { Loader, TrainingTask } from './task.ts'
 
 export interface PointBatch {
   readonly ids: Uint32Array

@@ -1,9 +1,13 @@
 /**
  * One training: steps with named phases, whose state can be saved after any of them and loaded to go on to the same
- * bits. What the phases are stands in `method.ts`.
+ * bits. What the phases are stands in `optim/training_method.ts`.
  */
+
+import { alone, type Collective } from '../optim/collective.ts'
 import { clipFactor, gradientNorm, notFiniteError } from '../optim/gradients.ts'
 import type { Optimiser } from '../optim/optimiser.ts'
+import { isDue, type StepContext, type TrainingMethod } from '../optim/training_method.ts'
+import type { Loader, TrainingBatch, TrainingTask } from '../optim/training_task.ts'
 import { OptionError, StateError } from '../tensor/errors.ts'
 import {
   Gradients,
@@ -15,9 +19,6 @@ import {
   unrecorded,
   valueAndGrad,
 } from '../tensor/index.ts'
-import { alone, type Collective } from './collective.ts'
-import { isDue, type StepContext, type TrainingMethod } from './method.ts'
-import type { Loader, TrainingBatch, TrainingTask } from './task.ts'
 
 export interface TrainerOptions<B extends TrainingBatch> {
   task: TrainingTask<B>

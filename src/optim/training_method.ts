@@ -14,9 +14,9 @@
  */
 
 import type { Parameters } from '../nn/parameters.ts'
-import type { Optimiser } from '../optim/optimiser.ts'
 import type { Tensor } from '../tensor/index.ts'
-import type { ForwardContext, TrainingBatch } from './task.ts'
+import type { Optimiser } from './optimiser.ts'
+import type { ForwardContext, TrainingBatch } from './training_task.ts'
 
 export interface StepContext extends ForwardContext {
   readonly parameters: Parameters
