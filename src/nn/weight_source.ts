@@ -4,7 +4,7 @@
  */
 
 import { sizeOf } from '../tensor/dtype.ts'
-import { linear, type Tensor } from '../tensor/index.ts'
+import { elementCount, linear, type Tensor } from '../tensor/index.ts'
 import type { ResourceHolder } from '../tensor/scope.ts'
 
 export interface SourceSize {
@@ -28,14 +28,21 @@ export interface WeightSource extends ResourceHolder {
   size(): SourceSize
 }
 
-/** A plain tensor as a weight source. @example denseSource(tensor([1, 2], [1, 2])).matmul(x) */
+/**
+ * A plain tensor as a weight source. One of more axes, such as the weight [out, kh, kw, in] of a convolution, is the
+ * matrix of its rows [out, kh * kw * in].
+ *
+ * @example denseSource(tensor([1, 2], [1, 2])).matmul(x)
+ */
 export function denseSource(weight: Tensor): WeightSource {
-  const [out, inputs] = weight.shape as [number, number]
-  const bits = out * inputs * sizeOf(weight.dtype) * 8
+  const [out, ...rest] = weight.shape as [number, ...number[]]
+  const inputs = elementCount(rest)
+  const bits = weight.size * sizeOf(weight.dtype) * 8
+  const matrix = () => weight.reshape([out, inputs])
   return {
     shape: [out, inputs],
-    matmul: (x, bias) => linear(x, weight, bias),
-    dense: () => weight,
+    matmul: (x, bias) => linear(x, matrix(), bias),
+    dense: matrix,
     parameters: () => new Map([['weight', weight]]),
     size: () => ({ informationBits: bits, storedBits: bits }),
     resources: () => [weight],

@@ -2,7 +2,7 @@
  * Checkpoints: one safetensors file each, with the tensors of a training by path and the rest as JSON in its metadata.
  * A file appears whole or not at all; older ones are removed only after a newer one stands.
  *
- *   step-000000500.safetensors    metadata: format pare-training, version 1, position, run
+ *   step-000000500.safetensors    metadata: format pare-training, version 1, position, run, seconds
  */
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -38,6 +38,8 @@ export interface Checkpoint {
   /** Of `Trainer.state`; they belong to the caller. */
   readonly tensors: Record<string, Tensor>
   readonly position: TrainerPosition
+  /** Of work, over all sittings before. */
+  readonly seconds: number
 }
 
 /** Writes a checkpoint, and then removes all but the last `keep`. @returns its path */
@@ -45,7 +47,7 @@ export function writeCheckpoint(
   folder: string,
   tensors: Readonly<Record<string, Tensor>>,
   position: TrainerPosition,
-  { run, keep = 2 }: { run: unknown; keep?: number },
+  { run, keep = 2, seconds = 0 }: { run: unknown; keep?: number; seconds?: number },
 ): string {
   if (!(Number.isSafeInteger(keep) && keep >= 1))
     throw new OptionError(`keep: needs a whole number of checkpoints from 1 on, got ${keep}`)
@@ -62,6 +64,7 @@ export function writeCheckpoint(
       version: String(VERSION),
       position: JSON.stringify(position),
       run: JSON.stringify(run),
+      seconds: String(seconds),
     },
   })
   for (const [name, tensor] of Object.entries(tensors)) writer.append(name, tensor.bytes())
@@ -123,7 +126,9 @@ export function readCheckpoint(path: string, run: unknown): Checkpoint {
         throw damaged(`holds ${printable(name)} in a type that no state has`)
       tensors[name] = fromBytes(archive.read(name), shape, dtype)
     }
-    return { path, tensors, position: checkedPosition(position, damaged) }
+    const seconds = Number(metadata.get('seconds'))
+    if (!(seconds >= 0)) throw damaged('holds a time that is none')
+    return { path, tensors, position: checkedPosition(position, damaged), seconds }
   } catch (error) {
     dispose(Object.values(tensors))
     throw error instanceof FormatError ? damaged(`is damaged (${error.message})`) : error

@@ -1,0 +1,43 @@
+/** Fully connected layers with ReLU in between. */
+import { Linear } from '../../nn/linear.ts'
+import { visit } from '../../nn/sites.ts'
+import { denseSource } from '../../nn/weight_source.ts'
+import { OptionError } from '../../tensor/errors.ts'
+import { relu, scope } from '../../tensor/index.ts'
+import type { Classifier, WeightMaker } from './network.ts'
+
+export interface MlpOptions {
+  /** Widths from the inputs to the classes, such as [784, 300, 100, 10]. */
+  widths: readonly number[]
+}
+
+/**
+ * x [batch, ..], flattened -> logits [batch, classes]; weights `fc1.weight`, `fc1.bias`, `fc2.weight`, ..
+ *
+ * @throws OptionError for fewer than two widths.
+ * @example mlp({ widths: [64, 64, 10] }, freshWeights(parameters, { seed: 0 })).forward(x)
+ */
+export function mlp({ widths }: MlpOptions, weights: WeightMaker): Classifier {
+  if (widths.length < 2 || !widths.every((width) => Number.isInteger(width) && width >= 1))
+    throw new OptionError(`mlp: widths need two whole numbers from 1 on at least, got [${widths.join(', ')}]`)
+  const layers = widths.slice(1).map((outputs, i) => {
+    const [name, inputs] = [`fc${i + 1}`, widths[i]!]
+    const weight = weights.weight(`${name}.weight`, [outputs, inputs], { kind: 'he', fanIn: inputs })
+    const bias = weights.weight(`${name}.bias`, [outputs], { kind: 'constant', value: 0 })
+    return new Linear(`${name}.weight`, denseSource(weight), bias)
+  })
+  const siteOf = (i: number) => (i + 1 < layers.length ? `fc${i + 1}/act` : 'logits')
+  return {
+    layers: new Map(layers.map((layer) => [layer.name, layer])),
+    sites: () => layers.map((_, i) => siteOf(i)),
+    forward: (x, { at } = {}) =>
+      scope(() => {
+        let hidden = x.reshape([x.extent(0), widths[0]!])
+        for (const [i, layer] of layers.entries()) {
+          const y = layer.forward(hidden)
+          hidden = visit(at, siteOf(i), i + 1 < layers.length ? relu(y) : y)
+        }
+        return hidden
+      }),
+  }
+}

@@ -1,0 +1,65 @@
+/** The log of a training: a line of JSON for each entry, which other programs can follow while it grows. */
+import { existsSync, readFileSync } from 'node:fs'
+import { disk } from '../formats/disk.ts'
+import { writeFailure, writeWhole } from '../formats/output.ts'
+
+export interface TrainingLogLine {
+  /** Steps done. */
+  step: number
+  epoch: number
+  loss?: number
+  gradientNorm?: number
+  rate?: number
+  /** Tokens, images or samples a second, since the line before. */
+  perSecond?: number
+  unit?: string
+  /** Of work, over all sittings. */
+  seconds: number
+  /** Why a step was left out. */
+  skipped?: string
+  /** Quality on held-out data. */
+  evaluation?: Readonly<Record<string, number>>
+}
+
+/** Appends lines; those of steps that a checkpoint does not have are cut off when it goes on. */
+export class TrainingLog {
+  private readonly path: string
+  private descriptor: number | undefined
+
+  /** @param from steps that are done; what the file says of later ones is removed */
+  constructor(path: string, from: number) {
+    this.path = path
+    const kept = existsSync(path)
+      ? readFileSync(path, 'utf8')
+          .split('\n')
+          .filter((line) => stepOf(line) <= from)
+      : []
+    writeWhole(path, kept.map((line) => `${line}\n`).join(''))
+    this.descriptor = disk().openToAppend(path)
+  }
+
+  append(line: TrainingLogLine): void {
+    if (this.descriptor === undefined) throw new Error(`${this.path} is closed`)
+    const bytes = new TextEncoder().encode(`${JSON.stringify(line)}\n`)
+    try {
+      disk().write(this.descriptor, bytes)
+    } catch (cause) {
+      throw writeFailure(cause, this.path, bytes.length)
+    }
+  }
+
+  close(): void {
+    if (this.descriptor !== undefined) disk().close(this.descriptor)
+    this.descriptor = undefined
+  }
+}
+
+/** Infinity for what is no whole line. */
+function stepOf(line: string): number {
+  try {
+    const { step } = JSON.parse(line) as { step?: unknown }
+    return typeof step === 'number' ? step : Number.POSITIVE_INFINITY
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
+}
