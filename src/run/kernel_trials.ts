@@ -18,7 +18,7 @@ import {
   type Tensor,
   tensor,
 } from '../tensor/index.ts'
-import type { KernelName } from './run_work.ts'
+import type { KernelName } from './kernel_work.ts'
 /** Weights of the largest matrix that is made: 16 MB in f32. */
 export const mostWeights = 2 ** 22
 
