@@ -10,6 +10,7 @@
  */
 import { comparedRows, PART_ROWS } from '../../metrics/state_divergence.ts'
 import { usualBatchTokens } from '../../models/batches.ts'
+import type { TensorPlan } from '../../models/write/tensor_plan.ts'
 import { type MemoryPart, poolPart, sum, uncollected } from '../memory_parts.ts'
 import type { MemorySplit, MemoryTask } from '../memory_plan.ts'
 import {
@@ -57,14 +58,15 @@ export function measurementParts(
     const outside: MemoryPart = { what: 'hidden states from their files', bytes: 3 * passage, outside: true }
     const kept = (width: number) => walked.count * walked.length * width
     const inside = hidden + Math.max(widths.queries, widths.inner)
-    const during = duringWalk(levels, widths, { measurement, walkBatch, batch })
+    const [during, other] = duringWalk(levels, widths, { measurement, walkBatch, batch })
     const walk: MemoryPart[] = [
       { what: 'weights of a stage', bytes: allWeights[index]! },
       during,
       { what: 'hidden states', bytes: states + setOf(kept(inside)) },
       { what: 'hidden states from their files', bytes: spillOf(kept(inside), walkBatch * inside) + passage },
       { ...outside, bytes: outside.bytes + spillOf(kept(inside), walkBatch * inside) },
-      { what: poolPart, bytes: Math.min(pooledBytes, during.bytes) },
+      // Each needs blocks of other sizes than the others have left.
+      { what: poolPart, bytes: Math.min(pooledBytes, other) },
     ]
     if (how !== 'measured' || levels.length === 0) return [walk]
     const between = states + setOf(kept(hidden))
@@ -98,15 +100,17 @@ export function measurementParts(
     return [walk, ...passages, head]
   })
   const highest = moments.reduce((a, b) => (sum(b) > sum(a) ? b : a), [])
-  return [...highest, uncollected(uncollectedBytes, readBytes)]
+  // One walk over the model reads less than passages behind each of its stages.
+  const largest = F32 * Math.max(...matrices.flat().map(numbersOf))
+  return [...highest, uncollected(how === 'measured' ? uncollectedBytes : largest, readBytes)]
 }
 
-/** What is beside the weights of a stage while it is walked through. */
+/** What is beside the weights of a stage while it is walked through, and what the next highest moment takes. */
 function duringWalk(
   levels: readonly TriedLevel[],
   widths: Widths,
   { measurement, walkBatch, batch }: { measurement: MeasurementTask; walkBatch: number; batch: number },
-): MemoryPart {
+): [MemoryPart, number] {
   const { how, samples } = measurement
   const gram = (inputs: number) => (samples ? F64 * inputs ** 2 : 0)
   const largest = Math.max(widths.hidden, widths.queries, widths.inner)
@@ -116,18 +120,21 @@ function duringWalk(
     what: samples ? 'Gram matrix and the batch that it sums' : 'a batch inside of a stage',
     bytes: gram(largest) + forward + panelBytes,
   }
-  const tried = levels.flatMap(({ plan }): MemoryPart[] => {
-    const numbers = numbersOf(plan)
-    const through: MemoryPart = {
-      what: 'a level of a weight and the windows that run through it',
-      bytes: gram(plan.shape[1]!) + F32 * numbers + windows + panelBytes,
-    }
-    return [
-      samples
-        ? { what: 'Gram matrix, its factor and the weight that it rounds', bytes: solvedBytes(plan) }
-        : { what: 'a weight and what it is rounded to', bytes: (2 * F32 + 1) * numbers },
-      ...(how === 'measured' ? [through] : []),
-    ]
-  })
-  return [summed, ...tried].reduce((a, b) => (b.bytes > a.bytes ? b : a))
+  const plans = levels.map(({ plan }) => plan)
+  const highest = (bytesOf: (plan: TensorPlan) => number) => Math.max(0, ...plans.map(bytesOf))
+  const decided: MemoryPart = samples
+    ? { what: 'Gram matrix, its factor and the weight that it rounds', bytes: highest(solvedBytes) }
+    : {
+        what: 'a weight and what it is rounded to',
+        bytes: highest((plan) => (2 * F32 + 1) * numbersOf(plan)),
+      }
+  const through: MemoryPart = {
+    what: 'a level of a weight and the windows that run through it',
+    bytes:
+      how === 'measured'
+        ? highest((plan) => gram(plan.shape[1]!) + F32 * numbersOf(plan) + windows + panelBytes)
+        : 0,
+  }
+  const moments = [summed, decided, through].toSorted((a, b) => b.bytes - a.bytes)
+  return [moments[0]!, moments[1]!.bytes]
 }
