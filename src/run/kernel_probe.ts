@@ -39,6 +39,7 @@ export async function probeKernels(
       readings.get(name)!.push(...scope(() => readingsOf(trialOf(name, shape), seconds)))
     }
   } finally {
+    for (const factor of shape.factors.values()) factor.dispose()
     trimPool()
   }
   return new Map([...readings].map(([name, all]) => [name, rateOf(all)]))
@@ -96,5 +97,6 @@ function shapeOf({
     vocabulary,
     tokens: Math.min(512, length, Math.floor(mostWeights / Math.max(width, intermediate))),
     grids: new Map(grids),
+    factors: new Map(),
   }
 }
