@@ -5,7 +5,8 @@
  *
  * Prints a row for each recipe: the bound of the plan, the peak of the resident memory, their ratio, and whether the
  * peak lies between three quarters of the bound and the bound, and below --max-memory where there is one. Runs with and
- * without a limit must give the same bytes. Ends with 1 where anything does not hold.
+ * without a limit must give the same bytes. Ends with 1 where anything does not hold. A mix is measured anew in each run;
+ * its recipes are for SmolLM2 with 135 million weights.
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -15,6 +16,10 @@ import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { instructionSet, threads } from '../dist/tensor/index.js'
+
+/** Two levels for the last three of 30 blocks, since each level is measured by a passage through all that follow. */
+const mix =
+  '--target gguf --target-bpw 5.6 --levels Q4_0,Q8_0 --override re:^model\\.layers\\.(1?[0-9]|2[0-6])\\.=scheme:Q4_0 --no-evaluate'
 
 /** Name, arguments, and a word that runs share whose weights must be the same. */
 const recipes = [
@@ -46,6 +51,10 @@ const recipes = [
     'gguf-8',
   ],
   ['rtn, pare 4 bits, 4 windows, 450 MB', '--method rtn --windows 4 --max-memory 450MB', 'rtn-pare'],
+  ['a mix, rtn, measured', `${mix} --method rtn`, 'mix-rtn'],
+  ['a mix, rtn, measured, 420 MB', `${mix} --method rtn --max-memory 420MB`, 'mix-rtn'],
+  ['a mix, gptq 8 × 256, measured', `${mix} --samples 8 --length 256`, 'mix-gptq'],
+  ['a mix, gptq 8 × 256, by errors', `${mix} --samples 8 --length 256 --sensitivity error`, 'mix-error'],
 ]
 
 const { values: flags, positionals: models } = parseArgs({
@@ -79,6 +88,8 @@ function run(model, args) {
     ]
     const child = spawnSync(time, [...command, '--json', '--output', output], {
       encoding: 'utf8',
+      // Nothing is known of a mix there.
+      env: args.includes(mix) ? { ...process.env, PARE_HOME: join(folder, 'home') } : process.env,
       maxBuffer: 1 << 28,
     })
     if (child.status !== 0) return { failure: child.stderr.trim().split('\n').at(-1) }

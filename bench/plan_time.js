@@ -34,34 +34,48 @@ const recipes = [
   { target: 'gptq', bits: 3, groupSize: 64, samples: 32, length: 256, context: 256, windows: 8 },
   { target: 'pare', bits: 3, trueSequential: false, samples: 8, windows: 2, sideBySide: false },
   { target: 'pare', bits: 3, groupSize: 32 },
+  {
+    target: 'gguf',
+    samples: 8,
+    length: 256,
+    levels: ['Q4_0', 'Q8_0'],
+    limits: { targetBpw: 5.6 },
+    // What is left are two of 30 blocks.
+    overrides: [{ match: 're:^model\\.layers\\.(1?[0-9]|2[0-7])\\.', scheme: 'Q4_0' }],
+    evaluate: false,
+  },
 ]
 
 /** A recipe for people. */
-const title = ({ target, scheme, bits, method = 'gptq', ...rest }) =>
+const title = ({ target, scheme, bits, levels, limits, overrides: _, method = 'gptq', ...rest }) =>
   [
-    `${method}, ${target} ${scheme ?? `${bits} bits`}`,
+    `${method}, ${target} ${levels ? `${levels.join(' or ')}, ${limits.targetBpw} bits` : (scheme ?? `${bits} bits`)}`,
     ...Object.entries(rest).map(([name, value]) => `${name} ${value}`),
   ].join(', ')
 
-/** One run: the plan, and seconds from it to the end. */
+/** One run: its first plan, and seconds from that to the end without later probes. Nothing is known of a mix before. */
 async function measure(options) {
   const folder = mkdtempSync(join(tmpdir(), 'pare-plan-time-'))
   try {
+    process.env.PARE_HOME = join(folder, 'home')
     let plan
     const report = await compress(
       { ...options, source, output: join(folder, 'out') },
       {
         progress: (event) => {
-          if (event.kind === 'plan') plan = event.plan
+          if (event.kind === 'plan') plan ??= event.plan
         },
       },
     )
-    const before = report.timeline.filter(({ phase }) => phase === 'fetch' || phase === 'probe')
+    const [probe, ...later] = report.timeline.filter(({ phase }) => phase === 'probe')
     const spent = {}
     for (const { phase, seconds } of report.timeline) spent[phase] = (spent[phase] ?? 0) + seconds
     return {
       range: plan.seconds,
-      seconds: report.seconds - Math.max(...before.map(({ start, seconds }) => start + seconds)),
+      seconds: later.reduce(
+        (sum, { seconds }) => sum - seconds,
+        report.seconds - probe.start - probe.seconds,
+      ),
       spent,
     }
   } finally {

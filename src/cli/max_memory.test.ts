@@ -46,6 +46,37 @@ test('the plan tells the bound with its parts, and why a run would be refused', 
   expect(plan().notes.join()).not.toContain('--max-memory')
   expect(pare(['plan', model]).stdout).toMatch(/^ {2}memory {2}at most \d+\.\d MB, to /m)
 })
+test('a mix is measured below it to the same weights, or refused at the start with what it needs', () => {
+  const run = (name: string, home: string, ...args: string[]) => {
+    const mix = ['--target-bpw', '6', '--sensitivity-windows', '1', '--method', 'rtn', '--embedding', 'Q8_0']
+    return pare(
+      [
+        'compress',
+        model,
+        ...briefly,
+        ...mix,
+        '--no-evaluate',
+        ...args,
+        '--output',
+        join(folder, name),
+        '--json',
+      ],
+      { env: { PARE_HOME: join(folder, home) } },
+    )
+  }
+  const free = run('mix-free', 'home-free')
+  expect(free.code, free.stderr).toBe(0)
+  const refused = run('mix-refused', 'home', '--max-memory', '50MB')
+  expect(refused.code).toBe(5)
+  const { code, facts } = jsonError(refused)
+  expect(code).toBe('PARE_E_MEMORY')
+  expect(existsSync(join(folder, 'mix-refused'))).toBe(false)
+  const enough = run('mix-enough', 'home', '--max-memory', `${facts.needed}B`)
+  expect(enough.code, enough.stderr).toBe(0)
+  const { peakMemoryBytes } = JSON.parse(enough.stdout)
+  expect(peakMemoryBytes).toBeLessThanOrEqual(facts.needed as number)
+  expect(weights('mix-enough').equals(weights('mix-free'))).toBe(true)
+})
 test('a size is needed', () => {
   const { code, stderr } = compress('size', ['--max-memory', '2 giga'])
   expect(code).toBe(2)

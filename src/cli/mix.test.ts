@@ -8,7 +8,7 @@ import type { CompressOptions } from '../run/compress_options.ts'
 import { type CompressionPlan, plan } from '../run/plan.ts'
 import type { ProgressEvent } from '../run/progress.ts'
 import { fromRecipe } from '../run/recipe_options.ts'
-import { AbortError, OptionError, StateError } from '../tensor/errors.ts'
+import { AbortError, OptionError, type ResourceError, StateError } from '../tensor/errors.ts'
 import { currentKernels } from '../tensor/index.ts'
 import { writeTinyFolder, writeTinyGguf } from './tiny_model.suite.ts'
 
@@ -59,7 +59,9 @@ async function measuring(asked: CompressOptions) {
   const report = await compress(asked, {
     progress: (event) => {
       if (event.kind === 'plan') plans.push(event.plan)
-      if (event.kind === 'progress' && event.phase === 'measure') steps += 1
+      // Of the source alone, the text is the name of a stage.
+      if (event.kind === 'progress' && event.phase === 'measure' && event.text.startsWith('model.'))
+        steps += 1
     },
   })
   return { report, steps, plans, size: statSync(weightFile(asked.output)).size }
@@ -161,6 +163,66 @@ describe('what was measured', () => {
   })
 })
 
+describe('the plan of a size', () => {
+  const asked = options({ limits: { targetBpw: 6 }, evaluate: true })
+  const phasesOf = ({ seconds }: CompressionPlan) => seconds!.phases.map(({ phase }) => phase)
+  const memoryOf = ({ memory }: CompressionPlan) => memory.map(({ phase }) => phase)
+
+  test('covers what is still to be measured, its memory and its time, and the run behind it', async () => {
+    process.env.PARE_HOME = join(folder, 'home-planned')
+    const open = await plan(asked)
+    expect(memoryOf(open)).toEqual(['start', 'measure', 'compress', 'write', 'evaluate', 'sample'])
+    expect(phasesOf(open)).toEqual(
+      ['verify', 'measure', 'compress', 'write', 'evaluate', 'sample', 'baseline'].toSpliced(
+        2,
+        0,
+        'calibrate',
+      ),
+    )
+    const { report, plans } = await measuring(asked)
+    expect(plans.map(({ seconds }) => seconds!.phases.some(({ phase }) => phase === 'measure'))).toEqual([
+      true,
+      false,
+    ])
+    // The process was as large as its measurement.
+    expect(memoryOf(plans[1]!)).toContain('measure')
+    expect(report.plannedMemoryBytes).toBe(plans[1]!.peakMemoryBytes)
+    const known = await plan(asked)
+    expect(memoryOf(known)).toEqual(['start', 'compress', 'write', 'evaluate', 'sample'])
+    expect(phasesOf(known)).not.toContain('measure')
+    expect(phasesOf(known)).toContain('baseline')
+  })
+  test('says why it tells no time', async () => {
+    process.env.PARE_HOME = join(folder, 'home-silent')
+    const silent = { ...asked, probe: false, evaluate: false, output: `${asked.output}-silent` }
+    expect((await plan(silent)).secondsMissing).toMatch(/--no-probe/)
+    await measuring(silent)
+    const { plans } = await measuring({ ...silent, restart: true })
+    expect(plans.map(({ secondsMissing }) => secondsMissing)).toEqual([
+      expect.stringMatching(/nothing is left to measure/),
+      expect.stringMatching(/--no-probe/),
+    ])
+  })
+})
+describe('under a limit of memory', () => {
+  test('the same is measured, and a run that cannot is refused before it measures', async () => {
+    process.env.PARE_HOME = join(folder, 'home-free')
+    const free = await measuring(options({ limits: { targetBpw: 6 }, method: 'gptq' }))
+    const measured = readFileSync(cacheFile(), 'utf8')
+    process.env.PARE_HOME = join(folder, 'home-limited')
+    const asked = (maxMemory: number) => options({ limits: { targetBpw: 6, maxMemory }, method: 'gptq' })
+    const error = await measuring(asked(60e6)).then(
+      () => expect.unreachable('it was measured'),
+      (cause: ResourceError) => cause,
+    )
+    expect(error).toMatchObject({ code: 'PARE_E_MEMORY', exitCode: 5, facts: { maxMemory: 60e6 } })
+    expect(existsSync(join(folder, 'home-limited', 'cache/sensitivities'))).toBe(false)
+    // The process of the tests is larger than one of Pare.
+    const limited = await measuring(asked(process.memoryUsage.rss() + 500e6))
+    expect(readFileSync(cacheFile(), 'utf8')).toBe(measured)
+    expect(bytesOf(limited)).toEqual(bytesOf(free))
+  })
+})
 describe('a run for a size', () => {
   test('that was stopped goes on with its mix to the same bytes, also where the cache is gone', async () => {
     const asked = options({ limits: { targetBpw: 5.5 }, method: 'gptq' })

@@ -97,6 +97,7 @@ function memoryText({ peakMemoryBytes, memory }: CompressionPlan): string {
 
 const phaseVerbs: Readonly<Record<CompressionPlan['memory'][number]['phase'], string>> = {
   start: 'start',
+  measure: 'measure',
   compress: 'compress',
   write: 'write',
   evaluate: 'evaluate',

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { LanguageHead } from '../models/language_model.ts'
 import { tensor } from '../tensor/index.ts'
-import { StateDivergence } from './state_divergence.ts'
+import { comparedRows, StateDivergence } from './state_divergence.ts'
 
 /** Hidden states that are logits already. */
 const head: LanguageHead = { logits: (hidden) => hidden, resources: () => [] }
@@ -35,6 +35,19 @@ test('each variant has the mean over its windows, and the standard error of that
   expect(other!.kl).toBeCloseTo(mean, 5)
   const variance = windows.reduce((sum, each) => sum + (each - mean) ** 2, 0) / 2
   expect(other!.standardError).toBeCloseTo(Math.sqrt(variance / 3), 5)
+})
+test('fewer rows at a time give the same figures', () => {
+  const found = [undefined, 64, 32].map((rows) => {
+    const divergence = new StateDivergence({ variants: 1, vocabulary: 2, ...(rows ? { rows } : {}) })
+    divergence.add(head, states([even, left], 150), () => states([left, right], 150))
+    return divergence.results()
+  })
+  expect(found[1]).toEqual(found[0])
+  expect(found[2]).toEqual(found[0])
+})
+test('rows are as many as fit into 64 MiB of logits, 32 to 256 unless there are to be fewer', () => {
+  expect([1e3, 1e5, 1e7].map((vocabulary) => comparedRows(vocabulary))).toEqual([256, 167, 32])
+  expect(comparedRows(1e5, 64)).toBe(64)
 })
 test('one window has no standard error', () => {
   const divergence = new StateDivergence({ variants: 1, vocabulary: 2 })

@@ -3,6 +3,7 @@
  *
  *   KL   mean over tokens of sum_v p_source(v) (log p_source(v) - log p(v)), in nats
  */
+import { evenBlocks } from '../models/even_blocks.ts'
 import type { LanguageHead } from '../models/language_model.ts'
 import { logSoftmax, scope, type Tensor } from '../tensor/index.ts'
 
@@ -18,7 +19,11 @@ const LOGIT_BYTES = 2 ** 26
 /** So many rows repay one reading of the head; fewer than the least would not. */
 const [LEAST_ROWS, MOST_ROWS] = [32, 256]
 /** Rows that are compared at a time, since each takes several tensors of its size. */
-const COMPARED_ROWS = 32
+export const PART_ROWS = 32
+
+/** Rows of logits that are made at a time, `most` or fewer: one for each token. */
+export const comparedRows = (vocabulary: number, most: number = MOST_ROWS): number =>
+  Math.min(most, Math.max(LEAST_ROWS, Math.floor(LOGIT_BYTES / (4 * vocabulary))))
 
 /** Sums of each variant, batch by batch, so that the logits of the source are made once for all of them. */
 export class StateDivergence {
@@ -26,8 +31,9 @@ export class StateDivergence {
   /** Of each variant, the mean of each window. */
   private readonly means: number[][]
 
-  constructor({ variants, vocabulary }: { variants: number; vocabulary: number }) {
-    this.rows = Math.min(MOST_ROWS, Math.max(LEAST_ROWS, Math.floor(LOGIT_BYTES / (4 * vocabulary))))
+  /** @param options.rows of logits in memory at a time, at most; the figures do not depend on it. @default 256 */
+  constructor({ variants, vocabulary, rows }: { variants: number; vocabulary: number; rows?: number }) {
+    this.rows = comparedRows(vocabulary, rows)
     this.means = Array.from({ length: variants }, () => [])
   }
 
@@ -37,18 +43,17 @@ export class StateDivergence {
     const first = this.means[0]?.length ?? 0
     for (const list of this.means) list.push(...Array<number>(windows).fill(0))
     const total = windows * tokens
-    for (let start = 0; start < total; start += this.rows) {
-      const end = Math.min(start + this.rows, total)
+    for (const [start, end] of evenBlocks(total, this.rows)) {
       const logits = (x: Tensor) => head.logits(x.reshape([total, hidden]).slice(0, start, end))
       scope(() => {
-        const expected = logSoftmax(logits(source))
+        const expected = scope(() => logSoftmax(logits(source)))
         const chances = expected.exp()
         for (const [index, list] of this.means.entries())
           scope(() => {
             const own = logits(variant(index))
-            for (let row = 0; row < end - start; row += COMPARED_ROWS)
+            for (let row = 0; row < end - start; row += PART_ROWS)
               scope(() => {
-                const part = (x: Tensor) => x.slice(0, row, Math.min(row + COMPARED_ROWS, end - start))
+                const part = (x: Tensor) => x.slice(0, row, Math.min(row + PART_ROWS, end - start))
                 const lost = part(expected).sub(logSoftmax(part(own)))
                 for (const [i, kl] of part(chances).mul(lost).sum([-1]).toArray().entries())
                   list[first + Math.floor((start + row + i) / tokens)]! += Number(kl) / tokens

@@ -120,7 +120,7 @@ class Compression {
         : undefined
     this.target = planTarget(source, options)
     this.matrices = new MatrixCompression(options, hooks, source, this.target)
-    this.memory = memoryBudget(source, this.target, options)
+    this.memory = memoryBudget(source, this.target, options, mix?.measurement)
     this.limit = new EngineLimit(this.memory)
   }
 
@@ -137,9 +137,9 @@ class Compression {
     const begun = !options.overwrite && !options.restart && RunFolder.hasBegun(options.output)
     const time = begun
       ? { secondsMissing: 'not measured for a run that has begun' }
-      : await planSeconds(source, target, options, hooks, baselineOf(options, this.mix))
+      : await planSeconds(source, target, options, { hooks, baseline: baselineOf(options, this.mix) })
     this.timeline.end()
-    const description = { ...describePlan(source, target, options), ...time }
+    const description = { ...describePlan(source, target, options, this.mix?.measurement), ...time }
     hooks.progress?.({ kind: 'plan', plan: description })
     if (this.memory.refusal) throw this.memory.refusal
     this.notes.push(...description.notes)

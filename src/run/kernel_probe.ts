@@ -3,8 +3,9 @@ import { AbortError } from '../tensor/errors.ts'
 import { scope, trimPool } from '../tensor/index.ts'
 import type { RunHooks } from './evaluate.ts'
 import { mostWeights, type ProbeShape, type Trial, trialOf } from './kernel_trials.ts'
+import type { KernelName } from './kernel_work.ts'
 import type { RunFacts } from './run_facts.ts'
-import { type KernelName, kernelsOf } from './run_work.ts'
+import { kernelsOf } from './run_work.ts'
 import type { Rate } from './time_plan.ts'
 
 /** Seconds for all readings together; a model whose whole run takes no longer gets less. */
@@ -38,6 +39,7 @@ export async function probeKernels(
       readings.get(name)!.push(...scope(() => readingsOf(trialOf(name, shape), seconds)))
     }
   } finally {
+    for (const factor of shape.factors.values()) factor.dispose()
     trimPool()
   }
   return new Map([...readings].map(([name, all]) => [name, rateOf(all)]))
@@ -74,17 +76,19 @@ function shapeOf({
   evaluation,
   matrices,
   rest,
+  measurement,
   baseline,
 }: RunFacts): ProbeShape {
   const largest = layers.toSorted((a, b) => b.intermediate - a.intermediate)[0]!
-  const grids = [...matrices, ...rest, ...(baseline?.matrices ?? [])].flatMap(({ grid }) =>
+  const tried = measurement?.stages.flatMap(({ levels }) => levels) ?? []
+  const grids = [...matrices, ...rest, ...tried, ...(baseline?.matrices ?? [])].flatMap(({ grid }) =>
     grid ? [[gridName(grid), grid] as const] : [],
   )
   // A header may lie: no width makes a probe large.
   const [width, intermediate] = [Math.min(hidden, 2 ** 14), Math.min(largest.intermediate, 2 ** 16)]
   const headSize = Math.min(largest.headSize, 2 ** 10)
   const heads = Math.min(largest.heads, Math.max(1, Math.floor(2 ** 14 / headSize)))
-  const length = calibration?.length ?? evaluation?.context ?? 512
+  const length = calibration?.length ?? measurement?.windows.length ?? evaluation?.context ?? 512
   return {
     hidden: width,
     intermediate,
@@ -93,5 +97,6 @@ function shapeOf({
     vocabulary,
     tokens: Math.min(512, length, Math.floor(mostWeights / Math.max(width, intermediate))),
     grids: new Map(grids),
+    factors: new Map(),
   }
 }

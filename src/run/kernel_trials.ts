@@ -18,7 +18,7 @@ import {
   type Tensor,
   tensor,
 } from '../tensor/index.ts'
-import type { KernelName } from './run_work.ts'
+import type { KernelName } from './kernel_work.ts'
 /** Weights of the largest matrix that is made: 16 MB in f32. */
 export const mostWeights = 2 ** 22
 
@@ -38,6 +38,8 @@ export interface ProbeShape {
   /** Of one sequence. */
   tokens: number
   grids: ReadonlyMap<string, Grid>
+  /** Of so many columns, for the sweeps: each takes longer to make than to be used. */
+  factors: Map<number, Tensor>
 }
 /** Numbers near 1, the same in each probe. */
 const normal = (shape: readonly number[]): Tensor => randomStream(0, 'probe').normal(shape, 'f32')
@@ -140,9 +142,19 @@ function factorisation(shape: ProbeShape): Trial {
   return { units: n ** 3, call: () => void inverseFactor(gram, { dtype: 'f32' }) }
 }
 
+/** Made once for a probe, outside of all scopes; who made the map disposes of it. */
+function factorOf(n: number, factors: Map<number, Tensor>): Tensor {
+  const known = factors.get(n)
+  if (known) return known
+  const factor = scope(() => inverseFactor(gramOf(n), { dtype: 'f32' }).factor)
+  factor.adopt()
+  factors.set(n, factor)
+  return factor
+}
+
 function sweep(grid: Grid, shape: ProbeShape): Trial {
   const n = fitting(grid, solvedWidth(shape, 1024))
-  const { factor } = inverseFactor(gramOf(n), { dtype: 'f32' })
+  const factor = factorOf(n, shape.factors)
   const weight = normal([128, n])
   const order = grid.kind === 'affine' ? Uint32Array.from({ length: n }, (_, i) => n - 1 - i) : undefined
   return {

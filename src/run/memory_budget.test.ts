@@ -110,6 +110,39 @@ test('a limit that nothing fits is refused with what is needed at least, and tha
   expect(budgetOf(task, needed, false).refusal).toBeUndefined()
   expect(budgetOf(task, needed - 1, false).refusal).toBeDefined()
 })
+test('a measurement has pieces of its own, and is refused where none are small enough', () => {
+  const tried = stages.map((names) =>
+    names.flatMap((name) => {
+      const plan = task.tensors.find((each) => each.name === name)!
+      return [2, 4].map((bits) => ({
+        plan: { ...plan, grid: affineGrid({ bits: bits as 2 | 4 }) },
+        methods: [],
+      }))
+    }),
+  )
+  const windows = { count: 4, length: 64 }
+  const measured = {
+    ...task,
+    calibration: undefined,
+    evaluation: undefined,
+    measurement: { how: 'measured' as const, windows, stages: tried },
+  }
+  expect(budgetOf(measured, undefined, false).split.measurement).toBe(freeSplit.measurement)
+  // A head of 1.6 GB with three times 131 rows of logits.
+  const maxMemory = 1.5e9
+  const { split, phases, refusal, peakMemoryBytes } = budgetOf(measured, maxMemory, false)
+  expect(refusal).toBeUndefined()
+  expect(phases.map(({ phase }) => phase)).toEqual(['start', 'measure', 'compress', 'write'])
+  expect(peakMemoryBytes).toBeLessThanOrEqual(maxMemory)
+  expect(split.measurement.headRows).toBeLessThan(vocabulary)
+  expect(split.evaluation).toBe(freeSplit.evaluation)
+  const least = budgetOf(measured, 5e8, false).refusal!
+  expect(least.message).toMatch(/ MB while the levels of a mix are measured, got 500 MB; .*measure without/)
+  expect(least.facts.phase).toBe('measure')
+  const needed = least.facts.needed as number
+  expect(budgetOf(measured, needed, false).refusal).toBeUndefined()
+  expect(budgetOf(measured, needed - 1, false).refusal).toBeDefined()
+})
 test('texts side by side are left out with a note, or refused where they were asked for', () => {
   const samples = { ...task, sideBySide: true }
   const without = budgetOf(samples, 4e9, false)

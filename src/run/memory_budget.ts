@@ -6,6 +6,7 @@ import type { OpenModel } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { ResourceError } from '../tensor/errors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import { poolPart } from './memory_parts.ts'
 import {
   freeSplit,
   type MemoryPhase,
@@ -13,8 +14,8 @@ import {
   type MemoryTask,
   memoryPhases,
   peakOf,
-  poolPart,
 } from './memory_plan.ts'
+import type { MeasurementTask } from './mix/measurement_task.ts'
 import { tooLarge } from './side_by_side.ts'
 import { stepsAsMethod } from './step_sequence.ts'
 
@@ -38,13 +39,19 @@ const MiB = 2 ** 20
 /** Rows of a head that are worth a product of their own, in bytes. */
 const smallestBlock = 8 * MiB
 
-/** The budget of a run on an open model; nothing is read but headers and the sizes of texts. */
+/**
+ * The budget of a run on an open model; nothing is read but headers and the sizes of texts.
+ *
+ * @param measurement what is measured before the run, if anything
+ */
 export function memoryBudget(
   source: OpenModel,
   target: Pick<TargetPlan, 'tensors' | 'target'>,
   options: ResolvedCompressOptions,
+  measurement?: MeasurementTask,
 ): MemoryBudget {
-  return budgetOf(taskOf(source, target, options), options.limits.maxMemory, options.sideBySide === true)
+  const task = { ...taskOf(source, target, options, measurement !== undefined), measurement }
+  return budgetOf(task, options.limits.maxMemory, options.sideBySide === true)
 }
 
 /**
@@ -108,6 +115,7 @@ const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`
 
 const phaseNames: Readonly<Record<MemoryPhase['phase'], string>> = {
   start: 'while the model and the texts are read',
+  measure: 'while the levels of a mix are measured',
   compress: 'for a stage of weights that is compressed',
   write: 'while the result is written',
   evaluate: 'for the evaluation',
@@ -115,6 +123,7 @@ const phaseNames: Readonly<Record<MemoryPhase['phase'], string>> = {
 }
 const waysOut: Readonly<Record<MemoryPhase['phase'], string>> = {
   start: 'give it as much, or shorter texts',
+  measure: 'give it as much, or measure without a limit first, as what is measured is kept',
   compress: 'give it as much, or shorter samples with --length, or --method rtn',
   write: 'give it as much',
   evaluate: 'give it as much, or a shorter --context, or --no-evaluate',
@@ -138,6 +147,11 @@ function splitFor(task: MemoryTask, maxMemory: number): MemorySplit {
     split = { ...split, activationBytes }
     if (fits(split, 'compress')) break
   }
+  if (task.measurement)
+    for (const measurement of evaluationSplits(task)) {
+      split = { ...split, measurement }
+      if (fits(split, 'measure')) break
+    }
   if (!task.evaluation) return split
   for (const evaluation of evaluationSplits(task)) {
     split = { ...split, evaluation }
@@ -164,12 +178,13 @@ function taskOf(
   { model, format, ...rest }: OpenModel,
   { tensors, target }: Pick<TargetPlan, 'tensors' | 'target'>,
   options: ResolvedCompressOptions,
+  measured: boolean,
 ): MemoryTask {
   const stages = model.stages.map(({ weights }) => weights)
   const calibrated = stepsAsMethod(options.steps, stages.flat()).needs.length > 0
   const { samples, length, trueSequential, evaluate, windows, context } = options
   const texts = [
-    ...(calibrated ? (options.calibration ?? [defaultCalibrationText()]) : []),
+    ...(calibrated || measured ? (options.calibration ?? [defaultCalibrationText()]) : []),
     ...(evaluate ? (options.text ?? [defaultEvaluationText()]) : []),
   ]
   return {

@@ -10,11 +10,13 @@ import type { LlamaConfig } from '../models/llama/config.ts'
 import type { OpenModel } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import { type MemoryPart, poolPart, sum, uncollected } from './memory_parts.ts'
 import {
   batchTokens,
   comparedBytes,
   F32,
   F64,
+  matricesOf,
   numbersOf,
   segmentWidth,
   solvedBytes,
@@ -22,6 +24,8 @@ import {
   sumOf,
   widthsOf,
 } from './memory_sizes.ts'
+import { measurementParts } from './mix/measurement_memory.ts'
+import type { MeasurementTask } from './mix/measurement_task.ts'
 import { blockBytes } from './numbers_in_blocks.ts'
 import {
   encodingBytes,
@@ -36,16 +40,9 @@ import {
 import type { Phase } from './progress.ts'
 import { passageTokens } from './side_by_side.ts'
 
-export interface MemoryPart {
-  what: string
-  bytes: number
-  /** No tensor of the engine. */
-  outside?: true
-}
-
 export interface MemoryPhase {
   /** `start` is all that comes before the first stage. */
-  phase: 'start' | Extract<Phase, 'compress' | 'write' | 'evaluate' | 'sample'>
+  phase: 'start' | Extract<Phase, 'measure' | 'compress' | 'write' | 'evaluate' | 'sample'>
   /** Sum of the parts. */
   bytes: number
   parts: readonly MemoryPart[]
@@ -58,12 +55,15 @@ export interface MemorySplit {
   /** Bytes of freed tensors that are kept for reuse. */
   pooledBytes: number
   evaluation: EvaluationSplit
+  /** `stateBytes` are those of each set of hidden states, also of the one that statistics are gathered from. */
+  measurement: EvaluationSplit
 }
 
 export const freeSplit: Readonly<MemorySplit> = {
   activationBytes: usualMemoryLimit,
   pooledBytes,
   evaluation: usualSplit,
+  measurement: usualSplit,
 }
 
 /** A run, as far as memory goes. */
@@ -78,6 +78,8 @@ export interface MemoryTask {
   /** Absent where no method asks for the inputs of the weights. */
   calibration?: { samples: number; length: number; ordered: boolean } | undefined
   evaluation?: { windows: number; context: number } | undefined
+  /** Present where widths are chosen by errors that are still to be measured. */
+  measurement?: MeasurementTask | undefined
   sideBySide: boolean
   /** Bytes of the texts to calibrate and to evaluate with. */
   textBytes: number
@@ -92,9 +94,6 @@ const TEXT = 4
  */
 const ROUNDING = 16
 
-/** The part that shrinks where memory is short. */
-export const poolPart = 'freed tensors that are kept for reuse'
-
 /** The phases that the run has, in their order. */
 export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): MemoryPhase[] {
   const process = processParts(task)
@@ -106,6 +105,7 @@ export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): 
   }
   return [
     phase('start', [{ what: 'texts', bytes: TEXT * task.textBytes, outside: true }]),
+    ...(task.measurement ? [phase('measure', measurementParts(task, task.measurement, split))] : []),
     phase('compress', task.calibration ? walkParts(task, split) : roundingParts(task, split)),
     phase('write', writeParts(task, split)),
     ...(task.evaluation ? [phase('evaluate', evaluationParts(task, split))] : []),
@@ -120,8 +120,9 @@ export const outsideOf = ({ parts }: MemoryPhase): number => sum(parts.filter(({
 export const peakOf = (phases: readonly MemoryPhase[]): MemoryPhase =>
   phases.reduce((highest, phase) => (phase.bytes > highest.bytes ? phase : highest))
 
-function processParts({ config, calibration, evaluation, format, target }: MemoryTask): MemoryPart[] {
-  const reads = calibration !== undefined || evaluation !== undefined
+function processParts(task: MemoryTask): MemoryPart[] {
+  const { config, calibration, evaluation, measurement, format, target } = task
+  const reads = [calibration, evaluation, measurement].some((phase) => phase !== undefined)
   // A folder gets the tokenizer of a GGUF file as JSON.
   const tokenizer = reads || (format === 'gguf' && target !== 'gguf')
   const metadata = format === 'gguf' || target === 'gguf'
@@ -214,13 +215,6 @@ function writeParts({ tensors }: MemoryTask, split: MemorySplit): MemoryPart[] {
   ]
 }
 
-/** What passes through arrays of JavaScript, `bytes` in all and `largest` at once. */
-const uncollected = (bytes: number, largest: number): MemoryPart => ({
-  what: 'arrays that wait for the garbage collector',
-  bytes: Math.ceil(Math.min(uncollectedBytes, bytes)) + largest,
-  outside: true,
-})
-
 /** Either a stage of weights with a batch inside of it, or the heads with some rows of logits. */
 function evaluationParts(
   task: MemoryTask,
@@ -270,9 +264,3 @@ function sampleParts({ config, tensors }: MemoryTask): MemoryPart[] {
     uncollected(uncollectedBytes, readBytes),
   ]
 }
-function matricesOf({ tensors, stages }: MemoryTask): TensorPlan[][] {
-  const byName = new Map(tensors.map((plan) => [plan.name, plan]))
-  return stages.map((names) => names.map((name) => byName.get(name)!))
-}
-
-const sum = (parts: readonly MemoryPart[]): number => parts.reduce((total, { bytes }) => total + bytes, 0)

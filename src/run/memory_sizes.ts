@@ -54,3 +54,12 @@ export function batchTokens(most: number, count: number, length: number): number
 export const numbersOf = ({ shape }: TensorPlan): number => shape.reduce((a, b) => a * b, 1)
 export const sumOf = <Item>(items: readonly Item[], of: (item: Item) => number): number =>
   items.reduce((total, item) => total + of(item), 0)
+
+/** The matrices of each stage, as they are stored. */
+export function matricesOf(task: {
+  tensors: readonly TensorPlan[]
+  stages: readonly (readonly string[])[]
+}): TensorPlan[][] {
+  const byName = new Map(task.tensors.map((plan) => [plan.name, plan]))
+  return task.stages.map((names) => names.map((name) => byName.get(name)!))
+}

@@ -4,11 +4,12 @@ import type { OpenModel } from '../models/open_model.ts'
 import type { ResolveOptions } from '../models/source/resolved.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { bitsPerWeight } from '../models/write/tensor_plan.ts'
-import { type BaselineRun, baselineOf } from './baselines.ts'
+import { baselineOf } from './baselines.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import { memoryBudget } from './memory_budget.ts'
 import type { MemoryPhase } from './memory_plan.ts'
+import type { MeasurementTask } from './mix/measurement_task.ts'
 import { planMix } from './mix/mix_plan.ts'
 import { mixRule } from './mix/mix_space.ts'
 import { type PlanSeconds, planSeconds } from './plan_seconds.ts'
@@ -62,18 +63,20 @@ export interface CompressionPlan extends PlanSeconds {
   notes: readonly string[]
 }
 
-/** The plan as a record for people and programs. */
+/** The plan as a record for people and programs; `measurement` is what comes before the run. */
 export function describePlan(
   source: OpenModel,
   plan: TargetPlan,
   options: ResolvedCompressOptions,
+  measurement?: MeasurementTask,
 ): CompressionPlan {
   const { tensors } = plan
   const parameters = tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
   const matrices = tensors.filter(({ role }) => role === 'matrix')
   const weights = matrices.reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0)
   const { steps, rules, untouched } = tensorRules(source, options)
-  const { peakMemoryBytes, phases, notes: memoryNotes, refusal } = memoryBudget(source, plan, options)
+  const budget = memoryBudget(source, plan, options, measurement)
+  const { peakMemoryBytes, phases, notes: memoryNotes, refusal } = budget
   const sourceBytes = matrices.reduce((sum, { name }) => sum + source.weights.infos.get(name)!.bytes, 0)
   return {
     source: options.source,
@@ -149,13 +152,12 @@ export async function plan(
   const resolved = resolveOptions({ output: '', ...options })
   const source = await loadModel(options.source, { offline: resolved.offline || undefined, ...resolve })
   try {
-    const describe = (target: TargetPlan, own: ResolvedCompressOptions) => describePlan(source, target, own)
-    const timed = async (target: TargetPlan, own: ResolvedCompressOptions, baseline?: BaselineRun) => ({
-      ...describe(target, own),
-      ...(await planSeconds(source, target, own, hooks, baseline)),
-    })
-    if (resolved.mix) return await planMix(source, resolved, { open: describe, whole: timed })
-    return await timed(planTarget(source, resolved), resolved, baselineOf(resolved, undefined))
+    if (resolved.mix) return await planMix(source, resolved, describePlan, hooks)
+    const target = planTarget(source, resolved)
+    return {
+      ...describePlan(source, target, resolved),
+      ...(await planSeconds(source, target, resolved, { hooks, baseline: baselineOf(resolved, undefined) })),
+    }
   } finally {
     source.close()
   }

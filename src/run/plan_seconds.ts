@@ -8,6 +8,7 @@ import type { BaselineRun } from './baselines.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import { probeKernels } from './kernel_probe.ts'
+import type { MeasurementTask } from './mix/measurement_task.ts'
 import { runFacts } from './run_facts.ts'
 import { planTarget } from './target_plan.ts'
 import { type TimeRange, timeRange } from './time_plan.ts'
@@ -20,8 +21,16 @@ export interface PlanSeconds {
   secondsMissing?: string
 }
 
+export interface PlanSecondsOptions {
+  hooks?: RunHooks
+  /** What the run makes to compare its result with. */
+  baseline?: BaselineRun | undefined
+  /** What is measured before it. */
+  measurement?: MeasurementTask | undefined
+}
+
 /**
- * Measures for three seconds at most; `baseline` is what the run makes to compare its result with.
+ * Measures for three seconds at most.
  *
  * @throws AbortError when `signal` stops it.
  */
@@ -29,13 +38,12 @@ export async function planSeconds(
   source: OpenModel,
   target: TargetPlan,
   options: ResolvedCompressOptions,
-  hooks: RunHooks = {},
-  baseline?: BaselineRun,
+  { hooks = {}, baseline, measurement }: PlanSecondsOptions = {},
 ): Promise<PlanSeconds> {
   if (!options.probe) return { secondsMissing: 'not measured, as --no-probe says' }
   try {
     binding()
-    const facts = runFacts(source, target, options)
+    const facts = runFacts(source, target, options, measurement)
     if (baseline) facts.baseline = runFacts(source, planTarget(source, baseline.options), baseline.options)
     const rates = await probeKernels(facts, hooks)
     return { seconds: timeRange(facts, rates, { threads: threads() }) }

@@ -6,6 +6,8 @@ import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Grid } from '../nn/grid.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import type { MeasurementTask } from './mix/measurement_task.ts'
+import type { SensitivityName } from './mix/mix_options.ts'
 import { tooLarge } from './side_by_side.ts'
 import { stepsByName } from './step_sequence.ts'
 
@@ -26,6 +28,17 @@ export interface RunMatrix extends RunTensor {
   steps: readonly string[]
 }
 
+/** A measurement before the run, on texts as they are. */
+export interface MeasurementFacts {
+  how: SensitivityName
+  windows: { tokens: number; length: number }
+  /** What statistics are gathered from, where something needs them. */
+  samples?: { tokens: number; length: number }
+  textBytes: number
+  /** Of each stage: its matrices, and those that are tried, once for each level. */
+  stages: readonly { matrices: readonly RunMatrix[]; levels: readonly RunMatrix[] }[]
+}
+
 export interface RunFacts {
   format: OpenModel['format']
   target: TargetPlan['target']
@@ -44,6 +57,8 @@ export interface RunFacts {
   hashedBytes: number
   /** Of the texts that become tokens. */
   textBytes: number
+  /** What comes before the run, where the data decides on widths. */
+  measurement?: MeasurementFacts
   /** What the result is compared with, compressed and evaluated after it. */
   baseline?: RunFacts
 }
@@ -51,11 +66,16 @@ export interface RunFacts {
 /** Bytes of text that a token stands for, about. */
 const tokenBytes = 4
 
+/** Of those that a text holds, where it is short. */
+const pieces = (asked: number, bytes: number, length: number): number =>
+  Math.max(1, Math.min(asked, Math.floor(bytes / tokenBytes / length)))
+
 /** @example runFacts(source, planTarget(source, options), options) */
 export function runFacts(
   source: OpenModel & { resolved?: { sha256?: string | undefined } },
   plan: TargetPlan,
   options: ResolvedCompressOptions,
+  measurement?: MeasurementTask,
 ): RunFacts {
   const { config } = source.model
   const names = plan.tensors.map(({ name }) => name)
@@ -67,10 +87,11 @@ export function runFacts(
     calibrated ? sizeOfFiles(options.calibration ?? [defaultCalibrationText()]) : 0,
     options.evaluate ? sizeOfFiles(options.text ?? [defaultEvaluationText()]) : 0,
   ]
-  /** Texts may hold less than is asked for. */
-  const pieces = (asked: number, bytes: number, length: number) =>
-    Math.max(1, Math.min(asked, Math.floor(bytes / tokenBytes / length)))
   const { samples, length, windows, context, every, trueSequential } = options
+  const factsOfMatrix = (tensor: TensorPlan): RunMatrix => ({
+    ...factsOf(tensor),
+    steps: taken.get(tensor.name)!.map((step) => options.steps[step]!.method),
+  })
   return {
     format: source.format,
     target: plan.target,
@@ -82,10 +103,7 @@ export function runFacts(
       headSize: config.headSize,
       intermediate,
     })),
-    matrices: matrices.map((tensor) => ({
-      ...factsOf(tensor),
-      steps: taken.get(tensor.name)!.map((step) => options.steps[step]!.method),
-    })),
+    matrices: matrices.map(factsOfMatrix),
     rest: plan.tensors.filter(({ role }) => role !== 'matrix').map(factsOf),
     ...(calibrated
       ? {
@@ -104,9 +122,46 @@ export function runFacts(
           },
         }
       : {}),
+    ...(measurement
+      ? {
+          measurement: measurementFacts(measurement, options, source.model.stages, (name) =>
+            factsOfMatrix(matrices.find((tensor) => tensor.name === name)!),
+          ),
+        }
+      : {}),
     sideBySide: options.evaluate && (options.sideBySide ?? tooLarge(source) === undefined),
     hashedBytes: source.resolved?.sha256 === undefined ? source.weights.fileBytes : 0,
     textBytes: calibrationBytes + Math.min(evaluationBytes, tokenBytes * windows * every * context),
+  }
+}
+
+function measurementFacts(
+  { how, windows, samples, stages }: MeasurementTask,
+  options: ResolvedCompressOptions,
+  plans: OpenModel['model']['stages'],
+  matrixOf: (name: string) => RunMatrix,
+): MeasurementFacts {
+  const textBytes = sizeOfFiles(options.calibration ?? [defaultCalibrationText()])
+  return {
+    how,
+    // A window is the beginning of a sample.
+    windows: {
+      tokens: windows.length * pieces(windows.count, textBytes, options.length),
+      length: windows.length,
+    },
+    ...(samples
+      ? {
+          samples: {
+            tokens: samples.length * pieces(samples.count, textBytes, samples.length),
+            length: samples.length,
+          },
+        }
+      : {}),
+    textBytes,
+    stages: plans.map(({ weights }, stage) => ({
+      matrices: weights.map(matrixOf),
+      levels: stages[stage]!.map(({ plan, methods }) => ({ ...factsOf(plan), steps: methods })),
+    })),
   }
 }
 

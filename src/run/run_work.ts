@@ -1,50 +1,23 @@
-/**
- * What the phases of a compression ask of each kernel, counted from shapes.
- *
- *   product    multiply-adds of f32 products            thin      weights that meet a few tokens
- *   gram       tokens * inputs^2                        factor    inputs^3
- *   sweep:G    outputs * inputs^2 on the grid G         round:G   weights that are rounded to the grid G
- *   load:T     weights read from the type T             pack:P    weights packed for a file
- *   attention  heads * tokens^2 * head size             pointwise numbers that norms, sums and activations put out
- *   head       multiply-adds of logits                  score     logits that are compared
- *   hash       bytes                                    call      kernels that have next to nothing to do
- */
-import { isBlockType } from '../nn/block_types.ts'
+/** What the phases of a compression ask of each kernel, counted from shapes. */
 import { gridName } from '../nn/grid.ts'
+import {
+  assumedNames,
+  blockCalls,
+  forward,
+  heldActivations,
+  type KernelName,
+  loading,
+  loadName,
+  type Work,
+} from './kernel_work.ts'
+import { measurementWork } from './mix/measurement_work.ts'
 import type { Phase } from './progress.ts'
 import type { RunFacts, RunMatrix } from './run_facts.ts'
-
-export type KernelName =
-  | 'product'
-  | 'thin'
-  | 'gram'
-  | 'factor'
-  | 'attention'
-  | 'pointwise'
-  | 'head'
-  | 'score'
-  | 'hash'
-  | 'call'
-  | `sweep:${string}`
-  | `round:${string}`
-  | `load:${string}`
-  | `pack:${string}`
-
-/** What a probe cannot tell. */
-export type AssumedName = (typeof assumedNames)[number]
-const assumedNames = ['disk', 'spill', 'text', 'vocabulary'] as const
-
-/** Kernels, and what no probe measures because it would write to a disk or open a tokenizer. */
-export type WorkName = KernelName | AssumedName
-
-export interface Work {
-  name: WorkName
-  units: number
-}
 
 /** What each phase asks for, in the order in which they run; a phase that a run does not have asks for nothing. */
 const phases: readonly { phase: Phase; work(facts: RunFacts): Work[] }[] = [
   { phase: 'verify', work: ({ hashedBytes }) => [{ name: 'hash', units: hashedBytes }] },
+  { phase: 'measure', work: measurementWork },
   { phase: 'calibrate', work: reading },
   { phase: 'compress', work: compression },
   { phase: 'write', work: writing },
@@ -78,9 +51,6 @@ function reading({ textBytes, vocabulary, evaluation }: RunFacts): Work[] {
     { name: 'vocabulary', units: tokenizers * vocabulary },
   ]
 }
-
-/** Bytes of activations that a walk holds in memory. */
-const heldActivations = 128 * 2 ** 20
 
 function compression(facts: RunFacts): Work[] {
   const { matrices, calibration, layers, hidden } = facts
@@ -173,8 +143,6 @@ function evaluation(facts: RunFacts): Work[] {
 
 /** Tokens that are written after each of three prompts, and those of a short text that is read. */
 const [written, read] = [48, 80]
-/** Kernels of one block. */
-const blockCalls = 30
 
 function sampling(facts: RunFacts): Work[] {
   const { sideBySide, hidden, vocabulary, layers } = facts
@@ -198,41 +166,8 @@ const comparison = (facts: RunFacts): Work[] => [
   ...evaluation(facts),
 ]
 
-/** All blocks over `tokens` tokens, in sequences of `length`. */
-function forward(
-  { matrices, layers, hidden }: RunFacts,
-  { tokens, length }: { tokens: number; length: number },
-): Work[] {
-  const weights = matrices.reduce((sum, { rows, columns }) => sum + rows * columns, 0)
-  return [
-    { name: 'product', units: tokens * weights },
-    {
-      name: 'attention',
-      units: layers.reduce((sum, { heads, headSize }) => sum + heads * headSize * tokens * length, 0),
-    },
-    {
-      name: 'pointwise',
-      units: layers.reduce((sum, { intermediate }) => sum + tokens * (8 * hidden + 2 * intermediate), 0),
-    },
-    { name: 'call', units: (Math.ceil(tokens / 2048) + 1) * layers.length * blockCalls },
-  ]
-}
-
-const loading = ({ matrices, rest, format }: RunFacts): Work[] =>
-  [...matrices, ...rest].map(({ rows, columns, type }) => ({
-    name: loadName(format, type),
-    units: rows * columns,
-  }))
-
 const loadingResult = ({ matrices, rest, target }: RunFacts): Work[] =>
   [...matrices, ...rest].map(({ rows, columns, grid, storedType }) => ({
     name: grid?.kind === 'affine' ? (`load:${target}-${grid.bits}` as const) : loadName(target, storedType),
     units: rows * columns,
   }))
-
-/** How weights of a type are read: blocks and floats by the core, the codes of folders in words. */
-function loadName(format: string, type: string): KernelName {
-  if (isBlockType(type)) return `load:${type}`
-  const bits = /[2348]/.exec(type)?.[0]
-  return bits === undefined || type.startsWith('F') ? 'load:F32' : `load:${format}-${bits}`
-}

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { affineGrid, gridName } from '../nn/grid.ts'
+import type { KernelName } from './kernel_work.ts'
 import type { RunFacts } from './run_facts.ts'
-import { type KernelName, kernelsOf, workOf } from './run_work.ts'
+import { kernelsOf, workOf } from './run_work.ts'
 import { type Rate, timeRange } from './time_plan.ts'
 
 const grid = affineGrid({ bits: 3 })

@@ -2,9 +2,11 @@
  * How long a compression will take: what its phases ask of each kernel (`run_work.ts`), times what a unit of that kernel
  * takes on this machine (`kernel_probe.ts`).
  */
+
+import type { AssumedName, KernelName, WorkName } from './kernel_work.ts'
 import type { Phase } from './progress.ts'
 import type { RunFacts } from './run_facts.ts'
-import { type AssumedName, type KernelName, type WorkName, workOf } from './run_work.ts'
+import { workOf } from './run_work.ts'
 
 /** Seconds a unit: of the quicker, the middle and the slower readings. */
 export interface Rate {

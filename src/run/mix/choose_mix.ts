@@ -4,24 +4,27 @@ import { join, resolve } from 'node:path'
 import type { OpenModel } from '../../models/open_model.ts'
 import { defaultCacheFolder } from '../../models/source/cache.ts'
 import type { ResolvedSource } from '../../models/source/resolved.ts'
-import { OptionError } from '../../tensor/errors.ts'
+import { trimPool } from '../../tensor/index.ts'
+import type { BaselineRun } from '../baselines.ts'
 import { readCalibration } from '../calibration.ts'
 import type { ResolvedCompressOptions } from '../compress_options.ts'
+import { EngineLimit } from '../engine_limit.ts'
 import { evaluationOptions, evaluationWindows, type RunHooks } from '../evaluate.ts'
 import { checkFingerprint, runFingerprint, sourceHash } from '../fingerprint.ts'
 import { type Fingerprint, journalName, readJournal, workName } from '../journal.ts'
-import type { Limits } from '../limits.ts'
+import { memoryBudget } from '../memory_budget.ts'
 import { describePlan } from '../plan.ts'
 import type { MixReport } from '../report.ts'
 import { stepsAsMethod } from '../step_sequence.ts'
 import { budgetOf, checkBudget, fitMix } from './fit_mix.ts'
 import { measureLevels } from './measurement.ts'
+import { type MeasurementTask, measurementTask, type WantedLevels } from './measurement_task.ts'
 import { type ResolvedMix, windowTokens } from './mix_options.ts'
-import { openPlan } from './mix_plan.ts'
+import { openPlan, uniformRun } from './mix_plan.ts'
 import { type MixChoice, type MixSpace, mixSpace, mixText } from './mix_space.ts'
 import { mixedOptions } from './mixed_options.ts'
 import { SensitivityTable } from './sensitivity_table.ts'
-import { type UniformMix, uniformMix } from './uniform_mix.ts'
+import { uniformChoices } from './uniform_mix.ts'
 
 export interface ChosenMix {
   /** The options of the run: without a size, with an override for each matrix. */
@@ -30,8 +33,10 @@ export interface ChosenMix {
   fingerprint: Fingerprint
   report: MixReport
   note: string
+  /** What was measured now; absent where all was known. */
+  measurement: MeasurementTask | undefined
   /** What the result is compared with, and its options. */
-  uniform: { name: string; options: ResolvedCompressOptions } | undefined
+  uniform: BaselineRun | undefined
 }
 
 /** Name of the mix among the fields of a fingerprint: the levels in the order of the file. */
@@ -52,8 +57,6 @@ export async function chooseMix(
   if (!mix) return undefined
   const space = mixSpace(source, options, mix)
   checkBudget(limits, space)
-  const plan = openPlan(space, options, (target, own) => describePlan(source, target, own))
-  hooks.progress?.({ kind: 'plan', plan })
   // What would end the run later is found out before hours of measuring.
   space.planOf(space.items.map(({ choices }) => choices[0]!)).check()
   if (options.evaluate) evaluationWindows(source, evaluationOptions(options))
@@ -73,46 +76,45 @@ export async function chooseMix(
         sourceHash: sourceHash(source),
         calibrationHash: sha256,
       })
-  const wanted = table?.wanted()
-  if (table && wanted && wanted.size > 0) {
-    checkUnlimited(limits, wanted.size)
-    await measureLevels({
-      source,
-      method: stepsAsMethod(options.steps, [...source.weights.infos.keys()]),
-      how: mix.sensitivity,
-      samples,
-      windows: heldOut.map((sample) => sample.slice(0, windowTokens)),
-      wanted,
-      found: (levels) => table.add(levels),
-      hooks,
-      // The output has no folder yet, and the system's may be in memory.
-      scratch: options.scratch ?? table.place(),
-    })
+  const wanted: WantedLevels = table?.wanted() ?? new Map()
+  const measurement = measurementTask(source, options, mix, wanted)
+  const plan = await openPlan(source, options, { space, measurement, describe: describePlan, hooks })
+  hooks.progress?.({ kind: 'plan', plan })
+  if (table && measurement) {
+    const uniform = space.planOf(uniformChoices(space, budgetOf(limits, space)))
+    const budget = memoryBudget(source, uniform, options, measurement)
+    if (budget.refusal) throw budget.refusal
+    const limit = new EngineLimit(budget)
+    limit.enter('measure')
+    try {
+      await measureLevels({
+        source,
+        method: stepsAsMethod(options.steps, [...source.weights.infos.keys()]),
+        how: mix.sensitivity,
+        samples,
+        windows: heldOut.map((sample) => sample.slice(0, windowTokens)),
+        wanted,
+        found: (levels) => table.add(levels),
+        hooks,
+        // The output has no folder yet, and the system's may be in memory.
+        scratch: options.scratch ?? table.place(),
+        split: budget.split.measurement,
+      })
+    } finally {
+      limit.close()
+      trimPool()
+    }
   }
   const chosen = begun ?? fitMix(space, limits, table!.all()!)
-  const uniform = uniformMix(space, budgetOf(limits, space))
   return {
     options: mixedOptions(options, space, chosen),
     fingerprint: { ...asked, [mixField]: chosen.map(({ level }) => level).join(',') },
     report: reportOf(options, { ...mix, windows: heldOut.length }, space, chosen),
     note: `mix: ${mixText(chosen)}${heldOut.length < mix.windows ? `; the text holds ${heldOut.length} of the ${mix.windows} windows to measure on` : ''}`,
-    uniform: uniform && baselineOf(options, space, uniform),
+    measurement,
+    uniform: uniformRun(space, options),
   }
 }
-
-/** What a measurement takes of memory is in no plan. @throws OptionError where it must keep to a limit */
-function checkUnlimited({ maxMemory }: Limits, matrices: number): void {
-  if (maxMemory === undefined) return
-  throw new OptionError(
-    `--max-memory: ${matrices} matrices are still to be measured for the target size, which keeps to no limit; measure them without one first, as what is measured is kept`,
-    { code: 'PARE_E_LIMIT', facts: { limit: 'maxMemory', matrices } },
-  )
-}
-
-const baselineOf = (options: ResolvedCompressOptions, space: MixSpace, { name, chosen }: UniformMix) => ({
-  name,
-  options: mixedOptions(options, space, chosen),
-})
 
 function reportOf(
   { limits }: ResolvedCompressOptions,

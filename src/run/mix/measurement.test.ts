@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type EvaluationSplit, usualSplit } from '../../metrics/language.ts'
 import { fixturePath, numbers } from '../../models/llama/fixtures.suite.ts'
 import { openModel } from '../../models/load_model.ts'
 import type { OpenModel } from '../../models/open_model.ts'
@@ -22,7 +23,12 @@ const sequence = (seed: number, length = 16) =>
 const windows = [sequence(1), sequence(2), sequence(3)]
 const samples = [sequence(4, 24), sequence(5, 24)]
 
-async function measured(how: 'measured' | 'error', method: 'rtn' | 'gptq', batchSplit = false) {
+async function measured(
+  how: 'measured' | 'error',
+  method: 'rtn' | 'gptq',
+  batchSplit = false,
+  split?: EvaluationSplit,
+) {
   const options = resolveOptions({
     source: 'm',
     output: 'o',
@@ -33,6 +39,7 @@ async function measured(how: 'measured' | 'error', method: 'rtn' | 'gptq', batch
   })
   const space = mixSpace(source, options, options.mix!)
   const stages: MeasuredLevel[][] = []
+  const shares: number[] = []
   await measureLevels({
     source,
     method: stepsAsMethod(options.steps, [...source.weights.infos.keys()]),
@@ -41,9 +48,14 @@ async function measured(how: 'measured' | 'error', method: 'rtn' | 'gptq', batch
     windows: batchSplit ? [...windows.slice(0, 2), windows[2]!.slice(0, 12)] : windows,
     wanted: new Map(space.items.map(({ name, choices }) => [name, choices])),
     found: (levels) => stages.push([...levels]),
-    hooks: {},
+    hooks: {
+      progress: (event) => {
+        if (event.kind === 'progress') shares.push(event.share)
+      },
+    },
+    ...(split ? { split } : {}),
   })
-  return { stages, all: stages.flat(), space }
+  return { stages, all: stages.flat(), space, shares }
 }
 
 /** The logits of a window; `weight` is rounded to nearest at a level first. */
@@ -115,6 +127,36 @@ test('more bits are nearer to the source', async () => {
 test('windows of other lengths, which run in batches of their own, are measured too', async () => {
   const { all } = await measured('measured', 'rtn', true)
   for (const found of all) expect(Number.isFinite((found as { kl: number }).kl)).toBe(true)
+})
+test.each([
+  ['measured', 'rtn'],
+  ['measured', 'gptq'],
+  ['error', 'gptq'],
+] as const)(
+  'smaller pieces and files of hidden states measure the same, bit for bit: %s, %s',
+  async (how, method) => {
+    const whole = await measured(how, method)
+    for (const split of [
+      { ...usualSplit, batchTokens: 16 },
+      { ...usualSplit, stateBytes: 0 },
+      { ...usualSplit, logitRows: 32 },
+      { batchTokens: 32, stateBytes: 3000, logitRows: 32, headRows: 10 },
+    ])
+      expect((await measured(how, method, false, split)).all, JSON.stringify(split)).toEqual(whole.all)
+  },
+)
+test('the share that is done grows with each step, to all', async () => {
+  for (const [how, method] of [
+    ['measured', 'rtn'],
+    ['measured', 'gptq'],
+    ['error', 'rtn'],
+  ] as const) {
+    const { shares } = await measured(how, method)
+    expect(shares).toEqual(shares.toSorted((a, b) => a - b))
+    expect(shares[0]).toBeGreaterThan(0)
+    // Sums of multiply-adds in another order.
+    expect(shares.at(-1)).toBeCloseTo(1, 9)
+  }
 })
 test('what a matrix loses is the share of its output and how large that is', async () => {
   const [nearest, gptq] = [await measured('error', 'rtn'), await measured('error', 'gptq')]

@@ -12,25 +12,27 @@
 import type { WeightMethod } from '../../calibrate/method.ts'
 import { GramStatistic, type Statistics } from '../../calibrate/statistics.ts'
 import { type WalkVisitor, walk } from '../../calibrate/walk.ts'
-import { StateDivergence } from '../../metrics/state_divergence.ts'
+import { type EvaluationSplit, usualSplit } from '../../metrics/language.ts'
 import { ActivationSet } from '../../models/activations.ts'
-import { type Batch, batchesOf, embedBatch, usualBatchTokens } from '../../models/batches.ts'
+import { type Batch, batchesOf, embedBatch } from '../../models/batches.ts'
 import type { OpenModel } from '../../models/open_model.ts'
 import { runStage, type Stage } from '../../models/stage.ts'
 import type { Linear } from '../../nn/linear.ts'
 import { denseSource } from '../../nn/weight_source.ts'
-import { AbortError, NumericalError, printable } from '../../tensor/errors.ts'
-import { concat, dispose, scope, type Tensor } from '../../tensor/index.ts'
+import { AbortError } from '../../tensor/errors.ts'
+import { scope, type Tensor, trimPool } from '../../tensor/index.ts'
 import type { RunHooks } from '../evaluate.ts'
 import { storedNumbers } from '../matrix_compression.ts'
 import { outputEnergy, relativeErrors } from '../relative_errors.ts'
+import { MeasurementShare } from './measurement_share.ts'
+import { needsStatistics, type WantedLevels } from './measurement_task.ts'
 import type { MixChoice } from './mix_space.ts'
+import { type VariantDivergence, Variants } from './variants.ts'
 
 /** An error of one weight at one level. */
-export type MeasuredLevel = { weight: string; level: string } & (
-  | { kl: number; standardError?: number }
-  | { relativeError: number; energy: number }
-)
+export type MeasuredLevel =
+  | VariantDivergence
+  | { weight: string; level: string; relativeError: number; energy: number }
 
 export interface MeasurementOptions {
   source: OpenModel
@@ -41,12 +43,14 @@ export interface MeasurementOptions {
   /** What the KL is taken on. */
   windows: readonly Uint32Array[]
   /** What is to be measured, by the name of the weight. */
-  wanted: ReadonlyMap<string, readonly MixChoice[]>
+  wanted: WantedLevels
   /** All of a stage; what is handed over need not be measured again. */
   found(levels: readonly MeasuredLevel[]): void
   hooks: RunHooks
   /** Folder for activations that do not fit in memory. */
   scratch?: string | undefined
+  /** Pieces of the work: smaller ones take less memory, and measure the same. @default usualSplit */
+  split?: EvaluationSplit
 }
 
 export async function measureLevels(options: MeasurementOptions): Promise<void> {
@@ -60,35 +64,34 @@ export async function measureLevels(options: MeasurementOptions): Promise<void> 
 
 class Measurement {
   private readonly options: MeasurementOptions
+  private readonly split: EvaluationSplit
   private readonly batches: readonly Batch[]
   private readonly needsGram: boolean
   /** The source on the windows: before the stage at hand, and after the last one. */
   private readonly inputs: ActivationSet
   private readonly outputs: ActivationSet
-  /** After the stage at hand, one entry for each variant. */
-  private readonly variants: ActivationSet
-  private pending: { weight: string; level: string }[] = []
+  private readonly variants: Variants
   private finished: MeasuredLevel[] = []
   private stage: Stage | undefined
+  private index = 0
   private readonly grams = new Map<Linear, GramStatistic>()
-  /** Passages of a variant through a stage or the head, done and in all. */
-  private done = 0
-  private readonly total: number
+  private readonly share: MeasurementShare
 
   constructor(options: MeasurementOptions) {
     this.options = options
-    this.batches = batchesOf(options.windows)
-    this.needsGram = options.how === 'error' || options.method.needs.length > 0
-    const place = options.scratch === undefined ? {} : { scratch: options.scratch }
+    this.split = options.split ?? usualSplit
+    this.batches = batchesOf(options.windows, this.split.batchTokens)
+    this.needsGram = needsStatistics(options.how, options.method.needs)
+    const place = { memoryLimit: this.split.stateBytes, ...this.scratch }
     this.inputs = new ActivationSet(place)
     this.outputs = new ActivationSet(place)
-    this.variants = new ActivationSet(place)
-    const { stages } = options.source.model
-    this.total = stages.reduce(
-      (sum, { weights }, index) =>
-        sum + this.wantedOf(weights) * (this.measured ? stages.length - index + 1 : 1),
-      0,
-    )
+    this.variants = new Variants(options.source, this.batches, this.split, place)
+    this.share = new MeasurementShare(options, this.needsGram)
+  }
+
+  private get scratch(): { scratch?: string } {
+    const { scratch } = this.options
+    return scratch === undefined ? {} : { scratch }
   }
 
   private get measured(): boolean {
@@ -100,7 +103,7 @@ class Measurement {
   }
 
   async run(): Promise<void> {
-    const { source, samples, windows, hooks, scratch } = this.options
+    const { source, samples, windows, hooks } = this.options
     if (this.measured) await this.runSource()
     await walk({
       model: source.model,
@@ -109,7 +112,10 @@ class Measurement {
       visitor: this.visitor(),
       between: (next) => this.finishStage(next),
       signal: hooks.signal,
-      ...(scratch === undefined ? {} : { scratch }),
+      memoryLimit: this.split.stateBytes,
+      // What the Gram matrix sums at a time shows in it.
+      ...(this.needsGram ? {} : { batchTokens: this.split.batchTokens }),
+      ...this.scratch,
     })
   }
 
@@ -127,16 +133,18 @@ class Measurement {
         this.inputs.write(index, 'hidden', hidden)
         this.outputs.write(index, 'hidden', hidden)
       })
-    for (const plan of model.stages) {
+    for (const [index, plan] of model.stages.entries()) {
       await this.pause()
-      scope(() => this.advance(plan.load(), this.outputs, 'hidden'))
+      scope(() => this.advance(plan.load(), this.outputs))
+      this.tell(this.share.passage(index), plan.name)
     }
   }
 
   private visitor(): WalkVisitor {
     return {
-      beginStage: (_, stage) => {
+      beginStage: (plan, stage) => {
         this.stage = stage
+        this.index = this.options.source.model.stages.indexOf(plan)
       },
       observe: (linears, x) => {
         if (!this.needsGram || this.wantedOf(linears.map(({ name }) => name)) === 0) return
@@ -151,7 +159,7 @@ class Measurement {
       compress: (linears) => {
         const statistic = this.grams.get(linears[0]!)
         scope(() => {
-          const values = statistic?.value() ?? { rows: 0 }
+          const values = statistic?.current() ?? { rows: 0 }
           for (const linear of linears)
             for (const choice of this.options.wanted.get(linear.name) ?? [])
               this.tryLevel(linear, choice, values)
@@ -159,9 +167,10 @@ class Measurement {
         statistic?.dispose()
         this.grams.delete(linears[0]!)
       },
-      endStage: (_, stage) => {
-        if (this.measured) this.advance(stage, this.inputs, 'hidden')
+      endStage: (plan, stage) => {
+        if (this.measured) this.advance(stage, this.inputs)
         this.stage = undefined
+        this.tell(this.share.walked(this.index), plan.name)
       },
     }
   }
@@ -174,96 +183,54 @@ class Measurement {
     scope(() => {
       const before = linear.source
       const dense = before.dense()
-      const values = decoded(method, { name, dense, statistics, plan })
+      const values = scope(() => decoded(method, { name, dense, statistics, plan }))
       if (!this.measured) {
         const [relativeError] = relativeErrors(dense, [values], statistics) as [number]
         const energy = outputEnergy(dense, statistics.gram!)
         this.finished.push({ weight: name, level, relativeError, energy })
       } else {
-        const variant = String(this.pending.length)
         linear.source = denseSource(values)
         try {
-          this.advance(this.stage!, this.inputs, 'hidden', this.variants, variant)
+          this.variants.add({ weight: name, level }, this.stage!, this.inputs)
         } finally {
           linear.source = before
         }
-        this.pending.push({ weight: name, level })
       }
     })
-    this.tell(1)
+    this.tell(this.share.tried(this.index, name), name)
   }
 
   /** Takes the variants of a stage through all that follow, and hands over what came out. */
   private async finishStage(next: number): Promise<void> {
-    if (this.measured && this.pending.length > 0) {
-      const { model } = this.options.source
-      for (const plan of model.stages.slice(next)) {
+    const variants = this.variants.pending
+    if (variants.length > 0) {
+      const { stages } = this.options.source.model
+      const { weight } = variants.at(-1)!
+      // Neither needs blocks of the sizes that were used before.
+      trimPool()
+      for (const [i, plan] of stages.slice(next).entries()) {
         await this.pause()
-        scope(() => {
-          const stage = plan.load()
-          this.advanceVariants(stage)
-        })
-        this.tell(this.pending.length)
+        scope(() => this.variants.advance(plan.load()))
+        this.tell(variants.length * this.share.passage(next + i), weight)
       }
       await this.pause()
-      this.compareVariants()
-      this.tell(this.pending.length)
-      for (const variant of this.pending.keys())
-        for (const batch of this.batches.keys()) this.variants.remove(batch, String(variant))
-      this.pending = []
+      trimPool()
+      this.finished.push(...this.variants.compare(this.outputs))
+      trimPool()
+      this.tell(this.share.compared(variants.length), weight)
     }
     if (this.finished.length > 0) this.options.found(this.finished)
     this.finished = []
   }
 
-  private compareVariants(): void {
-    const { model } = this.options.source
-    const { vocabulary } = model.config
-    const divergence = new StateDivergence({ variants: this.pending.length, vocabulary })
-    const head = model.loadHead()
-    try {
-      for (const batch of this.batches.keys())
-        scope(() =>
-          divergence.add(head, this.outputs.read(batch, 'hidden'), (variant) =>
-            this.variants.read(batch, String(variant)),
-          ),
-        )
-    } finally {
-      dispose(head)
-    }
-    for (const [variant, found] of divergence.results().entries()) {
-      const { weight, level } = this.pending[variant]!
-      if (!Number.isFinite(found.kl))
-        throw new NumericalError(
-          `${printable(weight)}: the model gives no finite numbers with this weight at ${level}; leave the level out`,
-          { code: 'PARE_E_NOT_FINITE', facts: { tensor: weight, level } },
-        )
-      this.finished.push({ weight, level, ...found })
-    }
-  }
-
-  /** Every batch through a stage. */
-  private advance(stage: Stage, from: ActivationSet, name: string, into = from, as = name): void {
+  /** The source through a stage. */
+  private advance(stage: Stage, states: ActivationSet): void {
     const { model } = this.options.source
     for (const [index, { tokens }] of this.batches.entries())
-      scope(() => into.write(index, as, runStage(stage, from.read(index, name), model.context(tokens))))
-  }
-
-  /** As many variants at a time as make a usual batch, so that weights are read fewer times. */
-  private advanceVariants(stage: Stage): void {
-    const { model } = this.options.source
-    for (const [index, { tokens, count }] of this.batches.entries()) {
-      const together = Math.max(1, Math.floor(usualBatchTokens / (tokens * count)))
-      for (let first = 0; first < this.pending.length; first += together)
-        scope(() => {
-          const names = [...this.pending.keys()].slice(first, first + together).map(String)
-          const stacked = concat(names.map((name) => this.variants.read(index, name)))
-          const after = runStage(stage, stacked, model.context(tokens))
-          // A part on the memory of all would keep all of it.
-          for (const [i, name] of names.entries())
-            this.variants.write(index, name, after.slice(0, i * count, (i + 1) * count).duplicate())
-        })
-    }
+      scope(() => {
+        const before = states.read(index, 'hidden')
+        states.write(index, 'hidden', runStage(stage, before, model.context(tokens)))
+      })
   }
 
   private async pause(): Promise<void> {
@@ -271,15 +238,9 @@ class Measurement {
     if (this.options.hooks.signal?.aborted) throw new AbortError()
   }
 
-  private tell(done: number): void {
-    this.done += done
-    const [last] = [...this.pending, ...this.finished].slice(-1)
-    this.options.hooks.progress?.({
-      kind: 'progress',
-      phase: 'measure',
-      share: this.total === 0 ? 1 : this.done / this.total,
-      text: last ? last.weight : '',
-    })
+  private tell(done: number, text: string): void {
+    const share = this.share.add(done)
+    this.options.hooks.progress?.({ kind: 'progress', phase: 'measure', share, text })
   }
 }
 

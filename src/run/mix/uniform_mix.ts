@@ -44,6 +44,10 @@ export function uniformMix(space: MixSpace, bytes: number): UniformMix | undefin
   return { name: `uniform mix: ${main}${more}`, chosen }
 }
 
+/** The same, or the smallest levels where there is none. */
+export const uniformChoices = (space: MixSpace, bytes: number): readonly MixChoice[] =>
+  uniformMix(space, bytes)?.chosen ?? space.items.map(({ choices }) => choices[0]!)
+
 /** Stand-ins are named for what most matrices have. */
 function mostUsed(chosen: readonly MixChoice[]): string {
   const weights = new Map<string, number>()

@@ -6,6 +6,7 @@ import {
   customGradient,
   Gradients,
   isRecomputing,
+  linear,
   randomStream,
   State,
   scope,
@@ -51,6 +52,13 @@ export function tapeClaims(claim: Claim): void {
     const [a] = two()
     const { value } = valueAndGrad(([a]) => ({ loss: a.sum(), rows: a.sum(1), count: 3 }), [a])
     expect([value.count, value.rows.shape]).toEqual([3, [3]])
+  })
+  claim('the gradient of a weight is row-major, also where the product took it transposed', () => {
+    const [x, w] = [exactTensor([5, 3], 'f32'), exactTensor([4, 3], 'f32', 2)]
+    const { gradients } = valueAndGrad(([w]) => linear(x, w).square().sum(), [w])
+    expect(gradients[0].isContiguous).toBe(true)
+    const other = valueAndGrad(([w]) => x.matmul(w).square().sum(), [w.transpose().contiguous()])
+    expect(other.gradients[0].transpose().bytes()).toEqual(gradients[0].bytes())
   })
   claim('a loss of several elements is refused', () => {
     const [a] = two()

@@ -45,13 +45,22 @@ const matmulOperation: Operation<
   // On the tape no product has an activation: see `matmul`.
   saves: (needs) => ({ inputs: [...(needs[0] ? [1] : []), ...(needs[1] ? [0] : [])] }),
   backward: ({ inputs: [left, right], gradient, needs }) => [
-    needs[0] ? apply(matmulOperation, [gradient, right.transpose(), undefined, undefined], plain) : undefined,
-    needs[1] ? apply(matmulOperation, [left.transpose(), gradient, undefined, undefined], plain) : undefined,
+    needs[0] ? plainProduct(gradient, right.transpose()) : undefined,
+    needs[1] ? gradientOfRight(left, right, gradient) : undefined,
     needs[2] ? asRows(gradient).sum(0) : undefined,
     needs[3] ? gradient : undefined,
   ],
 }
-const plain = { activation: 'none' } as const
+const plainProduct = (left: Tensor, right: Tensor): Tensor =>
+  apply(matmulOperation, [left, right, undefined, undefined], { activation: 'none' })
+
+/** In the layout of the right operand: that of a transposed weight is row-major for the weight. */
+function gradientOfRight(left: Tensor, right: Tensor, gradient: Tensor): Tensor {
+  const isTransposed = right.strides.at(-2) === 1 && right.strides.at(-1) !== 1
+  return isTransposed
+    ? plainProduct(gradient.transpose(), left).transpose()
+    : plainProduct(left.transpose(), gradient)
+}
 
 /**
  * a [.., m, k] times b [.., k, n] gives [.., m, n]; leading axes broadcast. One matrix b for many a is one product.
