@@ -7,6 +7,7 @@ pub mod blocks;
 pub mod cholesky;
 pub mod compare;
 pub mod concat;
+pub mod convolution;
 pub mod copy;
 pub mod crew;
 pub mod definite;
