@@ -108,22 +108,22 @@ impl Places {
         let place = |class: &Class, index: usize, start: isize| {
             ((index * class.step) as isize + class.lowest() - start) as usize
         };
+        let (step, each) = (
+            if reads { columns.step * grid.pixel } else { 0 },
+            columns.each * channels,
+        );
         for image in chunk.images.clone() {
             for i in down.clone() {
-                let out = (image * height + rows.first + i * rows.each) * width + columns.first;
-                let line = if reads {
-                    (image - chunk.images.start) * grid.image + place(rows, i, region.rows.start) * grid.row
+                let out = ((image * height + rows.first + i * rows.each) * width + columns.first) * channels;
+                let left = if reads && !across.is_empty() {
+                    (image - chunk.images.start) * grid.image
+                        + place(rows, i, region.rows.start) * grid.row
+                        + place(columns, across.start, region.columns.start) * grid.pixel
                 } else {
                     0
                 };
-                for j in across.clone() {
-                    lefts.push(if reads {
-                        line + place(columns, j, region.columns.start) * grid.pixel
-                    } else {
-                        0
-                    });
-                    outs.push((out + j * columns.each) * channels);
-                }
+                lefts.extend((0..across.len()).map(|j| left + j * step));
+                outs.extend(across.clone().map(|j| out + j * each));
             }
         }
         Places { lefts, outs }

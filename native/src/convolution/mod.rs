@@ -5,6 +5,7 @@ mod correlate;
 mod depthwise;
 mod grid;
 mod kernel;
+mod unfold;
 mod weight_gradient;
 mod window;
 
@@ -276,6 +277,20 @@ pub fn weight_gradient(x: &View, gradient: &View, kernel: (usize, usize), fields
     )
 }
 
+/// The inputs of every window, [groups, batch * positions, kh * kw * in / groups].
+pub fn unfold(x: &View, kernel: (usize, usize), fields: &[u32]) -> Result<View> {
+    let groups = fields.last().map_or(1, |&groups| groups.max(1) as usize);
+    let depth = x.shape.last().copied().unwrap_or(0) / groups;
+    let fitted = Fitted::new(&x.shape, &[groups, kernel.0, kernel.1, depth], fields)?;
+    let positions = fitted.images * fitted.output.height * fitted.output.width;
+    computed(
+        &[x],
+        &[groups, positions, kernel.0 * kernel.1 * depth],
+        |operands, out| unfold::unfold::<f32>(&fitted.forward(), operands[0].slice()?, out.slice_mut()?),
+        |operands, out| unfold::unfold::<f64>(&fitted.forward(), operands[0].slice()?, out.slice_mut()?),
+    )
+}
+
 /// x [batch, height, width, in], weight [out, kh, kw, in / groups], bias [out]; geometry: strides, zeros before and
 /// after, dilations (each for rows, then columns), groups.
 #[napi(js_name = "convolution")]
@@ -311,6 +326,14 @@ pub fn weight_gradient_border(
     border(|| {
         let kernel = (kernel_height as usize, kernel_width as usize);
         Ok(weight_gradient(&view(x)?, &view(gradient)?, kernel, &geometry)?.into_handle())
+    })
+}
+
+#[napi(js_name = "unfold")]
+pub fn unfold_border(x: u32, kernel_height: u32, kernel_width: u32, geometry: Vec<u32>) -> js::Result<u32> {
+    border(|| {
+        let kernel = (kernel_height as usize, kernel_width as usize);
+        Ok(unfold(&view(x)?, kernel, &geometry)?.into_handle())
     })
 }
 
