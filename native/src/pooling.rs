@@ -44,12 +44,22 @@ struct Windows {
 impl Windows {
     fn new(input: &[usize], kernel: (usize, usize), fields: &[u32]) -> Result<Windows> {
         let geometry = Geometry::new(kernel, fields)?;
-        let wrong = |why: &str| Fault::shape(format!("maxPool2d: {why}, got x {input:?} and kernel {kernel:?}"));
-        let input = <[usize; 4]>::try_from(input).map_err(|_| wrong("needs x [batch, height, width, channels]"))?;
+        let wrong =
+            |why: &str| Fault::shape(format!("maxPool2d: {why}, got x {input:?} and kernel {kernel:?}"));
+        let input =
+            <[usize; 4]>::try_from(input).map_err(|_| wrong("needs x [batch, height, width, channels]"))?;
         let (rows, columns) = (geometry.rows, geometry.columns);
         // Every window then holds a number of the image.
-        let borders = [(rows.before, rows), (rows.after, rows), (columns.before, columns), (columns.after, columns)];
-        if borders.iter().any(|(border, window)| *border >= window.kernel || window.dilation != 1) {
+        let borders = [
+            (rows.before, rows),
+            (rows.after, rows),
+            (columns.before, columns),
+            (columns.after, columns),
+        ];
+        if borders
+            .iter()
+            .any(|(border, window)| *border >= window.kernel || window.dilation != 1)
+        {
             return Err(wrong("needs borders narrower than the window, and no dilation"));
         }
         let (Some(height), Some(width)) = (rows.outputs(input[1]), columns.outputs(input[2])) else {
@@ -81,8 +91,14 @@ impl Windows {
         let Geometry { rows, columns, .. } = self.geometry;
         let (top, left) = (row * rows.stride, column * columns.stride);
         let (down, across) = (self.input[1], self.input[2]);
-        let (first, last) = (rows.before.saturating_sub(top), rows.kernel.min(down + rows.before - top));
-        let (start, end) = (columns.before.saturating_sub(left), columns.kernel.min(across + columns.before - left));
+        let (first, last) = (
+            rows.before.saturating_sub(top),
+            rows.kernel.min(down + rows.before - top),
+        );
+        let (start, end) = (
+            columns.before.saturating_sub(left),
+            columns.kernel.min(across + columns.before - left),
+        );
         for i in first..last {
             for j in start..end {
                 let pixel = (top + i - rows.before) * across + left + j - columns.before;
@@ -114,7 +130,12 @@ simd! {
     }
 }
 
-fn pool<T: Compute, P: Position>(windows: &Windows, x: &[T], out: &mut [T], positions: Option<&mut [P]>) -> Result<()> {
+fn pool<T: Compute, P: Position>(
+    windows: &Windows,
+    x: &[T],
+    out: &mut [T],
+    positions: Option<&mut [P]>,
+) -> Result<()> {
     let [_, down, across, channels] = windows.input;
     let line = windows.width * channels;
     let positions = positions.map(|positions| Shared(positions.as_mut_ptr()));
@@ -146,7 +167,12 @@ fn pool<T: Compute, P: Position>(windows: &Windows, x: &[T], out: &mut [T], posi
 }
 
 /// The largest number of every window, and with it (where asked for) its tap in row-major order.
-pub fn max_pool(x: &View, kernel: (usize, usize), fields: &[u32], has_positions: bool) -> Result<(View, Option<View>)> {
+pub fn max_pool(
+    x: &View,
+    kernel: (usize, usize),
+    fields: &[u32],
+    has_positions: bool,
+) -> Result<(View, Option<View>)> {
     let windows = Windows::new(&x.shape, kernel, fields)?;
     let out = View::empty(x.dtype, &windows.output_shape())?;
     let positions = has_positions
@@ -167,7 +193,12 @@ pub fn max_pool(x: &View, kernel: (usize, usize), fields: &[u32], has_positions:
     Ok((out, positions))
 }
 
-fn spread<T: Compute + Math, P: Position>(windows: &Windows, gradient: &[T], positions: &[P], out: &mut [T]) -> Result<()> {
+fn spread<T: Compute + Math, P: Position>(
+    windows: &Windows,
+    gradient: &[T],
+    positions: &[P],
+    out: &mut [T],
+) -> Result<()> {
     let [_, down, across, channels] = windows.input;
     let Geometry { rows, columns, .. } = windows.geometry;
     let size = windows.height * windows.width * channels;
@@ -175,11 +206,17 @@ fn spread<T: Compute + Math, P: Position>(windows: &Windows, gradient: &[T], pos
         let first = start / (down * across * channels) * size;
         let pixels = gradient[first..first + size].chunks_exact(channels);
         for (at, (g, found)) in pixels.zip(positions[first..].chunks_exact(channels)).enumerate() {
-            let (top, left) = (at / windows.width * rows.stride, at % windows.width * columns.stride);
+            let (top, left) = (
+                at / windows.width * rows.stride,
+                at % windows.width * columns.stride,
+            );
             for (channel, (&g, found)) in g.iter().zip(found).enumerate() {
                 let (i, j) = (found.tap() / columns.kernel, found.tap() % columns.kernel);
                 // A position that no window has would leave the image.
-                let pixel = (top + i).wrapping_sub(rows.before).wrapping_mul(across).wrapping_add((left + j).wrapping_sub(columns.before));
+                let pixel = (top + i)
+                    .wrapping_sub(rows.before)
+                    .wrapping_mul(across)
+                    .wrapping_add((left + j).wrapping_sub(columns.before));
                 if let Some(to) = out.get_mut(pixel.wrapping_mul(channels).wrapping_add(channel)) {
                     *to += g;
                 }
@@ -210,8 +247,15 @@ pub fn max_pool_gradient(
             &*positions.shape
         )));
     }
-    let wide = if gradient.dtype == DType::BF16 { DType::F32 } else { gradient.dtype };
-    let (g, positions) = (copy::contiguous(&copy::cast(gradient, wide)?)?, copy::contiguous(positions)?);
+    let wide = if gradient.dtype == DType::BF16 {
+        DType::F32
+    } else {
+        gradient.dtype
+    };
+    let (g, positions) = (
+        copy::contiguous(&copy::cast(gradient, wide)?)?,
+        copy::contiguous(positions)?,
+    );
     let out = View::zeros(wide, &input)?;
     if !out.is_empty() {
         macro_rules! run {
@@ -225,7 +269,12 @@ pub fn max_pool_gradient(
         match wide {
             DType::F32 => run!(f32)?,
             DType::F64 => run!(f64)?,
-            other => return Err(Fault::shape(format!("maxPool2d: needs f32, f64 or bf16, got {}; cast it first", other.name()))),
+            other => {
+                return Err(Fault::shape(format!(
+                    "maxPool2d: needs f32, f64 or bf16, got {}; cast it first",
+                    other.name()
+                )));
+            }
         }
     }
     copy::cast(&out, gradient.dtype)
@@ -233,11 +282,20 @@ pub fn max_pool_gradient(
 
 /// x [batch, height, width, channels]; the largest of every window and, where asked for, its tap.
 #[napi(js_name = "maxPool")]
-pub fn max_pool_border(x: u32, kernel_height: u32, kernel_width: u32, geometry: Vec<u32>, has_positions: bool) -> js::Result<Vec<u32>> {
+pub fn max_pool_border(
+    x: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    geometry: Vec<u32>,
+    has_positions: bool,
+) -> js::Result<Vec<u32>> {
     border(|| {
         let kernel = (kernel_height as usize, kernel_width as usize);
         let (out, positions) = max_pool(&view(x)?, kernel, &geometry, has_positions)?;
-        Ok(std::iter::once(out).chain(positions).map(View::into_handle).collect())
+        Ok(std::iter::once(out)
+            .chain(positions)
+            .map(View::into_handle)
+            .collect())
     })
 }
 
@@ -253,7 +311,10 @@ pub fn max_pool_gradient_border(
         let (&[height, width], &[down, across]) = (size.as_slice(), kernel.as_slice()) else {
             return Err(Fault::shape("maxPool2d: needs two extents and a kernel of two"));
         };
-        let (size, kernel) = ((height as usize, width as usize), (down as usize, across as usize));
+        let (size, kernel) = (
+            (height as usize, width as usize),
+            (down as usize, across as usize),
+        );
         Ok(max_pool_gradient(&view(gradient)?, &view(positions)?, size, kernel, &geometry)?.into_handle())
     })
 }

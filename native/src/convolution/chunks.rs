@@ -66,7 +66,12 @@ mod tests {
 
     #[test]
     fn chunks_cover_every_row_once_and_are_whole_images_or_rows_of_one() {
-        for (images, height, width, most) in [(1, 1, 1, 96), (128, 8, 8, 256), (3, 50, 40, 300), (5, 7, 2000, 96)] {
+        for (images, height, width, most) in [
+            (1, 1, 1, 96),
+            (128, 8, 8, 256),
+            (3, 50, 40, 300),
+            (5, 7, 2000, 96),
+        ] {
             let chunks = Chunks::new(images, height, width, most);
             let mut next = 0;
             for index in 0..chunks.count() {

@@ -4,7 +4,8 @@
 
 use super::chunks::{Chunk, Chunks};
 use super::grid::{Extents, Grid, Region};
-use super::kernel::Call;
+use super::kernel::{Call, WindowKernel};
+use super::places::{Places, segments};
 use super::window::{Class, sources};
 use crate::arena::View;
 use crate::dtype::num::Float;
@@ -13,10 +14,14 @@ use crate::micro_kernel::TileShape;
 use crate::micro_tiles::{Real, zero};
 use crate::packing::{Operand, pack_sliver, packed_length};
 use crate::parallel::{self, Shared};
+use crate::tile_sizes::even;
+use std::ops::Range;
 
 /// Numbers of the source that a task reads, about: they stay in the second-level cache.
 const SOURCE: usize = 1 << 15;
 const MOST_TARGETS: usize = 1024;
+/// Steps of the sums that one call of the kernel takes, about.
+const STEPS: usize = 320;
 
 /// Which targets read which sources.
 pub struct Pass {
@@ -68,13 +73,20 @@ impl Pass {
 
     pub fn chunks(&self, depth: usize) -> Chunks {
         let Extents { height, width, .. } = self.target;
-        let read = |extent: usize, classes: &[Class]| classes.iter().map(|class| class.step).max().unwrap_or(1) * extent;
+        let read = |extent: usize, classes: &[Class]| {
+            classes.iter().map(|class| class.step).max().unwrap_or(1) * extent
+        };
         let each = read(1, &self.rows) * read(1, &self.columns) * depth;
-        Chunks::new(self.images, height, width, (SOURCE / each.max(1)).clamp(96, MOST_TARGETS))
+        Chunks::new(
+            self.images,
+            height,
+            width,
+            (SOURCE / each.max(1)).clamp(96, MOST_TARGETS),
+        )
     }
 
     /// What the targets of a chunk read of some channels.
-    pub fn region(&self, chunk: &Chunk, channels: std::ops::Range<usize>) -> Region {
+    pub fn region(&self, chunk: &Chunk, channels: Range<usize>) -> Region {
         Region {
             images: chunk.images.clone(),
             rows: sources(&self.rows, &chunk.rows),
@@ -90,61 +102,8 @@ impl Pass {
     }
 }
 
-/// The targets of a chunk in one pair of classes.
-pub struct Places {
-    /// Positions in a grid of the lowest source of every target.
-    pub lefts: Vec<usize>,
-    /// Positions of the targets in their batch.
-    pub outs: Vec<usize>,
-}
-
-impl Places {
-    pub fn of<T: Real>(pass: &Pass, (rows, columns): (&Class, &Class), chunk: &Chunk, region: &Region, grid: &Grid<T>) -> Places {
-        let Extents { height, width, channels } = pass.target;
-        let (down, across) = (rows.indices(chunk.rows.clone()), columns.indices(0..width));
-        let count = chunk.images.len() * down.len() * across.len();
-        let (mut lefts, mut outs) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let reads = !rows.taps.is_empty() && !columns.taps.is_empty();
-        let place = |class: &Class, index: usize, start: isize| {
-            ((index * class.step) as isize + class.lowest() - start) as usize
-        };
-        let (step, each) = (
-            if reads { columns.step * grid.pixel } else { 0 },
-            columns.each * channels,
-        );
-        for image in chunk.images.clone() {
-            for i in down.clone() {
-                let out = ((image * height + rows.first + i * rows.each) * width + columns.first) * channels;
-                let left = if reads && !across.is_empty() {
-                    (image - chunk.images.start) * grid.image
-                        + place(rows, i, region.rows.start) * grid.row
-                        + place(columns, across.start, region.columns.start) * grid.pixel
-                } else {
-                    0
-                };
-                lefts.extend((0..across.len()).map(|j| left + j * step));
-                outs.extend(across.clone().map(|j| out + j * each));
-            }
-        }
-        Places { lefts, outs }
-    }
-}
-
-/// Distances in a grid from the lowest source to every run of taps, and taps of a run.
-pub fn segments<T: Real>((rows, columns): (&Class, &Class), grid: &Grid<T>) -> (Vec<usize>, usize) {
-    let (runs, length) = columns.runs();
-    let mut segments = Vec::with_capacity(rows.taps.len() * runs.len());
-    for tap in &rows.taps {
-        for &run in &runs {
-            let (down, across) = (tap.offset - rows.lowest(), run - columns.lowest());
-            segments.push(down as usize * grid.row + across as usize * grid.pixel);
-        }
-    }
-    (segments, length)
-}
-
 /// out = bias + the sums of source times weights, for every target.
-pub fn correlate<T: Real + super::kernel::WindowKernel>(
+pub fn correlate<T: Real + WindowKernel>(
     pass: &Pass,
     source: &[T],
     weights: Weights<T>,
@@ -162,7 +121,10 @@ pub fn correlate<T: Real + super::kernel::WindowKernel>(
     let packed = packed.iter().map(View::slice::<T>).collect::<Result<Vec<_>>>()?;
     let mut starts = vec![zero::<T>(); pass.groups * across];
     if let Some(bias) = ending.bias {
-        for (to, from) in starts.chunks_exact_mut(across).zip(bias.chunks_exact(lanes.max(1))) {
+        for (to, from) in starts
+            .chunks_exact_mut(across)
+            .zip(bias.chunks_exact(lanes.max(1)))
+        {
             to[..lanes].copy_from_slice(from);
         }
     }
@@ -175,7 +137,9 @@ pub fn correlate<T: Real + super::kernel::WindowKernel>(
         let grid = Grid::of(source, pass.source, &region)?;
         let numbers = grid.numbers()?;
         let mut border = vec![zero::<T>(); height * width];
-        let border_rows: Vec<*mut T> = (0..height).map(|row| border[row * width..].as_mut_ptr()).collect();
+        let border_rows: Vec<*mut T> = (0..height)
+            .map(|row| border[row * width..].as_mut_ptr())
+            .collect();
         // Where rows of a tile write that have no target.
         let mut nowhere = vec![zero::<T>(); across];
         for (class, packed) in classes.iter().zip(&packed) {
@@ -187,41 +151,61 @@ pub fn correlate<T: Real + super::kernel::WindowKernel>(
             let (segments, run) = segments(*class, &grid);
             let padded = count.next_multiple_of(height);
             // SAFETY: positions lie in the grid, and targets in the output.
-            let mut lefts: Vec<*const T> = places.lefts.iter().map(|&at| unsafe { numbers.as_ptr().add(at) }).collect();
+            let mut lefts: Vec<*const T> = places
+                .lefts
+                .iter()
+                .map(|&at| unsafe { numbers.as_ptr().add(at) })
+                .collect();
             lefts.resize(padded, lefts[count - 1]);
             let to = |at: &usize| target.get().wrapping_add(at + group * lanes);
             let mut outs: Vec<*mut T> = places.outs.iter().map(to).collect();
             outs.resize(padded, nowhere.as_mut_ptr());
             let sliver = taps_of(class) * depth * width;
             let packed = &packed[group * across / width * sliver..];
+            let steps = run * depth;
+            // Segments whose weights stay in the first-level cache while the targets pass.
+            let share = even(segments.len(), STEPS / steps.max(1), 1);
             for column in (0..lanes).step_by(width) {
-                let call = |place: usize, outs: *const *mut T, first: usize| Call {
+                let call = |part: Range<usize>, place: usize, outs: *const *mut T, first: usize| Call {
                     lefts: lefts[place..].as_ptr(),
-                    segments: segments.as_ptr(),
-                    segment_count: segments.len(),
-                    steps: run * depth,
+                    segments: segments[part.start..].as_ptr(),
+                    segment_count: part.len(),
+                    steps,
                     left_step: 1,
-                    right: packed[column / width * sliver..].as_ptr(),
+                    right: packed[column / width * sliver + part.start * steps * width..].as_ptr(),
                     right_step: width,
                     start: starts[group * across + column..].as_ptr(),
-                    onto: false,
-                    floor: ending.floor,
+                    onto: part.start > 0,
+                    floor: if part.end == segments.len() {
+                        ending.floor
+                    } else {
+                        <T as Float>::NEG_INFINITY
+                    },
                     outs,
                     column: first,
                 };
-                for place in (0..count).step_by(height) {
-                    if lanes - column >= width {
-                        // SAFETY: all sources of these targets lie in the grid, which covers the region of the
-                        // chunk; the targets belong to this task alone, and `nowhere` has room for a line.
-                        unsafe { kernel(&call(place, outs[place..].as_ptr(), column)) };
-                        continue;
+                if lanes - column >= width {
+                    for part in (0..segments.len().max(1)).step_by(share) {
+                        let part = part..(part + share).min(segments.len());
+                        for place in (0..count).step_by(height) {
+                            // SAFETY: all sources of these targets lie in the grid, which covers the region of the
+                            // chunk; the targets belong to this task alone, and `nowhere` has room for a line.
+                            unsafe { kernel(&call(part.clone(), place, outs[place..].as_ptr(), column)) };
+                        }
                     }
+                    continue;
+                }
+                for place in (0..count).step_by(height) {
                     // SAFETY: as above, and the border holds a tile.
-                    unsafe { kernel(&call(place, border_rows.as_ptr(), 0)) };
+                    unsafe { kernel(&call(0..segments.len(), place, border_rows.as_ptr(), 0)) };
                     for row in 0..height.min(count - place) {
                         // SAFETY: the line belongs to this task alone; nobody else uses the border now.
                         unsafe {
-                            std::ptr::copy_nonoverlapping(border_rows[row], outs[place + row].add(column), lanes - column)
+                            std::ptr::copy_nonoverlapping(
+                                border_rows[row],
+                                outs[place + row].add(column),
+                                lanes - column,
+                            )
                         };
                     }
                 }
@@ -236,11 +220,17 @@ fn pack<T: Real>(pass: &Pass, (rows, columns): (&Class, &Class), weights: Weight
     let (depth, lanes, width) = (pass.depth(), pass.lanes(), T::tile_shape().width);
     let taps = rows.taps.len() * columns.taps.len();
     let sliver = taps * depth * width;
-    let packed = View::empty(T::DTYPE, &[pass.groups * packed_length(lanes, taps * depth, width)])?;
+    let packed = View::empty(
+        T::DTYPE,
+        &[pass.groups * packed_length(lanes, taps * depth, width)],
+    )?;
     let slivers = lanes.div_ceil(width);
     parallel::chunks(packed.slice_mut::<T>()?, sliver, |start, part| {
         let (group, lane) = (start / sliver / slivers, start / sliver % slivers * width);
-        let pairs = rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| (row, column)));
+        let pairs = rows
+            .taps
+            .iter()
+            .flat_map(|row| columns.taps.iter().map(move |column| (row, column)));
         for ((row, column), part) in pairs.zip(part.chunks_exact_mut(depth * width)) {
             let first = group * weights.group + row.index * weights.row + column.index * weights.column;
             let operand = Operand {
@@ -249,7 +239,12 @@ fn pack<T: Real>(pass: &Pass, (rows, columns): (&Class, &Class), weights: Weight
                 lane_stride: weights.lane,
                 depth_stride: weights.depth,
             };
-            pack_sliver(&weights.numbers[first + lane * weights.lane..], operand, width, part);
+            pack_sliver(
+                &weights.numbers[first + lane * weights.lane..],
+                operand,
+                width,
+                part,
+            );
         }
     })?;
     Ok(packed)

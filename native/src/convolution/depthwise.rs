@@ -1,7 +1,8 @@
 //! Depthwise convolution: every channel has a window of its own, so channels are the lanes.
 
-use super::correlate::{Ending, Pass, Places, segments};
+use super::correlate::{Ending, Pass};
 use super::grid::Grid;
+use super::places::{Places, segments};
 use super::weight_gradient::{PARTS, add_parts};
 use crate::arena::View;
 use crate::fault::Result;
@@ -28,19 +29,33 @@ struct Targets<'a, T> {
 /// `TILE` targets (the last ones repeated where there are fewer) over `L` channels.
 #[inline(always)]
 fn tile<T: Real, const L: usize>(targets: &Targets<T>, first: usize, channel: usize) {
-    let Targets { x, lefts, taps, weights, ending, outs, out } = targets;
+    let Targets {
+        x,
+        lefts,
+        taps,
+        weights,
+        ending,
+        outs,
+        out,
+    } = targets;
     let channels = weights.len() / taps.len().max(1);
     let count = TILE.min(lefts.len() - first);
     let begin = match ending.bias {
-        Some(bias) => *bias[channel..].first_chunk::<L>().expect("a bias for every channel"),
+        Some(bias) => *bias[channel..]
+            .first_chunk::<L>()
+            .expect("a bias for every channel"),
         None => [zero::<T>(); L],
     };
     let mut sums = [begin; TILE];
     let places: [usize; TILE] = std::array::from_fn(|i| lefts[first + i.min(count - 1)] + channel);
     for (tap, &distance) in taps.iter().enumerate() {
-        let w = weights[tap * channels + channel..].first_chunk::<L>().expect("weights of every channel");
+        let w = weights[tap * channels + channel..]
+            .first_chunk::<L>()
+            .expect("weights of every channel");
         for i in 0..TILE {
-            let x = x[places[i] + distance..].first_chunk::<L>().expect("sources of every channel");
+            let x = x[places[i] + distance..]
+                .first_chunk::<L>()
+                .expect("sources of every channel");
             for lane in 0..L {
                 sums[i][lane] += x[lane] * w[lane];
             }
@@ -71,16 +86,27 @@ simd! {
 }
 
 /// As `correlate` where every group is one channel; weights [taps of the kernel, channels], taps in row-major order.
-pub fn correlate<T: Real>(pass: &Pass, source: &[T], weights: &[T], ending: Ending<T>, out: &mut [T]) -> Result<()> {
+pub fn correlate<T: Real>(
+    pass: &Pass,
+    source: &[T],
+    weights: &[T],
+    ending: Ending<T>,
+    out: &mut [T],
+) -> Result<()> {
     let (classes, channels) = (pass.classes(), pass.source.channels);
     let kernel_width: usize = pass.columns.iter().map(|class| class.taps.len()).sum();
     let weights: Vec<Vec<T>> = classes
         .iter()
         .map(|(rows, columns)| {
-            let taps = rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| (row, column)));
-            taps.flat_map(|(row, column)| &weights[(row.index * kernel_width + column.index) * channels..][..channels])
-                .copied()
-                .collect()
+            let taps = rows
+                .taps
+                .iter()
+                .flat_map(|row| columns.taps.iter().map(move |column| (row, column)));
+            taps.flat_map(|(row, column)| {
+                &weights[(row.index * kernel_width + column.index) * channels..][..channels]
+            })
+            .copied()
+            .collect()
         })
         .collect();
     let chunks = pass.chunks(channels);
@@ -126,7 +152,14 @@ struct Lines<'a, T> {
 /// Adds the products of at most `TILE` taps to their sums, over `L` channels.
 #[inline(always)]
 fn add_taps<T: Real, const L: usize>(lines: &Lines<T>, taps: &[usize], channel: usize, sums: &mut [T]) {
-    let Lines { x, starts, length, step, gradient, channels } = *lines;
+    let Lines {
+        x,
+        starts,
+        length,
+        step,
+        gradient,
+        channels,
+    } = *lines;
     let mut totals = [[zero::<T>(); L]; TILE];
     let taps_of: [usize; TILE] = std::array::from_fn(|i| taps[i.min(taps.len() - 1)] + channel);
     for (line, start) in starts.iter().enumerate() {
@@ -135,7 +168,9 @@ fn add_taps<T: Real, const L: usize>(lines: &Lines<T>, taps: &[usize], channel: 
                 .first_chunk::<L>()
                 .expect("gradients of every channel");
             for tap in 0..TILE {
-                let x = x[start + i * step + taps_of[tap]..].first_chunk::<L>().expect("inputs of every channel");
+                let x = x[start + i * step + taps_of[tap]..]
+                    .first_chunk::<L>()
+                    .expect("inputs of every channel");
                 for lane in 0..L {
                     totals[tap][lane] += x[lane] * g[lane];
                 }

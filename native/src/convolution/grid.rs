@@ -55,7 +55,11 @@ pub struct Grid<'a, T> {
 impl<'a, T: Real> Grid<'a, T> {
     /// The region of the images `from`; the images themselves where it needs no border and all channels.
     pub fn of(from: &'a [T], extents: Extents, region: &Region) -> Result<Grid<'a, T>> {
-        let Extents { height, width, channels } = extents;
+        let Extents {
+            height,
+            width,
+            channels,
+        } = extents;
         let inside = region.rows.start >= 0
             && region.rows.end <= height as isize
             && region.columns.start >= 0
@@ -93,7 +97,11 @@ impl<'a, T: Real> Grid<'a, T> {
 
 /// Copies a region; what lies outside of the images is zero.
 pub fn fill<T: Real>(from: &[T], extents: Extents, region: &Region, to: &mut [T]) {
-    let Extents { height, width, channels } = extents;
+    let Extents {
+        height,
+        width,
+        channels,
+    } = extents;
     let pixel = region.channels.len();
     let line = region.columns.len() * pixel;
     if line == 0 || to.is_empty() {
@@ -104,7 +112,10 @@ pub fn fill<T: Real>(from: &[T], extents: Extents, region: &Region, to: &mut [T]
     let last = region.columns.end.clamp(first as isize, width as isize) as usize;
     let rows = region.rows.len();
     for (index, line) in to.chunks_exact_mut(line).enumerate() {
-        let (image, row) = (region.images.start + index / rows, region.rows.start + (index % rows) as isize);
+        let (image, row) = (
+            region.images.start + index / rows,
+            region.rows.start + (index % rows) as isize,
+        );
         if row < 0 || row >= height as isize {
             line.fill(zero());
             continue;

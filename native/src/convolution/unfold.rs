@@ -1,7 +1,8 @@
 //! The inputs of every window side by side, as a matrix for each group: what statistics of a convolution are made of.
 
-use super::correlate::{Pass, Places, segments};
+use super::correlate::Pass;
 use super::grid::Grid;
+use super::places::{Places, segments};
 use crate::fault::Result;
 use crate::micro_tiles::Real;
 use crate::parallel::{self, Shared};

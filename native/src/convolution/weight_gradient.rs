@@ -65,7 +65,9 @@ pub fn weight_gradient<T: Real + WindowKernel>(
             let start = (chunk.images.start * pass.target.height + chunk.rows.start) * across_image;
             let from = &gradient[start * pass.target.channels..];
             // Lanes that do not fill the kernel's tile get a border of zeros.
-            let copied = (lanes % width != 0).then(|| widened(from, pass, group, positions, across)).transpose()?;
+            let copied = (lanes % width != 0)
+                .then(|| widened(from, pass, group, positions, across))
+                .transpose()?;
             let (right, right_step) = match &copied {
                 Some(copied) => (copied.slice::<T>()?, across),
                 None => (&from[group * lanes..], pass.target.channels),
@@ -133,7 +135,10 @@ pub fn add_parts<T: Real>(partial: &mut [T], whole: usize) -> Result<()> {
     let (total, rest) = partial.split_at_mut(whole);
     parallel::chunks(total, parallel::SMALL, |start, total| {
         for part in rest.chunks_exact(whole) {
-            total.iter_mut().zip(&part[start..]).for_each(|(sum, &x)| *sum += x);
+            total
+                .iter_mut()
+                .zip(&part[start..])
+                .for_each(|(sum, &x)| *sum += x);
         }
     })
 }
@@ -142,7 +147,11 @@ pub fn add_parts<T: Real>(partial: &mut [T], whole: usize) -> Result<()> {
 fn widened<T: Real>(from: &[T], pass: &Pass, group: usize, positions: usize, across: usize) -> Result<View> {
     let (lanes, channels) = (pass.lanes(), pass.target.channels);
     let copy = View::empty(T::DTYPE, &[positions * across])?;
-    for (to, from) in copy.slice_mut::<T>()?.chunks_exact_mut(across).zip(from.chunks_exact(channels)) {
+    for (to, from) in copy
+        .slice_mut::<T>()?
+        .chunks_exact_mut(across)
+        .zip(from.chunks_exact(channels))
+    {
         to[..lanes].copy_from_slice(&from[group * lanes..][..lanes]);
         to[lanes..].fill(zero());
     }

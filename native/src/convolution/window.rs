@@ -64,7 +64,8 @@ impl Window {
     pub fn backward(&self) -> Vec<Class> {
         let stride = self.stride as isize;
         let taps_of = |first: usize| {
-            let distance = move |index: usize| (first + self.before) as isize - (index * self.dilation) as isize;
+            let distance =
+                move |index: usize| (first + self.before) as isize - (index * self.dilation) as isize;
             (0..self.kernel)
                 .rev()
                 .filter(move |&index| distance(index) % stride == 0)
@@ -99,8 +100,15 @@ impl Class {
 
     /// Offsets of the runs of taps whose sources lie side by side, and the taps of each: all in one run, or one each.
     pub fn runs(&self) -> (Vec<isize>, usize) {
-        let together = self.taps.windows(2).all(|pair| pair[1].offset == pair[0].offset + 1);
-        let runs = if together { self.taps.len().min(1) } else { self.taps.len() };
+        let together = self
+            .taps
+            .windows(2)
+            .all(|pair| pair[1].offset == pair[0].offset + 1);
+        let runs = if together {
+            self.taps.len().min(1)
+        } else {
+            self.taps.len()
+        };
         let offsets = self.taps[..runs].iter().map(|tap| tap.offset).collect();
         (offsets, if together { self.taps.len() } else { 1 })
     }
@@ -152,7 +160,13 @@ mod tests {
             (3, 3, 4, 1, 2),
             (2, 1, 3, 0, 3),
         ] {
-            let window = Window { kernel, stride, before, after, dilation };
+            let window = Window {
+                kernel,
+                stride,
+                before,
+                after,
+                dilation,
+            };
             for input in [7, 8, 12] {
                 let outputs = window.outputs(input).unwrap();
                 let want = products(window, input);
@@ -167,8 +181,13 @@ mod tests {
                                 let source = (index * class.step) as isize + tap.offset;
                                 assert!(sources(&classes, &(0..targets)).contains(&source));
                                 if (0..extent as isize).contains(&source) {
-                                    let (target, source) = (class.first + index * class.each, source as usize);
-                                    let pair = if backward { (source, target) } else { (target, source) };
+                                    let (target, source) =
+                                        (class.first + index * class.each, source as usize);
+                                    let pair = if backward {
+                                        (source, target)
+                                    } else {
+                                        (target, source)
+                                    };
                                     found.push((pair.0, pair.1, tap.index));
                                 }
                             }
@@ -183,7 +202,13 @@ mod tests {
 
     #[test]
     fn a_window_that_is_too_wide_has_no_outputs() {
-        let window = Window { kernel: 3, stride: 1, before: 0, after: 0, dilation: 2 };
+        let window = Window {
+            kernel: 3,
+            stride: 1,
+            before: 0,
+            after: 0,
+            dilation: 2,
+        };
         assert_eq!((window.outputs(4), window.outputs(5)), (None, Some(1)));
     }
 }
