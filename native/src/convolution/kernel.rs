@@ -58,15 +58,12 @@ macro_rules! vector_kernel {
                 }
             }
             let (mut right, left_step, right_step) = (call.right, call.left_step, call.right_step);
+            // SAFETY: the caller vouches for the rows of the tile.
+            let lefts: [*const $T; $height] = std::array::from_fn(|row| unsafe { *call.lefts.add(row) });
             for segment in 0..call.segment_count {
                 // SAFETY: the caller vouches for segments, their steps, and the right operand.
                 unsafe {
-                    let offset = *call.segments.add(segment);
-                    let mut lefts = [std::ptr::null::<$T>(); $height];
-                    for row in 0..$height {
-                        lefts[row] = (*call.lefts.add(row)).add(offset);
-                    }
-                    let mut at = 0;
+                    let mut at = *call.segments.add(segment);
                     macro_rules! step {
                         () => {
                             let mut b = [$splat(0.0); $vectors];
