@@ -4,7 +4,9 @@
  */
 import { describe } from 'vitest'
 import { attentionClaims } from './contract/attention.suite.ts'
+import { channelNormClaims } from './contract/channel_norm.suite.ts'
 import { claimsOn } from './contract/claims.suite.ts'
+import { convolutionClaims } from './contract/convolution.suite.ts'
 import { elementwiseClaims } from './contract/elementwise.suite.ts'
 import { gatherClaims } from './contract/gather.suite.ts'
 import { gradientOracleClaims } from './contract/gradients.suite.ts'
@@ -14,6 +16,7 @@ import { memoryClaims } from './contract/memory.suite.ts'
 import { normalizeClaims } from './contract/normalize.suite.ts'
 import { optimiserStepClaims } from './contract/optimiser_steps.suite.ts'
 import { oracleClaims } from './contract/oracle.suite.ts'
+import { poolingClaims } from './contract/pooling.suite.ts'
 import { randomClaims } from './contract/random.suite.ts'
 import { reduceClaims } from './contract/reduce.suite.ts'
 import { threadClaims } from './contract/threads.suite.ts'
@@ -36,6 +39,9 @@ export function kernelSuite({ name, kernels, setThreads, isReference = false }: 
   describe(`${name}: softmax, norms, rotary`, () => normalizeClaims(claim))
   describe(`${name}: attention`, () => attentionClaims(claim))
   describe(`${name}: products`, () => matmulClaims(claim))
+  describe(`${name}: convolution`, () => convolutionClaims(claim))
+  describe(`${name}: pooling`, () => poolingClaims(claim))
+  describe(`${name}: norms of channels`, () => channelNormClaims(claim))
   describe(`${name}: picking and ordering`, () => gatherClaims(claim))
   describe(`${name}: steps of optimisers`, () => optimiserStepClaims(claim))
   describe(`${name}: random streams`, () => randomClaims(claim))

@@ -116,6 +116,15 @@ export interface CrossEntropyOptions {
   ignored: number | undefined
 }
 
+/** How windows move over images [batch, height, width, channels]; the first number of a pair is for the height. */
+export interface WindowGeometry {
+  stride: readonly [number, number]
+  /** Zeros above, below, left and right. */
+  padding: readonly [number, number, number, number]
+  dilation: readonly [number, number]
+  groups: number
+}
+
 export interface Kernels {
   readonly name: string
 
@@ -232,6 +241,67 @@ export interface Kernels {
   sgdStep(parameter: Handle, momentum: Handle | undefined, gradient: Handle, step: SgdStep): void
   /** In place: a step of Adam of a parameter and both of its moments; types as in `sgdStep`. */
   adamStep(parameter: Handle, first: Handle, second: Handle, gradient: Handle, step: AdamStep): void
+  /** x [batch, height, width, in], weight [out, kh, kw, in / groups], bias [out]; the larger of sum and 0 with `relu`. */
+  convolution(
+    x: Handle,
+    weight: Handle,
+    bias: Handle | undefined,
+    geometry: WindowGeometry,
+    relu: boolean,
+  ): Handle
+  /** Gradient of x [.., ...size, in] from that of the output. */
+  convolutionInputGradient(
+    gradient: Handle,
+    weight: Handle,
+    size: readonly [number, number],
+    geometry: WindowGeometry,
+  ): Handle
+  /** Gradient of the weight [out, ...kernel, in / groups] from that of the output. */
+  convolutionWeightGradient(
+    x: Handle,
+    gradient: Handle,
+    kernel: readonly [number, number],
+    geometry: WindowGeometry,
+  ): Handle
+  /** The inputs of every window, [groups, batch * positions, kh * kw * in / groups]. */
+  unfold(x: Handle, kernel: readonly [number, number], geometry: WindowGeometry): Handle
+  /**
+   * The largest number of every window: NaN wins, padding never, of equals the first in row-major order; padding is
+   * narrower than the kernel, dilation and groups are 1. With `hasTaps` also the tap of each, u8 for up to 256 taps,
+   * else u32.
+   */
+  maxPool(x: Handle, kernel: readonly [number, number], geometry: WindowGeometry, hasTaps: boolean): Handle[]
+  /** Gradient of x [.., ...size, channels]. */
+  maxPoolGradient(
+    gradient: Handle,
+    taps: Handle,
+    size: readonly [number, number],
+    kernel: readonly [number, number],
+    geometry: WindowGeometry,
+  ): Handle
+  /**
+   * x [samples, rows, channels]: (x - mean) / sqrt(variance + epsilon) * weight + bias, with the mean and variance (over
+   * n) of every group of neighbouring channels of a sample; weight and bias [channels]. Also mean and variance
+   * [samples, groups], in f32 for bf16.
+   */
+  channelNorm(
+    x: Handle,
+    weight: Handle | undefined,
+    bias: Handle | undefined,
+    groups: number,
+    epsilon: number,
+  ): [Handle, Handle, Handle]
+  /** Gradients of x, weight and bias. */
+  channelNormGradient(
+    x: Handle,
+    gradient: Handle,
+    weight: Handle | undefined,
+    statistics: { mean: Handle; variance: Handle },
+    groups: number,
+    epsilon: number,
+  ): [Handle, Handle, Handle]
+  /** x [.., channels] * scale [channels] + shift [channels]. */
+  scaleShift(x: Handle, scale: Handle, shift: Handle): Handle
 
   /** Rows of x along axis 0; ids are u32 and in range. */
   indexSelect(x: Handle, ids: Handle): Handle

@@ -11,7 +11,7 @@ import {
   ResourceError,
   ShapeError,
 } from './errors.ts'
-import type { Kernels } from './kernels.ts'
+import type { Kernels, WindowGeometry } from './kernels.ts'
 
 /** The error class for what the native core reports; anything else passes unchanged. */
 export function nativeFault(error: unknown): unknown {
@@ -125,6 +125,26 @@ export function nativeKernels(): Kernels {
     sgdStep: (parameter, momentum, gradient, step) => native.sgdStep(parameter, momentum, gradient, step),
     adamStep: (parameter, first, second, gradient, step) =>
       native.adamStep(parameter, first, second, gradient, step),
+    convolution: (x, weight, bias, geometry, relu) =>
+      native.convolution(x, weight, bias, fieldsOf(geometry), relu),
+    convolutionInputGradient: (gradient, weight, [height, width], geometry) =>
+      native.convolutionInputGradient(gradient, weight, height, width, fieldsOf(geometry)),
+    convolutionWeightGradient: (x, gradient, [height, width], geometry) =>
+      native.convolutionWeightGradient(x, gradient, height, width, fieldsOf(geometry)),
+    unfold: (x, [height, width], geometry) => native.unfold(x, height, width, fieldsOf(geometry)),
+    maxPool: (x, [height, width], geometry, hasTaps) =>
+      native.maxPool(x, height, width, fieldsOf(geometry), hasTaps),
+    maxPoolGradient: (gradient, taps, size, kernel, geometry) =>
+      native.maxPoolGradient(gradient, taps, [...size], [...kernel], fieldsOf(geometry)),
+    channelNorm: (x, weight, bias, groups, epsilon) =>
+      native.channelNorm(x, weight, bias, groups, epsilon) as [number, number, number],
+    channelNormGradient: (x, gradient, weight, { mean, variance }, groups, epsilon) =>
+      native.channelNormGradient(x, gradient, weight, mean, variance, groups, epsilon) as [
+        number,
+        number,
+        number,
+      ],
+    scaleShift: (x, scale, shift) => native.scaleShift(x, scale, shift),
     indexSelect: (x, ids) => native.indexSelect(x, ids),
     indexAdd: (rows, ids, dy) => native.indexAdd(rows, ids, dy),
     gather: (x, index, axis) => native.gather(x, index, axis),
@@ -146,6 +166,14 @@ export function nativeKernels(): Kernels {
   }
   return kernels
 }
+
+/** In the order of native/src/convolution/mod.rs. */
+const fieldsOf = ({ stride, padding, dilation, groups }: WindowGeometry): number[] => [
+  ...stride,
+  ...padding,
+  ...dilation,
+  groups,
+]
 
 /** Threads that native kernels share; results have the same bits for every number. @default the cores */
 export function setThreads(threads: number): void {

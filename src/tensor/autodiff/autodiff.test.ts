@@ -1,6 +1,7 @@
 import { describe } from 'vitest'
 import { claimsOn } from '../contract/claims.suite.ts'
 import { nativeKernels, referenceKernels } from '../index.ts'
+import { convolutionGradientClaims } from './convolution_gradients.suite.ts'
 import { fusedGradientClaims } from './fused_gradients.suite.ts'
 import { gradientClaims } from './gradients.suite.ts'
 import { tapeClaims } from './tape.suite.ts'
@@ -13,4 +14,5 @@ describe.each([
   tapeClaims(claim)
   gradientClaims(claim)
   fusedGradientClaims(claim)
+  convolutionGradientClaims(claim)
 })

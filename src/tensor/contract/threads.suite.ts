@@ -45,6 +45,25 @@ const work: Record<string, () => Tensor[]> = {
       pare.layerNorm(x, weight, weight, 1e-5),
     ]
   },
+  convolution: () => {
+    const [x, weight] = [exactTensor([9, 16, 15, 20]).div(3), exactTensor([18, 3, 3, 20], 'f32', 2)]
+    const depthwise = exactTensor([20, 3, 3, 1], 'f32', 3)
+    const inputs = [x, weight, depthwise]
+    const { value, pull } = pare.vjp(
+      () =>
+        pare.batchNorm(
+          pare.conv2d(pare.conv2d(x, depthwise, undefined, { groups: 20, padding: 1 }), weight, undefined, {
+            stride: 2,
+            padding: [0, 1, 0, 1],
+          }),
+          undefined,
+          undefined,
+          1e-5,
+        ).output,
+      inputs,
+    )
+    return [value, ...pull([[value, exactTensor(value.shape, 'f32', 4)]])]
+  },
   attention: () => {
     const [q, k] = [exactTensor([2, 6, 150, 64]), exactTensor([2, 2, 150, 64], 'f32', 2)]
     return [pare.attention(q, k, k, { causal: true })]

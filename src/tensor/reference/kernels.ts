@@ -11,6 +11,7 @@ import { cholesky, choleskyInverse, solve, triangularSolve } from './cholesky.ts
 import { eigh } from './eigh.ts'
 import { binary, compare, tests, unary } from './elementwise.ts'
 import { concat, indexSelect, order, positions } from './gather.ts'
+import { imageKernels } from './image_kernels.ts'
 import { matmul, product, transpose } from './matmul.ts'
 import { Memory } from './memory.ts'
 import { layerNorm, logSoftmax, rmsNorm, softmax } from './normalize.ts'
@@ -183,6 +184,7 @@ function makeKernels(): Kernels {
       change(first, m)
       change(second, v)
     },
+    ...imageKernels(memory),
     indexSelect(x, ids) {
       const shape = [...shapeOf(ids), ...shapeOf(x).slice(1)]
       const chosen = memory.elements(ids) as Uint32Array

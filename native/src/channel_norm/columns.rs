@@ -1,0 +1,203 @@
+//! Loops over the rows of a band with channels as lanes.
+
+use crate::dtype::Compute;
+use crate::dtype::num::Float;
+use crate::math::Math;
+use crate::simd;
+
+/// Channels whose sums stay in registers, and rows that are summed side by side.
+const LANES: usize = 16;
+const CHAINS: usize = 4;
+
+/// The sum of a term of every row for `L` channels; the order depends on the number of rows alone.
+#[inline(always)]
+fn down<W: Math, const L: usize>(rows: usize, term: impl Fn(usize) -> [W; L]) -> [W; L] {
+    let mut sums = [[W::ZERO; L]; CHAINS];
+    let whole = rows - rows % CHAINS;
+    for row in (0..whole).step_by(CHAINS) {
+        for chain in 0..CHAINS {
+            let x = term(row + chain);
+            for lane in 0..L {
+                sums[chain][lane] += x[lane];
+            }
+        }
+    }
+    for row in whole..rows {
+        let x = term(row);
+        for lane in 0..L {
+            sums[row - whole][lane] += x[lane];
+        }
+    }
+    std::array::from_fn(|lane| (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]))
+}
+
+#[inline(always)]
+fn line<T: Compute, const L: usize>(x: &[T], at: usize) -> [T::Wide; L] {
+    let line = x[at..].first_chunk::<L>().expect("rows hold all channels");
+    std::array::from_fn(|lane| line[lane].widen())
+}
+
+#[inline(always)]
+fn moments_of<T: Compute, const L: usize>(
+    x: &[T],
+    channels: usize,
+    channel: usize,
+    mean: &mut [f64],
+    spread: &mut [f64],
+) {
+    let rows = x.len() / channels;
+    let at = |row: usize| line::<T, L>(x, row * channels + channel);
+    let count = <T::Wide as Float>::from_f64(rows as f64);
+    let centre: [T::Wide; L] = down::<T::Wide, L>(rows, at).map(|sum| sum / count);
+    let squares = down::<T::Wide, L>(rows, |row| {
+        let x = at(row);
+        std::array::from_fn(|lane| {
+            let distance = x[lane] - centre[lane];
+            distance * distance
+        })
+    });
+    for lane in 0..L {
+        mean[channel + lane] = centre[lane].to_f64();
+        spread[channel + lane] = squares[lane].to_f64();
+    }
+}
+
+simd! {
+    /// Mean and sum of squares around it of every channel of a band.
+    pub fn moments<T: Compute>(x: &[T], channels: usize, mean: &mut [f64], spread: &mut [f64]) {
+        let dense = channels - channels % LANES;
+        for channel in (0..dense).step_by(LANES) {
+            moments_of::<T, LANES>(x, channels, channel, mean, spread);
+        }
+        for channel in dense..channels {
+            moments_of::<T, 1>(x, channels, channel, mean, spread);
+        }
+    }
+}
+
+#[inline(always)]
+fn gradient_sums_of<T: Compute, const L: usize>(
+    x: &[T],
+    gradient: &[T],
+    centre: &[T::Wide],
+    channel: usize,
+    plain: &mut [f64],
+    weighted: &mut [f64],
+) {
+    let channels = centre.len();
+    let rows = x.len() / channels;
+    let middle = *centre[channel..]
+        .first_chunk::<L>()
+        .expect("a mean for every channel");
+    let at = |row: usize| line::<T, L>(gradient, row * channels + channel);
+    let sums = down::<T::Wide, L>(rows, at);
+    let products = down::<T::Wide, L>(rows, |row| {
+        let (x, g) = (line::<T, L>(x, row * channels + channel), at(row));
+        std::array::from_fn(|lane| (x[lane] - middle[lane]) * g[lane])
+    });
+    for lane in 0..L {
+        plain[channel + lane] = sums[lane].to_f64();
+        weighted[channel + lane] = products[lane].to_f64();
+    }
+}
+
+simd! {
+    /// Sums of the gradient, and of the gradient times the distance of x from its mean, for every channel of a band.
+    pub fn gradient_sums<T: Compute>(x: &[T], gradient: &[T], centre: &[T::Wide], plain: &mut [f64], weighted: &mut [f64]) {
+        let channels = centre.len();
+        let dense = channels - channels % LANES;
+        for channel in (0..dense).step_by(LANES) {
+            gradient_sums_of::<T, LANES>(x, gradient, centre, channel, plain, weighted);
+        }
+        for channel in dense..channels {
+            gradient_sums_of::<T, 1>(x, gradient, centre, channel, plain, weighted);
+        }
+    }
+}
+
+/// Three numbers for every channel, [3, channels].
+pub struct Factors<W> {
+    numbers: Vec<W>,
+    channels: usize,
+}
+
+impl<W: Math> Factors<W> {
+    pub fn of(channels: usize, mut of_channel: impl FnMut(usize) -> [f64; 3]) -> Factors<W> {
+        let mut numbers = vec![W::ZERO; 3 * channels];
+        for channel in 0..channels {
+            for (i, value) in of_channel(channel).into_iter().enumerate() {
+                numbers[i * channels + channel] = W::from_f64(value);
+            }
+        }
+        Factors { numbers, channels }
+    }
+
+    #[inline(always)]
+    fn at<const L: usize>(&self, channel: usize) -> [[W; L]; 3] {
+        std::array::from_fn(|i| {
+            *self.numbers[i * self.channels + channel..]
+                .first_chunk::<L>()
+                .expect("factors of every channel")
+        })
+    }
+}
+
+#[inline(always)]
+fn affine_of<T: Compute, const L: usize>(x: &[T], factors: &Factors<T::Wide>, channel: usize, out: &mut [T]) {
+    let [centre, scale, shift] = factors.at::<L>(channel);
+    let x = line::<T, L>(x, channel);
+    for lane in 0..L {
+        out[channel + lane] = T::narrow((x[lane] - centre[lane]) * scale[lane] + shift[lane]);
+    }
+}
+
+simd! {
+    /// (x - centre) * scale + shift
+    pub fn affine<T: Compute>(x: &[T], factors: &Factors<T::Wide>, out: &mut [T]) {
+        let channels = factors.channels;
+        let dense = channels - channels % LANES;
+        for (x, out) in x.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+            for channel in (0..dense).step_by(LANES) {
+                affine_of::<T, LANES>(x, factors, channel, out);
+            }
+            for channel in dense..channels {
+                affine_of::<T, 1>(x, factors, channel, out);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn input_gradient_of<T: Compute, const L: usize>(
+    (x, gradient): (&[T], &[T]),
+    (centre, factors): (&[T::Wide], &Factors<T::Wide>),
+    channel: usize,
+    out: &mut [T],
+) {
+    let [scale, slope, shift] = factors.at::<L>(channel);
+    let centre = *centre[channel..]
+        .first_chunk::<L>()
+        .expect("a mean for every channel");
+    let (x, g) = (line::<T, L>(x, channel), line::<T, L>(gradient, channel));
+    for lane in 0..L {
+        out[channel + lane] =
+            T::narrow(g[lane] * scale[lane] - (x[lane] - centre[lane]) * slope[lane] - shift[lane]);
+    }
+}
+
+simd! {
+    /// gradient * scale - (x - centre) * slope - shift
+    pub fn input_gradient<T: Compute>(x: &[T], gradient: &[T], centre: &[T::Wide], factors: &Factors<T::Wide>, out: &mut [T]) {
+        let channels = factors.channels;
+        let dense = channels - channels % LANES;
+        let rows = x.chunks_exact(channels).zip(gradient.chunks_exact(channels));
+        for (pair, out) in rows.zip(out.chunks_exact_mut(channels)) {
+            for channel in (0..dense).step_by(LANES) {
+                input_gradient_of::<T, LANES>(pair, (centre, factors), channel, out);
+            }
+            for channel in dense..channels {
+                input_gradient_of::<T, 1>(pair, (centre, factors), channel, out);
+            }
+        }
+    }
+}

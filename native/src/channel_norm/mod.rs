@@ -1,0 +1,259 @@
+//! Norms whose statistics belong to groups of channels, with channels last: batch norm (Ioffe and Szegedy 2015,
+//! arXiv:1502.03167; one sample of all rows, groups of one channel) and group norm (Wu and He 2018, arXiv:1803.08494;
+//! every image is a sample). Memory is read twice: for the statistics, and for the result.
+//!
+//! Rows are cut into bands by shape alone. A band's mean and sum of squares around it are joined in f64 with those of
+//! the others, in order (Chan, Golub and LeVeque 1979), so far numbers lose nothing and threads change no bits.
+
+mod bands;
+mod columns;
+#[cfg(test)]
+mod tests;
+
+use crate::arena::{View, view};
+use crate::copy;
+use crate::dtype::num::Float;
+use crate::dtype::{Compute, DType, Element};
+use crate::fault::{Fault, Result, border, js};
+use crate::math::Math;
+use crate::parallel::Shared;
+use crate::with_compute;
+use bands::{Layout, join};
+use columns::{Factors, affine, gradient_sums, input_gradient, moments};
+use napi_derive::napi;
+
+/// Numbers of a parameter as f64, or one and the same number where there is none.
+fn parameter(x: &View, parameter: Option<&View>, otherwise: f64) -> Result<Vec<f64>> {
+    let channels = x.shape.last().copied().unwrap_or(1);
+    let Some(parameter) = parameter else {
+        return Ok(vec![otherwise; channels]);
+    };
+    if parameter.dtype != x.dtype || *parameter.shape != [channels] {
+        return Err(Fault::shape(format!(
+            "channelNorm: needs {channels} values of {}, got {:?} of {}",
+            x.dtype.name(),
+            &*parameter.shape,
+            parameter.dtype.name()
+        )));
+    }
+    Ok(copy::cast(&copy::contiguous(parameter)?, DType::F64)?
+        .slice::<f64>()?
+        .to_vec())
+}
+
+fn stored<W: Element + Math>(shape: &[usize], values: &[f64]) -> Result<View> {
+    let out = View::empty(W::DTYPE, shape)?;
+    let numbers = out.slice_mut::<W>()?;
+    numbers
+        .iter_mut()
+        .zip(values)
+        .for_each(|(to, &x)| *to = W::from_f64(x));
+    Ok(out)
+}
+
+/// (x - mean) / sqrt(variance + epsilon) * weight + bias, with mean and variance of every group of a sample.
+pub fn channel_norm(
+    x: &View,
+    weight: Option<&View>,
+    bias: Option<&View>,
+    groups: usize,
+    epsilon: f64,
+) -> Result<[View; 3]> {
+    let layout = Layout::of(x, groups)?;
+    let Layout {
+        samples, channels, ..
+    } = layout;
+    let (weight, bias) = (parameter(x, weight, 1.0)?, parameter(x, bias, 0.0)?);
+    let out = View::empty(x.dtype, &x.shape)?;
+    let x = copy::contiguous(x)?;
+    with_compute!(x.dtype, "channelNorm", T => {
+        let from = x.slice::<T>()?;
+        let folded = layout.fold(|_, numbers, mean, spread| moments::<T>(&from[numbers], channels, mean, spread))?;
+        let [means, variances] = join(&layout, &folded);
+        let factors: Vec<Factors<<T as Compute>::Wide>> = (0..samples)
+            .map(|sample| Factors::of(channels, |channel| {
+                let at = sample * groups + layout.group_of(channel);
+                [means[at], weight[channel] / (variances[at] + epsilon).sqrt(), bias[channel]]
+            }))
+            .collect();
+        let target = Shared(out.slice_mut::<T>()?.as_mut_ptr());
+        layout.each(|sample, numbers, _| {
+            // SAFETY: bands do not overlap.
+            let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(numbers.start), numbers.len()) };
+            affine::<T>(&from[numbers], &factors[sample], out);
+        })?;
+        Ok([
+            out,
+            stored::<<T as Compute>::Wide>(&[samples, groups], &means)?,
+            stored::<<T as Compute>::Wide>(&[samples, groups], &variances)?,
+        ])
+    })
+}
+
+/// Gradients of x, weight and bias of a norm whose mean and variance are given.
+pub fn channel_norm_gradient(
+    x: &View,
+    gradient: &View,
+    weight: Option<&View>,
+    (mean, variance): (&View, &View),
+    groups: usize,
+    epsilon: f64,
+) -> Result<[View; 3]> {
+    let layout = Layout::of(x, groups)?;
+    let Layout {
+        samples, channels, ..
+    } = layout;
+    if gradient.dtype != x.dtype
+        || *gradient.shape != *x.shape
+        || [mean, variance].iter().any(|s| *s.shape != [samples, groups])
+    {
+        return Err(Fault::shape(format!(
+            "channelNorm: needs a gradient and statistics that fit x {:?}, got {:?} and {:?}",
+            &*x.shape, &*gradient.shape, &*mean.shape
+        )));
+    }
+    let weight = parameter(x, weight, 1.0)?;
+    let out = View::empty(x.dtype, &x.shape)?;
+    let (x, gradient) = (copy::contiguous(x)?, copy::contiguous(gradient)?);
+    let numbers = |x: &View| -> Result<Vec<f64>> {
+        Ok(copy::cast(&copy::contiguous(x)?, DType::F64)?
+            .slice::<f64>()?
+            .to_vec())
+    };
+    let means = numbers(mean)?;
+    let roots: Vec<f64> = numbers(variance)?
+        .iter()
+        .map(|v| 1.0 / (v + epsilon).sqrt())
+        .collect();
+    with_compute!(x.dtype, "channelNorm", T => {
+        type Wide = <T as Compute>::Wide;
+        let (from, g) = (x.slice::<T>()?, gradient.slice::<T>()?);
+        let of_channels = |sample: usize| (0..channels).map(move |channel| sample * groups + layout.group_of(channel));
+        let centres: Vec<Vec<Wide>> = (0..samples)
+            .map(|sample| of_channels(sample).map(|at| <Wide as Float>::from_f64(means[at])).collect())
+            .collect();
+        let folded = layout.fold(|sample, numbers, plain, weighted| {
+            gradient_sums::<T>(&from[numbers.clone()], &g[numbers], &centres[sample], plain, weighted)
+        })?;
+        let mut sums = vec![0.0; samples * 2 * channels];
+        for (band, pair) in folded.chunks_exact((2 * channels).max(1)).enumerate() {
+            let total = &mut sums[band / layout.bands() * 2 * channels..];
+            total.iter_mut().zip(pair).for_each(|(total, x)| *total += x);
+        }
+        let (mut weight_gradient, mut bias_gradient) = (vec![0.0; channels], vec![0.0; channels]);
+        let mut factors = Vec::with_capacity(samples);
+        for (sample, pair) in sums.chunks_exact((2 * channels).max(1)).enumerate() {
+            let (plain, weighted) = pair.split_at(channels);
+            // Means over a group of the gradient of the normalized x, and of its product with the normalized x.
+            let (mut shifts, mut slopes) = (vec![0.0; groups], vec![0.0; groups]);
+            for (channel, at) in of_channels(sample).enumerate() {
+                let group = layout.group_of(channel);
+                shifts[group] += weight[channel] * plain[channel] / layout.count();
+                slopes[group] += weight[channel] * weighted[channel] * roots[at] / layout.count();
+                bias_gradient[channel] += plain[channel];
+                weight_gradient[channel] += weighted[channel] * roots[at];
+            }
+            factors.push(Factors::<Wide>::of(channels, |channel| {
+                let group = layout.group_of(channel);
+                let root = roots[sample * groups + group];
+                [weight[channel] * root, slopes[group] * root * root, shifts[group] * root]
+            }));
+        }
+        let target = Shared(out.slice_mut::<T>()?.as_mut_ptr());
+        layout.each(|sample, numbers, _| {
+            // SAFETY: bands do not overlap.
+            let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(numbers.start), numbers.len()) };
+            input_gradient::<T>(&from[numbers.clone()], &g[numbers], &centres[sample], &factors[sample], out);
+        })?;
+        let dtype = x.dtype;
+        let parameter = |values: &[f64]| copy::cast(&stored::<Wide>(&[channels], values)?, dtype);
+        Ok([out, parameter(&weight_gradient)?, parameter(&bias_gradient)?])
+    })
+}
+
+/// x * scale + shift for every channel of x [.., channels].
+pub fn scale_shift(x: &View, scale: &View, shift: &View) -> Result<View> {
+    let rows = x.shape[..x.shape.len().saturating_sub(1)].iter().product();
+    let channels = x.shape.last().copied().unwrap_or(1);
+    let dense = copy::contiguous(x)?;
+    let flat = dense.restrided(
+        &[1, rows, channels],
+        &[rows * channels, channels, 1],
+        dense.offset,
+    )?;
+    let layout = Layout::of(&flat, 1)?;
+    let (scale, shift) = (
+        parameter(&flat, Some(scale), 1.0)?,
+        parameter(&flat, Some(shift), 0.0)?,
+    );
+    let out = View::empty(x.dtype, &x.shape)?;
+    with_compute!(x.dtype, "scaleShift", T => {
+        let from = flat.slice::<T>()?;
+        let factors = Factors::<<T as Compute>::Wide>::of(channels, |channel| [0.0, scale[channel], shift[channel]]);
+        let target = Shared(out.slice_mut::<T>()?.as_mut_ptr());
+        layout.each(|_, numbers, _| {
+            // SAFETY: bands do not overlap.
+            let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(numbers.start), numbers.len()) };
+            affine::<T>(&from[numbers], &factors, out);
+        })
+    })?;
+    Ok(out)
+}
+
+fn handles(views: [View; 3]) -> Vec<u32> {
+    views.into_iter().map(View::into_handle).collect()
+}
+
+/// x [samples, rows, channels]; gives the result, and mean and variance [samples, groups].
+#[napi(js_name = "channelNorm")]
+pub fn channel_norm_border(
+    x: u32,
+    weight: Option<u32>,
+    bias: Option<u32>,
+    groups: u32,
+    epsilon: f64,
+) -> js::Result<Vec<u32>> {
+    border(|| {
+        let (weight, bias) = (weight.map(view).transpose()?, bias.map(view).transpose()?);
+        channel_norm(
+            &view(x)?,
+            weight.as_ref(),
+            bias.as_ref(),
+            groups as usize,
+            epsilon,
+        )
+        .map(handles)
+    })
+}
+
+/// Gradients of x, weight and bias.
+#[napi(js_name = "channelNormGradient")]
+pub fn channel_norm_gradient_border(
+    x: u32,
+    gradient: u32,
+    weight: Option<u32>,
+    mean: u32,
+    variance: u32,
+    groups: u32,
+    epsilon: f64,
+) -> js::Result<Vec<u32>> {
+    border(|| {
+        let weight = weight.map(view).transpose()?;
+        let statistics = (&view(mean)?, &view(variance)?);
+        let (x, gradient) = (view(x)?, view(gradient)?);
+        channel_norm_gradient(
+            &x,
+            &gradient,
+            weight.as_ref(),
+            statistics,
+            groups as usize,
+            epsilon,
+        )
+        .map(handles)
+    })
+}
+
+#[napi(js_name = "scaleShift")]
+pub fn scale_shift_border(x: u32, scale: u32, shift: u32) -> js::Result<u32> {
+    border(|| Ok(scale_shift(&view(x)?, &view(scale)?, &view(shift)?)?.into_handle()))
+}
