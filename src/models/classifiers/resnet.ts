@@ -120,12 +120,12 @@ function runBlock(block: Block, x: Tensor, mode: 'batch' | 'running', at: Sites 
   return visit(at, `${name}/output`, relu(visit(at, `${name}/sum`, sum)))
 }
 
-/** Every second pixel, with half of the new channels on either side. */
+/** Every second pixel, with the new channels behind the old ones. */
 function shortcut(x: Tensor, stride: number): Tensor {
   if (stride === 1) return x
   const channels = x.extent(-1)
   return x
     .slice(1, 0, undefined, stride)
     .slice(2, 0, undefined, stride)
-    .place(2 * channels, { axis: -1, start: channels / 2 })
+    .place(2 * channels, { axis: -1 })
 }
