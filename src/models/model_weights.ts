@@ -1,5 +1,5 @@
 /** The weights of a model under the names of a Hugging Face checkpoint, wherever and however they are stored. */
-import type { Tensor } from '../tensor/index.ts'
+import type { DType, Tensor } from '../tensor/index.ts'
 
 export interface WeightInfo {
   /** `model.layers.0.self_attn.q_proj.weight` */
@@ -18,6 +18,8 @@ export interface ModelWeights {
   readonly infos: ReadonlyMap<string, WeightInfo>
   /** Size of all weight files. */
   readonly fileBytes: number
+  /** Type of the tensors that are handed out. @default f32 */
+  readonly dtype?: DType
   /** The whole weight in f32. @throws FormatError if the model has no such weight, or holds values that are not finite. */
   load(name: string): Tensor
   /** Some rows in f32, [ids.length, in]. */

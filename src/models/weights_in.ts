@@ -7,6 +7,7 @@ export function weightsIn(dtype: 'bf16' | 'f64', weights: ModelWeights): ModelWe
   return {
     infos: weights.infos,
     fileBytes: weights.fileBytes,
+    dtype,
     load: (name) => scope(() => weights.load(name).cast(dtype)),
     rows: (name, ids) => scope(() => weights.rows(name, ids).cast(dtype)),
     slice: (name, start, end) => scope(() => weights.slice(name, start, end).cast(dtype)),

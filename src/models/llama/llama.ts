@@ -13,6 +13,7 @@ import { LlamaBlock } from './block.ts'
 import type { LlamaConfig } from './config.ts'
 import { blockMatrices, blockName, embeddingName, finalNormName, headName } from './names.ts'
 import { rotaryTables } from './rotary_tables.ts'
+import { weightShapes } from './weight_shapes.ts'
 
 export interface ForwardOptions {
   at?: Sites
@@ -111,7 +112,7 @@ export class Llama implements LanguageModel {
     const hidden = window !== undefined && total > window ? windowBias(tokens, total, window) : undefined
     const sum = bias && hidden ? bias.add(hidden) : (bias ?? hidden)
     return {
-      rotary: rotaryTables(this.config, places),
+      rotary: rotaryTables(this.config, places, this.weights.dtype === 'f64' ? 'f64' : 'f32'),
       ...(sum ? { bias: sum } : {}),
       ...(cache ? { cache } : {}),
       ...(at ? { at } : {}),
@@ -181,7 +182,7 @@ export class ResidentLlama {
 
 /** Every weight that the config promises, with its shape; the first that is missing or different is named. */
 function checkShapes(config: LlamaConfig, weights: ModelWeights): void {
-  const { hidden, headSize, vocabulary, attentionBias, tied, rotaryScaling } = config
+  const { hidden, headSize, rotaryScaling } = config
   if (headSize % 2 !== 0)
     throw new FormatError(`config: the head size must be even for rotary positions, got ${headSize}`)
   if (rotaryScaling.kind === 'divisors') {
@@ -207,33 +208,15 @@ function checkShapes(config: LlamaConfig, weights: ModelWeights): void {
       },
     )
   }
-  check(embeddingName, [vocabulary, hidden])
-  check(finalNormName, [hidden])
-  if (!tied) check(headName, [vocabulary, hidden])
-  config.layers.forEach(({ heads, kvHeads, intermediate }, block) => {
-    if (heads % kvHeads !== 0) {
-      throw new FormatError(
-        `block.${block}: ${kvHeads} key heads do not divide ${heads} query heads; the file is damaged`,
-      )
-    }
-    const shapes = {
-      'self_attn.q_proj': [heads * headSize, hidden],
-      'self_attn.k_proj': [kvHeads * headSize, hidden],
-      'self_attn.v_proj': [kvHeads * headSize, hidden],
-      'self_attn.o_proj': [hidden, heads * headSize],
-      'mlp.gate_proj': [intermediate, hidden],
-      'mlp.up_proj': [intermediate, hidden],
-      'mlp.down_proj': [hidden, intermediate],
-    } as const
-    for (const part of blockMatrices) check(blockName(block, part), shapes[part])
-    check(blockName(block, 'input_layernorm'), [hidden])
-    check(blockName(block, 'post_attention_layernorm'), [hidden])
+  config.layers.forEach(({ heads, kvHeads }, block) => {
+    if (heads % kvHeads === 0) return
+    throw new FormatError(
+      `block.${block}: ${kvHeads} key heads do not divide ${heads} query heads; the file is damaged`,
+    )
+  })
+  for (const [name, shape] of weightShapes(config)) check(name, shape)
+  config.layers.forEach((_, block) => {
     const outputBias = blockName(block, 'self_attn.o_proj', 'bias')
     if (weights.infos.has(outputBias)) check(outputBias, [hidden])
-    if (attentionBias) {
-      for (const part of ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'] as const) {
-        check(blockName(block, part, 'bias'), [shapes[part][0]])
-      }
-    }
   })
 }

@@ -28,13 +28,14 @@ function scaled(frequency: number, pair: number, scaling: LlamaConfig['rotarySca
   }
 }
 
-/** Cosines and sines for positions, each [positions, headSize / 2] in f32. */
+/** Cosines and sines for positions, each [positions, headSize / 2]. */
 export function rotaryTables(
   config: LlamaConfig,
   positions: readonly number[],
+  dtype: 'f32' | 'f64' = 'f32',
 ): { cos: Tensor; sin: Tensor } {
   const frequencies = rotaryFrequencies(config)
   const angles = positions.flatMap((position) => frequencies.map((frequency) => position * frequency))
   const shape = [positions.length, frequencies.length]
-  return { cos: tensor(angles.map(Math.cos), shape), sin: tensor(angles.map(Math.sin), shape) }
+  return { cos: tensor(angles.map(Math.cos), shape, dtype), sin: tensor(angles.map(Math.sin), shape, dtype) }
 }
