@@ -1,11 +1,11 @@
 /** The fields of flags, recipes and the API. Each is declared once, with what it may hold. */
 import { z } from 'zod'
+import { longestPattern } from '../nn/name_pattern.ts'
+import { nearestField } from '../nn/nearest_names.ts'
 import { quantizers } from '../quantize/methods.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { parseSize, sizeForm } from './byte_size.ts'
 import { sensitivityNames } from './mix/mix_options.ts'
-import { longestPattern } from './name_pattern.ts'
-import { nearestField } from './nearest_names.ts'
 
 export const targets = ['gguf', 'gptq', 'pare'] as const
 export type TargetName = (typeof targets)[number]

@@ -2,9 +2,9 @@
 import type { WeightMethod } from '../calibrate/method.ts'
 import { isCodedType, typeForRow } from '../nn/block_types.ts'
 import type { Grid } from '../nn/grid.ts'
+import { patternMatches } from '../nn/name_pattern.ts'
 import { quantizers } from '../quantize/methods.ts'
 import { scope } from '../tensor/index.ts'
-import { patternMatches } from './name_pattern.ts'
 import type { ResolvedStep } from './weight_step.ts'
 
 /** The indices of the steps that take each name. */
