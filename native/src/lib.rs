@@ -30,6 +30,7 @@ pub mod matrices;
 pub mod micro_kernel;
 pub mod micro_tiles;
 pub mod norm;
+pub mod optimiser_steps;
 pub mod orthogonal;
 pub mod packing;
 pub mod panel;
@@ -54,6 +55,7 @@ pub mod tile_sizes;
 pub mod token_parts;
 pub mod tokenizer;
 pub mod trigonometry;
+pub mod updates;
 pub mod walk;
 
 /// The version of the native core; it must equal that of the package.

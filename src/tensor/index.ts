@@ -26,7 +26,7 @@ export {
   sizeOf,
   storageArray,
 } from './dtype.ts'
-export type { Activation, Kernels, MemoryUse } from './kernels.ts'
+export type { Activation, AdamStep, Kernels, MemoryUse, SgdStep } from './kernels.ts'
 export { arange, fromBytes, full, fullLike, ones, tensor, zeros, zerosLike } from './makers.ts'
 export {
   heldMemory,
@@ -69,6 +69,7 @@ export { type PlaceOptions, place } from './operations/place.ts'
 export * from './operations/reduce.ts'
 export { type RotaryOptions, rotary } from './operations/rotary.ts'
 export { split, unstack } from './operations/split.ts'
+export { adamStep, sgdStep, sumOfSquares } from './optimiser_steps.ts'
 export { type RandomStream, randomStream, type StreamState } from './random.ts'
 export { referenceKernels } from './reference/kernels.ts'
 export {

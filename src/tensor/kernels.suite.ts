@@ -11,6 +11,7 @@ import { linalgClaims } from './contract/linalg.suite.ts'
 import { matmulClaims } from './contract/matmul.suite.ts'
 import { memoryClaims } from './contract/memory.suite.ts'
 import { normalizeClaims } from './contract/normalize.suite.ts'
+import { optimiserStepClaims } from './contract/optimiser_steps.suite.ts'
 import { oracleClaims } from './contract/oracle.suite.ts'
 import { randomClaims } from './contract/random.suite.ts'
 import { reduceClaims } from './contract/reduce.suite.ts'
@@ -35,6 +36,7 @@ export function kernelSuite({ name, kernels, setThreads, isReference = false }: 
   describe(`${name}: attention`, () => attentionClaims(claim))
   describe(`${name}: products`, () => matmulClaims(claim))
   describe(`${name}: picking and ordering`, () => gatherClaims(claim))
+  describe(`${name}: steps of optimisers`, () => optimiserStepClaims(claim))
   describe(`${name}: random streams`, () => randomClaims(claim))
   describe(`${name}: linear algebra`, () => linalgClaims(claim))
   if (!isReference) describe(`${name}: against the reference`, () => oracleClaims(claim))

@@ -78,6 +78,35 @@ export interface AttentionOptions {
   causal: boolean
 }
 
+/** Numbers of one step of SGD: with d = scale g + decay p, m = momentum m + fresh d, p moves by -rate of d, m or d + momentum m. */
+export interface SgdStep {
+  rate: number
+  /** Factor on the gradient: the share of a batch, and that of clipping. */
+  scale: number
+  /** L2 penalty, added to the gradient. */
+  decay: number
+  momentum: number
+  /** Factor on the gradient where it joins the momentum: 1 - dampening. */
+  fresh: number
+  nesterov: boolean
+}
+
+/** Numbers of one step t of Adam: p moves by -rate m / (sqrt(v) / correction + epsilon). */
+export interface AdamStep {
+  /** Learning rate over 1 - beta1^t. */
+  rate: number
+  scale: number
+  /** L2 penalty, added to the gradient. */
+  decay: number
+  /** Factor on the parameter before its step: 1, or 1 - learning rate * decoupled decay. */
+  keep: number
+  beta1: number
+  beta2: number
+  /** sqrt(1 - beta2^t) */
+  correction: number
+  epsilon: number
+}
+
 export interface Kernels {
   readonly name: string
 
@@ -131,6 +160,20 @@ export interface Kernels {
    * be summed in the type of x (bf16 in f32) before they are added to the accumulator.
    */
   addGram(accumulator: Handle, x: Handle): void
+
+  /** In place: state = x of its shape, rounded to its type. */
+  assign(state: Handle, x: Handle): void
+  /** In place, f32, f64 or bf16: state += share (x - state), exactly x where the share is 1. */
+  lerp(state: Handle, x: Handle, share: number): void
+  /** Of f32, f64 or bf16; squared and summed in f64, in an order that the number of elements decides. */
+  sumOfSquares(x: Handle): number
+  /**
+   * In place: a step of SGD of a parameter in f32 or f64 and its momentum of that type and shape, where given. The
+   * gradient has that type, or bf16 for f32.
+   */
+  sgdStep(parameter: Handle, momentum: Handle | undefined, gradient: Handle, step: SgdStep): void
+  /** In place: a step of Adam of a parameter and both of its moments; types as in `sgdStep`. */
+  adamStep(parameter: Handle, first: Handle, second: Handle, gradient: Handle, step: AdamStep): void
 
   /** Rows of x along axis 0; ids are u32 and in range. */
   indexSelect(x: Handle, ids: Handle): Handle

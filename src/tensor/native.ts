@@ -102,6 +102,12 @@ export function nativeKernels(): Kernels {
     matmul: (left, right, bias, activation, residual) =>
       native.matmul(left, right, bias, activation, residual),
     addGram: (accumulator, x) => native.addGram(accumulator, x),
+    assign: (state, x) => native.assign(state, x),
+    lerp: (state, x, share) => native.lerp(state, x, share),
+    sumOfSquares: (x) => native.sumOfSquares(x),
+    sgdStep: (parameter, momentum, gradient, step) => native.sgdStep(parameter, momentum, gradient, step),
+    adamStep: (parameter, first, second, gradient, step) =>
+      native.adamStep(parameter, first, second, gradient, step),
     indexSelect: (x, ids) => native.indexSelect(x, ids),
     gather: (x, index, axis) => native.gather(x, index, axis),
     scatter: (x, index, source, axis, mode) => native.scatter(x, index, source, axis, mode),

@@ -1,8 +1,8 @@
 /** Mutable state beside value tensors: sums of statistics, moments of optimisers. */
 import { currentKernels } from './current_kernels.ts'
 import type { DType } from './dtype.ts'
-import { sizeOf } from './dtype.ts'
-import { ShapeError, StateError } from './errors.ts'
+import { computes, sizeOf } from './dtype.ts'
+import { OptionError, ShapeError, StateError } from './errors.ts'
 import type { Handle, Kernels } from './kernels.ts'
 import { nativeFault } from './native.ts'
 import { asRows } from './operations/matmul.ts'
@@ -55,6 +55,32 @@ export class State implements Resource {
       throw new ShapeError(`addGram: x must be alive and in the memory of state ${this.name}`)
     }
     scope(() => this.change((kernels, handle) => kernels.addGram(handle, asRows(x).handle)))
+  }
+
+  /** Where the numbers are. */
+  get kernels(): Kernels {
+    return this.#kernels
+  }
+
+  /** Takes over the numbers of x, of the same shape, rounded to the type of the state. */
+  assign(x: Tensor): void {
+    this.#checkLike('assign', x)
+    this.change((kernels, handle) => kernels.assign(handle, x.handle))
+  }
+
+  /**
+   * Moves towards x by a share of the way, as `torch.lerp` does: state += share (x - state), exactly x where the share
+   * is 1. x has the shape of the state, and is rounded to its type first.
+   *
+   * @example average.lerp(weight, 1 - 0.999)
+   */
+  lerp(x: Tensor, share: number): void {
+    this.#checkLike('lerp', x)
+    if (!computes(this.dtype))
+      throw new ShapeError(`lerp: state ${this.name} needs f32, f64 or bf16, got ${this.dtype}`)
+    if (!(share >= 0 && share <= 1))
+      throw new OptionError(`lerp: the share of state ${this.name} must be in [0, 1], got ${share}`)
+    this.change((kernels, handle) => kernels.lerp(handle, x.handle, share))
   }
 
   /** The numbers of now, as a tensor that later changes do not reach. */
@@ -137,6 +163,15 @@ export class State implements Resource {
     unregister(this)
     this.#tensor?.dispose()
     this.#kernels.release(this.#handle)
+  }
+
+  #checkLike(name: string, x: Tensor): void {
+    if (!sameShape(x.shape, this.shape))
+      throw new ShapeError(
+        `${name}: state ${this.name} of shape ${showShape(this.shape)} cannot take ${showShape(x.shape)}`,
+      )
+    if (!x.alive || x.kernels !== this.#kernels)
+      throw new ShapeError(`${name}: x must be alive and in the memory of state ${this.name}`)
   }
 
   #checkRows(name: string, start: number, end: number): void {

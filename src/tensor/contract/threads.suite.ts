@@ -3,6 +3,7 @@ import * as pare from '../index.ts'
 import { matmul, type Tensor } from '../index.ts'
 import { type Claim, exactTensor } from './claims.suite.ts'
 import { distance, identity, positive } from './linalg.suite.ts'
+import { withStates } from './optimiser_steps.suite.ts'
 
 /** Work large enough to be shared among threads, above the sizes from which faer blocks and splits. */
 const work: Record<string, () => Tensor[]> = {
@@ -57,6 +58,24 @@ const work: Record<string, () => Tensor[]> = {
     return [
       pare.scatter(exactTensor([100]), 0, index, exactTensor([200_000], 'f32', 2).div(3), { mode: 'add' }),
     ]
+  },
+  'steps of optimisers': () => {
+    const x = exactTensor([300_001]).div(3)
+    const step = {
+      rate: 0.1,
+      scale: 0.3,
+      decay: 0.1,
+      beta1: 0.9,
+      beta2: 0.99,
+      correction: 0.1,
+      epsilon: 1e-8,
+    }
+    return withStates([x, x, x.square()], (p, m, v) => {
+      pare.adamStep(p!, m!, v!, x, { ...step, keep: 0.9 })
+      pare.sgdStep(p!, m!, x, { ...step, momentum: 0.9, fresh: 1, nesterov: true })
+      p!.lerp(m!.tensor(), 0.3)
+      return [p!.value(), m!.value(), v!.value(), pare.tensor([pare.sumOfSquares(x)], [1], 'f64')]
+    })
   },
   random: () => {
     const stream = pare.randomStream(1, 'threads')

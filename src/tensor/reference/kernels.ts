@@ -14,7 +14,8 @@ import { concat, indexSelect, order, positions } from './gather.ts'
 import { matmul, product, transpose } from './matmul.ts'
 import { Memory } from './memory.ts'
 import { layerNorm, logSoftmax, rmsNorm, softmax } from './normalize.ts'
-import { decode, encode } from './numbers.ts'
+import { decode, encode, store } from './numbers.ts'
+import { adamStep, between, sgdStep } from './optimiser_steps.ts'
 import { qr } from './qr.ts'
 import { bits, normal, uniform } from './random.ts'
 import { reductions } from './reduce.ts'
@@ -43,6 +44,9 @@ function makeKernels(): Kernels {
   const byRow = (x: Handle, rule: (row: Float64Array) => Float64Array) =>
     memory.compute(typeOf(x), shapeOf(x), join(rows(x, last(x)).map(rule)))
   const copy = (x: Handle) => memory.add(typeOf(x), shapeOf(x), memory.elements(x))
+  /** Puts numbers into a state, rounded once. */
+  const change = (state: Handle, numbers: Float64Array) =>
+    memory.change(state, store(typeOf(state), numbers) as ArrayLike<number | bigint>)
   /** Rows in the order of `rank`, the first `count` of each, with the indices. */
   const picked = (x: Handle, count: number, rank: (row: Float64Array) => number[]): [Handle, Handle] => {
     const shape = shapeOf(x).with(-1, count)
@@ -152,6 +156,35 @@ function makeKernels(): Kernels {
       sums.forEach((sum, i) => {
         block.stored[offset + i] = ((block.stored[offset + i] as number) + sum) as never
       })
+    },
+    assign(state, x) {
+      const from = typeOf(x)
+      const numbers = Array.from(memory.elements(x) as ArrayLike<number | bigint>, (e) => decode(from, e))
+      memory.change(
+        state,
+        numbers.map((value) => encode(typeOf(state), value, from)),
+      )
+    },
+    lerp(state, x, share) {
+      const to = values(x)
+      change(
+        state,
+        values(state).map((value, i) => between(value, to[i]!, share)),
+      )
+    },
+    sumOfSquares: (x) => values(x).reduce((sum, value) => sum + value * value, 0),
+    sgdStep(parameter, momentum, gradient, step) {
+      const [p, m] = [values(parameter), optional(momentum)]
+      sgdStep(p, m, values(gradient), step)
+      change(parameter, p)
+      if (momentum !== undefined) change(momentum, m!)
+    },
+    adamStep(parameter, first, second, gradient, step) {
+      const [p, m, v] = [values(parameter), values(first), values(second)]
+      adamStep(p, m, v, values(gradient), step)
+      change(parameter, p)
+      change(first, m)
+      change(second, v)
     },
     indexSelect(x, ids) {
       const shape = [...shapeOf(ids), ...shapeOf(x).slice(1)]

@@ -79,6 +79,12 @@ export class Memory {
     block.stored.set(stored as never, offset)
   }
 
+  /** Puts stored elements, in row-major order, into a row-major view. */
+  change(handle: Handle, elements: ArrayLike<number | bigint>): void {
+    const { block, offset } = this.view(handle)
+    for (let i = 0; i < elements.length; i++) block.stored[offset + i] = elements[i] as never
+  }
+
   restride(base: Handle, shape: Shape, strides: readonly number[], offset: number): Handle {
     const { block, dtype } = this.view(base)
     const last = shape.reduce((at, extent, axis) => at + (extent - 1) * strides[axis]!, offset)
