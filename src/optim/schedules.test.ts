@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { OptionError } from '../tensor/errors.ts'
+import { warmedDecay } from './averages.ts'
+import * as schedules from './schedules.ts'
 import {
   asSchedule,
   constant,
@@ -14,6 +17,7 @@ import {
   stairs,
   warmUp,
 } from './schedules.ts'
+import { cubicSparsity } from './sparsity_schedule.ts'
 
 const values = (schedule: Schedule, count: number) =>
   Array.from({ length: count }, (_, step) => schedule(step))
@@ -115,3 +119,16 @@ test.each([
 ])('%s is refused', (make) => {
   expect(make).toThrow(OptionError)
 })
+test.each(['schedules.ts', 'sparsity_schedule.ts', 'averages.ts'])(
+  'the examples of %s give what they say',
+  (file) => {
+    const text = readFileSync(new URL(file, import.meta.url), 'utf8')
+    const examples = [...text.matchAll(/@example (.+) \/\/ (.+)/g)]
+    const known = { ...schedules, cubicSparsity, warmedDecay }
+    for (const [, call, result] of examples) {
+      const found = new Function(...Object.keys(known), `return ${call}`)(...Object.values(known))
+      expect(found, call).toBeCloseTo(Number(result), 12)
+    }
+    expect(examples.length).toBeGreaterThan(0)
+  },
+)
