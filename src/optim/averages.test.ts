@@ -89,6 +89,20 @@ test('swapped averages are put back after an error, and nothing counts while the
   average.swap()
   expect(numbers()).toEqual([5])
 })
+test('averages stay in place until an asynchronous body has ended', async () => {
+  parameters.add('w', tensor([1]))
+  const average = meanAverage()(parameters)
+  average.update()
+  set(5)
+  const seen = await average.during(async () => {
+    await Promise.resolve()
+    return numbers()
+  })
+  expect([seen, numbers(), average.isSwapped]).toEqual([[1], [5], false])
+  const broken = average.during(() => Promise.reject(new RangeError('inside')))
+  await expect(broken).rejects.toThrow('inside')
+  expect(numbers()).toEqual([5])
+})
 test('buffers are averaged, and counts taken as they are', () => {
   parameters.add('w', tensor([0]))
   const mean = parameters.addBuffer('mean', tensor([1]))

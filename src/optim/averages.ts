@@ -18,7 +18,7 @@ export interface Average {
   update(): void
   /** Exchanges averages and parameters, bit for bit; a second call exchanges them back. */
   swap(): void
-  /** Runs `body` with the averages in the place of the parameters. @example average.during(() => evaluate(model)) */
+  /** Runs `body`, which may be asynchronous, with the averages in the place of the parameters. @example average.during(() => evaluate(model)) */
   during<T>(body: () => T): T
   /** Averages by path, as they change. */
   states(): ReadonlyMap<string, State>
@@ -125,12 +125,18 @@ function averageOf(parameters: Parameters, shareOf: (update: number) => number):
     },
     during(body) {
       needParameters('during')
-      this.swap()
+      const back = () => this.swap()
+      back()
+      let result: ReturnType<typeof body>
       try {
-        return body()
-      } finally {
-        this.swap()
+        result = body()
+      } catch (error) {
+        back()
+        throw error
       }
+      if (result instanceof Promise) return result.finally(back) as typeof result
+      back()
+      return result
     },
     states: () => states,
     state() {

@@ -54,7 +54,7 @@ export interface FitResult {
 }
 
 /**
- * Trains all parameters that are not frozen. To go on after a stop, load the states of parameters, optimiser and batches
+ * Trains all parameters that are not frozen, in the calling thread, until all steps are done. To go on after a stop, load the states of parameters, optimiser and batches
  * and say with `start` how many steps are done: the result has the same bits.
  *
  * @throws OptionError for counts that are not whole; AbortError where the signal stops it, between two steps;
