@@ -44,6 +44,23 @@ test('a group whose pattern takes nothing is refused, with the nearest names', (
     expect(() => make(parameters)).toThrow(/layer\.0; nearest are layers\.0/)
   })
 })
+<<<<<<< HEAD
+=======
+test('groups that do not fit together are refused with the path, before anything moves', () => {
+  withParameters(model(), (parameters) => {
+    const optimiser = sgd({
+      rate: 0.5,
+      momentum: 0.5,
+      groups: [
+        { match: 'layers', nesterov: true },
+        { match: 'layers.1', dampening: 0.5 },
+      ],
+    })(parameters)
+    expect(() => optimiser.step(ones())).toThrow(/^sgd: groups of layers\.1\.weight: nesterov needs/)
+    expect(numbersOf(parameters, 'embed.weight')).toEqual([1])
+  })
+})
+>>>>>>> optim
 test('a setting that there is not is refused with those that there are', () => {
   expect(() => sgd({ weightDecay: 0.1 } as never)).toThrow(
     /^sgd: weightDecay is no setting; there are rate, momentum, dampening, nesterov, decay/,

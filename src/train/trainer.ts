@@ -259,6 +259,8 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
       const { value, gradients } = valueAndGrad(() => this.loss(first!, context), parameters)
       return { loss: value.item(), gradients: gradients as ReadonlyMap<string, Tensor> }
     }
+    // Sums of bf16 would lose what small batches add.
+    const widen = (x: Tensor) => (x.dtype === 'bf16' ? x.cast('f32') : x)
     const sums = new Gradients()
     let loss = 0
     for (const batch of batches)
@@ -268,7 +270,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
           parameters,
         )
         loss += value.item()
-        sums.add(gradients)
+        sums.add(new Map([...gradients].map(([path, gradient]) => [path, widen(gradient)])))
       })
     const gradients = new Map([...sums.get()].map(([path, sum]) => [path, sum.alias()]))
     sums.clear()
