@@ -36,10 +36,7 @@ pub mod micro_kernel;
 pub mod micro_tiles;
 pub mod norm;
 pub mod optimiser_steps;
-<<<<<<< HEAD
 pub mod norm_gradient;
-=======
->>>>>>> optim
 pub mod orthogonal;
 pub mod packing;
 pub mod panel;

@@ -44,8 +44,6 @@ test('a group whose pattern takes nothing is refused, with the nearest names', (
     expect(() => make(parameters)).toThrow(/layer\.0; nearest are layers\.0/)
   })
 })
-<<<<<<< HEAD
-=======
 test('groups that do not fit together are refused with the path, before anything moves', () => {
   withParameters(model(), (parameters) => {
     const optimiser = sgd({
@@ -60,7 +58,6 @@ test('groups that do not fit together are refused with the path, before anything
     expect(numbersOf(parameters, 'embed.weight')).toEqual([1])
   })
 })
->>>>>>> optim
 test('a setting that there is not is refused with those that there are', () => {
   expect(() => sgd({ weightDecay: 0.1 } as never)).toThrow(
     /^sgd: weightDecay is no setting; there are rate, momentum, dampening, nesterov, decay/,

@@ -2,10 +2,6 @@
  * What all optimisers share: groups, step counts, moments by path, saving and editing them. A rule says what is new:
  * its settings, its moments, and how one parameter moves.
  */
-<<<<<<< HEAD
-
-=======
->>>>>>> optim
 import type { Match, Parameters } from '../nn/parameters.ts'
 import { OptionError, printable, ShapeError, StateError } from '../tensor/errors.ts'
 import { State, sameShape, scope, showShape, type Tensor } from '../tensor/index.ts'
@@ -41,22 +37,14 @@ export interface Update<Settings> {
 
 export interface UpdateRule<Settings extends CommonSettings> extends SettingRules<Settings> {
   readonly name: string
-<<<<<<< HEAD
-  readonly moments: (settings: Settings) => readonly string[]
-=======
   /** Names of what is kept for each parameter. */
   readonly moments: (settings: Settings) => readonly string[]
   /** Changes parameter and moments in place. */
->>>>>>> optim
   readonly update: (update: Update<Settings>) => void
 }
 
 export interface StepOptions {
-<<<<<<< HEAD
-  /** Factor on all gradients: 1 / n after the sum of n backward passes, and what `clipNorm` says. @default 1 */
-=======
   /** Factor on all gradients: 1 / n after the sum of n backward passes, and what `clipFactor` says. @default 1 */
->>>>>>> optim
   scale?: number
 }
 
@@ -142,10 +130,6 @@ function makeOptimiser<Settings extends CommonSettings>(
   /** Expressions of patterns are slow; a path is settled once. */
   const settled = new Map<string, Settings>()
   const settingsOf = (path: string): Settings => {
-<<<<<<< HEAD
-    const settings = settled.get(path) ?? settingsFor(path, general, groups)
-    settled.set(path, settings)
-=======
     let settings = settled.get(path)
     if (!settings) {
       settings = settingsFor(path, general, groups)
@@ -153,7 +137,6 @@ function makeOptimiser<Settings extends CommonSettings>(
       rule.check(settings, `${name}: groups of ${printable(path)}`)
       settled.set(path, settings)
     }
->>>>>>> optim
     return settings
   }
   const rateOf = (path: string): number => {

@@ -74,11 +74,8 @@ export * from './operations/pooling.ts'
 export * from './operations/reduce.ts'
 export { type RotaryOptions, rotary } from './operations/rotary.ts'
 export { split, unstack } from './operations/split.ts'
-<<<<<<< HEAD
 export { swiglu } from './operations/swiglu.ts'
 export { type Padding, type Pair, samePadding, type WindowOptions } from './operations/window.ts'
-=======
->>>>>>> optim
 export { adamStep, sgdStep, sumOfSquares } from './optimiser_steps.ts'
 export { type RandomStream, randomStream, type StreamState } from './random.ts'
 export { referenceKernels } from './reference/kernels.ts'

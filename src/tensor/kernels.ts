@@ -109,7 +109,6 @@ export interface AdamStep {
   epsilon: number
 }
 
-<<<<<<< HEAD
 export interface CrossEntropyOptions {
   /** Share of the target that is spread over all classes, in [0, 1]. */
   smoothing: number
@@ -126,8 +125,6 @@ export interface WindowGeometry {
   groups: number
 }
 
-=======
->>>>>>> optim
 export interface Kernels {
   readonly name: string
 
@@ -244,7 +241,6 @@ export interface Kernels {
   sgdStep(parameter: Handle, momentum: Handle | undefined, gradient: Handle, step: SgdStep): void
   /** In place: a step of Adam of a parameter and both of its moments; types as in `sgdStep`. */
   adamStep(parameter: Handle, first: Handle, second: Handle, gradient: Handle, step: AdamStep): void
-<<<<<<< HEAD
   /** x [batch, height, width, in], weight [out, kh, kw, in / groups], bias [out]; the larger of sum and 0 with `relu`. */
   convolution(
     x: Handle,
@@ -306,8 +302,6 @@ export interface Kernels {
   ): [Handle, Handle, Handle]
   /** x [.., channels] * scale [channels] + shift [channels]. */
   scaleShift(x: Handle, scale: Handle, shift: Handle): Handle
-=======
->>>>>>> optim
 
   /** Rows of x along axis 0; ids are u32 and in range. */
   indexSelect(x: Handle, ids: Handle): Handle

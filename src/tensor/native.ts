@@ -125,7 +125,6 @@ export function nativeKernels(): Kernels {
     sgdStep: (parameter, momentum, gradient, step) => native.sgdStep(parameter, momentum, gradient, step),
     adamStep: (parameter, first, second, gradient, step) =>
       native.adamStep(parameter, first, second, gradient, step),
-<<<<<<< HEAD
     convolution: (x, weight, bias, geometry, relu) =>
       native.convolution(x, weight, bias, fieldsOf(geometry), relu),
     convolutionInputGradient: (gradient, weight, [height, width], geometry) =>
@@ -146,8 +145,6 @@ export function nativeKernels(): Kernels {
         number,
       ],
     scaleShift: (x, scale, shift) => native.scaleShift(x, scale, shift),
-=======
->>>>>>> optim
     indexSelect: (x, ids) => native.indexSelect(x, ids),
     indexAdd: (rows, ids, dy) => native.indexAdd(rows, ids, dy),
     gather: (x, index, axis) => native.gather(x, index, axis),

@@ -184,10 +184,7 @@ function makeKernels(): Kernels {
       change(first, m)
       change(second, v)
     },
-<<<<<<< HEAD
     ...imageKernels(memory),
-=======
->>>>>>> optim
     indexSelect(x, ids) {
       const shape = [...shapeOf(ids), ...shapeOf(x).slice(1)]
       const chosen = memory.elements(ids) as Uint32Array
