@@ -6,6 +6,7 @@ import { openGguf } from '../formats/gguf/container.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { readJsonFile } from '../formats/tokenizer/tokenizer.ts'
 import { isFolder, openModel } from '../models/load_model.ts'
+import { languageModel, type OpenModel } from '../models/open_model.ts'
 import { PareError } from '../tensor/errors.ts'
 
 export interface Inspection {
@@ -71,14 +72,20 @@ function show(value: unknown): string {
 }
 
 function support(path: string): { supported?: string; reason?: string } {
+  let open: OpenModel
   try {
-    const model = openModel(path)
-    model.close()
-    return {
-      supported: `a ${model.model.config.architecture} model of ${model.model.config.layers.length} blocks`,
-    }
+    open = openModel(path)
   } catch (error) {
     if (error instanceof PareError) return { reason: error.message }
     throw error
+  }
+  open.close()
+  const { architecture, layers } = open.model.config
+  const supported = `a ${architecture} model of ${layers.length} blocks`
+  try {
+    languageModel(open)
+    return { supported }
+  } catch (error) {
+    return { supported, reason: (error as PareError).message }
   }
 }

@@ -8,6 +8,7 @@ import { evenBlocks } from '../even_blocks.ts'
 import type { HeadOptions, LanguageHead, LanguageModel } from '../language_model.ts'
 import type { ModelWeights } from '../model_weights.ts'
 import { type KeyValueCache, runStage, type Stage, type StageContext, type StagePlan } from '../stage.ts'
+import { checkWeightShape } from '../weight_shape.ts'
 import { weightsIn } from '../weights_in.ts'
 import { LlamaBlock } from './block.ts'
 import type { LlamaConfig } from './config.ts'
@@ -195,18 +196,7 @@ function checkShapes(config: LlamaConfig, weights: ModelWeights): void {
       )
     }
   }
-  const check = (name: string, shape: readonly number[]) => {
-    const info = weights.infos.get(name)
-    const found = info ? `[${info.shape.join(', ')}]` : 'nothing'
-    if (info?.shape.length === shape.length && shape.every((extent, i) => extent === info.shape[i])) return
-    throw new FormatError(
-      `${name}: the config asks for [${shape.join(', ')}], the file has ${found}; it is damaged or another model's`,
-      {
-        code: 'PARE_E_WEIGHT_SHAPE',
-        facts: { tensor: name, needed: [...shape], found },
-      },
-    )
-  }
+  const check = (name: string, shape: readonly number[]) => checkWeightShape(weights, name, shape)
   check(embeddingName, [vocabulary, hidden])
   check(finalNormName, [hidden])
   if (!tied) check(headName, [vocabulary, hidden])
