@@ -1,11 +1,12 @@
 /** Opens a Hugging Face folder (plain or GPTQ) or a Pare folder as a model. */
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { TensorArchive } from '../formats/archive.ts'
 import { readPareJson } from '../formats/pare_folder.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { chatTemplateSources } from '../formats/tokenizer/chat_template.ts'
 import { loadTokenizer, readJsonFile } from '../formats/tokenizer/tokenizer.ts'
+import { openTorch } from '../formats/torch/torch.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
 import type { ConfigJson } from './config_fields.ts'
 import { families, familyOf } from './families.ts'
@@ -25,7 +26,7 @@ export function openFolderModel(folder: string, name: string): OpenModel & { con
   }
   const family = familyOf(configJson)
   const modelOver = families[family].read(configJson)
-  const archive = openSafetensors(folder)
+  const archive = openWeights(folder)
   try {
     const fileBytes = sizeOfFiles(archive)
     const isPare = existsSync(join(folder, 'pare.json'))
@@ -54,6 +55,14 @@ export function openFolderModel(folder: string, name: string): OpenModel & { con
     archive.close()
     throw error
   }
+}
+
+/** Safetensors; without any, the torch file that older checkpoints have. */
+function openWeights(folder: string): TensorArchive {
+  const torch = join(folder, 'pytorch_model.bin')
+  const isOld =
+    existsSync(torch) && !readdirSync(folder).some((name) => /\.safetensors(?:\.index\.json)?$/.test(name))
+  return isOld ? openTorch(torch) : openSafetensors(folder)
 }
 
 function sizeOfFiles(archive: TensorArchive): number {

@@ -5,6 +5,7 @@ import type { TensorArchive } from '../formats/archive.ts'
 import { openGguf } from '../formats/gguf/container.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { readJsonFile } from '../formats/tokenizer/tokenizer.ts'
+import { openTorch } from '../formats/torch/torch.ts'
 import { isFolder, openModel } from '../models/load_model.ts'
 import { languageModel, type OpenModel } from '../models/open_model.ts'
 import { PareError } from '../tensor/errors.ts'
@@ -30,8 +31,7 @@ export interface Inspection {
  */
 export function inspect(path: string): Inspection {
   const folder = isFolder(path)
-  const archive: TensorArchive =
-    folder || path.endsWith('.safetensors') ? openSafetensors(path) : openGguf(path)
+  const archive = openArchive(path, folder)
   try {
     const tensors = [...archive.tensors.values()].map(({ name, type, shape, bytes }) => {
       const count = shape.reduce((a, b) => a * b, 1)
@@ -52,6 +52,11 @@ export function inspect(path: string): Inspection {
   } finally {
     archive.close()
   }
+}
+
+function openArchive(path: string, folder: boolean): TensorArchive {
+  if (folder || path.endsWith('.safetensors')) return openSafetensors(path)
+  return /\.(?:pth|pt|bin|ckpt)$/.test(path) ? openTorch(path) : openGguf(path)
 }
 
 function folderMetadata(folder: string): { key: string; value: string }[] {
