@@ -138,7 +138,7 @@ export function runFacts(
 function measurementFacts(
   { how, windows, samples, stages }: MeasurementTask,
   options: ResolvedCompressOptions,
-  plans: OpenModel['model']['stages'],
+  plans: OpenLanguageModel['model']['stages'],
   matrixOf: (name: string) => RunMatrix,
 ): MeasurementFacts {
   const textBytes = sizeOfFiles(options.calibration ?? [defaultCalibrationText()])
