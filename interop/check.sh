@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 export OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-2}
 assets=${1:-${PARE_ASSETS:?usage: check.sh ASSETS}}
-bash assets.sh "$assets" smollm2 text-moby-dick text-sotu >&2
+bash assets.sh "$assets" smollm2 minilm text-moby-dick text-sotu >&2
+bash assets.sh "$assets" minilm-fp32-onnx >&2 || [ $? = 3 ]
 assets=$(cd "$assets" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/pare-interop.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -22,7 +23,7 @@ check() { # TITLE COMMAND...   one check that a program decides by its exit stat
 say 'Python environment'
 venv=${VENV:-$work/venv}
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -c 'import numpy, regex' 2>/dev/null || "$venv/bin/pip" install -q --disable-pip-version-check -r requirements.txt >&2
+"$venv/bin/python" -c 'import numpy, onnxruntime, regex' 2>/dev/null || "$venv/bin/pip" install -q --disable-pip-version-check -r requirements.txt >&2
 python="$venv/bin/python"
 say 'node-llama-cpp'
 [ -d llama.cpp/node_modules/node-llama-cpp ] || (cd llama.cpp && npm ci --ignore-scripts --no-audit --no-fund >&2)
@@ -76,6 +77,14 @@ node llama.cpp/perplexity.js "$gguf" "$results/windows.json" --tokenize "$work/p
 
 say 'comparison'
 counted comparison "$python" perplexities.py "$results"
+
+say 'MiniLM'
+minilm=$assets/models/minilm onnx=$assets/models/minilm-fp32-onnx/all-minilm-l6-v2.onnx
+if [ -f "$onnx" ]; then
+  "$python" minilm_onnx/compare.py --texts "$book" "$speech" "$work/texts.json"
+  node minilm_onnx/embed_texts.js "$minilm" "$work/texts.json" >"$results/minilm-pare.json"
+  counted MiniLM "$python" minilm_onnx/compare.py "$minilm" "$onnx" "$work/texts.json" "$results/minilm-pare.json"
+else printf 'skipped MiniLM: its ONNX file comes through mvn, which is not here\n'; fi
 
 say 'the report in a browser'
 [ -d report_page/node_modules/playwright-core ] || (cd report_page && npm ci --ignore-scripts --no-audit --no-fund >&2)

@@ -1,4 +1,5 @@
-"""Writes tiny random checkpoints of the llama family, with the logits that the oracle computes for them.
+"""Writes tiny random checkpoints, with what the oracle computes for them: logits of the llama family, and hidden states and
+vectors of BERT encoders (tiny_bert.py).
 
     tiny_checkpoints.py FOLDER           writes them
     tiny_checkpoints.py --check FOLDER   writes them elsewhere and compares: exit 1 when a file differs
@@ -27,10 +28,12 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent / "oracle"))
 
+from counter import uniform, words  # noqa: E402
 from gguf_writer import write_gguf  # noqa: E402
 from gptq_reader import unpack  # noqa: E402
 from llama_forward import LINEARS, NORMS, base_frequencies, llama3_divisors, load  # noqa: E402
 from safetensors_reader import bf16_words, write_safetensors  # noqa: E402
+from tiny_bert import write_bert_folders  # noqa: E402
 
 Array = NDArray[Any]
 
@@ -90,26 +93,6 @@ TOKENIZER: list[tuple[str, str, Any]] = [
     ("tokenizer.ggml.bos_token_id", "u32", 1), ("tokenizer.ggml.eos_token_id", "u32", 2),
     ("tokenizer.ggml.add_bos_token", "bool", False),
 ]  # fmt: skip
-
-
-def mixed(index: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64."""
-    z = index * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def words(stream: str, count: int) -> NDArray[np.uint64]:
-    start = 0xCBF29CE484222325
-    for byte in stream.encode():
-        start = (start ^ byte) * 0x100000001B3 % 2**64
-    return mixed(np.arange(count, dtype=np.uint64) + np.uint64(start))
-
-
-def uniform(stream: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Multiples of 2^-23 in [-1, 1)."""
-    return ((words(stream, math.prod(shape)) >> np.uint64(40)) / 2.0**23 - 1).reshape(shape)
 
 
 def shapes(stated: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -283,17 +266,23 @@ def write_all(folder: Path) -> None:
     for name, model, kind in GGUFS:
         write_gguf_version(folder / f"{name}.gguf", folder / model, kind)
         (folder / f"{name}.expected.json").write_text(expected(folder / f"{name}.gguf", model))
+    write_bert_folders(folder)
 
 
 def equal(ours: Path, theirs: Path) -> bool:
-    """Byte for byte, but logits within four units in the last place of the largest one."""
+    """Byte for byte, but computed numbers within four units in the last place of the largest one."""
     if not theirs.exists():
         return False
     if not ours.name.endswith("expected.json"):
         return ours.read_bytes() == theirs.read_bytes()
     a, b = json.loads(ours.read_text()), json.loads(theirs.read_text())
-    x, y = (np.frombuffer(base64.b64decode(each.pop("logits")), "<f4") for each in (a, b))
-    return a == b and x.shape == y.shape and float(abs(x - y).max()) <= 4 * 2.0**-24 * float(abs(x).max())
+    for key in ("logits", "hidden", "vectors"):
+        if key not in a or key not in b:
+            continue
+        x, y = (np.frombuffer(base64.b64decode(each.pop(key)), "<f4") for each in (a, b))
+        if x.shape != y.shape or float(abs(x - y).max()) > 4 * 2.0**-24 * float(abs(x).max()):
+            return False
+    return a == b
 
 
 def check(folder: Path) -> int:

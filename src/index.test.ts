@@ -16,6 +16,7 @@ import {
   fromRecipe,
   type Inspection,
   inspect,
+  loadLanguageModel,
   loadModel,
   OptionError,
   openModel,
@@ -116,8 +117,8 @@ test('inspect lists a file', () => {
     bits: 16,
   })
 })
-test('loadModel opens a path, with its tokenizer, its weights and a forward pass', async () => {
-  const opened = await loadModel(source)
+test('loadLanguageModel opens a path, with its tokenizer, its weights and a forward pass', async () => {
+  const opened = await loadLanguageModel(source)
   try {
     const ids = opened.tokenizer().encode('then')
     expect(opened.tokenizer().decode(ids)).toBe('then')

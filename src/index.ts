@@ -8,6 +8,7 @@
  *   evaluate    perplexity, and KL and agreement against a source
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
+ *   embedTexts  vectors of texts, from a sentence encoder
  *
  * Jobs run in the thread that calls them; put them in a worker where the thread must stay free. Every error that a
  * user can cause is a `PareError`.
@@ -15,11 +16,25 @@
 export type { ChatMessage } from './formats/tokenizer/chat_template.ts'
 export type { Tokenizer } from './formats/tokenizer/tokenizer.ts'
 export type { LanguageMetrics } from './metrics/language.ts'
+export type { Bert } from './models/bert/bert.ts'
+export type { BertConfig } from './models/bert/config.ts'
+export {
+  type EmbedOptions,
+  embedTexts,
+  type SentenceEncoder,
+  sentenceEncoder,
+} from './models/bert/sentence_encoder.ts'
 export type { LlamaConfig } from './models/llama/config.ts'
 export type { Llama } from './models/llama/llama.ts'
-export { loadModel, openModel } from './models/load_model.ts'
+export { loadLanguageModel, loadModel, openLanguageModel, openModel } from './models/load_model.ts'
 export type { ModelWeights, WeightInfo } from './models/model_weights.ts'
-export type { OpenModel } from './models/open_model.ts'
+export {
+  languageModel,
+  type OpenLanguageModel,
+  type OpenModel,
+  type OpenTextEncoder,
+  textEncoder,
+} from './models/open_model.ts'
 export {
   type ResolvedSource,
   type ResolveOptions,

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { numbersBelow } from '../formats/mulberry32.suite.ts'
-import { openModel } from '../models/load_model.ts'
+import { openLanguageModel } from '../models/load_model.ts'
 import { inspect } from '../run/inspect.ts'
 import { PareError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
@@ -42,7 +42,7 @@ function damage(bytes: Uint8Array, head: number, below: (n: number) => number): 
 function use(path: string): PareError | undefined {
   try {
     inspect(path)
-    const opened = openModel(path)
+    const opened = openLanguageModel(path)
     try {
       const { vocabulary } = opened.model.config
       scope(() => {

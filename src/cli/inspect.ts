@@ -45,8 +45,8 @@ function inspectionText({
       ({ name, type, shape, bits }) =>
         `  ${printable(name).padEnd(52)} ${printable(type).padEnd(8)} [${shape.join(', ')}]  ${bits.toFixed(2)} bits`,
     ),
-    supported
-      ? `Pare can compress it as ${printable(supported)}.`
-      : `Pare cannot compress it: ${printable(reason!, 400)}`,
+    reason === undefined
+      ? `Pare can compress it as ${printable(supported!)}.`
+      : `Pare ${supported ? `computes it as ${printable(supported)}, but ` : ''}cannot compress it: ${printable(reason, 400)}`,
   ].join('\n')
 }

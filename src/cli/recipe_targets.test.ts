@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { numbers } from '../models/llama/fixtures.suite.ts'
-import { openModel } from '../models/load_model.ts'
+import { openLanguageModel } from '../models/load_model.ts'
 import { reopened } from '../models/write/sources.suite.ts'
 import { compress } from '../run/compress.ts'
 import { plan } from '../run/plan.ts'
@@ -61,7 +61,7 @@ const up = (block: number) => `model.layers.${block}.mlp.up_proj.weight`
 const q = (block: number) => `model.layers.${block}.self_attn.q_proj.weight`
 const embedding = 'model.embed_tokens.weight'
 const valuesOf = (path: string, name: string) => {
-  const open = openModel(path)
+  const open = openLanguageModel(path)
   try {
     return numbers(open.weights.load(name))
   } finally {

@@ -1,4 +1,4 @@
-/** What every file of named tensors offers, whatever its layout: safetensors and GGUF today. */
+/** What every file of named tensors offers, whatever its layout: safetensors, GGUF and torch. */
 import { FormatError, OptionError, printable } from '../tensor/errors.ts'
 import type { ByteSource } from './file.ts'
 
@@ -21,9 +21,11 @@ export interface TensorEntry extends TensorInfo {
   readonly file: string
 }
 
+export type ArchiveFormat = 'safetensors' | 'gguf' | 'torch'
+
 /** A tensor file (or a set of shards) with its header read and its data untouched. */
 export interface TensorArchive<Value = unknown> {
-  readonly format: 'safetensors' | 'gguf'
+  readonly format: ArchiveFormat
   /** In file order. */
   readonly tensors: ReadonlyMap<string, TensorEntry>
   readonly metadata: ReadonlyMap<string, Value>
@@ -50,7 +52,7 @@ export interface ArchiveWriter {
 
 /** An archive over sources that stay open until `close`; `checkReadable` may refuse a type nobody can size. */
 export function archiveOver<Value>(
-  format: 'safetensors' | 'gguf',
+  format: ArchiveFormat,
   sources: ReadonlyMap<string, ByteSource>,
   tensors: ReadonlyMap<string, TensorEntry>,
   metadata: ReadonlyMap<string, Value>,
@@ -79,15 +81,8 @@ export function archiveOver<Value>(
     },
     readRows(name, start, end) {
       const entry = find(name)
-      const rows = entry.shape[0]
-      if (
-        rows === undefined ||
-        !(Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start <= end && end <= rows)
-      )
-        throw new OptionError(
-          `${printable(name)}: rows ${start} to ${end} do not exist in shape [${entry.shape}]; choose 0 <= start <= end <= ${rows ?? 'none'}`,
-          { code: 'PARE_E_ROWS', facts: { tensor: name, start, end, shape: [...entry.shape] } },
-        )
+      checkRows(entry, start, end)
+      const rows = entry.shape[0]!
       const rowBytes = rows === 0 ? 0 : entry.bytes / rows
       if (!Number.isInteger(rowBytes))
         throw new OptionError(
@@ -100,6 +95,19 @@ export function archiveOver<Value>(
       for (const source of sources.values()) source.close()
     },
   }
+}
+
+/** @throws OptionError where the tensor has no axis of rows, or not these. */
+export function checkRows({ name, shape }: TensorInfo, start: number, end: number): void {
+  const rows = shape[0]
+  if (
+    rows === undefined ||
+    !(Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start <= end && end <= rows)
+  )
+    throw new OptionError(
+      `${printable(name)}: rows ${start} to ${end} do not exist in shape [${shape}]; choose 0 <= start <= end <= ${rows ?? 'none'}`,
+      { code: 'PARE_E_ROWS', facts: { tensor: name, start, end, shape: [...shape] } },
+    )
 }
 
 /** Number of elements of a shape; every size is a non-negative integer and the product stays below 2^53. */

@@ -7,7 +7,7 @@ import { FormatError } from '../tensor/errors.ts'
 import { scope, tensor } from '../tensor/index.ts'
 import { finiteWeights } from './finite_weights.ts'
 import { fixturePath, numbers } from './llama/fixtures.suite.ts'
-import { openModel } from './load_model.ts'
+import { openLanguageModel } from './load_model.ts'
 import type { ModelWeights } from './model_weights.ts'
 
 let folder: string
@@ -56,7 +56,7 @@ test('a folder with a damaged norm is opened, and the forward names the norm', (
   const header = JSON.parse(bytes.subarray(8, 8 + length).toString())
   bytes.writeUInt16LE(0x7fc0, 8 + length + header['model.layers.1.input_layernorm.weight'].data_offsets[0])
   writeFileSync(path, bytes)
-  const open = openModel(copy)
+  const open = openLanguageModel(copy)
   expect(() => scope(() => open.model.load())).toThrow(
     /^model\.layers\.1\.input_layernorm\.weight: .*not finite/,
   )
@@ -70,7 +70,7 @@ test('a GGUF file with a damaged embedding is refused where its row is read', ()
   bytes.writeUInt16LE(0x7c00, bytes.indexOf(row))
   const path = join(folder, 'damaged.gguf')
   writeFileSync(path, bytes)
-  const open = openModel(path)
+  const open = openLanguageModel(path)
   expect(open.model.embed(Uint32Array.of(4, 6)).shape).toEqual([2, 32])
   expect(() => open.model.embed(Uint32Array.of(4, 5))).toThrow(/^model\.embed_tokens\.weight: .*not finite/)
   open.close()

@@ -9,9 +9,9 @@ import { firstCall } from './first_call.ts'
 import { ggufWeights } from './gguf_weights.ts'
 import { configFromGguf } from './llama/gguf_config.ts'
 import { Llama } from './llama/llama.ts'
-import type { OpenModel } from './open_model.ts'
+import type { OpenModelOf } from './open_model.ts'
 
-export function openGgufModel(path: string, name: string): OpenModel & { gguf: GgufArchive } {
+export function openGgufModel(path: string, name: string): OpenModelOf<'llama'> & { gguf: GgufArchive } {
   const archive = openGguf(path)
   try {
     const config = configFromGguf(
@@ -24,6 +24,7 @@ export function openGgufModel(path: string, name: string): OpenModel & { gguf: G
     )
     const weights = finiteWeights(ggufWeights(archive, config, statSync(path).size))
     return {
+      family: 'llama',
       name,
       path,
       format: 'gguf',

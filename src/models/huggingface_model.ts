@@ -1,24 +1,22 @@
 /** Opens a Hugging Face folder (plain or GPTQ) or a Pare folder as a model. */
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { TensorArchive } from '../formats/archive.ts'
 import { readPareJson } from '../formats/pare_folder.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { chatTemplateSources } from '../formats/tokenizer/chat_template.ts'
 import { loadTokenizer, readJsonFile } from '../formats/tokenizer/tokenizer.ts'
+import { openTorch } from '../formats/torch/torch.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
+import type { ConfigJson } from './config_fields.ts'
+import { families, familyOf } from './families.ts'
 import { finiteWeights } from './finite_weights.ts'
 import { firstCall } from './first_call.ts'
 import { huggingFaceWeights, readGptqConfig } from './huggingface_weights.ts'
-import { configFromHuggingFace } from './llama/config.ts'
-import { Llama } from './llama/llama.ts'
 import type { OpenModel } from './open_model.ts'
 import { pareWeights } from './pare_weights.ts'
 
-export function openFolderModel(
-  folder: string,
-  name: string,
-): OpenModel & { configJson: Record<string, unknown> } {
+export function openFolderModel(folder: string, name: string): OpenModel & { configJson: ConfigJson } {
   const configJson = readJsonFile(join(folder, 'config.json'))
   if (!configJson) {
     throw new FormatError(`${printable(folder)}: has no config.json, so that it is no model folder`, {
@@ -26,8 +24,9 @@ export function openFolderModel(
       facts: { folder },
     })
   }
-  const config = configFromHuggingFace(configJson)
-  const archive = openSafetensors(folder)
+  const family = familyOf(configJson)
+  const modelOver = families[family].read(configJson)
+  const archive = openWeights(folder)
   try {
     const fileBytes = sizeOfFiles(archive)
     const isPare = existsSync(join(folder, 'pare.json'))
@@ -38,21 +37,32 @@ export function openFolderModel(
         ? pareWeights(archive, readPareJson(readJsonFile(join(folder, 'pare.json'))), fileBytes)
         : huggingFaceWeights(archive, gptq, fileBytes),
     )
-    return {
+    const open = {
+      family,
       name,
       path: folder,
       format: isPare ? 'pare' : gptq ? 'gptq' : 'huggingface',
-      model: new Llama(config, weights),
+      model: modelOver(weights),
       weights,
       tokenizer: firstCall(() => loadTokenizer(folder)),
       chatTemplates: () => chatTemplateSources(folder),
       close: () => weights.close(),
       configJson,
     }
+    // Family and model come from one line of the table.
+    return open as OpenModel & { configJson: ConfigJson }
   } catch (error) {
     archive.close()
     throw error
   }
+}
+
+/** Safetensors; without any, the torch file that older checkpoints have. */
+function openWeights(folder: string): TensorArchive {
+  const torch = join(folder, 'pytorch_model.bin')
+  const isOld =
+    existsSync(torch) && !readdirSync(folder).some((name) => /\.safetensors(?:\.index\.json)?$/.test(name))
+  return isOld ? openTorch(torch) : openSafetensors(folder)
 }
 
 function sizeOfFiles(archive: TensorArchive): number {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FormatError } from '../tensor/errors.ts'
 import { readGptqConfig } from './huggingface_weights.ts'
 import { fixturePath, numbers, openFixture } from './llama/fixtures.suite.ts'
-import { openModel } from './load_model.ts'
+import { openLanguageModel } from './load_model.ts'
 
 let folder: string
 beforeAll(() => {
@@ -65,7 +65,7 @@ function changed(
 }
 const stem = 'model.layers.0.mlp.up_proj'
 function load(path: string) {
-  const open = openModel(path)
+  const open = openLanguageModel(path)
   try {
     return numbers(open.weights.load(`${stem}.weight`))
   } finally {
@@ -87,7 +87,7 @@ test('four tensors of a layer show as one weight with the shape of the matrix an
 })
 test('without a quantization_config the codes cannot be read', () => {
   const path = changed('unsaid', (_, config) => void delete config.quantization_config)
-  expect(() => openModel(path)).toThrow(/qweight: config\.json has no quantization_config/)
+  expect(() => openLanguageModel(path)).toThrow(/qweight: config\.json has no quantization_config/)
 })
 test.each(['qzeros', 'scales', 'qweight'])('%s of another shape or type is refused by name', (part) => {
   const shape = changed(`shape-${part}`, (header) => header[`${stem}.${part}`]!.shape.reverse())
@@ -117,5 +117,5 @@ test('without an index groups are neighbours', () => {
   expect(plain).not.toEqual(sorted)
 })
 test('a folder without config.json is no model folder', () => {
-  expect(() => openModel(folder)).toThrow(expect.objectContaining({ code: 'PARE_E_NO_CONFIG' }))
+  expect(() => openLanguageModel(folder)).toThrow(expect.objectContaining({ code: 'PARE_E_NO_CONFIG' }))
 })

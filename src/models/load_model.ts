@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import { printable, SourceError } from '../tensor/errors.ts'
 import { openGgufModel } from './gguf_model.ts'
 import { openFolderModel } from './huggingface_model.ts'
-import type { OpenModel } from './open_model.ts'
+import { languageModel, type OpenLanguageModel, type OpenModel } from './open_model.ts'
 import type { ResolvedSource, ResolveOptions } from './source/resolved.ts'
 import { resolveSource } from './source/source.ts'
 
@@ -50,4 +50,36 @@ export async function loadModel(
 ): Promise<OpenModel & { resolved: ResolvedSource }> {
   const resolved = await resolveSource(source, options)
   return { ...openModel(resolved.path, resolved.name), resolved }
+}
+
+/**
+ * `openModel` for a language model.
+ *
+ * @throws OptionError for a model of another kind, whose files are closed again.
+ * @example const logits = openLanguageModel('model.gguf').model.load().forward(ids)
+ */
+export function openLanguageModel(path: string, name?: string): OpenLanguageModel {
+  return orClosed(openModel(path, name))
+}
+
+/**
+ * `loadModel` for a language model.
+ *
+ * @throws OptionError for a model of another kind, whose files are closed again.
+ */
+export async function loadLanguageModel(
+  source: string,
+  options: ResolveOptions = {},
+): Promise<OpenLanguageModel & { resolved: ResolvedSource }> {
+  const { resolved, ...open } = await loadModel(source, options)
+  return { ...orClosed(open), resolved }
+}
+
+function orClosed(open: OpenModel): OpenLanguageModel {
+  try {
+    return languageModel(open)
+  } catch (error) {
+    open.close()
+    throw error
+  }
 }

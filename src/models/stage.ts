@@ -20,8 +20,8 @@ export interface KeyValueCache {
 
 /** Side inputs of every stage. */
 export interface StageContext {
-  /** Cosines and sines of the positions, each [tokens, headSize / 2]. */
-  rotary: { cos: Tensor; sin: Tensor }
+  /** Cosines and sines of the positions, each [tokens, headSize / 2]; for families with rotary positions. */
+  rotary?: { cos: Tensor; sin: Tensor }
   /** Added to the scores, [batch, heads, queries, keys] or what stretches to it. */
   bias?: Tensor
   cache?: KeyValueCache

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { writeWhole } from '../formats/output.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import type { RunHooks } from './evaluate.ts'
@@ -12,7 +12,7 @@ import { readShard } from './shards.ts'
 
 /** Weights, the files of the target beside them, and the licences of the source. */
 export function assembleResult(
-  source: OpenModel & { resolved: ResolvedSource },
+  source: OpenLanguageModel & { resolved: ResolvedSource },
   target: TargetPlan,
   folder: RunFolder,
   hooks: RunHooks,
@@ -37,7 +37,12 @@ export function assembleResult(
 }
 
 /** Norms, biases, embedding and head. */
-function writeRest(source: OpenModel, target: TargetPlan, writer: ModelWriter, { progress }: RunHooks): void {
+function writeRest(
+  source: OpenLanguageModel,
+  target: TargetPlan,
+  writer: ModelWriter,
+  { progress }: RunHooks,
+): void {
   const rest = target.tensors.filter(({ role }) => role !== 'matrix')
   for (const [index, plan] of rest.entries()) {
     progress?.({ kind: 'progress', phase: 'write', share: index / rest.length, text: plan.name })

@@ -1,6 +1,6 @@
 /** The samples that a run is calibrated with, and windows of the same text that no sample holds. */
 import { defaultCalibrationText, drawSamples, readTokens } from '../calibrate/text_samples.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import { hashOfFiles } from './fingerprint.ts'
 
@@ -19,7 +19,7 @@ export const calibrationFiles = ({ calibration }: ResolvedCompressOptions): read
 
 /** The samples do not depend on how many pieces are held out. */
 export function readCalibration(
-  source: Pick<OpenModel, 'tokenizer' | 'chatTemplates'>,
+  source: Pick<OpenLanguageModel, 'tokenizer' | 'chatTemplates'>,
   options: ResolvedCompressOptions,
   heldOut = 0,
 ): Calibration {

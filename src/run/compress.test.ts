@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { distance, expectedOf, fixturePath, numbers } from '../models/llama/fixtures.suite.ts'
-import { openModel } from '../models/load_model.ts'
+import { openLanguageModel } from '../models/load_model.ts'
 import { reopened, writeWideModel } from '../models/write/sources.suite.ts'
 import { AbortError, OptionError, QualityError } from '../tensor/errors.ts'
 import { currentKernels, randomStream } from '../tensor/index.ts'
@@ -164,9 +164,9 @@ test('a result is a source again', async () => {
     evaluate: false,
   })
   await compress(second)
-  const open = openModel(second.output)
+  const open = openLanguageModel(second.output)
   expect([...open.tokenizer().encode('the cat')]).toEqual([
-    ...openModel(fixturePath('llama-f16.gguf')).tokenizer().encode('the cat'),
+    ...openLanguageModel(fixturePath('llama-f16.gguf')).tokenizer().encode('the cat'),
   ])
   open.close()
 })

@@ -4,8 +4,8 @@ import { basename, join, resolve } from 'node:path'
 import type { Chains } from '../calibrate/walk.ts'
 import { writeWhole } from '../formats/output.ts'
 import { batchesOf } from '../models/batches.ts'
-import { loadModel } from '../models/load_model.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import { loadLanguageModel } from '../models/load_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
@@ -58,7 +58,7 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
   checkPlaces(resolved)
   const heard = timeline.listen(hooks)
   timeline.begin('fetch')
-  const source = await loadModel(resolved.source, {
+  const source = await loadLanguageModel(resolved.source, {
     signal: hooks.signal,
     offline: resolved.offline || undefined,
     progress: fetchProgress(heard.progress),
@@ -84,7 +84,7 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
 class Compression {
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
-  private readonly source: OpenModel & { resolved: ResolvedSource }
+  private readonly source: OpenLanguageModel & { resolved: ResolvedSource }
   private readonly timeline: Timeline
   private readonly command: readonly string[]
   /** What of the options flags cannot say. */
@@ -101,7 +101,7 @@ class Compression {
   constructor(
     options: ResolvedCompressOptions,
     hooks: RunHooks,
-    source: OpenModel & { resolved: ResolvedSource },
+    source: OpenLanguageModel & { resolved: ResolvedSource },
     timeline: Timeline,
     given: CompressOptions,
     mix?: ChosenMix,

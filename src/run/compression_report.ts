@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { writeWhole } from '../formats/output.ts'
 import type { Windows } from '../metrics/windows.ts'
-import { openModel } from '../models/load_model.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import { openLanguageModel } from '../models/load_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { Calibration } from './calibration.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
@@ -20,7 +20,7 @@ import { sideBySide, tooLarge } from './side_by_side.ts'
 import type { Timeline } from './timeline.ts'
 import { version } from './version.ts'
 
-type Source = OpenModel & { resolved: ResolvedSource }
+type Source = OpenLanguageModel & { resolved: ResolvedSource }
 
 export interface ReportContext {
   source: Source
@@ -44,7 +44,7 @@ export async function compareResult(
   { work }: { work: string },
   { source, options, hooks, timeline, memory, limit, note }: ReportContext,
 ): Promise<Partial<CompressionReport>> {
-  const result = openModel(path)
+  const result = openLanguageModel(path)
   try {
     checkTokenizers(result, source)
     timeline.begin('evaluate')

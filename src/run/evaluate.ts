@@ -2,8 +2,8 @@
 import { checkTexts, defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
 import { type EvaluationSplit, type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
 import { cutWindows, tokensOfWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
-import { loadModel } from '../models/load_model.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import { loadLanguageModel } from '../models/load_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import { OptionError } from '../tensor/errors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { OnProgress } from './progress.ts'
@@ -44,10 +44,10 @@ export async function evaluate(
 ): Promise<Evaluation> {
   const fetching = { signal, offline: options.offline || undefined, progress: fetchProgress(progress) }
   checkTexts(options.text ?? [])
-  const model = await loadModel(options.model, fetching)
-  let against: OpenModel | undefined
+  const model = await loadLanguageModel(options.model, fetching)
+  let against: OpenLanguageModel | undefined
   try {
-    against = options.against === undefined ? undefined : await loadModel(options.against, fetching)
+    against = options.against === undefined ? undefined : await loadLanguageModel(options.against, fetching)
     if (against) checkTokenizers(model, against)
     const windows = evaluationWindows(against ?? model, windowOptions(options))
     const { metrics, notes } = await evaluateOpen(model, against, windows, { progress, signal })
@@ -97,8 +97,8 @@ export function fetchProgress(progress: OnProgress | undefined) {
 
 /** The same over models that are open and have the same tokens; `scratch` and `split` as in `LanguageOptions`. */
 export async function evaluateOpen(
-  model: OpenModel,
-  against: OpenModel | undefined,
+  model: OpenLanguageModel,
+  against: OpenLanguageModel | undefined,
   windows: Windows,
   { progress, signal }: RunHooks,
   scratch?: string,
@@ -124,7 +124,7 @@ export async function evaluateOpen(
 
 /** The windows of the evaluation text in a model's tokens. */
 export function evaluationWindows(
-  model: OpenModel,
+  model: OpenLanguageModel,
   options: WindowOptions & { text?: readonly string[] | undefined },
 ): Windows {
   const tokenizer = model.tokenizer()
@@ -138,7 +138,7 @@ export function evaluationWindows(
 }
 
 /** Two models can only be compared where one id means one token. @throws OptionError where it does not. */
-export function checkTokenizers(model: OpenModel, against: OpenModel): void {
+export function checkTokenizers(model: OpenLanguageModel, against: OpenLanguageModel): void {
   const [a, b] = [model.model.config.vocabulary, against.model.config.vocabulary]
   const sample = 'The 1st of May, naïve & 東京 \t— x = 3.14;\n'
   const same =

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { pareFolderVersion } from '../formats/pare_folder.ts'
-import { openModel } from '../models/load_model.ts'
+import { openLanguageModel } from '../models/load_model.ts'
 import { FormatError, StateError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
 import { JOURNAL_VERSION, readJournal } from './journal.ts'
@@ -60,7 +60,7 @@ test('a report of version 1 is read and shown', () => {
   expect(reportPage(report)).toContain('llama-f16.gguf')
 })
 test('a Pare folder of version 1 is read, with grids of every kind and blocks', () => {
-  const { weights, close } = openModel(join(first, 'folder'))
+  const { weights, close } = openLanguageModel(join(first, 'folder'))
   const hash = createHash('sha256')
   for (const name of [...weights.infos.keys()].sort())
     scope(() => hash.update(name).update(weights.load(name).bytes()))
@@ -90,8 +90,8 @@ test('a newer report is refused', () => {
 test('a newer Pare folder is refused', () => {
   const path = join(folder, 'folder/pare.json')
   writeFileSync(path, readFileSync(path, 'utf8').replace(/"version": ?1/, '"version": 2'))
-  expect(() => openModel(join(folder, 'folder'))).toThrow(FormatError)
-  expect(() => openModel(join(folder, 'folder'))).toThrow(
+  expect(() => openLanguageModel(join(folder, 'folder'))).toThrow(FormatError)
+  expect(() => openLanguageModel(join(folder, 'folder'))).toThrow(
     newer(/version 2 of Pare folders.*use a newer Pare/),
   )
 })

@@ -5,7 +5,9 @@ import type { TensorArchive } from '../formats/archive.ts'
 import { openGguf } from '../formats/gguf/container.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { readJsonFile } from '../formats/tokenizer/tokenizer.ts'
+import { openTorch } from '../formats/torch/torch.ts'
 import { isFolder, openModel } from '../models/load_model.ts'
+import { languageModel, type OpenModel } from '../models/open_model.ts'
 import { PareError } from '../tensor/errors.ts'
 
 export interface Inspection {
@@ -29,8 +31,7 @@ export interface Inspection {
  */
 export function inspect(path: string): Inspection {
   const folder = isFolder(path)
-  const archive: TensorArchive =
-    folder || path.endsWith('.safetensors') ? openSafetensors(path) : openGguf(path)
+  const archive = openArchive(path, folder)
   try {
     const tensors = [...archive.tensors.values()].map(({ name, type, shape, bytes }) => {
       const count = shape.reduce((a, b) => a * b, 1)
@@ -53,6 +54,11 @@ export function inspect(path: string): Inspection {
   }
 }
 
+function openArchive(path: string, folder: boolean): TensorArchive {
+  if (folder || path.endsWith('.safetensors')) return openSafetensors(path)
+  return /\.(?:pth|pt|bin|ckpt)$/.test(path) ? openTorch(path) : openGguf(path)
+}
+
 function folderMetadata(folder: string): { key: string; value: string }[] {
   const config = readJsonFile(join(folder, 'config.json')) ?? {}
   return Object.entries(config).map(([key, value]) => ({ key, value: JSON.stringify(value) ?? '' }))
@@ -71,14 +77,20 @@ function show(value: unknown): string {
 }
 
 function support(path: string): { supported?: string; reason?: string } {
+  let open: OpenModel
   try {
-    const model = openModel(path)
-    model.close()
-    return {
-      supported: `a ${model.model.config.architecture} model of ${model.model.config.layers.length} blocks`,
-    }
+    open = openModel(path)
   } catch (error) {
     if (error instanceof PareError) return { reason: error.message }
     throw error
+  }
+  open.close()
+  const { architecture, layers } = open.model.config
+  const supported = `a ${architecture} model of ${layers.length} blocks`
+  try {
+    languageModel(open)
+    return { supported }
+  } catch (error) {
+    return { supported, reason: (error as PareError).message }
   }
 }

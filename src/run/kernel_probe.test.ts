@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest'
 import { fixturePath } from '../models/llama/fixtures.suite.ts'
-import { openModel } from '../models/load_model.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import { openLanguageModel } from '../models/load_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { currentKernels } from '../tensor/index.ts'
 import { type CompressOptions, resolveOptions } from './compress_options.ts'
@@ -13,13 +13,13 @@ import { planTarget } from './target_plan.ts'
 import { timeRange } from './time_plan.ts'
 
 const source = fixturePath('llama-f16.gguf')
-const open: OpenModel[] = []
+const open: OpenLanguageModel[] = []
 afterAll(() => {
   for (const model of open) model.close()
 })
 const factsOf = (extra: Partial<CompressOptions>) => {
   const options = resolveOptions({ source, output: 'out', ...extra })
-  const model = openModel(options.source)
+  const model = openLanguageModel(options.source)
   open.push(model)
   return runFacts(model, planTarget(model, options), options)
 }

@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { numbers } from '../models/llama/fixtures.suite.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { Stage, StagePlan } from '../models/stage.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
@@ -53,7 +53,7 @@ function handMade(values: readonly number[]) {
       context: () => ({ rotary: { cos: tensor([1]), sin: tensor([0]) } }),
     },
     weights: { load: () => tensor([...values], [4, 4]) },
-  } as unknown as OpenModel
+  } as unknown as OpenLanguageModel
   return { source, inputs }
 }
 

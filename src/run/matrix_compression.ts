@@ -2,7 +2,7 @@
 import type { LayerEdit, WeightMethod } from '../calibrate/method.ts'
 import { GramStatistic, type Statistics } from '../calibrate/statistics.ts'
 import { type Chains, type WalkVisitor, walk } from '../calibrate/walk.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { EncodedTensor, TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Linear } from '../nn/linear.ts'
@@ -54,14 +54,19 @@ export class MatrixCompression {
   readonly method: WeightMethod
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
-  private readonly source: OpenModel
+  private readonly source: OpenLanguageModel
   private readonly target: TargetPlan
   private readonly plans: ReadonlyMap<string, TensorPlan>
   private tensors: EncodedTensor[] = []
   private layers: LayerReport[] = []
   private remarks = new Map<string, string[]>()
 
-  constructor(options: ResolvedCompressOptions, hooks: RunHooks, source: OpenModel, target: TargetPlan) {
+  constructor(
+    options: ResolvedCompressOptions,
+    hooks: RunHooks,
+    source: OpenLanguageModel,
+    target: TargetPlan,
+  ) {
     this.options = options
     this.hooks = hooks
     this.source = source

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs'
 import { defaultCalibrationText, defaultEvaluationText } from '../calibrate/text_samples.ts'
 import { type EvaluationSplit, usualSplit } from '../metrics/language.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { ResourceError } from '../tensor/errors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
@@ -45,7 +45,7 @@ const smallestBlock = 8 * MiB
  * @param measurement what is measured before the run, if anything
  */
 export function memoryBudget(
-  source: OpenModel,
+  source: OpenLanguageModel,
   target: Pick<TargetPlan, 'tensors' | 'target'>,
   options: ResolvedCompressOptions,
   measurement?: MeasurementTask,
@@ -175,7 +175,7 @@ function* evaluationSplits({ config }: MemoryTask): Generator<EvaluationSplit> {
 }
 
 function taskOf(
-  { model, format, ...rest }: OpenModel,
+  { model, format, ...rest }: OpenLanguageModel,
   { tensors, target }: Pick<TargetPlan, 'tensors' | 'target'>,
   options: ResolvedCompressOptions,
   measured: boolean,
@@ -196,7 +196,8 @@ function taskOf(
     calibration: calibrated ? { samples, length, ordered: trueSequential } : undefined,
     evaluation: evaluate ? { windows, context } : undefined,
     sideBySide:
-      evaluate && (options.sideBySide ?? tooLarge({ model, format, ...rest } as OpenModel) === undefined),
+      evaluate &&
+      (options.sideBySide ?? tooLarge({ model, format, ...rest } as OpenLanguageModel) === undefined),
     textBytes: texts.reduce((total, file) => total + sizeOf(file), 0),
   }
 }

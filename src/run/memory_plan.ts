@@ -7,7 +7,7 @@ import { type EvaluationSplit, SCORED_ROWS, usualSplit } from '../metrics/langua
 import { usualMemoryLimit } from '../models/activations.ts'
 import { usualBatchTokens } from '../models/batches.ts'
 import type { LlamaConfig } from '../models/llama/config.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { type MemoryPart, poolPart, sum, uncollected } from './memory_parts.ts'
@@ -69,7 +69,7 @@ export const freeSplit: Readonly<MemorySplit> = {
 /** A run, as far as memory goes. */
 export interface MemoryTask {
   config: LlamaConfig
-  format: OpenModel['format']
+  format: OpenLanguageModel['format']
   target: TargetPlan['target']
   /** Every weight of the model, as the target stores it. */
   tensors: readonly TensorPlan[]

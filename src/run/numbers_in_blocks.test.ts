@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { fixturePath } from '../models/llama/fixtures.suite.ts'
-import { openModel } from '../models/load_model.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import { openLanguageModel } from '../models/load_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import { planGguf } from '../models/write/gguf_target.ts'
 import { planGptq } from '../models/write/gptq_target.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
@@ -15,12 +15,12 @@ import { affineGrid } from '../nn/grid.ts'
 import { writeInBlocks } from './numbers_in_blocks.ts'
 
 let folder: string
-let wide: OpenModel
-let file: OpenModel
+let wide: OpenLanguageModel
+let file: OpenLanguageModel
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'numbers-in-blocks-test-'))
-  wide = openModel(writeWideModel(join(folder, 'wide')))
-  file = openModel(fixturePath('llama-f16.gguf'))
+  wide = openLanguageModel(writeWideModel(join(folder, 'wide')))
+  file = openLanguageModel(fixturePath('llama-f16.gguf'))
 })
 afterAll(() => {
   wide.close()
@@ -29,7 +29,7 @@ afterAll(() => {
 })
 
 /** The bytes of a weight by tensor of the file, and in how many parts they came. */
-function written(open: OpenModel, target: TargetPlan, name: string, most: number) {
+function written(open: OpenLanguageModel, target: TargetPlan, name: string, most: number) {
   const parts = new Map<string, Uint8Array[]>()
   const append = (tensor: string, bytes: Uint8Array) =>
     void parts.set(tensor, [...(parts.get(tensor) ?? []), bytes])
@@ -44,7 +44,7 @@ function written(open: OpenModel, target: TargetPlan, name: string, most: number
 const embedding = 'model.embed_tokens.weight'
 const grid = affineGrid({ bits: 3, groupSize: 32 })
 const by = 'a test'
-const targets: [string, () => [OpenModel, TargetPlan]][] = [
+const targets: [string, () => [OpenLanguageModel, TargetPlan]][] = [
   ['GGUF, Q6_K', () => [wide, planGguf(ggufSource(wide), { embedding: 'Q6_K', fileName: 'm' })]],
   ['GGUF, F16', () => [wide, planGguf(ggufSource(wide), { embedding: 'F16', fileName: 'm' })]],
   [

@@ -1,6 +1,6 @@
 /** What a compression will store, known from headers alone, and how long it takes. Works without the native core. */
-import { loadModel } from '../models/load_model.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import { loadLanguageModel } from '../models/load_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { ResolveOptions } from '../models/source/resolved.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { bitsPerWeight } from '../models/write/tensor_plan.ts'
@@ -65,7 +65,7 @@ export interface CompressionPlan extends PlanSeconds {
 
 /** The plan as a record for people and programs; `measurement` is what comes before the run. */
 export function describePlan(
-  source: OpenModel,
+  source: OpenLanguageModel,
   plan: TargetPlan,
   options: ResolvedCompressOptions,
   measurement?: MeasurementTask,
@@ -150,7 +150,10 @@ export async function plan(
   hooks: RunHooks = {},
 ): Promise<CompressionPlan> {
   const resolved = resolveOptions({ output: '', ...options })
-  const source = await loadModel(options.source, { offline: resolved.offline || undefined, ...resolve })
+  const source = await loadLanguageModel(options.source, {
+    offline: resolved.offline || undefined,
+    ...resolve,
+  })
   try {
     if (resolved.mix) return await planMix(source, resolved, describePlan, hooks)
     const target = planTarget(source, resolved)

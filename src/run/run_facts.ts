@@ -1,7 +1,7 @@
 /** What decides how long a run takes: shapes, types and counts, from headers and options. */
 import { statSync } from 'node:fs'
 import { defaultCalibrationText, defaultEvaluationText } from '../calibrate/text_samples.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Grid } from '../nn/grid.ts'
@@ -40,7 +40,7 @@ export interface MeasurementFacts {
 }
 
 export interface RunFacts {
-  format: OpenModel['format']
+  format: OpenLanguageModel['format']
   target: TargetPlan['target']
   method: string
   hidden: number
@@ -72,7 +72,7 @@ const pieces = (asked: number, bytes: number, length: number): number =>
 
 /** @example runFacts(source, planTarget(source, options), options) */
 export function runFacts(
-  source: OpenModel & { resolved?: { sha256?: string | undefined } },
+  source: OpenLanguageModel & { resolved?: { sha256?: string | undefined } },
   plan: TargetPlan,
   options: ResolvedCompressOptions,
   measurement?: MeasurementTask,
@@ -138,7 +138,7 @@ export function runFacts(
 function measurementFacts(
   { how, windows, samples, stages }: MeasurementTask,
   options: ResolvedCompressOptions,
-  plans: OpenModel['model']['stages'],
+  plans: OpenLanguageModel['model']['stages'],
   matrixOf: (name: string) => RunMatrix,
 ): MeasurementFacts {
   const textBytes = sizeOfFiles(options.calibration ?? [defaultCalibrationText()])

@@ -3,16 +3,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { fixturePath } from '../models/llama/fixtures.suite.ts'
-import { openModel } from '../models/load_model.ts'
-import type { OpenModel } from '../models/open_model.ts'
+import { openLanguageModel } from '../models/load_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { currentKernels, logSoftmax, scope } from '../tensor/index.ts'
 import { compress } from './compress.ts'
 import { residentBytes, sideBySide, tooLarge } from './side_by_side.ts'
 
 let folder: string
-let source: OpenModel
-let result: OpenModel
+let source: OpenLanguageModel
+let result: OpenLanguageModel
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'side-by-side-test-'))
   const path = fixturePath('llama-f16.gguf')
@@ -25,8 +25,8 @@ beforeAll(async () => {
     groupSize: 'row',
     evaluate: false,
   })
-  source = openModel(path)
-  result = openModel(join(folder, 'out'))
+  source = openLanguageModel(path)
+  result = openLanguageModel(join(folder, 'out'))
 })
 afterAll(() => {
   source.close()
@@ -38,14 +38,14 @@ const prompts = ['the cat', 'a dog is on the', 'once upon']
 const options = { prompts, tokens: 6, passage: 'the dog and the cat' }
 
 /** Log-probabilities after every token, without a cache. */
-const scoresOf = ({ model }: OpenModel, ids: Uint32Array): Float32Array[] =>
+const scoresOf = ({ model }: OpenLanguageModel, ids: Uint32Array): Float32Array[] =>
   scope(() => {
     const scores = logSoftmax(model.load().forward(ids))
     return Array.from(ids, (_, i) => Float32Array.from(scores.select(0, i).toArray(), Number))
   })
 const best = (scores: Float32Array) => scores.indexOf(scores.reduce((a, b) => Math.max(a, b)))
 /** Greedy text by reading everything again for every token. */
-function slowly(open: OpenModel, start: Uint32Array, length: number): number[] {
+function slowly(open: OpenLanguageModel, start: Uint32Array, length: number): number[] {
   const ids = [...start]
   const ends = new Set(open.tokenizer().eosIds)
   while (ids.length < start.length + length) {
@@ -152,7 +152,7 @@ test('the size of a whole model is 4 bytes a weight', () => {
 })
 test('a model may take 1 GiB unasked; a larger one is named with the way out', () => {
   const model = (weights: number) =>
-    ({ weights: { infos: new Map([['w', { shape: [weights / 2, 2] }]]) } }) as unknown as OpenModel
+    ({ weights: { infos: new Map([['w', { shape: [weights / 2, 2] }]]) } }) as unknown as OpenLanguageModel
   expect(tooLarge(model(2 ** 28))).toBeUndefined()
   expect(tooLarge(model(1e9))).toBe(
     'no texts side by side: the whole model needs 4.0 GB; --side-by-side writes them all the same',

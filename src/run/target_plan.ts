@@ -1,6 +1,6 @@
 /** How a target stores the tensors of a model, from headers alone. */
 import { basename } from 'node:path'
-import type { OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import { planGguf } from '../models/write/gguf_target.ts'
 import { planGptq } from '../models/write/gptq_target.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
@@ -13,7 +13,7 @@ import { tensorRules } from './tensor_rules.ts'
 
 /** The plan of a target for an open model; `choices` are what the options ask for single tensors, or others. */
 export function planTarget(
-  source: OpenModel,
+  source: OpenLanguageModel,
   options: ResolvedCompressOptions,
   choices: TensorChoices = tensorRules(source, options).choices,
 ): TargetPlan {
@@ -57,7 +57,7 @@ export function planTarget(
 }
 
 /** The block type that most of the linear weights are asked to have: the file is named for it. */
-function mainScheme(source: OpenModel, choices: TensorChoices, first: BlockTypeName): BlockTypeName {
+function mainScheme(source: OpenLanguageModel, choices: TensorChoices, first: BlockTypeName): BlockTypeName {
   const weights = new Map<BlockTypeName, number>()
   for (const name of matricesOf(source)) {
     const { scheme } = choices.get(name) ?? {}

@@ -1,5 +1,5 @@
 /** What the steps and overrides of a compression mean for the tensors of a model. */
-import type { OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import { matricesOf } from '../models/write/target.ts'
 import type { TensorChoice } from '../models/write/tensor_choice.ts'
 import { roleOf } from '../models/write/tensor_plan.ts'
@@ -48,7 +48,7 @@ export interface TensorRules {
 }
 
 /** The part of an open model that rules are about. */
-export type RuledModel = Pick<OpenModel, 'model' | 'weights'>
+export type RuledModel = Pick<OpenLanguageModel, 'model' | 'weights'>
 
 /** @throws OptionError for a pattern that matches nothing, and for what no step could do. */
 export function tensorRules(source: RuledModel, options: ResolvedCompressOptions): TensorRules {

@@ -105,7 +105,7 @@ export class LlamaBlock implements Stage {
     const [batch, tokens] = leading.length === 2 ? (leading as [number, number]) : [1, leading[0]!]
     const split = (y: Tensor, count: number) =>
       y.reshape([batch, tokens, count, this.config.headSize]).transpose(1, 2)
-    const rotate = (y: Tensor, site: string) => this.visit(at, site, y.rotary(rotary.cos, rotary.sin))
+    const rotate = (y: Tensor, site: string) => this.visit(at, site, y.rotary(rotary!.cos, rotary!.sin))
     const plainQueries = split(this.visit(at, 'attn/q', q.forward(x)), heads)
     const plainKeys = split(this.visit(at, 'attn/k', k.forward(x)), kvHeads)
     let values = split(this.visit(at, 'attn/v', v.forward(x)), kvHeads)

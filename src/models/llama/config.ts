@@ -1,5 +1,6 @@
 /** Shapes and constants of the llama family: llama, mistral, qwen2, smollm and what stores itself as one of them. */
 import { FormatError, printable } from '../../tensor/errors.ts'
+import { type ConfigJson, layerCount, positiveField, wholeField } from '../config_fields.ts'
 
 export type RotaryScaling =
   | { kind: 'none' }
@@ -39,29 +40,10 @@ export interface LlamaConfig {
 }
 
 /** Architectures of config.json that this family computes. */
-const modelTypes = ['llama', 'mistral', 'qwen2']
-
-/** More blocks than any model has; a larger number would only fill memory. */
-const mostLayers = 10_000
-
-type Json = Record<string, unknown>
-
-function need(config: Json, key: string, fallback?: number): number {
-  const value = config[key] ?? fallback
-  if (typeof value === 'number' && Number.isFinite(value) && value > 0) return value
-  throw new FormatError(
-    `config.json: ${key} must be a positive number, got ${printable(JSON.stringify(value) ?? 'nothing')}`,
-  )
-}
-
-function whole(config: Json, key: string, fallback?: number): number {
-  const value = need(config, key, fallback)
-  if (Number.isInteger(value) && value < 2 ** 31) return value
-  throw new FormatError(`config.json: ${key} must be a whole number below 2^31, got ${value}`)
-}
+export const modelTypes: readonly string[] = ['llama', 'mistral', 'qwen2']
 
 /** The family's shapes from a Hugging Face config.json. @throws FormatError for architectures it does not compute. */
-export function configFromHuggingFace(config: Json): LlamaConfig {
+export function configFromHuggingFace(config: ConfigJson): LlamaConfig {
   const architecture = String(config.model_type ?? 'nothing')
   if (!modelTypes.includes(architecture)) {
     throw new FormatError(
@@ -77,17 +59,14 @@ export function configFromHuggingFace(config: Json): LlamaConfig {
   }
   if (config.mlp_bias === true)
     throw new FormatError('config.json: mlp_bias is not supported; the family has none')
-  const hidden = whole(config, 'hidden_size')
-  const heads = whole(config, 'num_attention_heads')
+  const hidden = wholeField(config, 'hidden_size')
+  const heads = wholeField(config, 'num_attention_heads')
   const layer = {
     heads,
-    kvHeads: whole(config, 'num_key_value_heads', heads),
-    intermediate: whole(config, 'intermediate_size'),
+    kvHeads: wholeField(config, 'num_key_value_heads', heads),
+    intermediate: wholeField(config, 'intermediate_size'),
   }
-  const perLayer = Array.isArray(config.pare_layers) ? (config.pare_layers as Json[]) : []
-  const count = whole(config, 'num_hidden_layers')
-  if (count > mostLayers)
-    throw new FormatError(`config.json: ${count} layers are more than any model has; the file is damaged`)
+  const perLayer = Array.isArray(config.pare_layers) ? (config.pare_layers as ConfigJson[]) : []
   if (architecture === 'qwen2' && config.use_sliding_window === true) {
     throw new FormatError(
       'config.json: use_sliding_window is not supported for qwen2; Pare computes full attention',
@@ -97,14 +76,18 @@ export function configFromHuggingFace(config: Json): LlamaConfig {
   return {
     architecture,
     hidden,
-    layers: Array.from({ length: count }, (_, i) => layerOf(perLayer[i], layer)),
-    headSize: whole(config, 'head_dim', Math.floor(hidden / heads)),
-    vocabulary: whole(config, 'vocab_size'),
-    context: whole(config, 'max_position_embeddings', 2048),
-    normEpsilon: need(config, 'rms_norm_eps', 1e-6),
-    rotaryBase: need((config.rope_parameters as Json | undefined) ?? config, 'rope_theta', 10000),
+    layers: Array.from({ length: layerCount(config) }, (_, i) => layerOf(perLayer[i], layer)),
+    headSize: wholeField(config, 'head_dim', Math.floor(hidden / heads)),
+    vocabulary: wholeField(config, 'vocab_size'),
+    context: wholeField(config, 'max_position_embeddings', 2048),
+    normEpsilon: positiveField(config, 'rms_norm_eps', 1e-6),
+    rotaryBase: positiveField(
+      (config.rope_parameters as ConfigJson | undefined) ?? config,
+      'rope_theta',
+      10000,
+    ),
     rotaryScaling: scalingFromHuggingFace(
-      (config.rope_scaling ?? config.rope_parameters) as Json | null | undefined,
+      (config.rope_scaling ?? config.rope_parameters) as ConfigJson | null | undefined,
     ),
     tied: config.tie_word_embeddings === true,
     attentionBias: architecture === 'qwen2' || config.attention_bias === true,
@@ -113,22 +96,22 @@ export function configFromHuggingFace(config: Json): LlamaConfig {
 }
 
 /** A block whose widths are its own, where `pare_layers` gives them. */
-function layerOf(own: Json | undefined, layer: LlamaLayer): LlamaLayer {
-  const width = (key: keyof LlamaLayer) => (own?.[key] === undefined ? layer[key] : whole(own, key))
+function layerOf(own: ConfigJson | undefined, layer: LlamaLayer): LlamaLayer {
+  const width = (key: keyof LlamaLayer) => (own?.[key] === undefined ? layer[key] : wholeField(own, key))
   return { heads: width('heads'), kvHeads: width('kvHeads'), intermediate: width('intermediate') }
 }
 
-function scalingFromHuggingFace(scaling: Json | null | undefined): RotaryScaling {
+function scalingFromHuggingFace(scaling: ConfigJson | null | undefined): RotaryScaling {
   const kind = scaling?.rope_type ?? scaling?.type ?? 'default'
   if (!scaling || kind === 'default') return { kind: 'none' }
-  if (kind === 'linear') return { kind: 'linear', factor: need(scaling, 'factor') }
+  if (kind === 'linear') return { kind: 'linear', factor: positiveField(scaling, 'factor') }
   if (kind === 'llama3') {
     return {
       kind: 'llama3',
-      factor: need(scaling, 'factor'),
-      lowFactor: need(scaling, 'low_freq_factor'),
-      highFactor: need(scaling, 'high_freq_factor'),
-      originalContext: whole(scaling, 'original_max_position_embeddings'),
+      factor: positiveField(scaling, 'factor'),
+      lowFactor: positiveField(scaling, 'low_freq_factor'),
+      highFactor: positiveField(scaling, 'high_freq_factor'),
+      originalContext: wholeField(scaling, 'original_max_position_embeddings'),
     }
   }
   throw new FormatError(
@@ -137,7 +120,7 @@ function scalingFromHuggingFace(scaling: Json | null | undefined): RotaryScaling
 }
 
 /** The config.json fields of a model of this family; what a reader of Hugging Face folders expects. */
-export function configToHuggingFace(config: LlamaConfig): Json {
+export function configToHuggingFace(config: LlamaConfig): ConfigJson {
   const first = config.layers[0]!
   const uniform = config.layers.every(
     (l) => l.heads === first.heads && l.kvHeads === first.kvHeads && l.intermediate === first.intermediate,
@@ -165,7 +148,7 @@ export function configToHuggingFace(config: LlamaConfig): Json {
   }
 }
 
-function scalingToHuggingFace(scaling: RotaryScaling): Json | null {
+function scalingToHuggingFace(scaling: RotaryScaling): ConfigJson | null {
   switch (scaling.kind) {
     case 'none':
       return null

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { scope, type Tensor } from '../../tensor/index.ts'
-import { openModel } from '../load_model.ts'
-import type { OpenModel } from '../open_model.ts'
+import { openLanguageModel } from '../load_model.ts'
+import type { OpenLanguageModel } from '../open_model.ts'
 
 const root = fileURLToPath(new URL('../../../interop/fixtures/', import.meta.url))
 
@@ -29,7 +29,7 @@ export const files = [
 export type FixtureName = (typeof folders)[number] | (typeof files)[number]
 
 export const fixturePath = (name: FixtureName): string => `${root}${name}`
-export const openFixture = (name: FixtureName): OpenModel => openModel(fixturePath(name))
+export const openFixture = (name: FixtureName): OpenLanguageModel => openLanguageModel(fixturePath(name))
 
 /** Token ids and logits [tokens, vocabulary]. */
 export function expectedOf(name: FixtureName): {
@@ -48,7 +48,7 @@ export function expectedOf(name: FixtureName): {
 /** What `body` returns of a model that is open and loaded for that long. */
 export function withFixture<T>(
   name: FixtureName,
-  body: (resident: ReturnType<OpenModel['model']['load']>, open: OpenModel) => T,
+  body: (resident: ReturnType<OpenLanguageModel['model']['load']>, open: OpenLanguageModel) => T,
 ): T {
   const open = openFixture(name)
   try {

@@ -8,6 +8,7 @@ import { evenBlocks } from '../even_blocks.ts'
 import type { HeadOptions, LanguageHead, LanguageModel } from '../language_model.ts'
 import type { ModelWeights } from '../model_weights.ts'
 import { type KeyValueCache, runStage, type Stage, type StageContext, type StagePlan } from '../stage.ts'
+import { checkWeightShape } from '../weight_shape.ts'
 import { weightsIn } from '../weights_in.ts'
 import { LlamaBlock } from './block.ts'
 import type { LlamaConfig } from './config.ts'
@@ -196,27 +197,15 @@ function checkShapes(config: LlamaConfig, weights: ModelWeights): void {
       )
     }
   }
-  const check = (name: string, shape: readonly number[]) => {
-    const info = weights.infos.get(name)
-    const found = info ? `[${info.shape.join(', ')}]` : 'nothing'
-    if (info?.shape.length === shape.length && shape.every((extent, i) => extent === info.shape[i])) return
-    throw new FormatError(
-      `${name}: the config asks for [${shape.join(', ')}], the file has ${found}; it is damaged or another model's`,
-      {
-        code: 'PARE_E_WEIGHT_SHAPE',
-        facts: { tensor: name, needed: [...shape], found },
-      },
-    )
-  }
   config.layers.forEach(({ heads, kvHeads }, block) => {
     if (heads % kvHeads === 0) return
     throw new FormatError(
       `block.${block}: ${kvHeads} key heads do not divide ${heads} query heads; the file is damaged`,
     )
   })
-  for (const [name, shape] of weightShapes(config)) check(name, shape)
+  for (const [name, shape] of weightShapes(config)) checkWeightShape(weights, name, shape)
   config.layers.forEach((_, block) => {
     const outputBias = blockName(block, 'self_attn.o_proj', 'bias')
-    if (weights.infos.has(outputBias)) check(outputBias, [hidden])
+    if (weights.infos.has(outputBias)) checkWeightShape(weights, outputBias, [hidden])
   })
 }

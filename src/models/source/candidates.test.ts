@@ -99,6 +99,20 @@ test('a model of a folder needs its descriptions, its weights and the licences a
     ].sort(),
   )
 })
+test('a sentence encoder needs the list of its steps and their settings', () => {
+  const names = [
+    'pkg/m/config.json',
+    'pkg/m/model.safetensors',
+    'pkg/m/modules.json',
+    'pkg/m/sentence_bert_config.json',
+    'pkg/m/1_Pooling/config.json',
+    'pkg/m/1_Pooling/other.json',
+    'pkg/m/deep/1_Pooling/config.json',
+    'pkg/1_Pooling/config.json',
+  ]
+  const [candidate] = findCandidates(names)
+  expect(neededFiles(candidate!, names)).toEqual([...names.slice(0, 5)].sort())
+})
 test('of several gguf files only the chosen one is needed', () => {
   const names = ['p/a.gguf', 'p/b.gguf', 'p/README.md', 'LICENSE']
   const [a] = findCandidates(names)

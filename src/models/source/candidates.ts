@@ -90,7 +90,9 @@ export function chooseCandidate(
 
 /** Files beside the weights that say how to read and to use a model. */
 const companion =
-  /^(?:config\.json|generation_config\.json|tokenizer[^/]*|special_tokens_map\.json|added_tokens\.json|vocab\.(?:json|txt)|merges\.txt|(?:spiece|sentencepiece\.bpe)\.model|chat_template[^/]*|(?:pre)?processor_config\.json|quantize_config\.json|[^/]*\.safetensors\.index\.json|README\.md)$/
+  /^(?:config\.json|generation_config\.json|tokenizer[^/]*|special_tokens_map\.json|added_tokens\.json|vocab\.(?:json|txt)|merges\.txt|(?:spiece|sentencepiece\.bpe)\.model|chat_template[^/]*|(?:pre)?processor_config\.json|quantize_config\.json|modules\.json|sentence_bert_config\.json|[^/]*\.safetensors\.index\.json|README\.md)$/
+/** The steps of a sentence encoder have folders of their own: `1_Pooling/config.json`. */
+const stepConfig = /^\d_\w+\/config\.json$/
 const license = /^(?:licen[cs]e|copying|notice|unlicense|use_policy)(?:[._-][^/]*)?$/i
 
 /** Whether a file's own name is that of a licence. */
@@ -107,7 +109,9 @@ export function neededFiles(candidate: ModelCandidate, names: Iterable<string>):
   for (const name of names) {
     const [folder, file] = splitPath(name)
     const beside = folder === home && companion.test(file)
-    if (weights.has(name) || beside || (license.test(file) && holdsLicenses(folder, home))) needed.push(name)
+    const step = candidate.kind === 'folder' && stepConfig.test(insideOf(home, name))
+    if (step || weights.has(name) || beside || (license.test(file) && holdsLicenses(folder, home)))
+      needed.push(name)
   }
   return needed.sort()
 }
@@ -116,6 +120,10 @@ function holdsLicenses(folder: string, home: string): boolean {
   if (folder === home || folder === '' || home.startsWith(`${folder}/`)) return true
   return /^[^/]+\.dist-info(?:\/licenses(?:\/|$)|$)/.test(folder) || folder === joinPath(home, 'licenses')
 }
+
+/** A path as seen from a folder ('' for the top) that holds it, or ''. */
+const insideOf = (home: string, name: string): string =>
+  home === '' ? name : name.startsWith(`${home}/`) ? name.slice(home.length + 1) : ''
 
 /** Folder ('' for the top) and file of a path with `/`. */
 export function splitPath(name: string): [folder: string, file: string] {

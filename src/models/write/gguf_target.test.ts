@@ -15,17 +15,17 @@ import { decodeValues } from '../../nn/grid.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { scope } from '../../tensor/index.ts'
 import { distance, expectedOf, fixturePath, numbers, openFixture } from '../llama/fixtures.suite.ts'
-import { openModel } from '../load_model.ts'
-import type { OpenModel } from '../open_model.ts'
+import { openLanguageModel } from '../load_model.ts'
+import type { OpenLanguageModel } from '../open_model.ts'
 import { planGguf } from './gguf_target.ts'
 import { differences, reopened, rounded, sizeOf, writeAll, writeWideModel } from './sources.suite.ts'
 import { ggufSource } from './target.ts'
 
 let folder: string
-let wide: OpenModel
+let wide: OpenLanguageModel
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'gguf-target-test-'))
-  wide = openModel(writeWideModel(join(folder, 'wide')))
+  wide = openLanguageModel(writeWideModel(join(folder, 'wide')))
 })
 afterAll(() => {
   wide.close()
@@ -136,7 +136,7 @@ describe('rows that 256 does not divide', () => {
     open.close()
   })
   test('of an embedding whose type nobody asked for may always fall back', () => {
-    const open = openModel(fixturePath('llama-tied'))
+    const open = openLanguageModel(fixturePath('llama-tied'))
     const source = { ...ggufSource(wide), infos: open.weights.infos, matrices: new Set<string>() }
     const embedding = (options: object) =>
       planGguf(source, { fallback: false, fileName: 'm', ...options }).tensors.find(

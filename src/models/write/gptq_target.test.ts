@@ -6,17 +6,17 @@ import { affineGrid } from '../../nn/grid.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { scope } from '../../tensor/index.ts'
 import { distance, numbers, openFixture } from '../llama/fixtures.suite.ts'
-import { openModel } from '../load_model.ts'
-import type { OpenModel } from '../open_model.ts'
+import { openLanguageModel } from '../load_model.ts'
+import type { OpenLanguageModel } from '../open_model.ts'
 import { type GptqTargetOptions, planGptq } from './gptq_target.ts'
 import { differences, reopened, rounded, sizeOf, writeAll, writeWideModel } from './sources.suite.ts'
 import { folderSource } from './target.ts'
 
 let folder: string
-let wide: OpenModel
+let wide: OpenLanguageModel
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'gptq-target-test-'))
-  wide = openModel(writeWideModel(join(folder, 'wide')))
+  wide = openLanguageModel(writeWideModel(join(folder, 'wide')))
 })
 afterAll(() => {
   wide.close()
@@ -101,7 +101,7 @@ test('a GPTQ folder can be a source again: on a grid as fine as its own no weigh
 test('a zero that version 1 cannot hold is never made', () => {
   const target = join(folder, 'positive')
   const plan = planGptq(folderSource(wide), { grid: grid({ bits: 4 }), actOrder: false })
-  const positive: OpenModel = {
+  const positive: OpenLanguageModel = {
     ...wide,
     weights: { ...wide.weights, load: (name) => wide.weights.load(name).abs() },
   }

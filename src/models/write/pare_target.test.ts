@@ -6,17 +6,17 @@ import { columnSweep } from '../../nn/column_sweep.ts'
 import { affineGrid, decodeValues } from '../../nn/grid.ts'
 import { FormatError } from '../../tensor/errors.ts'
 import { fixturePath, numbers, openFixture } from '../llama/fixtures.suite.ts'
-import { openModel } from '../load_model.ts'
-import type { OpenModel } from '../open_model.ts'
+import { openLanguageModel } from '../load_model.ts'
+import type { OpenLanguageModel } from '../open_model.ts'
 import { type PareTargetOptions, planPare } from './pare_target.ts'
 import { differences, reopened, rounded, sizeOf, writeAll, writeWideModel } from './sources.suite.ts'
 import { folderSource } from './target.ts'
 
 let folder: string
-let wide: OpenModel
+let wide: OpenLanguageModel
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'pare-target-test-'))
-  wide = openModel(writeWideModel(join(folder, 'wide'), { type: 'F16', tied: true }))
+  wide = openLanguageModel(writeWideModel(join(folder, 'wide'), { type: 'F16', tied: true }))
 })
 afterAll(() => {
   wide.close()
@@ -107,7 +107,7 @@ test.each(['llama-tied', 'smollm', 'qwen2', 'mistral', 'llama-rope-llama3', 'lla
   '%s: a folder of any size and type goes in and comes out',
   (name) => {
     const target = join(folder, name)
-    const open = openModel(fixturePath(name))
+    const open = openLanguageModel(fixturePath(name))
     const plan = planPare(folderSource(open), {
       grid: affineGrid({ bits: 4, groupSize: 10 }),
       groupsSorted: false,

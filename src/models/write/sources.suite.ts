@@ -9,8 +9,8 @@ import { dampedHessian, sweepFactor, syntheticLayer } from '../../nn/synthetic_l
 import { randomStream, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import { numbers, openFixture } from '../llama/fixtures.suite.ts'
 import { blockMatrices, blockName } from '../llama/names.ts'
-import { openModel } from '../load_model.ts'
-import type { OpenModel } from '../open_model.ts'
+import { openLanguageModel } from '../load_model.ts'
+import type { OpenLanguageModel } from '../open_model.ts'
 import type { EncodedTensor, TargetPlan } from './model_writer.ts'
 import type { TensorPlan } from './tensor_plan.ts'
 
@@ -113,7 +113,7 @@ function round(dense: Tensor, grid: Grid, rounding: Rounding): Values {
 
 /** Rounds every matrix of an open model and writes it and the rest; the decided values by name. */
 export function writeAll(
-  open: OpenModel,
+  open: OpenLanguageModel,
   target: TargetPlan,
   rounding: Rounding,
   folder: string,
@@ -139,8 +139,8 @@ export function writeAll(
 }
 
 /** Opens what was written: the folder, or the GGUF file in it. */
-export function reopened<T>(path: string, body: (open: OpenModel) => T): T {
-  const open = openModel(path)
+export function reopened<T>(path: string, body: (open: OpenLanguageModel) => T): T {
+  const open = openLanguageModel(path)
   try {
     return scope(() => body(open))
   } finally {

@@ -10,16 +10,18 @@ import { bytesOf } from '../../tensor/index.ts'
 import { configToHuggingFace, type LlamaConfig } from '../llama/config.ts'
 import { llamaGgufMetadata } from '../llama/gguf_metadata.ts'
 import { rotaryDivisors } from '../llama/rotary_divisors.ts'
-import type { OpenModel } from '../open_model.ts'
+import type { OpenLanguageModel } from '../open_model.ts'
 import type { GgufSource } from './gguf_target.ts'
 import type { FolderSource } from './gptq_target.ts'
 
 /** Names of the matrices that methods compress. */
-export const matricesOf = ({ model }: Pick<OpenModel, 'model'>): Set<string> =>
+export const matricesOf = ({ model }: Pick<OpenLanguageModel, 'model'>): Set<string> =>
   new Set(model.stages.flatMap(({ weights }) => weights))
 
 /** Metadata, tokenizer and side tensors for a GGUF file. */
-export function ggufSource(source: OpenModel & { gguf?: GgufArchive }): GgufSource & { losses: string[] } {
+export function ggufSource(
+  source: OpenLanguageModel & { gguf?: GgufArchive },
+): GgufSource & { losses: string[] } {
   const { model, weights, gguf } = source
   const base = { config: model.config, infos: weights.infos, matrices: matricesOf(source) }
   if (gguf) {
@@ -79,7 +81,9 @@ const companionNames = [
 ]
 
 /** config.json, tokenizer and generation settings for a Hugging Face folder. */
-export function folderSource(source: OpenModel & { configJson?: Record<string, unknown> }): FolderSource {
+export function folderSource(
+  source: OpenLanguageModel & { configJson?: Record<string, unknown> },
+): FolderSource {
   const { model, weights, configJson } = source
   const base = { infos: weights.infos, matrices: matricesOf(source) }
   if (configJson) {
@@ -114,7 +118,7 @@ export function folderSource(source: OpenModel & { configJson?: Record<string, u
 const pretty = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`
 const eosIds = ({ eosIds: ids }: Tokenizer) => (ids.length === 1 ? ids[0] : [...ids])
 
-function tokenizerConfig(tokenizer: Tokenizer, source: OpenModel): Record<string, unknown> {
+function tokenizerConfig(tokenizer: Tokenizer, source: OpenLanguageModel): Record<string, unknown> {
   const token = (id: number | undefined) => (id === undefined ? undefined : tokenizer.token(id))
   const template = source.chatTemplates().get('default')
   return {

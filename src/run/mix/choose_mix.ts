@@ -1,7 +1,7 @@
 /** Chooses a width for every matrix, so that the weight files have the size that is asked for. */
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import type { OpenModel } from '../../models/open_model.ts'
+import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { defaultCacheFolder } from '../../models/source/cache.ts'
 import type { ResolvedSource } from '../../models/source/resolved.ts'
 import { trimPool } from '../../tensor/index.ts'
@@ -49,7 +49,7 @@ const mixField = 'mix'
  * @throws OptionError (`PARE_E_BUDGET`) for a size that no mix has; StateError where the output holds another run.
  */
 export async function chooseMix(
-  source: OpenModel & { resolved: ResolvedSource },
+  source: OpenLanguageModel & { resolved: ResolvedSource },
   options: ResolvedCompressOptions,
   hooks: RunHooks,
 ): Promise<ChosenMix | undefined> {

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { fixturePath } from '../../models/llama/fixtures.suite.ts'
-import { openModel } from '../../models/load_model.ts'
+import { openLanguageModel } from '../../models/load_model.ts'
 import type { Sensitivity } from '../../search/sensitivity.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { type CompressOptions, resolveOptions } from '../compress_options.ts'
@@ -8,7 +8,7 @@ import { fitMix, sizeRange } from './fit_mix.ts'
 import { type MixChoice, type MixSpace, mixSpace, mixText, overridesOf } from './mix_space.ts'
 import { uniformMix } from './uniform_mix.ts'
 
-const source = openModel(fixturePath('llama-f16.gguf'))
+const source = openLanguageModel(fixturePath('llama-f16.gguf'))
 afterAll(() => source.close())
 
 function spaceOf(extra: Partial<CompressOptions>): MixSpace {

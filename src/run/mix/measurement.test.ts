@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type EvaluationSplit, usualSplit } from '../../metrics/language.ts'
 import { fixturePath, numbers } from '../../models/llama/fixtures.suite.ts'
-import { openModel } from '../../models/load_model.ts'
-import type { OpenModel } from '../../models/open_model.ts'
+import { openLanguageModel } from '../../models/load_model.ts'
+import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { runStage } from '../../models/stage.ts'
 import { denseSource } from '../../nn/weight_source.ts'
 import { rtn } from '../../quantize/rtn.ts'
@@ -12,9 +12,9 @@ import { stepsAsMethod } from '../step_sequence.ts'
 import { type MeasuredLevel, measureLevels } from './measurement.ts'
 import { type MixChoice, mixSpace } from './mix_space.ts'
 
-let source: OpenModel
+let source: OpenLanguageModel
 beforeEach(() => {
-  source = openModel(fixturePath('llama-f16.gguf'))
+  source = openLanguageModel(fixturePath('llama-f16.gguf'))
 })
 afterEach(() => source.close())
 

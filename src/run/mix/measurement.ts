@@ -15,7 +15,7 @@ import { type WalkVisitor, walk } from '../../calibrate/walk.ts'
 import { type EvaluationSplit, usualSplit } from '../../metrics/language.ts'
 import { ActivationSet } from '../../models/activations.ts'
 import { type Batch, batchesOf, embedBatch } from '../../models/batches.ts'
-import type { OpenModel } from '../../models/open_model.ts'
+import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { runStage, type Stage } from '../../models/stage.ts'
 import type { Linear } from '../../nn/linear.ts'
 import { denseSource } from '../../nn/weight_source.ts'
@@ -35,7 +35,7 @@ export type MeasuredLevel =
   | { weight: string; level: string; relativeError: number; energy: number }
 
 export interface MeasurementOptions {
-  source: OpenModel
+  source: OpenLanguageModel
   method: WeightMethod
   how: 'measured' | 'error'
   /** Calibration samples, for the statistics. */

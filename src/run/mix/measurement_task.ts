@@ -1,5 +1,5 @@
 /** What is to be measured before a mix is chosen, from headers and options alone: plans count its memory and time. */
-import type { OpenModel } from '../../models/open_model.ts'
+import type { OpenLanguageModel } from '../../models/open_model.ts'
 import type { TensorPlan } from '../../models/write/tensor_plan.ts'
 import type { ResolvedCompressOptions } from '../compress_options.ts'
 import { stepsAsMethod, stepsByName } from '../step_sequence.ts'
@@ -39,7 +39,7 @@ export const needsStatistics = (how: SensitivityName, needs: readonly string[]):
 
 /** Nothing where all is known. */
 export function measurementTask(
-  source: Pick<OpenModel, 'model' | 'weights'>,
+  source: Pick<OpenLanguageModel, 'model' | 'weights'>,
   { steps, samples, length }: ResolvedCompressOptions,
   { sensitivity, windows }: ResolvedMix,
   wanted: WantedLevels,

@@ -1,7 +1,7 @@
 /** The plan of a mix before its data is seen. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { OpenModel } from '../../models/open_model.ts'
+import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { defaultCacheFolder } from '../../models/source/cache.ts'
 import type { ResolvedSource } from '../../models/source/resolved.ts'
 import type { TargetPlan } from '../../models/write/model_writer.ts'
@@ -21,9 +21,9 @@ import { mixedOptions } from './mixed_options.ts'
 import { SensitivityTable } from './sensitivity_table.ts'
 import { uniformChoices, uniformMix } from './uniform_mix.ts'
 
-type Source = OpenModel & { resolved: ResolvedSource }
+type Source = OpenLanguageModel & { resolved: ResolvedSource }
 type Describe = (
-  source: OpenModel,
+  source: OpenLanguageModel,
   target: TargetPlan,
   options: ResolvedCompressOptions,
   measurement?: MeasurementTask,

@@ -1,5 +1,5 @@
 /** What a mix chooses from: for each matrix the levels that it may have, each with its exact bytes in the file. */
-import type { OpenModel } from '../../models/open_model.ts'
+import type { OpenLanguageModel } from '../../models/open_model.ts'
 import type { TargetPlan } from '../../models/write/model_writer.ts'
 import type { TensorChoice } from '../../models/write/tensor_choice.ts'
 import type { TensorPlan } from '../../models/write/tensor_plan.ts'
@@ -44,7 +44,11 @@ export const mixRule = 'mix'
 /**
  * @throws OptionError where nothing is left to choose, or a matrix can have none of the levels.
  */
-export function mixSpace(source: OpenModel, options: ResolvedCompressOptions, mix: ResolvedMix): MixSpace {
+export function mixSpace(
+  source: OpenLanguageModel,
+  options: ResolvedCompressOptions,
+  mix: ResolvedMix,
+): MixSpace {
   const { choices, settled } = tensorRules(source, options)
   const names = source.model.stages.flatMap(({ weights }) => weights)
   const free = new Set(names.filter((name) => !settled.has(name)))
@@ -118,7 +122,7 @@ const bitsIn = (level: string): number => Number(/\d+/.exec(level)?.[0])
 
 /** The levels that the rows of a matrix can have; where stand-ins are allowed, all. */
 function possibleLevels(
-  source: OpenModel,
+  source: OpenLanguageModel,
   name: string,
   { fallback, target }: ResolvedCompressOptions,
   { levels }: ResolvedMix,

@@ -6,7 +6,7 @@ import type { EvaluationSplit } from '../../metrics/language.ts'
 import { type Divergence, StateDivergence } from '../../metrics/state_divergence.ts'
 import { type ActivationOptions, ActivationSet } from '../../models/activations.ts'
 import type { Batch } from '../../models/batches.ts'
-import type { OpenModel } from '../../models/open_model.ts'
+import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { runStage, type Stage } from '../../models/stage.ts'
 import { NumericalError, printable } from '../../tensor/errors.ts'
 import { concat, dispose, scope } from '../../tensor/index.ts'
@@ -19,7 +19,7 @@ export interface Variant {
 export type VariantDivergence = Variant & Divergence
 
 export class Variants {
-  private readonly source: OpenModel
+  private readonly source: OpenLanguageModel
   private readonly batches: readonly Batch[]
   private readonly split: EvaluationSplit
   /** One entry for each variant and batch. */
@@ -27,7 +27,7 @@ export class Variants {
   private variants: Variant[] = []
 
   constructor(
-    source: OpenModel,
+    source: OpenLanguageModel,
     batches: readonly Batch[],
     split: EvaluationSplit,
     place: ActivationOptions,
