@@ -43,7 +43,7 @@ simd! {
 }
 
 /// A weight or bias as a dense row of the type and width of x.
-fn parameter(name: &str, x: &View, parameter: Option<&View>) -> Result<Option<View>> {
+pub fn parameter(name: &str, x: &View, parameter: Option<&View>) -> Result<Option<View>> {
     let Some(parameter) = parameter else {
         return Ok(None);
     };

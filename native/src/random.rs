@@ -57,7 +57,7 @@ fn philox(key: u64, counter: u64) -> [[u32; WIDTH]; 4] {
 
 simd! {
     /// Words of the stream from word `start` (a multiple of four) on.
-    fn words(stream: Stream, start: usize, out: &mut [u32]) {
+    pub fn words(stream: Stream, start: usize, out: &mut [u32]) {
         for (index, part) in out.chunks_mut(WORDS).enumerate() {
             let block = (start / 4 + index * WIDTH) as u64;
             let c = philox(stream.key, stream.counter.wrapping_add(block));
@@ -156,7 +156,7 @@ pub fn random(kind: &str, dtype: DType, shape: &[usize], stream: Stream) -> Resu
     Ok(out)
 }
 
-fn word64(value: &BigInt, what: &str) -> Result<u64> {
+pub fn word64(value: &BigInt, what: &str) -> Result<u64> {
     match value.get_u64() {
         (false, word, true) => Ok(word),
         _ => Err(Fault::shape(format!(

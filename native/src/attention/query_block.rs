@@ -11,8 +11,8 @@ const KEYS: usize = 256;
 
 #[derive(Clone, Copy)]
 pub(super) struct Strided<'a, T> {
-    data: &'a [T],
-    strides: [usize; 4],
+    pub data: &'a [T],
+    pub strides: [usize; 4],
 }
 
 impl<'a, T> Strided<'a, T> {
@@ -26,7 +26,7 @@ impl<'a, T> Strided<'a, T> {
         })
     }
     /// The numbers from one row of one head on.
-    fn from(&self, batch: usize, head: usize, row: usize) -> &'a [T] {
+    pub fn from(&self, batch: usize, head: usize, row: usize) -> &'a [T] {
         &self.data[batch * self.strides[0] + head * self.strides[1] + row * self.strides[2]..]
     }
 }
@@ -73,7 +73,7 @@ fn packed<T: Real>(from: &[T], operand: Operand, thickness: usize) -> Vec<T> {
 
 impl<T: Real> Problem<'_, T> {
     /// Keys that the query at this place of the sequence sees.
-    fn visible(&self, query: usize) -> usize {
+    pub fn visible(&self, query: usize) -> usize {
         if self.causal {
             (query + 1 + self.keys)
                 .saturating_sub(self.queries)
@@ -84,11 +84,19 @@ impl<T: Real> Problem<'_, T> {
     }
 
     /// One block of queries of all heads that share a head of keys, written to `out`: rows `out_stride` apart, heads
-    /// `value_dim`.
+    /// `value_dim`. Where asked for, the logarithm of the sum of exponentials of each row goes to `log_sums`: heads
+    /// `queries` apart.
     ///
     /// # Safety
-    /// `out` must have room for the rows of the block.
-    pub unsafe fn block(&self, batch: usize, kv_head: usize, first: usize, out: *mut T, out_stride: usize) {
+    /// `out` and `log_sums` must have room for the rows of the block.
+    pub unsafe fn block(
+        &self,
+        batch: usize,
+        kv_head: usize,
+        first: usize,
+        (out, out_stride): (*mut T, usize),
+        log_sums: Option<*mut T>,
+    ) {
         let rows = QUERIES.min(self.queries - first);
         let shape = T::tile_shape();
         let operand = |lanes, depth, lane_stride, depth_stride| Operand {
@@ -171,6 +179,11 @@ impl<T: Real> Problem<'_, T> {
         for (head, running) in heads.iter().enumerate() {
             for (row, &sum) in running.sums.iter().enumerate() {
                 scale_row::<T>(line(head, row), T::ONE / sum);
+                if let Some(log_sums) = log_sums {
+                    let log_sum = running.tops[row] + crate::dtype::num::Float::ln(sum);
+                    // SAFETY: as for the rows of the output.
+                    unsafe { *log_sums.add(head * self.queries + row) = log_sum };
+                }
             }
         }
     }

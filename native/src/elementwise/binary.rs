@@ -10,12 +10,12 @@ use crate::walk::{Pair, pair};
 use half::bf16;
 
 /// A function of two numbers.
-trait Real2 {
+pub(super) trait Real2 {
     fn apply<F: Math>(a: F, b: F) -> F;
 }
 
 simd! {
-    fn each2<F: Math, R: Real2>(a: &[F], b: &[F], out: &mut [F]) {
+    pub(super) fn each2<F: Math, R: Real2>(a: &[F], b: &[F], out: &mut [F]) {
         for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
             *o = R::apply(a, b);
         }

@@ -3,10 +3,14 @@
 //! The loops are `for` loops: what an iterator calls may not be inlined, and then loses the instruction set.
 
 mod binary;
+mod swiglu;
 mod unary;
+mod unary_gradient;
 
 pub use binary::binary;
+pub use swiglu::{swiglu, swiglu_gradient};
 pub use unary::unary;
+pub use unary_gradient::unary_gradient;
 
 use crate::arena::{View, view};
 use crate::dtype::DType;
@@ -49,6 +53,27 @@ pub fn unary_border(name: String, x: u32) -> js::Result<u32> {
 #[napi(js_name = "binary")]
 pub fn binary_border(name: String, a: u32, b: u32) -> js::Result<u32> {
     border(|| Ok(binary(&name, &view(a)?, &view(b)?)?.into_handle()))
+}
+
+/// dy f'(x), from x for silu, geluErf and geluTanh, from y = f(x) for tanh, sigmoid and relu.
+#[napi(js_name = "unaryGradient")]
+pub fn unary_gradient_border(name: String, kept: u32, dy: u32) -> js::Result<u32> {
+    border(|| Ok(unary_gradient(&name, &view(kept)?, &view(dy)?)?.into_handle()))
+}
+
+/// silu(gate) up
+#[napi(js_name = "swiglu")]
+pub fn swiglu_border(gate: u32, up: u32) -> js::Result<u32> {
+    border(|| Ok(swiglu(&view(gate)?, &view(up)?)?.into_handle()))
+}
+
+/// Handles of dgate and dup.
+#[napi(js_name = "swigluGradient")]
+pub fn swiglu_gradient_border(gate: u32, up: u32, dy: u32) -> js::Result<Vec<u32>> {
+    border(|| {
+        let found = swiglu_gradient(&view(gate)?, &view(up)?, &view(dy)?)?;
+        Ok(found.into_iter().map(View::into_handle).collect())
+    })
 }
 
 #[cfg(test)]
