@@ -7,6 +7,7 @@ import { attentionClaims } from './contract/attention.suite.ts'
 import { claimsOn } from './contract/claims.suite.ts'
 import { elementwiseClaims } from './contract/elementwise.suite.ts'
 import { gatherClaims } from './contract/gather.suite.ts'
+import { gradientOracleClaims } from './contract/gradients.suite.ts'
 import { linalgClaims } from './contract/linalg.suite.ts'
 import { matmulClaims } from './contract/matmul.suite.ts'
 import { memoryClaims } from './contract/memory.suite.ts'
@@ -38,5 +39,6 @@ export function kernelSuite({ name, kernels, setThreads, isReference = false }: 
   describe(`${name}: random streams`, () => randomClaims(claim))
   describe(`${name}: linear algebra`, () => linalgClaims(claim))
   if (!isReference) describe(`${name}: against the reference`, () => oracleClaims(claim))
+  if (!isReference) describe(`${name}: gradients`, () => gradientOracleClaims(claim))
   if (setThreads) describe(`${name}: threads`, () => threadClaims(claim, setThreads))
 }

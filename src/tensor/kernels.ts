@@ -33,6 +33,8 @@ export type UnaryName =
   | 'floor'
   | 'ceil'
   | 'round'
+/** Functions whose gradient is a kernel: from x for the first three, from the value y for the others. */
+export type UnaryGradientName = 'silu' | 'geluErf' | 'geluTanh' | 'tanh' | 'sigmoid' | 'relu'
 /** Result bool. `logicalNot` takes bool. */
 export type TestName = 'isNan' | 'isFinite' | 'logicalNot'
 export type BinaryName = 'add' | 'sub' | 'mul' | 'div' | 'pow' | 'maximum' | 'minimum'
@@ -78,6 +80,13 @@ export interface AttentionOptions {
   causal: boolean
 }
 
+export interface CrossEntropyOptions {
+  /** Share of the target that is spread over all classes, in [0, 1]. */
+  smoothing: number
+  /** The u32 label of rows that do not count. */
+  ignored: number | undefined
+}
+
 export interface Kernels {
   readonly name: string
 
@@ -99,17 +108,49 @@ export interface Kernels {
   duplicate(x: Handle): Handle
   cast(x: Handle, dtype: DType): Handle
   unary(name: UnaryName, x: Handle): Handle
+  /** dy f'(x); `kept` is x for silu, geluErf and geluTanh, and y = f(x) for tanh, sigmoid and relu. */
+  unaryGradient(name: UnaryGradientName, kept: Handle, dy: Handle): Handle
   test(name: TestName, x: Handle): Handle
   /** Both operands have the output's shape (broadcast by stride 0). */
   binary(name: BinaryName, a: Handle, b: Handle): Handle
   compare(name: CompareName, a: Handle, b: Handle): Handle
   where(condition: Handle, a: Handle, b: Handle): Handle
+  /** silu(gate) up */
+  swiglu(gate: Handle, up: Handle): Handle
+  /** dgate and dup. */
+  swigluGradient(gate: Handle, up: Handle, dy: Handle): [Handle, Handle]
   /** Reduces all axes after the first `kept`. Sums run in a fixed order; bf16 sums in f32. */
   reduce(name: ReduceName, x: Handle, kept: number): Handle
   softmax(x: Handle): Handle
   logSoftmax(x: Handle): Handle
+  /** y (dy - sum(dy y)) for y = softmax(x). */
+  softmaxGradient(y: Handle, dy: Handle): Handle
+  /** dy - exp(y) sum(dy) for y = logSoftmax(x). */
+  logSoftmaxGradient(y: Handle, dy: Handle): Handle
   rmsNorm(x: Handle, weight: Handle | undefined, epsilon: number): Handle
   layerNorm(x: Handle, weight: Handle | undefined, bias: Handle | undefined, epsilon: number): Handle
+  /** dx and dweight; sums over rows run in a fixed order. */
+  rmsNormGradient(x: Handle, weight: Handle | undefined, dy: Handle, epsilon: number): [Handle, Handle]
+  /** dx, dweight and dbias. */
+  layerNormGradient(
+    x: Handle,
+    weight: Handle | undefined,
+    dy: Handle,
+    epsilon: number,
+  ): [Handle, Handle, Handle]
+  /**
+   * logits [.., classes]; targets are u32 labels [..], each a class or the ignored one, or distributions of the shape and
+   * type of the logits. The loss of each row [..] and the logarithm of its sum of exp(logit), in f32, or f64 for f64.
+   */
+  crossEntropy(logits: Handle, targets: Handle, options: CrossEntropyOptions): [Handle, Handle]
+  /** (softmax(logits) - target) dlosses, from the logarithms of sums and the gradient of the losses [..]. */
+  crossEntropyGradient(
+    logits: Handle,
+    targets: Handle,
+    logSums: Handle,
+    dlosses: Handle,
+    options: CrossEntropyOptions,
+  ): Handle
   /** x [.., tokens, dim]; cos and sin [tokens, rotated / 2] in f32 or f64; dims past `rotated` pass through. */
   rotary(x: Handle, cos: Handle, sin: Handle, interleaved: boolean): Handle
   /**
@@ -118,6 +159,23 @@ export interface Kernels {
    * heads, valueDim]. A query without any visible key gives NaN.
    */
   attention(q: Handle, k: Handle, v: Handle, bias: Handle | undefined, options: AttentionOptions): Handle
+  /** The result of `attention`, and log(sum(exp(score))) of each query, [batch, heads, queries] in f32, or f64 for f64. */
+  attentionWithSums(
+    q: Handle,
+    k: Handle,
+    v: Handle,
+    bias: Handle | undefined,
+    options: AttentionOptions,
+  ): [Handle, Handle]
+  /**
+   * From the output of `attentionWithSums` and the gradient of its result: dq [batch, queries, heads, dim], dk [batch,
+   * keys, kvHeads, dim], dv [batch, keys, kvHeads, valueDim] and, where `needsBias`, dbias [batch, heads, queries, keys].
+   */
+  attentionGradient(
+    inputs: { q: Handle; k: Handle; v: Handle; bias: Handle | undefined },
+    result: { out: Handle; logSums: Handle; dout: Handle },
+    options: AttentionOptions & { needsBias: boolean },
+  ): Handle[]
   /** left [.., m, k], right [.., k, n] with equal leading axes, any strides; + bias [n], activation, + residual. */
   matmul(
     left: Handle,
@@ -134,6 +192,8 @@ export interface Kernels {
 
   /** Rows of x along axis 0; ids are u32 and in range. */
   indexSelect(x: Handle, ids: Handle): Handle
+  /** [rows, ..] with row i the sum of dy [count, ..] where ids [count] is i, in ascending order of position. */
+  indexAdd(rows: number, ids: Handle, dy: Handle): Handle
   /** result[.., i, ..] = x[.., index[.., i, ..], ..] along `axis`. */
   gather(x: Handle, index: Handle, axis: number): Handle
   /** A copy of x with source put at (or added to) index along `axis`; adds in row-major order of the source. */
@@ -152,6 +212,12 @@ export interface Kernels {
     key: bigint,
     counter: bigint,
   ): Handle
+
+  /**
+   * x / (1 - p) where its word is at least floor(p 2^32), 0 elsewhere; element i in row-major order takes word i of the
+   * stream.
+   */
+  dropout(x: Handle, p: number, key: bigint, counter: bigint): Handle
 
   /** Lower factor L with a = L L^T; a numerical error names the pivot that is not positive. */
   cholesky(a: Handle): Handle

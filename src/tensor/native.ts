@@ -88,21 +88,39 @@ export function nativeKernels(): Kernels {
     duplicate: (x) => native.duplicate(x),
     cast: (x, dtype) => native.cast(x, codeOf(dtype)),
     unary: (name, x) => native.unary(name, x),
+    unaryGradient: (name, kept, dy) => native.unaryGradient(name, kept, dy),
     test: (name, x) => native.test(name, x),
     binary: (name, a, b) => native.binary(name, a, b),
     compare: (name, a, b) => native.compare(name, a, b),
     where: (condition, a, b) => native.select(condition, a, b),
+    swiglu: (gate, up) => native.swiglu(gate, up),
+    swigluGradient: (gate, up, dy) => native.swigluGradient(gate, up, dy) as [number, number],
     reduce: (name, x, kept) => native.reduce(name, x, kept),
     softmax: (x) => native.softmax(x),
     logSoftmax: (x) => native.logSoftmax(x),
+    softmaxGradient: (y, dy) => native.softmaxGradient(y, dy),
+    logSoftmaxGradient: (y, dy) => native.logSoftmaxGradient(y, dy),
     rmsNorm: (x, weight, epsilon) => native.rmsNorm(x, weight, epsilon),
     layerNorm: (x, weight, bias, epsilon) => native.layerNorm(x, weight, bias, epsilon),
+    rmsNormGradient: (x, weight, dy, epsilon) =>
+      native.rmsNormGradient(x, weight, dy, epsilon) as [number, number],
+    layerNormGradient: (x, weight, dy, epsilon) =>
+      native.layerNormGradient(x, weight, dy, epsilon) as [number, number, number],
+    crossEntropy: (logits, targets, { smoothing, ignored }) =>
+      native.crossEntropy(logits, targets, smoothing, ignored) as [number, number],
+    crossEntropyGradient: (logits, targets, logSums, dlosses, { smoothing, ignored }) =>
+      native.crossEntropyGradient(logits, targets, logSums, dlosses, smoothing, ignored),
     rotary: (x, cos, sin, interleaved) => native.rotary(x, cos, sin, interleaved),
     attention: (q, k, v, bias, { scale, causal }) => native.attention(q, k, v, bias, scale, causal),
+    attentionWithSums: (q, k, v, bias, { scale, causal }) =>
+      native.attentionWithSums(q, k, v, bias, scale, causal) as [number, number],
+    attentionGradient: ({ q, k, v, bias }, { out, logSums, dout }, { scale, causal, needsBias }) =>
+      native.attentionGradient(q, k, v, bias, out, logSums, dout, scale, causal, needsBias),
     matmul: (left, right, bias, activation, residual) =>
       native.matmul(left, right, bias, activation, residual),
     addGram: (accumulator, x) => native.addGram(accumulator, x),
     indexSelect: (x, ids) => native.indexSelect(x, ids),
+    indexAdd: (rows, ids, dy) => native.indexAdd(rows, ids, dy),
     gather: (x, index, axis) => native.gather(x, index, axis),
     scatter: (x, index, source, axis, mode) => native.scatter(x, index, source, axis, mode),
     concat: (parts, axis) => native.concat(parts as number[], axis),
@@ -110,6 +128,7 @@ export function nativeKernels(): Kernels {
     topK: (x, k, largest) => native.topK(x, k, largest) as [number, number],
     random: (kind, dtype, shape, key, counter) =>
       native.random(kind, codeOf(dtype), shape as number[], key, counter),
+    dropout: (x, p, key, counter) => native.dropout(x, p, key, counter),
     cholesky: (a) => native.cholesky(a),
     choleskyInverse: (factor) => native.choleskyInverse(factor),
     triangularSolve: (a, b, { lower, transpose, unit }) =>

@@ -46,6 +46,8 @@ export interface RandomStream {
   integer(limit: number): number
   /** The numbers 0 to count - 1 in random order, u32. */
   permutation(count: number): Tensor
+  /** Uses up the blocks of `words` words, for a kernel that draws them itself, now and again later. */
+  take(words: number): { key: bigint; counter: bigint }
   state(): StreamState
   /** Continues where `state` was taken. @throws StateError for the state of another stream */
   load(state: StreamState): void
@@ -128,6 +130,12 @@ export function randomStream(seed: number | bigint, name: string): RandomStream 
       const order = Uint32Array.from({ length: count }, (_, i) => i)
       order.sort((a, b) => keys[2 * a]! - keys[2 * b]! || keys[2 * a + 1]! - keys[2 * b + 1]! || a - b)
       return tensor(order, [count], 'u32')
+    },
+    take(count) {
+      watcher?.(stream)
+      const counter = position
+      position += BigInt(Math.ceil(count / 4))
+      return { key, counter }
     },
     state: () => ({ name, key: keyText, position: position.toString() }),
     load(state) {

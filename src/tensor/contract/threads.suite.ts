@@ -2,6 +2,7 @@ import { expect } from 'vitest'
 import * as pare from '../index.ts'
 import { matmul, type Tensor } from '../index.ts'
 import { type Claim, exactTensor } from './claims.suite.ts'
+import { forwardAndBack, gradientCalls } from './gradients.suite.ts'
 import { distance, identity, positive } from './linalg.suite.ts'
 
 /** Work large enough to be shared among threads, above the sizes from which faer blocks and splits. */
@@ -47,6 +48,44 @@ const work: Record<string, () => Tensor[]> = {
     const [q, k] = [exactTensor([2, 6, 150, 64]), exactTensor([2, 2, 150, 64], 'f32', 2)]
     return [pare.attention(q, k, k, { causal: true })]
   },
+  'gradients of rows': () =>
+    [
+      { body: (x: Tensor) => x.softmax(), shapes: [[601, 300]] },
+      { body: (x: Tensor) => x.logSoftmax(), shapes: [[601, 300]] },
+      { body: (x: Tensor, w: Tensor) => pare.rmsNorm(x, w, 1e-5), shapes: [[601, 300], [300]] },
+      {
+        body: (x: Tensor, w: Tensor, b: Tensor) => pare.layerNorm(x, w, b, 1e-5),
+        shapes: [[7001, 30], [30], [30]],
+      },
+      { body: (x: Tensor, up: Tensor) => pare.swiglu(x, up), shapes: [[601, 300], [300]] },
+    ].flatMap((call) => forwardAndBack(call as never, 'f32')),
+  'gradient of attention': () =>
+    ['attention', 'causal attention with a bias'].flatMap((name) =>
+      forwardAndBack(gradientCalls[name]!, 'f32'),
+    ),
+  'gradients of losses, tables and masks': () => [
+    ...['cross-entropy', 'cross-entropy of distributions'].flatMap((name) =>
+      forwardAndBack(gradientCalls[name]!, 'f32'),
+    ),
+    ...forwardAndBack(
+      {
+        body: (x) => pare.dropout(x!, 0.3, pare.randomStream(1, 'dropout')),
+        shapes: [[300_001]],
+        units: 0,
+        scale: 0,
+      },
+      'f32',
+    ),
+    ...forwardAndBack(
+      {
+        body: (x) => pare.embedding(x!, exactTensor([9001]).add(2).mul(200).cast('u32')),
+        shapes: [[801, 64]],
+        units: 0,
+        scale: 0,
+      },
+      'f32',
+    ),
+  ],
   ordering: () => {
     const x = exactTensor([9, 30_011])
     const { values, indices } = x.sort()

@@ -6,7 +6,7 @@ import { withKernels } from '../current_kernels.ts'
 import { ShapeError } from '../errors.ts'
 import type { AttentionOptions as KernelOptions, Kernels } from '../kernels.ts'
 import { tensor } from '../makers.ts'
-import { apply, type Operation } from '../operation.ts'
+import { apply, isRecording, type Operation } from '../operation.ts'
 import { detach, scope } from '../scope.ts'
 import { broadcastShapes, sameShape, showShape } from '../shape.ts'
 import { needCompute, Tensor } from '../tensor.ts'
@@ -34,12 +34,52 @@ export interface ExplicitOptions extends AttentionOptions {
   at?: (site: AttentionSite, tensor: Tensor) => Tensor | undefined
 }
 
-const attentionOperation: Operation<[Tensor, Tensor, Tensor, Tensor | undefined], KernelOptions, Tensor> = {
+type Inputs = [q: Tensor, k: Tensor, v: Tensor, bias: Tensor | undefined]
+type GradientOptions = KernelOptions & { needsBias: boolean }
+
+/** From q, k, v, bias, the result, its logarithms of sums, and its gradient. */
+const attentionGradientOperation: Operation<
+  [...Inputs, Tensor, Tensor, Tensor],
+  GradientOptions,
+  readonly Tensor[]
+> = {
+  name: 'attentionGradient',
+  forward(kernels, [q, k, v, bias, out, logSums, dout], options) {
+    const handles = kernels.attentionGradient(
+      { q: q.handle, k: k.handle, v: v.handle, bias: bias?.handle },
+      { out: out.handle, logSums: logSums.handle, dout: dout.handle },
+      options,
+    )
+    return handles.map((handle, i) => {
+      const shape = [q, k, v, bias][i]!.shape
+      const byToken = [shape[0]!, shape[2]!, shape[1]!, shape[3]!]
+      return new Tensor(kernels, handle, q.dtype, i < 3 ? byToken : shape)
+    })
+  },
+}
+
+/** The result [batch, queries, heads, valueDim] and, on the tape, the logarithms of the sums of exp(score). */
+const attentionOperation: Operation<Inputs, KernelOptions, readonly Tensor[]> = {
   name: 'attention',
   forward(kernels, [q, k, v, bias], options) {
     const [batch, heads, queries] = q.shape as [number, number, number, number]
-    const handle = kernels.attention(q.handle, k.handle, v.handle, bias?.handle, options)
-    return new Tensor(kernels, handle, q.dtype, [batch, queries, heads, v.extent(3)])
+    const operands = [q.handle, k.handle, v.handle, bias?.handle, options] as const
+    const shape = [batch, queries, heads, v.extent(3)]
+    if (!isRecording()) return [new Tensor(kernels, kernels.attention(...operands), q.dtype, shape)]
+    const [out, logSums] = kernels.attentionWithSums(...operands)
+    const wide = q.dtype === 'f64' ? 'f64' : 'f32'
+    return [
+      new Tensor(kernels, out, q.dtype, shape),
+      new Tensor(kernels, logSums, wide, [batch, heads, queries]),
+    ]
+  },
+  saves: () => ({ inputs: [0, 1, 2, 3], outputs: [0, 1] }),
+  backward({ inputs, output: [out, logSums], options, needs, gradient }) {
+    const found = apply(attentionGradientOperation, [...inputs, out!, logSums!, gradient], {
+      ...options,
+      needsBias: needs[3] === true,
+    })
+    return needs.map((need, i) => (need ? (i < 3 ? found[i]!.transpose(1, 2) : found[i]) : undefined))
   },
 }
 
@@ -55,7 +95,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   if (isExplicit()) return explicitAttention(q, k, v, options)
   const { scale, causal, bias, scores } = checked(q, k, v, options)
   return scope(() =>
-    apply(attentionOperation, [q, k, v, bias?.expand(scores)], { scale, causal }).transpose(1, 2),
+    apply(attentionOperation, [q, k, v, bias?.expand(scores)], { scale, causal })[0]!.transpose(1, 2),
   )
 }
 

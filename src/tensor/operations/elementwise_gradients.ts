@@ -1,7 +1,7 @@
 /** Derivatives of functions and arithmetic, element by element; operands have the shape of the result. */
-import type { BinaryName, UnaryName } from '../kernels.ts'
-import type { GradientContext, Operation } from '../operation.ts'
-import type { Tensor } from '../tensor.ts'
+import type { BinaryName, UnaryGradientName, UnaryName } from '../kernels.ts'
+import { apply, type GradientContext, type Operation } from '../operation.ts'
+import { Tensor } from '../tensor.ts'
 
 type Unary = Operation<[Tensor], object, Tensor>
 type Binary = Operation<[Tensor, Tensor], object, Tensor>
@@ -10,7 +10,16 @@ type Rule<O> =
     ? Pick<Operation<I, Options, Out>, 'saves' | 'backward'>
     : never
 
-const [SQRT_2, SQRT_2_PI, SQRT_PI] = [Math.SQRT2, Math.sqrt(2 * Math.PI), Math.sqrt(Math.PI)]
+/** Both of one shape and type. */
+const unaryGradientOperation: Operation<[Tensor, Tensor], { name: UnaryGradientName }, Tensor> = {
+  name: 'unaryGradient',
+  forward: (kernels, [kept, dy], { name }) =>
+    new Tensor(kernels, kernels.unaryGradient(name, kept.handle, dy.handle), kept.dtype, kept.shape),
+}
+
+/** One kernel, from x or y as it wants. */
+const fused = (name: UnaryGradientName) => (kept: Tensor, gradient: Tensor) =>
+  apply(unaryGradientOperation, [kept, gradient], { name })
 
 /** Reads x. */
 const ofInput = (derivative: (x: Tensor, gradient: Tensor) => Tensor): Rule<Unary> => ({
@@ -40,37 +49,14 @@ export const unaryGradients: Readonly<Record<UnaryName, Rule<Unary>>> = {
   square: ofInput((x, g) => g.mul(x).mul(2)),
   sin: ofInput((x, g) => g.mul(x.cos())),
   cos: ofInput((x, g) => g.mul(x.sin()).neg()),
-  tanh: ofOutput((y, g) => g.mul(y.square().neg().add(1))),
-  sigmoid: ofOutput((y, g) => g.mul(y.sub(y.square()))),
-  /** s (1 + x (1 - s)) with s = sigmoid(x). */
-  silu: ofInput((x, g) => {
-    const s = x.sigmoid()
-    return g.mul(s.mul(x.mul(s.neg().add(1)).add(1)))
-  }),
+  tanh: ofOutput(fused('tanh')),
+  sigmoid: ofOutput(fused('sigmoid')),
+  silu: ofInput(fused('silu')),
   /** 0 at 0. */
-  relu: ofOutput((y, g) => y.greater(0).where(g, 0)),
-  /** P(normal < x) + x times the density of the normal distribution at x. */
-  geluErf: ofInput((x, g) => {
-    const below = x.div(SQRT_2).erf().add(1).mul(0.5)
-    const density = x.square().mul(-0.5).exp().div(SQRT_2_PI)
-    return g.mul(below.add(x.mul(density)))
-  }),
-  geluTanh: ofInput((x, g) => {
-    const [scale, cubic] = [Math.sqrt(2 / Math.PI), 0.044715]
-    const squared = x.square()
-    const t = x.mul(squared.mul(cubic).add(1)).mul(scale).tanh()
-    const slope = squared
-      .mul(3 * cubic)
-      .add(1)
-      .mul(scale)
-    return g.mul(
-      t
-        .add(1)
-        .add(x.mul(t.square().neg().add(1)).mul(slope))
-        .mul(0.5),
-    )
-  }),
-  erf: ofInput((x, g) => g.mul(x.square().neg().exp()).mul(2 / SQRT_PI)),
+  relu: ofOutput(fused('relu')),
+  geluErf: ofInput(fused('geluErf')),
+  geluTanh: ofInput(fused('geluTanh')),
+  erf: ofInput((x, g) => g.mul(x.square().neg().exp()).mul(2 / Math.sqrt(Math.PI))),
   floor: flat,
   ceil: flat,
   round: flat,

@@ -10,6 +10,15 @@ import { fromEnd, toEnd } from './axes.ts'
 import { equal, where } from './elementwise.ts'
 import { needRank, needSame, needType } from './operand.ts'
 
+/** ids [count], dy [count, ..]; the cost is that of the result and of dy. */
+const indexAddOperation: Operation<[Tensor, Tensor], { rows: number }, Tensor> = {
+  name: 'indexAdd',
+  forward(kernels, [ids, dy], { rows }) {
+    const shape = [rows, ...dy.shape.slice(1)]
+    return new Tensor(kernels, kernels.indexAdd(rows, ids.handle, dy.handle), dy.dtype, shape)
+  },
+}
+
 /** x [extent, ..], ids [count]. */
 const indexSelectOperation: Operation<[Tensor, Tensor], object, Tensor> = {
   name: 'indexSelect',
@@ -19,10 +28,10 @@ const indexSelectOperation: Operation<[Tensor, Tensor], object, Tensor> = {
     return new Tensor(kernels, kernels.indexSelect(x.handle, ids.handle), x.dtype, shape)
   },
   saves: () => ({ inputs: [1] }),
-  backward: ({ inputs: [x, ids], gradient }) => {
-    const rows = ids.reshape([ids.size, ...x.shape.slice(1).map(() => 1)]).expand(gradient.shape)
-    return [scatter(zerosLike(x), 0, rows, gradient, { mode: 'add' }), undefined]
-  },
+  backward: ({ inputs: [x, ids], gradient }) => [
+    apply(indexAddOperation, [ids, gradient], { rows: x.shape[0]! }),
+    undefined,
+  ],
 }
 
 /** Slices of x along `axis` at ids [count], in their order; any number type. @example indexSelect(x, 0, ids) */

@@ -7,6 +7,12 @@ import { needCompute, Tensor } from '../tensor.ts'
 import { alongAxis } from './axes.ts'
 import { needSame } from './operand.ts'
 
+const softmaxGradientOperation: Operation<[Tensor, Tensor], object, Tensor> = {
+  name: 'softmaxGradient',
+  forward: (kernels, [y, dy]) =>
+    new Tensor(kernels, kernels.softmaxGradient(y.handle, dy.handle), y.dtype, y.shape),
+}
+
 const softmaxOperation: Operation<[Tensor], object, Tensor> = {
   name: 'softmax',
   forward(kernels, [x]) {
@@ -14,10 +20,13 @@ const softmaxOperation: Operation<[Tensor], object, Tensor> = {
     return new Tensor(kernels, kernels.softmax(x.handle), x.dtype, x.shape)
   },
   saves: () => ({ outputs: [0] }),
-  backward: ({ output, gradient }) => {
-    const weighted = gradient.mul(output)
-    return [weighted.sub(output.mul(weighted.sum(-1, { keepDims: true })))]
-  },
+  backward: ({ output, gradient }) => [apply(softmaxGradientOperation, [output, gradient], {})],
+}
+
+const logSoftmaxGradientOperation: Operation<[Tensor, Tensor], object, Tensor> = {
+  name: 'logSoftmaxGradient',
+  forward: (kernels, [y, dy]) =>
+    new Tensor(kernels, kernels.logSoftmaxGradient(y.handle, dy.handle), y.dtype, y.shape),
 }
 
 const logSoftmaxOperation: Operation<[Tensor], object, Tensor> = {
@@ -27,7 +36,7 @@ const logSoftmaxOperation: Operation<[Tensor], object, Tensor> = {
     return new Tensor(kernels, kernels.logSoftmax(x.handle), x.dtype, x.shape)
   },
   saves: () => ({ outputs: [0] }),
-  backward: ({ output, gradient }) => [gradient.sub(output.exp().mul(gradient.sum(-1, { keepDims: true })))],
+  backward: ({ output, gradient }) => [apply(logSoftmaxGradientOperation, [output, gradient], {})],
 }
 
 /** exp(x) / sum(exp(x)) along an axis; NaN where a whole row is minus infinity. */
@@ -44,17 +53,52 @@ interface NormalizeOptions {
   epsilon: number
 }
 
+const rmsNormGradientOperation: Operation<
+  [Tensor, Tensor | undefined, Tensor],
+  NormalizeOptions,
+  readonly [Tensor, Tensor]
+> = {
+  name: 'rmsNormGradient',
+  forward(kernels, [x, weight, dy], { epsilon }) {
+    const [dx, dweight] = kernels.rmsNormGradient(x.handle, weight?.handle, dy.handle, epsilon)
+    return [
+      new Tensor(kernels, dx, x.dtype, x.shape),
+      new Tensor(kernels, dweight, x.dtype, x.shape.slice(-1)),
+    ]
+  },
+}
+
 const rmsNormOperation: Operation<[Tensor, Tensor | undefined], NormalizeOptions, Tensor> = {
   name: 'rmsNorm',
   forward(kernels, [x, weight], { epsilon }) {
     checkNorm('rmsNorm', x, weight)
     return new Tensor(kernels, kernels.rmsNorm(x.handle, weight?.handle, epsilon), x.dtype, x.shape)
   },
+  saves: () => ({ inputs: [0, 1] }),
+  backward({ inputs: [x, weight], options, needs, gradient }) {
+    const [dx, dweight] = apply(rmsNormGradientOperation, [x, weight, gradient], options)
+    return [dx, needs[1] ? dweight : undefined]
+  },
 }
 
 /** x / sqrt(mean(x^2) + epsilon) * weight over the last axis; weight [dim] of x's number type. */
 export function rmsNorm(x: Tensor, weight: Tensor | undefined, epsilon: number): Tensor {
   return apply(rmsNormOperation, [x, weight], { epsilon })
+}
+
+const layerNormGradientOperation: Operation<
+  [Tensor, Tensor | undefined, Tensor],
+  NormalizeOptions,
+  readonly [Tensor, Tensor, Tensor]
+> = {
+  name: 'layerNormGradient',
+  forward(kernels, [x, weight, dy], { epsilon }) {
+    const [dx, ...parameters] = kernels.layerNormGradient(x.handle, weight?.handle, dy.handle, epsilon)
+    const [dweight, dbias] = parameters.map(
+      (handle) => new Tensor(kernels, handle, x.dtype, x.shape.slice(-1)),
+    )
+    return [new Tensor(kernels, dx, x.dtype, x.shape), dweight!, dbias!]
+  },
 }
 
 const layerNormOperation: Operation<
@@ -67,6 +111,11 @@ const layerNormOperation: Operation<
     checkNorm('layerNorm', x, weight, bias)
     const handle = kernels.layerNorm(x.handle, weight?.handle, bias?.handle, epsilon)
     return new Tensor(kernels, handle, x.dtype, x.shape)
+  },
+  saves: () => ({ inputs: [0, 1] }),
+  backward({ inputs: [x, weight], options, needs, gradient }) {
+    const [dx, dweight, dbias] = apply(layerNormGradientOperation, [x, weight, gradient], options)
+    return [dx, needs[1] ? dweight : undefined, needs[2] ? dbias : undefined]
   },
 }
 

@@ -3,6 +3,7 @@ import { ShapeError } from '../errors.ts'
 import { apply, type Operation } from '../operation.ts'
 import { showShape } from '../shape.ts'
 import { needCompute, Tensor } from '../tensor.ts'
+import { neg } from './elementwise.ts'
 import { needSame, needType } from './operand.ts'
 
 export interface RotaryOptions {
@@ -31,11 +32,19 @@ const rotaryOperation: Operation<[Tensor, Tensor, Tensor], { interleaved: boolea
       x.shape,
     )
   },
+  saves: () => ({ inputs: [1, 2] }),
+  /** The turn back. The tables get no gradient. */
+  backward: ({ inputs: [, cos, sin], options, gradient }) => [
+    apply(rotaryOperation, [gradient, cos, neg(sin)], options),
+    undefined,
+    undefined,
+  ],
 }
 
 /**
  * Turns the pairs of the first `rotated` dimensions of every token by the angles of its position; dimensions past
- * them pass through. x [.., tokens, dim]; cos and sin [tokens, rotated / 2] in f32 or f64, whatever x is.
+ * them pass through. x [.., tokens, dim]; cos and sin [tokens, rotated / 2] in f32 or f64, whatever x is. A gradient
+ * flows to x alone.
  */
 export function rotary(
   x: Tensor,

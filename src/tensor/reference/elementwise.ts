@@ -1,5 +1,5 @@
 /** One number in, one number out: the functions behind unary, binary and compare kernels, in f64. */
-import type { BinaryName, CompareName, TestName, UnaryName } from '../kernels.ts'
+import type { BinaryName, CompareName, TestName, UnaryGradientName, UnaryName } from '../kernels.ts'
 import { roundHalfEven } from './numbers.ts'
 
 /**
@@ -48,6 +48,20 @@ export const unary: Record<UnaryName, (x: number) => number> = {
   floor: Math.floor,
   ceil: Math.ceil,
   round: (x) => (Number.isFinite(x) ? roundHalfEven(x) : x),
+}
+
+/** f'(x) from x for the first three, from y = f(x) for the others. */
+export const slopes: Record<UnaryGradientName, (kept: number) => number> = {
+  silu: (x) => sigmoid(x) * (1 + x * (1 - sigmoid(x))),
+  geluErf: (x) => (1 + erf(x / Math.SQRT2)) / 2 + (x * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI),
+  geluTanh(x) {
+    const scale = Math.sqrt(2 / Math.PI)
+    const t = Math.tanh(scale * (x + 0.044715 * x ** 3))
+    return (1 + t + x * (1 - t * t) * scale * (1 + 3 * 0.044715 * x * x)) / 2
+  },
+  tanh: (y) => 1 - y * y,
+  sigmoid: (y) => y * (1 - y),
+  relu: (y) => (y > 0 ? 1 : y * 0),
 }
 
 export const tests: Record<TestName, (x: number) => boolean> = {

@@ -27,6 +27,17 @@ export function indexSelect(x: NumberArray, dtype: DType, shape: Shape, ids: Uin
   return out
 }
 
+/** Row i of the result, which holds `size` numbers, is the sum of the rows of dy where ids is i. */
+export function indexAdd(size: number, rows: number, ids: Uint32Array, dy: Float64Array): Float64Array {
+  const out = new Float64Array(size)
+  const inner = size / rows
+  ids.forEach((id, i) => {
+    const to = checked(id, rows, 'indexAdd') * inner
+    for (let at = 0; at < inner; at++) out[to + at]! += dy[i * inner + at]!
+  })
+  return out
+}
+
 /** Positions in x of the elements that `index` [.., count, ..] names along `axis`, in row-major order. */
 export function positions(
   index: Uint32Array,

@@ -6,7 +6,7 @@ import { type DType, storageArray } from '../dtype.ts'
 import { ShapeError } from '../errors.ts'
 import type { Handle, Kernels } from '../kernels.ts'
 import { elementCount, type Shape } from '../shape.ts'
-import { attention } from './attention.ts'
+import { attentionKernels } from './attention_kernels.ts'
 import { cholesky, choleskyInverse, solve, triangularSolve } from './cholesky.ts'
 import { eigh } from './eigh.ts'
 import { binary, compare, tests, unary } from './elementwise.ts'
@@ -19,7 +19,9 @@ import { qr } from './qr.ts'
 import { bits, normal, uniform } from './random.ts'
 import { reductions } from './reduce.ts'
 import { rotary } from './rotary.ts'
+import { join, rowsOf } from './rows.ts'
 import { svd } from './svd.ts'
+import { trainingKernels } from './training_kernels.ts'
 
 let made: Kernels | undefined
 
@@ -60,6 +62,8 @@ function makeKernels(): Kernels {
 
   return {
     name: 'reference',
+    ...attentionKernels(memory),
+    ...trainingKernels(memory),
     upload: (dtype, shape, bytes) => memory.upload(dtype, shape, bytes),
     download: (x, bytes) => memory.download(x, bytes),
     overwrite: (state, bytes) => memory.overwrite(state, bytes),
@@ -130,13 +134,6 @@ function makeKernels(): Kernels {
       const shape = shapeOf(x)
       const sizes: [number, number] = [shape.at(-2)!, shape.at(-1)!]
       return memory.compute(typeOf(x), shape, rotary(values(x), sizes, values(cos), values(sin), interleaved))
-    },
-    attention(q, k, v, bias, options) {
-      const [batch, heads, queries, dim] = shapeOf(q) as [number, number, number, number]
-      const [, kvHeads, keys] = shapeOf(k) as [number, number, number, number]
-      const sizes = { batch, heads, kvHeads, queries, keys, dim, valueDim: last(v) }
-      const out = attention(values(q), values(k), values(v), optional(bias), sizes, options)
-      return memory.compute(typeOf(q), [batch, queries, heads, last(v)], out)
     },
     matmul(left, right, bias, activation, residual) {
       const [leading, m, k] = [shapeOf(left).slice(0, -2), shapeOf(left).at(-2)!, last(left)]
@@ -235,20 +232,6 @@ function makeKernels(): Kernels {
       return [memory.compute(typeOf(a), [last(a)], lambda), memory.compute(typeOf(a), shapeOf(a), vectors)]
     },
   }
-}
-
-function rowsOf(x: Float64Array, width: number, count = width === 0 ? 0 : x.length / width): Float64Array[] {
-  return Array.from({ length: count }, (_, i) => x.subarray(i * width, (i + 1) * width))
-}
-
-function join(rows: readonly Float64Array[]): Float64Array {
-  const out = new Float64Array(rows.reduce((total, row) => total + row.length, 0))
-  let at = 0
-  for (const row of rows) {
-    out.set(row, at)
-    at += row.length
-  }
-  return out
 }
 
 function matrixOf(shape: Shape): [number, number] {

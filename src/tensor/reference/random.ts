@@ -42,6 +42,12 @@ export function uniform(dtype: DType, count: number, key: bigint, counter: bigin
   })
 }
 
+/** x / (1 - p) where its word is at least floor(p 2^32), 0 elsewhere. */
+export function dropout(x: Float64Array, p: number, key: bigint, counter: bigint): Float64Array {
+  const words = bits(x.length, key, counter)
+  return x.map((value, i) => (words[i]! >= Math.floor(p * 2 ** 32) ? value / (1 - p) : 0))
+}
+
 /** Box-Muller on words 2i and 2i + 1: the cosine is element 2i, the sine element 2i + 1. */
 export function normal(count: number, key: bigint, counter: bigint): Float64Array {
   const w = words(2 * Math.ceil(count / 2), key, counter)
