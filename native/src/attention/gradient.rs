@@ -48,7 +48,7 @@ pub fn attention_gradient(
     let (outs, douts, log_sums) = (wide(out)?, wide(dout)?, copy::contiguous(log_sums)?);
     let bias = bias.map(wide_bias).transpose()?;
     let mut found = vec![
-        View::empty(qs.dtype, &[batches, queries, heads, q.shape[3]])?,
+        View::zeros(qs.dtype, &[batches, queries, heads, q.shape[3]])?,
         View::zeros(qs.dtype, &[batches, keys, k.shape[1], k.shape[3]])?,
         View::zeros(qs.dtype, &[batches, keys, k.shape[1], v.shape[3]])?,
     ];
@@ -56,7 +56,7 @@ pub fn attention_gradient(
         // What no query sees is not visited.
         found.push(View::zeros(qs.dtype, &[batches, heads, queries, keys])?);
     }
-    if queries > 0 {
+    if !q.is_empty() && !k.is_empty() && !v.is_empty() {
         let operands = (&qs, &ks, &vs, bias.as_ref());
         let result = (&outs, &log_sums, &douts);
         if qs.dtype == DType::F32 {
