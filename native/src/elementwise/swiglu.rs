@@ -38,7 +38,8 @@ simd! {
         for ((dgate, dup), (gate, (up, dy))) in dgate.iter_mut().zip(dup).zip(inputs) {
             let (gate, up, dy) = (gate.widen(), up.widen(), dy.widen());
             let s = gate.sigmoid();
-            let slope = s * (T::Wide::ONE + gate * (T::Wide::ONE - s));
+            let one = <T::Wide as Float>::ONE;
+            let slope = s * (one + gate * (one - s));
             *dgate = T::narrow(dy * up * slope);
             *dup = T::narrow(dy * (gate * s));
         }
