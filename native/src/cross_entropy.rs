@@ -83,7 +83,7 @@ enum Targets<'a, T> {
 }
 
 /// Labels of the rows, each a class or the ignored one.
-fn labels<'a>(labels: &'a View, classes: usize, ignored: Option<u32>) -> Result<&'a [u32]> {
+fn labels(labels: &View, classes: usize, ignored: Option<u32>) -> Result<&[u32]> {
     let found = labels.slice::<u32>()?;
     for (row, &label) in found.iter().enumerate() {
         if label as usize >= classes && Some(label) != ignored {

@@ -126,15 +126,17 @@ fn gradients(name: &str, x: &View, weight: Option<&View>, dy: &View, epsilon: f6
                 row::<T>(x, weight, dy, epsilon, centred, g, h, dx, scales, shifts);
             }
         })?;
-        let total = |at: usize| {
-            let total = (0..bands).fold(0.0, |total, band| total + sums[band * 2 * width + at].to_f64());
-            T::narrow(<Wide as Float>::from_f64(total))
-        };
-        for (at, out) in dweight.slice_mut::<T>()?.iter_mut().enumerate() {
-            *out = total(at);
+        let mut totals = vec![0.0; 2 * width];
+        for band in sums.chunks(2 * width.max(1)) {
+            for (total, sum) in totals.iter_mut().zip(band) {
+                *total += sum.to_f64();
+            }
         }
-        for (at, out) in dbias.slice_mut::<T>()?.iter_mut().enumerate() {
-            *out = total(width + at);
+        let (scales, shifts) = totals.split_at(width);
+        for (out, totals) in [(&dweight, scales), (&dbias, shifts)] {
+            for (o, &total) in out.slice_mut::<T>()?.iter_mut().zip(totals) {
+                *o = T::narrow(<Wide as Float>::from_f64(total));
+            }
         }
         Ok(())
     })?;

@@ -254,12 +254,19 @@ describe('a GPTQ checkpoint refuses what it cannot hold, and nothing is written'
     expect(existsSync(output)).toBe(false)
   })
 })
-test('matrices are not measured for a size under a limit that the measuring would not keep to', async () => {
-  const output = join(folder, 'never')
-  const limits = { targetBpw: 8, maxMemory: '2GB' }
-  const asked = fromRecipe({ pare: 1, source: sources.gguf, output, calibration: { length: 32 }, limits })
-  await expect(compress(asked)).rejects.toThrow(/^--max-memory: \d+ matrices are still to be measured/)
-  expect(existsSync(output)).toBe(false)
+test('matrices are measured under a limit that has room for it, and a limit without room is refused at the start', async () => {
+  const asked = (name: string, maxMemory: string) =>
+    fromRecipe({
+      pare: 1,
+      source: sources.gguf,
+      output: join(folder, name),
+      calibration: { samples: 2, length: 32 },
+      evaluation: false,
+      limits: { targetBpw: 8, maxMemory },
+    })
+  await expect(compress(asked('never', '40MB'))).rejects.toThrow(/^--max-memory: .*40/)
+  expect(existsSync(join(folder, 'never'))).toBe(false)
+  expect((await compress(asked('measured', '2GB'))).mix).toBeDefined()
 })
 test('a recipe file is compressed as the same recipe in code is, to the byte', async () => {
   const path = join(folder, 'recipe.yaml')

@@ -371,15 +371,17 @@ impl<T: Real> Gradients<'_, T> {
         }
     }
 
-    /// Minus infinity where a query does not see a key.
+    /// Minus infinity where a query does not see a key, up to the end of the last sliver, which goes on where the block
+    /// ends at the last key that any query sees.
     fn hide(&self, scores: &mut [T], block: &QuerySide<T>, start: usize, count: usize, sliver: usize) {
-        if self.problem.visible(block.first) >= start + count {
+        let width = T::tile_shape().width;
+        let end = count.next_multiple_of(width).min(self.problem.keys - start);
+        if self.problem.visible(block.first) >= start + end {
             return;
         }
-        let width = T::tile_shape().width;
         for row in 0..block.rows {
             let seen = self.problem.visible(block.first + row).saturating_sub(start);
-            for key in seen..count {
+            for key in seen..end {
                 scores[key / width * sliver + row * width + key % width] = T::NEG_INFINITY;
             }
         }

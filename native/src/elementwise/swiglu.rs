@@ -1,9 +1,9 @@
 //! The gate of SwiGLU (Shazeer 2020, arXiv:2002.05202): silu(gate) up, and its gradients in one pass.
 
 use super::binary::{Real2, each2};
-use super::unary_gradient::silu_slope;
 use super::{alike, needs_float};
 use crate::arena::View;
+use crate::dtype::num::Float;
 use crate::dtype::{Compute, DType};
 use crate::fault::Result;
 use crate::math::Math;
@@ -38,7 +38,9 @@ simd! {
         for ((dgate, dup), (gate, (up, dy))) in dgate.iter_mut().zip(dup).zip(inputs) {
             let (gate, up, dy) = (gate.widen(), up.widen(), dy.widen());
             let s = gate.sigmoid();
-            *dgate = T::narrow(dy * up * silu_slope(gate));
+            let one = <T::Wide as Float>::ONE;
+            let slope = s * (one + gate * (one - s));
+            *dgate = T::narrow(dy * up * slope);
             *dup = T::narrow(dy * (gate * s));
         }
     }

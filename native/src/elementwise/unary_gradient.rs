@@ -33,7 +33,7 @@ gradients! {
 
 /// s (1 + x (1 - s)), s the logistic function of x
 #[inline(always)]
-pub(super) fn silu_slope<F: Math>(x: F) -> F {
+fn silu_slope<F: Math>(x: F) -> F {
     let s = x.sigmoid();
     s * (F::ONE + x * (F::ONE - s))
 }

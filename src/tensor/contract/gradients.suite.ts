@@ -10,7 +10,7 @@ interface Call {
   /** Roundings of values of size `scale`. */
   units: number
   scale: number
-  /** The same for bf16, whose sums run in f32. @default 8 */
+  /** The same for results in bf16, whose sums run in f32. @default 8 */
   bf16Units?: number
 }
 
@@ -143,9 +143,11 @@ export function gradientOracleClaims(claim: Claim): void {
     for (const [name, call] of Object.entries(gradientCalls)) {
       claim(`${dtype}: the gradient of ${name}: as the reference`, () => {
         const want = withKernels(referenceKernels(), () => forwardAndBack(call, dtype).map(valuesOf))
-        const units = dtype === 'bf16' ? (call.bf16Units ?? 8) : call.units
         for (const [i, found] of forwardAndBack(call, dtype).entries())
-          expectNear(found, want[i]!, { units, scale: call.scale })
+          expectNear(found, want[i]!, {
+            units: found.dtype === 'bf16' ? (call.bf16Units ?? 8) : call.units,
+            scale: call.scale,
+          })
       })
     }
   }
