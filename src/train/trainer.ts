@@ -290,7 +290,8 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
 
   private context(epoch: number): StepContext {
     const { step, task, optimiser } = this
-    return { step, epoch, parameters: task.parameters, optimiser, stream: (name) => this.stream(name) }
+    const { parameters, layers = [] } = task
+    return { step, epoch, parameters, layers, optimiser, stream: (name) => this.stream(name) }
   }
 
   private stream(name: string): RandomStream {
