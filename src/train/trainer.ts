@@ -191,8 +191,8 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
 
   private prepare(): void {
     if (this.prepared) return
-    this.prepared = true
     for (const method of this.options.methods) method.prepare?.(this.context(this.epoch))
+    this.prepared = true
   }
 
   private learn(batches: readonly B[], epoch: number): StepReport {
