@@ -58,5 +58,5 @@ export function maskIntersection(a: Mask, b: Mask): number {
 const share = (size: number, nonZeros: number): SparsityOf => ({
   size,
   nonZeros,
-  sparsity: size === 0 ? 0 : 1 - nonZeros / size,
+  sparsity: size === 0 ? 0 : (size - nonZeros) / size,
 })
