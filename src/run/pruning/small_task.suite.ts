@@ -19,10 +19,18 @@ export interface SmallTask extends TrainingTask<TrainingBatch> {
   readonly layers: readonly Linear[]
   /** What the network makes of all samples. */
   outputs(): Tensor
+  /** Mean squared distance from the targets over all samples. */
+  error(): number
 }
 
-export function smallTask({ dtype = 'f32' }: { dtype?: 'f32' | 'bf16' } = {}): SmallTask {
-  const stream = randomStream(5, 'small task')
+export function smallTask({
+  dtype = 'f32',
+  seed = 5,
+}: {
+  dtype?: 'f32' | 'bf16'
+  seed?: number
+} = {}): SmallTask {
+  const stream = randomStream(seed, 'small task')
   const inputs = stream.normal([samples, widths[0]])
   const teacher = stream.normal([widths[0], widths[3]])
   const targets = inputs.matmul(teacher).tanh().cast(dtype)
@@ -51,6 +59,7 @@ export function smallTask({ dtype = 'f32' }: { dtype?: 'f32' | 'bf16' } = {}): S
         .square()
         .mean(-1),
     outputs: () => forward(x),
+    error: () => scope(() => forward(x).sub(targets).square().mean().item()),
   }
 }
 
