@@ -1,8 +1,18 @@
 import { expect, test } from 'vitest'
-import { linear, scope, type Tensor, tensor, valueAndGrad } from '../tensor/index.ts'
+import {
+  linear,
+  referenceKernels,
+  scope,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+  withKernels,
+} from '../tensor/index.ts'
+import { Convolution } from './convolution.ts'
 import { maskedSource } from './masked_source.ts'
 import { denseSource } from './weight_source.ts'
 
+const on = (body: () => void) => withKernels(referenceKernels(), () => scope(body))
 const weight = () => tensor([1, 2, 3, 4, 5, 6], [2, 3])
 const mask = () => tensor([1, 0, 1, 0, 0, 1], [2, 3], 'bool')
 const x = () => tensor([1, -1, 2, 0.5, 3, -2], [2, 3])
@@ -17,7 +27,7 @@ const dense = () => {
 }
 
 test('a layer computes with zeros where the mask is, and the weight stays as it is', () => {
-  scope(() => {
+  on(() => {
     const w = weight()
     const source = maskedSource(denseSource(w), mask)
     expect([...source.dense().toArray()]).toEqual([1, 0, 3, 0, 0, 6])
@@ -28,8 +38,17 @@ test('a layer computes with zeros where the mask is, and the weight stays as it 
     expect(source.parameters().get('weight')).toBe(w)
   })
 })
+test('the weight of a convolution is masked as the matrix of its rows', () => {
+  on(() => {
+    const kernel = tensor([1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 2, 2])
+    const kept = () => tensor([1, 0, 0, 1, 1, 1, 0, 0], [2, 1, 2, 2], 'bool')
+    const layer = new Convolution('conv', maskedSource(denseSource(kernel), kept), { kernel: [1, 2] })
+    const x = tensor([1, 1, 1, 1], [1, 1, 2, 2])
+    expect([...layer.forward(x).toArray()]).toEqual([1 + 4, 5 + 6])
+  })
+})
 test('the gradient ends at the mask, or goes straight through it', () => {
-  scope(() => {
+  on(() => {
     const all = dense()
     expect(all.toArray().every((g) => g !== 0)).toBe(true)
     expect(gradientOf(weight(), true).toArray()).toEqual(all.toArray())
@@ -37,7 +56,7 @@ test('the gradient ends at the mask, or goes straight through it', () => {
   })
 })
 test('its size is that of a bitmask with the values that stay', () => {
-  scope(() => {
+  on(() => {
     const bits = 6 + 3 * 32
     expect(maskedSource(denseSource(weight()), mask).size()).toEqual({
       informationBits: bits,

@@ -15,7 +15,7 @@ export interface MaskedSourceOptions {
 /**
  * A source whose pruned entries are zeros.
  *
- * @param mask gives a bool tensor of the shape of the weight, and is asked at each use
+ * @param mask gives a bool tensor of the shape of the parameter, and is asked at each use
  * @example layer.source = maskedSource(layer.source, () => masks.tensor(path), { straightThrough: true })
  */
 export function maskedSource(
@@ -24,8 +24,8 @@ export function maskedSource(
   { straightThrough = false }: MaskedSourceOptions = {},
 ): WeightSource {
   const dense = () => {
-    const weight = inner.dense()
-    return straightThrough ? throughMask(weight, mask()) : mask().where(weight, 0)
+    const [weight, kept] = [inner.dense(), mask().reshape(inner.shape)]
+    return straightThrough ? throughMask(weight, kept) : kept.where(weight, 0)
   }
   return {
     shape: inner.shape,

@@ -22,7 +22,7 @@ import { checkSparsity, type Ties } from './mask.ts'
 import { maskSchedule } from './mask_schedule.ts'
 import { MaskSet } from './mask_set.ts'
 import { type PruningMethod, prefixed } from './masked_training.ts'
-import { checkPattern, maskOf, type Pattern, unstructured } from './pattern.ts'
+import { checkPattern, groupedExtent, maskOf, type Pattern, unstructured } from './pattern.ts'
 import type { Selection } from './selection.ts'
 
 export interface GmpOptions {
@@ -137,4 +137,4 @@ function checked(options: GmpOptions) {
 
 /** Whether a tensor can be cut into the groups of a pattern. */
 const groups = (pattern: Pattern, shape: Shape): boolean =>
-  pattern.kind !== 'n:m' || (shape.at(pattern.axis ?? -1) ?? 0) % pattern.m === 0
+  pattern.kind !== 'n:m' || groupedExtent(shape, pattern.axis).extent % pattern.m === 0

@@ -59,6 +59,15 @@ test('in n:m every group has exactly n ones, the largest of it, along any axis',
     }
   }
 })
+test('without an axis the groups run along the rows of the [out, rest] matrix', () => {
+  const values = [1, 2, 3, 4, 8, 7, 6, 5]
+  const pattern = { kind: 'n:m', n: 2, m: 4 } as const
+  // Four inputs a row, of which the last axis has two.
+  expect([...maskOf(scored([2, 2, 2], values), 0.5, pattern)]).toEqual([0, 0, 1, 1, 1, 1, 0, 0])
+  expect(() => maskOf(scored([2, 2, 2], values), 0.5, { ...pattern, axis: -1 })).toThrow(
+    /axis -1 of \[2, 2, 2\]/,
+  )
+})
 test('a sparsity of 0 keeps all, whatever the pattern', () => {
   for (const pattern of [
     { kind: 'unstructured' },

@@ -10,14 +10,14 @@
  * JaxPruner (arXiv:2304.14082) has the same four over kernels that are [.., in, out].
  */
 import { OptionError } from '../tensor/errors.ts'
-import { normalizeAxis, showShape } from '../tensor/index.ts'
+import { normalizeAxis, type Shape, showShape } from '../tensor/index.ts'
 import { blockMask } from './block_mask.ts'
 import { channelMask } from './channel_mask.ts'
 import { keptCount, type Mask, type Scores, type Ties, topMask } from './mask.ts'
 
 export type Pattern =
   | { kind: 'unstructured' }
-  /** Keeps n of every m, 1 <= n <= m, along `axis`, which m must divide. @default axis -1 */
+  /** Keeps n of every m, 1 <= n <= m, along `axis`, which m must divide. @default all axes behind the first, as one */
   | { kind: 'n:m'; n: number; m: number; axis?: number }
   | {
       kind: 'block'
@@ -91,20 +91,22 @@ export function maskOf(
   }
 }
 
-function groupedMask(
-  { values, shape }: Scores,
-  { n, m, axis = -1 }: Pattern & { kind: 'n:m' },
-  ties: Ties,
-): Mask {
+/** What groups of m run along: how many entries, and how far apart. */
+export function groupedExtent(shape: Shape, axis: number | undefined): { extent: number; inner: number } {
+  const product = (extents: Shape) => extents.reduce((all, extent) => all * extent, 1)
+  if (axis === undefined) return { extent: product(shape.length < 2 ? shape : shape.slice(1)), inner: 1 }
+  const at = normalizeAxis(axis, shape.length, 'n:m')
+  return { extent: shape[at]!, inner: product(shape.slice(at + 1)) }
+}
+
+function groupedMask({ values, shape }: Scores, { n, m, axis }: Pattern & { kind: 'n:m' }, ties: Ties): Mask {
   if (ties === 'all')
     throw new OptionError(`mask: ${n}:${m} keeps no more than ${n}, so that not all ties can stay`)
-  const at = normalizeAxis(axis, shape.length, 'n:m')
-  const extent = shape[at]!
+  const { extent, inner } = groupedExtent(shape, axis)
   if (extent % m !== 0)
     throw new OptionError(
-      `mask: ${n}:${m} along axis ${axis} of ${showShape(shape)} needs an extent divisible by ${m}, got ${extent}; leave the weight out or change m`,
+      `mask: ${n}:${m} along ${axis === undefined ? 'the inputs' : `axis ${axis}`} of ${showShape(shape)} needs an extent divisible by ${m}, got ${extent}; leave the weight out or change m`,
     )
-  const inner = shape.slice(at + 1).reduce((product, x) => product * x, 1)
   const mask = new Uint8Array(values.length)
   const group = values.slice(0, m)
   for (let block = 0; block < values.length; block += extent * inner)

@@ -6,8 +6,7 @@ import { keptCount } from '../../prune/mask.ts'
 import { maskSchedule } from '../../prune/mask_schedule.ts'
 import { measureSparsity } from '../../prune/sparsity.ts'
 import { OptionError } from '../../tensor/errors.ts'
-import { scope } from '../../tensor/index.ts'
-import { bitsOf, matrices, numbersOf, training } from './small_task.suite.ts'
+import { bitsOf, matrices, numbersOf, on, training } from './small_task.suite.ts'
 
 const optimisers = {
   'SGD with momentum': sgd({ rate: 0.05, momentum: 0.9 }),
@@ -18,7 +17,7 @@ const optimisers = {
 const zerosIn = (values: readonly number[]) => values.filter((value) => value === 0).length
 
 test('mask equals a full sort oracle; the number of zeros is size - k', () => {
-  scope(() => {
+  on(() => {
     const method = gmp({ sparsity: 0.7, begin: 2, end: 3, every: 1 })
     const pruned = training([method])
     const dense = training([])
@@ -37,7 +36,7 @@ test('mask equals a full sort oracle; the number of zeros is size - k', () => {
   })
 })
 test('with all-equal weights the mask is all ones, unless the exact count is chosen', () => {
-  scope(() => {
+  on(() => {
     for (const [ties, kept] of [
       [undefined, 96],
       ['lowest', 48],
@@ -60,7 +59,7 @@ test('with all-equal weights the mask is all ones, unless the exact count is cho
 test('s_f = 0: trajectory bit-identical to dense training', () => {
   for (const optimiser of Object.values(optimisers))
     for (const clip of [undefined, 0.1])
-      scope(() => {
+      on(() => {
         const options = clip === undefined ? {} : { clip }
         const dense = training([], optimiser, options)
         const pruned = training([gmp({ sparsity: 0, end: 10, every: 5 })], optimiser, options)
@@ -69,7 +68,7 @@ test('s_f = 0: trajectory bit-identical to dense training', () => {
       })
 })
 test('masks are nested, and measured sparsity equals the schedule at each update within 1 / size', () => {
-  scope(() => {
+  on(() => {
     const options = { sparsity: 0.9, from: 0.1, begin: 4, end: 21, every: 4 }
     const method = gmp(options)
     const { task, trainer } = training([method])
@@ -96,7 +95,7 @@ test('masks are nested, and measured sparsity equals the schedule at each update
 test.each(Object.entries(optimisers))(
   'weights at mask 0 are exactly 0 after every step under %s',
   (_, optimiser) => {
-    scope(() => {
+    on(() => {
       const method = gmp({ sparsity: 0.8, end: 12, every: 3, selection: { except: matrices[2]! } })
       const { task, trainer } = training([method], optimiser)
       for (let step = 0; step < 16; step++) {
@@ -112,7 +111,7 @@ test.each(Object.entries(optimisers))(
   },
 )
 test('the gradients of pruned weights are zeros, and no part of the norm', () => {
-  scope(() => {
+  on(() => {
     const seen: number[] = []
     const method = gmp({ sparsity: 0.9, from: 0.9, end: 1 })
     const { trainer } = training([
@@ -134,7 +133,7 @@ test('the gradients of pruned weights are zeros, and no part of the norm', () =>
   })
 })
 test('weights that are zero by chance bring no pruned ones back', () => {
-  scope(() => {
+  on(() => {
     const method = gmp({ sparsity: 0.75, from: 0.75, end: 2, every: 1 })
     const { task, trainer } = training([method], sgd({ rate: 0 }))
     trainer.state()
@@ -146,7 +145,7 @@ test('weights that are zero by chance bring no pruned ones back', () => {
   })
 })
 test('n:m masks are made once and stay; tensors that m does not divide are refused or pruned one by one', () => {
-  scope(() => {
+  on(() => {
     const pattern = { kind: 'n:m', n: 1, m: 3 } as const
     const options = { sparsity: 2 / 3, from: 0.5, begin: 1, end: 5, every: 1, pattern }
     const refused = training([gmp(options)])

@@ -3,8 +3,7 @@ import { adam } from '../../optim/adam.ts'
 import type { TrainingMethod } from '../../optim/training_method.ts'
 import type { TrainingBatch } from '../../optim/training_task.ts'
 import { pruningMethods } from '../../prune/training_methods.ts'
-import { scope } from '../../tensor/index.ts'
-import { smallTask, training } from './small_task.suite.ts'
+import { on, smallTask, training } from './small_task.suite.ts'
 
 const steps = 200
 const sparsity = 0.7
@@ -14,7 +13,7 @@ const schedule = { kind: 'polynomial', begin: 20, end: 150, every: 10 } as const
 /** Mean error after equally many steps, over three seeds. */
 const errorOf = (make: () => TrainingMethod<TrainingBatch>): number => {
   const errors = [1, 2, 3].map((seed) =>
-    scope(() => {
+    on(() => {
       const { task, trainer } = training([make()], adam({ rate: 0.01 }), { task: smallTask({ seed }) })
       for (let step = 0; step < steps; step++) trainer.next()
       trainer.finish()

@@ -11,9 +11,9 @@ import { keptCount } from '../../prune/mask.ts'
 import type { PruningMethod } from '../../prune/masked_training.ts'
 import { pruningMethods } from '../../prune/training_methods.ts'
 import { OptionError, StateError } from '../../tensor/errors.ts'
-import { dispose, nativeKernels, scope } from '../../tensor/index.ts'
+import { dispose, referenceKernels } from '../../tensor/index.ts'
 import { readCheckpoint, writeCheckpoint } from '../../train/training_file.ts'
-import { bitsOf, matrices, numbersOf, smallTask, training } from './small_task.suite.ts'
+import { bitsOf, matrices, numbersOf, on, smallTask, training } from './small_task.suite.ts'
 
 const { magnitude, saliency, random, fisher, ac_dc: acDc } = pruningMethods
 const schedule = { kind: 'polynomial', begin: 1, end: 8, every: 2 } as const
@@ -48,7 +48,7 @@ test('every method of the table stands in this suite, under the name of its fact
 test.each(names.filter((name) => !['set', 'rigl'].includes(name)))(
   'at target sparsity 0 %s gives the bits of the optimiser alone for 50 steps',
   (name) => {
-    scope(() => {
+    on(() => {
       const run = (methods: TrainingMethod<TrainingBatch>[]) => {
         const { trainer } = training(methods, adam({ rate: 0.01 }))
         for (let step = 0; step < 50; step++) trainer.next()
@@ -60,7 +60,7 @@ test.each(names.filter((name) => !['set', 'rigl'].includes(name)))(
 )
 test.each(names)('%s stopped after any step goes on to the same bits', (name) => {
   for (const packed of name === 'no_prune' ? [false] : [false, true])
-    scope(() => {
+    on(() => {
       const make = () => training([made(0.7, packed)[name]!()], adamW({ rate: 0.01 }), { clip: 0.5 })
       const whole = make()
       const reports = Array.from({ length: 10 }, () => whole.trainer.next())
@@ -78,7 +78,7 @@ test.each(names)('%s stopped after any step goes on to the same bits', (name) =>
 test.each(names.filter((name) => name !== 'no_prune'))(
   '%s leaves exactly the zeros that were asked for',
   (name) => {
-    scope(() => {
+    on(() => {
       const method = made(0.7)[name]!() as PruningMethod
       const { task, trainer } = training([method], adamW({ rate: 0.01 }))
       for (let step = 0; step < 10; step++) trainer.next()
@@ -103,9 +103,9 @@ test.each(names.filter((name) => name !== 'no_prune'))(
   },
 )
 test.each(names)('%s: steps leave no memory behind, and a training that is over none at all', (name) => {
-  const count = () => nativeKernels().memory().tensors
+  const count = () => referenceKernels().memory().tensors
   const idle = count()
-  scope(() => {
+  on(() => {
     const { task, trainer } = training([made(0.7)[name]!()], adam())
     for (let step = 0; step < 4; step++) trainer.next()
     const before = count()
@@ -117,7 +117,7 @@ test.each(names)('%s: steps leave no memory behind, and a training that is over 
   expect(count()).toBe(idle)
 })
 test('of a bf16 model the f32 weights are masked, and the copy that it computes with', () => {
-  scope(() => {
+  on(() => {
     for (const name of ['gmp', 'magnitude', 'rigl', 'magnitude_ste', 'saliency']) {
       const method = made(0.7)[name]!() as PruningMethod
       const { task, trainer } = training([method], adam({ rate: 0.01 }), {
@@ -136,7 +136,7 @@ test('of a bf16 model the f32 weights are masked, and the copy that it computes 
 test('masks travel through the file of a checkpoint', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pruners-test-'))
   try {
-    scope(() => {
+    on(() => {
       const make = () => training([magnitude({ sparsity: 0.7, schedule, packed: false })])
       const [whole, first, second] = [make(), make(), make()]
       for (let step = 0; step < 5; step++) for (const { trainer } of [whole, first]) trainer.next()
@@ -152,7 +152,7 @@ test('masks travel through the file of a checkpoint', () => {
   }
 })
 test('saliency keeps the largest products of weight and gradient', () => {
-  scope(() => {
+  on(() => {
     let wanted: number[] = []
     const method = saliency({ sparsity: 0.5, schedule: { kind: 'oneShot', at: 2 } })
     const path = matrices[0]!
@@ -170,7 +170,7 @@ test('saliency keeps the largest products of weight and gradient', () => {
   })
 })
 test('random masks are nested, and the same for the same seed only', () => {
-  scope(() => {
+  on(() => {
     const run = (seed: number) => {
       const method = random({ sparsity: 0.8, schedule, seed })
       const { trainer } = training([method])
@@ -187,7 +187,7 @@ test('random masks are nested, and the same for the same seed only', () => {
   })
 })
 test('the Fisher score is the square of the weight times the second moment, which only Adam has', () => {
-  scope(() => {
+  on(() => {
     const options = { sparsity: 0.5, schedule: { kind: 'oneShot', at: 1 } } as const
     const twin = training([], adam())
     twin.trainer.next()
@@ -206,7 +206,7 @@ test('the Fisher score is the square of the weight times the second moment, whic
   })
 })
 test('AC/DC alternates sparse and dense phases and ends sparse', () => {
-  scope(() => {
+  on(() => {
     const method = acDc({ sparsity: 0.5, begin: 1, sparse: 2, dense: 1, end: 8, reset: true })
     const { trainer } = training([method], adam())
     const phases = Array.from({ length: 11 }, () => {
@@ -217,7 +217,7 @@ test('AC/DC alternates sparse and dense phases and ends sparse', () => {
   })
 })
 test('instant pruning gives masks and masked copies, and leaves the weights; what needs a training is refused', () => {
-  scope(() => {
+  on(() => {
     const { task } = training([])
     const weights = task.parameters.tensors()
     const before = numbersOf(weights.get(matrices[0]!)!)
@@ -240,7 +240,7 @@ test('instant pruning gives masks and masked copies, and leaves the weights; wha
   })
 })
 test('masks of another model or kind are refused, and nothing changes', () => {
-  scope(() => {
+  on(() => {
     const method = magnitude({ sparsity: 0.5, schedule })
     const { trainer } = training([method])
     trainer.next()

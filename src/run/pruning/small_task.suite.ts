@@ -6,7 +6,7 @@ import type { OptimiserFor } from '../../optim/optimiser.ts'
 import { sgd } from '../../optim/sgd.ts'
 import type { TrainingMethod } from '../../optim/training_method.ts'
 import type { Loader, TrainingBatch, TrainingTask } from '../../optim/training_task.ts'
-import { randomStream, scope, type Tensor } from '../../tensor/index.ts'
+import { randomStream, referenceKernels, scope, type Tensor, withKernels } from '../../tensor/index.ts'
 import { Trainer, type TrainerOptions } from '../../train/trainer.ts'
 
 const widths = [8, 12, 8, 4] as const
@@ -14,6 +14,9 @@ const samples = 24
 const batch = 8
 
 export const matrices = ['layer.0.weight', 'layer.1.weight', 'layer.2.weight']
+
+/** All of these tests run on the reference kernels, whose bits depend on no machine. */
+export const on = <T>(body: () => T): T => withKernels(referenceKernels(), () => scope(body))
 
 export interface SmallTask extends TrainingTask<TrainingBatch> {
   readonly layers: readonly Linear[]

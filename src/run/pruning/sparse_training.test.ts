@@ -6,9 +6,9 @@ import type { TrainingMethod } from '../../optim/training_method.ts'
 import type { TrainingBatch } from '../../optim/training_task.ts'
 import type { PruningMethod } from '../../prune/masked_training.ts'
 import { rigl, set, staticSparse } from '../../prune/sparse_training.ts'
-import { scope, type Tensor } from '../../tensor/index.ts'
+import type { Tensor } from '../../tensor/index.ts'
 import type { Trainer } from '../../train/trainer.ts'
-import { bitsOf, matrices, numbersOf, training } from './small_task.suite.ts'
+import { bitsOf, matrices, numbersOf, on, training } from './small_task.suite.ts'
 
 const moving = {
   sparsity: 0.8,
@@ -35,7 +35,7 @@ test.each([
 ])(
   '%s: mask population constant, moments 0 at new connections, no update on mask steps, pruned weights 0',
   (_, make) => {
-    scope(() => {
+    on(() => {
       const method = make(moving)
       const { task, trainer } = training([method], adam({ rate: 0.01 }))
       trainer.state()
@@ -79,7 +79,7 @@ test.each([
   },
 )
 test('rigl grows where the dense gradient is largest, of all that did not survive', () => {
-  scope(() => {
+  on(() => {
     let gradients = new Map<string, number[]>()
     const look = watch((all) => {
       gradients = new Map([...all].map(([path, gradient]) => [path, numbersOf(gradient)]))
@@ -105,7 +105,7 @@ test('rigl grows where the dense gradient is largest, of all that did not surviv
   })
 })
 test('the first forward is sparse, and static masks never change', () => {
-  scope(() => {
+  on(() => {
     const method = staticSparse({ sparsity: 0.75, pattern: { kind: 'n:m', n: 1, m: 4 } })
     const { task, trainer } = training([method])
     trainer.state()
@@ -125,7 +125,7 @@ test('the first forward is sparse, and static masks never change', () => {
   })
 })
 test('the norm that clips counts the gradients of pruned weights', () => {
-  scope(() => {
+  on(() => {
     const squares: number[] = []
     const look = watch((gradients) => {
       for (const gradient of gradients.values()) squares.push(gradient.square().sum().item())
@@ -156,7 +156,7 @@ function regrown(optimiser: OptimiserFor, age: (trainer: Trainer<TrainingBatch>)
   })
 }
 test('the first step of Adam at a regrown weight is about 3.16 times the rate; SGD has no such jump', () => {
-  scope(() => {
+  on(() => {
     const rate = 1e-3
     // Adam has counted many steps when the connection comes: (1 - beta1) / sqrt(1 - beta2) = sqrt(10).
     const jumps = regrown(adam({ rate }), ({ optimiser }) => {
@@ -179,7 +179,7 @@ test.each([
 ] as [string, (packed: boolean) => PruningMethod][])(
   'packed and unpacked masks give identical trajectories: %s',
   (_, make) => {
-    scope(() => {
+    on(() => {
       const [plain, packed] = [false, true].map((isPacked) => {
         const method = make(isPacked)
         const { trainer } = training([method], sgd({ rate: 0.05, momentum: 0.9 }))

@@ -2,15 +2,14 @@ import { expect, test } from 'vitest'
 import { sgd } from '../../optim/sgd.ts'
 import { magnitudeSte, randomSte } from '../../prune/straight_through.ts'
 import { OptionError } from '../../tensor/errors.ts'
-import { scope } from '../../tensor/index.ts'
-import { matrices, numbersOf, training } from './small_task.suite.ts'
+import { matrices, numbersOf, on, training } from './small_task.suite.ts'
 
 const path = matrices[0]!
 const masked = (weights: readonly number[], mask: Uint8Array) =>
   weights.map((weight, i) => (mask[i] ? weight : 0))
 
 test('parameters stay dense, layers see them masked, and the gradient there moves all of them', () => {
-  scope(() => {
+  on(() => {
     const method = magnitudeSte({ sparsity: 0.5 })
     let gradient: number[] = []
     const look = {
@@ -34,7 +33,7 @@ test('parameters stay dense, layers see them masked, and the gradient there move
   })
 })
 test('masks follow the dense weights at every step, so that weights come back', () => {
-  scope(() => {
+  on(() => {
     const method = magnitudeSte({ sparsity: 0.5 })
     const { task, trainer } = training([method], sgd({ rate: 0.5, momentum: 0.9 }))
     trainer.state()
@@ -52,7 +51,7 @@ test('masks follow the dense weights at every step, so that weights come back', 
   })
 })
 test('random masks differ from step to step', () => {
-  scope(() => {
+  on(() => {
     const method = randomSte({ sparsity: 0.5 })
     const { trainer } = training([method])
     const seen = Array.from({ length: 3 }, () => {
@@ -63,7 +62,7 @@ test('random masks differ from step to step', () => {
   })
 })
 test('evaluation goes through the masks; the end of the training writes them into the parameters', () => {
-  scope(() => {
+  on(() => {
     const method = magnitudeSte({ sparsity: 0.8 })
     const { task, trainer } = training([method])
     for (let step = 0; step < 4; step++) trainer.next()
@@ -76,7 +75,7 @@ test('evaluation goes through the masks; the end of the training writes them int
   })
 })
 test('a pruned parameter that no layer can see masked is refused by name', () => {
-  scope(() => {
+  on(() => {
     const { trainer } = training([
       magnitudeSte({ sparsity: 0.5, distribution: { kind: 'uniform', axes: 1 } }),
     ])
