@@ -23,23 +23,30 @@ export function blockMask(
   const { rows, columns, inner } = matrixOf(shape, further)
   const across = Math.ceil(columns / width)
   const count = Math.ceil(rows / height) * across
-  /** The block of an entry. */
-  const blockOf = (i: number): number => {
-    const column = Math.floor(i / inner) % columns
-    const row = Math.floor(i / (inner * columns))
-    return Math.floor(row / height) * across + Math.floor(column / width)
+  /** Entries in order, each with its block. */
+  const visit = (see: (i: number, block: number) => void) => {
+    let i = 0
+    for (let row = 0; row < rows; row++)
+      for (let column = 0; column < columns; column++) {
+        const block = Math.floor(row / height) * across + Math.floor(column / width)
+        for (let k = 0; k < inner; k++) see(i++, block)
+      }
   }
   const pooled = new Float64Array(count).fill(pooling === 'max' ? Number.NEGATIVE_INFINITY : 0)
   const sizes = new Float64Array(count)
-  for (const [i, value] of values.entries()) {
-    const block = blockOf(i)
+  visit((i, block) => {
+    const value = values[i]!
     pooled[block] = pooling === 'max' ? Math.max(pooled[block]!, value) : pooled[block]! + value
     sizes[block]!++
-  }
+  })
   const isRagged = rows % height !== 0 || columns % width !== 0
   const scores = pooling === 'average' && isRagged ? pooled.map((sum, block) => sum / sizes[block]!) : pooled
   const kept = topMask(scores, keptCount(count, sparsity), ties)
-  return Uint8Array.from(values, (_, i) => kept[blockOf(i)]!)
+  const mask = new Uint8Array(values.length)
+  visit((i, block) => {
+    mask[i] = kept[block]!
+  })
+  return mask
 }
 
 /** What is cut into blocks: rows and columns of cells with `inner` entries each. */

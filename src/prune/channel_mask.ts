@@ -8,7 +8,9 @@ export function channelMask({ values, shape }: Scores, sparsity: number, axis: n
   const inner = shape.slice(at + 1).reduce((product, extent) => product * extent, 1)
   const channelOf = (i: number) => Math.floor(i / inner) % shape[at]!
   const sums = new Float64Array(shape[at]!)
-  for (const [i, value] of values.entries()) sums[channelOf(i)]! += value
+  for (let i = 0; i < values.length; i++) sums[channelOf(i)]! += values[i]!
   const kept = topMask(sums, keptCount(sums.length, sparsity), ties)
-  return Uint8Array.from(values, (_, i) => kept[channelOf(i)]!)
+  const mask = new Uint8Array(values.length)
+  for (let i = 0; i < mask.length; i++) mask[i] = kept[channelOf(i)]!
+  return mask
 }

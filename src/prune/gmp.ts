@@ -21,7 +21,7 @@ import { spread } from './distribution.ts'
 import { checkSparsity, type Ties } from './mask.ts'
 import { maskSchedule } from './mask_schedule.ts'
 import { MaskSet } from './mask_set.ts'
-import { type PruningMethod, prefixed } from './masked_training.ts'
+import type { PruningMethod } from './masked_training.ts'
 import { checkPattern, groupedExtent, maskOf, type Pattern, unstructured } from './pattern.ts'
 import type { Selection } from './selection.ts'
 
@@ -107,11 +107,8 @@ export function gmp(options: GmpOptions): PruningMethod {
         },
       },
     ],
-    state: () => prefixed('mask/', masks.state()),
-    load: (saved) =>
-      masks.load(
-        Object.fromEntries(Object.entries(saved).map(([key, mask]) => [key.replace(/^mask\//, ''), mask])),
-      ),
+    state: () => masks.state(),
+    load: (saved) => masks.load(saved),
     masks: () => masks.masks(),
     dispose: () => masks.dispose(),
   }

@@ -42,8 +42,9 @@ function roundHalfToEven(x: number): number {
  */
 export function topMask(values: Float32Array | Float64Array, kept: number, ties: Ties = 'lowest'): Mask {
   const mask = new Uint8Array(values.length)
-  if (values.some(Number.isNaN))
-    throw new NumericalError('mask: a score is NaN; look at the weights and gradients it was made of')
+  for (let i = 0; i < values.length; i++)
+    if (Number.isNaN(values[i]))
+      throw new NumericalError('mask: a score is NaN; look at the weights and gradients it was made of')
   if (kept === 0) return mask
   if (kept === values.length) return mask.fill(1)
   const last = kthLargest(values, kept)

@@ -87,23 +87,24 @@ export class MaskSet {
     )
   }
 
-  /** Copies by path. They belong to the caller. */
+  /** Copies by `mask/path`. They belong to the caller. */
   state(): Record<string, Tensor> {
-    return Object.fromEntries([...this.#entries].map(([path, { state }]) => [path, state.value()]))
+    return Object.fromEntries([...this.#entries].map(([path, { state }]) => [`mask/${path}`, state.value()]))
   }
 
   /** Takes over what `state` gave; nothing is changed where something does not fit. @throws StateError */
   load(saved: Readonly<Record<string, Tensor>>): void {
-    for (const path of new Set([...Object.keys(saved), ...this.paths()])) {
-      const [state, found] = [this.#entries.get(path)?.state, saved[path]]
+    const states = new Map([...this.#entries].map(([path, { state }]) => [`mask/${path}`, state]))
+    for (const key of new Set([...Object.keys(saved), ...states.keys()])) {
+      const [state, found] = [states.get(key), saved[key]]
       if (state && found && found.dtype === state.dtype && sameShape(found.shape, state.shape)) continue
       const shown = (x: State | Tensor | undefined) => (x ? `${x.dtype} ${showShape(x.shape)}` : 'nothing')
       throw new StateError(
-        `masks: ${printable(path)} needs ${shown(state)}, the saved state has ${shown(found)}; load the state of the same model and options`,
-        { code: 'PARE_E_STATE_PATH', facts: { path } },
+        `masks: ${printable(key)} needs ${shown(state)}, the saved state has ${shown(found)}; load the state of the same model and options`,
+        { code: 'PARE_E_STATE_PATH', facts: { key } },
       )
     }
-    for (const [path, { state }] of this.#entries) state.load(saved[path]!.bytes())
+    for (const [key, state] of states) state.load(saved[key]!.bytes())
   }
 
   dispose(): void {

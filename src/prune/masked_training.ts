@@ -94,12 +94,10 @@ export function maskedTraining(rule: MaskedTraining): PruningMethod {
       count++
       masks.applyTo(parameters)
     },
-    state: () => ({ count: tensor([count], [], 'f64'), ...prefixed('mask/', masks.state()) }),
+    state: () => ({ count: tensor([count], [], 'f64'), ...masks.state() }),
     load({ count: saved, ...rest }) {
       const counted = savedCount(rule.name, saved)
-      masks.load(
-        Object.fromEntries(Object.entries(rest).map(([key, mask]) => [key.replace(/^mask\//, ''), mask])),
-      )
+      masks.load(rest)
       count = counted
     },
     masks: () => masks.masks(),
@@ -131,9 +129,6 @@ export function scoresOf(
     }),
   )
 }
-
-export const prefixed = <T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> =>
-  Object.fromEntries(Object.entries(record).map(([key, value]) => [`${prefix}${key}`, value]))
 
 export function savedCount(name: string, saved: Tensor | undefined): number {
   const count = saved?.size === 1 && saved.dtype === 'f64' ? saved.item() : Number.NaN

@@ -10,7 +10,7 @@ import type { Mask } from './mask.ts'
 /** @example packMask(Uint8Array.of(1, 0, 1)) // [0b10100000] */
 export function packMask(mask: Mask): Uint8Array {
   const packed = new Uint8Array(Math.ceil(mask.length / 8))
-  for (const [i, kept] of mask.entries()) if (kept) packed[i >> 3]! |= 0x80 >> (i & 7)
+  for (let i = 0; i < mask.length; i++) if (mask[i]) packed[i >> 3]! |= 0x80 >> (i & 7)
   return packed
 }
 
@@ -20,7 +20,9 @@ export function unpackMask(packed: Uint8Array, size: number): Mask {
     throw new ShapeError(
       `unpackMask: ${size} entries take ${Math.ceil(size / 8)} bytes, got ${packed.length}; give the mask of this tensor`,
     )
-  return Uint8Array.from({ length: size }, (_, i) => (packed[i >> 3]! >> (7 - (i & 7))) & 1)
+  const mask = new Uint8Array(size)
+  for (let i = 0; i < size; i++) mask[i] = (packed[i >> 3]! >> (7 - (i & 7))) & 1
+  return mask
 }
 
 /** Weights with their mask. */
