@@ -16,11 +16,13 @@
 import type { Parameters } from '../nn/parameters.ts'
 import type { Tensor } from '../tensor/index.ts'
 import type { Optimiser } from './optimiser.ts'
-import type { ForwardContext, TrainingBatch } from './training_task.ts'
+import type { ForwardContext, SourceLayer, TrainingBatch } from './training_task.ts'
 
 export interface StepContext extends ForwardContext {
   readonly parameters: Parameters
   readonly optimiser: Optimiser
+  /** Of the task; none where it names none. */
+  readonly layers: readonly SourceLayer[]
   /** Of the batch at hand. */
   readonly epoch: number
 }

@@ -1,5 +1,6 @@
 /** What is trained: a model with its loss, and the batches that it learns from. */
 import type { Parameters } from '../nn/parameters.ts'
+import type { WeightSource } from '../nn/weight_source.ts'
 import type { RandomStream, Tensor } from '../tensor/index.ts'
 
 /** Samples that a step learns from. */
@@ -27,9 +28,18 @@ export interface ForwardContext {
   stream(name: string): RandomStream
 }
 
+/** A layer whose weight can be seen in another way, such as a Linear. */
+export interface SourceLayer {
+  /** Path of the parameter that it reads; layers may share one. */
+  readonly name: string
+  source: WeightSource
+}
+
 export interface TrainingTask<B extends TrainingBatch> {
   /** What training changes, and what the forward changes by itself. */
   readonly parameters: Parameters
+  /** Layers that methods may give another source, for `losses` and for `evaluate` alike. @default none */
+  readonly layers?: readonly SourceLayer[]
   /** The loss of each sample, [samples], as a mean over what is counted of it. Runs on the tape, in training mode. */
   losses(batch: B, context: ForwardContext): Tensor
   /**

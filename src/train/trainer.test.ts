@@ -200,6 +200,20 @@ test('two methods of one name, or for one phase, are refused, and numbers out of
       expect(() => made(wrong)).toThrow(OptionError)
   })
 })
+test('a method that cannot prepare stops every try to go on', () => {
+  on(() => {
+    const broken: TrainingMethod<PointBatch> = {
+      name: 'broken',
+      prepare() {
+        throw new OptionError('broken: needs another model')
+      },
+    }
+    const { trainer } = made({ methods: [broken] })
+    for (const go of [() => trainer.next(), () => trainer.next(), () => trainer.state()])
+      expect(go).toThrow(/another model/)
+    expect(trainer.steps).toBe(0)
+  })
+})
 
 describe('a checkpoint', () => {
   /** Counts its steps in a state of its own, and draws a number in each of them. */

@@ -191,8 +191,8 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
 
   private prepare(): void {
     if (this.prepared) return
-    this.prepared = true
     for (const method of this.options.methods) method.prepare?.(this.context(this.epoch))
+    this.prepared = true
   }
 
   private learn(batches: readonly B[], epoch: number): StepReport {
@@ -290,7 +290,8 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
 
   private context(epoch: number): StepContext {
     const { step, task, optimiser } = this
-    return { step, epoch, parameters: task.parameters, optimiser, stream: (name) => this.stream(name) }
+    const { parameters, layers = [] } = task
+    return { step, epoch, parameters, layers, optimiser, stream: (name) => this.stream(name) }
   }
 
   private stream(name: string): RandomStream {
