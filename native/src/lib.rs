@@ -53,6 +53,7 @@ pub mod tensors;
 pub mod tile_sizes;
 pub mod token_parts;
 pub mod tokenizer;
+pub mod tokenizer_training;
 pub mod trigonometry;
 pub mod walk;
 
