@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -6,6 +7,7 @@ import { createTokenizer } from './tokenizer.ts'
 import { trainByteLevelBpe } from './train_byte_level_bpe.ts'
 
 const text = readFileSync(new URL('../../calibrate/text/calibration.txt', import.meta.url), 'utf8')
+const sha256 = (data: string | Uint8Array) => createHash('sha256').update(data).digest('hex')
 const paragraphs = text.split('\n\n')
 
 describe('a tokenizer made from texts', () => {
@@ -21,6 +23,21 @@ describe('a tokenizer made from texts', () => {
     ])
     expect(tokenizer.encode(' the', { addSpecialTokens: false }).length).toBe(1)
     expect([...tokenizer.encode('a<|endoftext|>b')].indexOf(0)).toBe(1)
+  })
+  test('has the merges and gives the ids of tokenizers 0.22.2 in Python for the same texts', () => {
+    const { merges } = JSON.parse(json).model as { merges: [string, string][] }
+    expect(merges.length).toBe(767)
+    expect(sha256(merges.map((pair) => pair.join(' ')).join('\n'))).toBe(
+      'dd3de66cff816f5c02e147ea4861e20473eaba6e25794946641121e8c255452e',
+    )
+    const ids = tokenizer.encode(text)
+    expect(ids.length).toBe(34606)
+    expect(sha256(new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength))).toBe(
+      'b44ea965062199216b01e30098a606f40f84c1f6c04016ab57a9fea60eab2538',
+    )
+    expect([...tokenizer.encode("It's the sea, 12 ships\n\n and 🐋<|endoftext|>")]).toEqual([
+      41, 84, 471, 260, 379, 65, 12, 541, 18, 593, 73, 80, 83, 199, 199, 279, 221, 173, 254, 239, 234, 0,
+    ])
   })
   test('gives every text back, also bytes that it has not seen', () => {
     fc.assert(
