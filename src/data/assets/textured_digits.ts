@@ -15,35 +15,48 @@ import { type ImageSet, imageSet } from '../image_set.ts'
 import { type AssetOptions, digitClasses, mnistData, type Split } from './digits.ts'
 import { heldOutPhotographs, type Photograph, readPhotographs, trainingPhotographs } from './photographs.ts'
 
-export interface TexturedDigitsOptions extends AssetOptions {
+export interface TextureOptions {
   /** @default 0 */
   seed?: number
-  /** Training images of each class, at most what MNIST has. @default all, 8,000 together */
+  /** Training images of each class, at most as many as the rarest has. @default all */
   perClass?: number
   /** Share of the training images whose label is exchanged for one of another class. @default 0 */
   labelNoise?: number
 }
 
+/** Sides are kept apart: what is in one of the two has no part in the other. */
+export interface Photographs {
+  train: readonly Photograph[]
+  heldOut: readonly Photograph[]
+}
+
 const SIDE = 32
 
-/** @throws OptionError for options that cannot be; errors of the files as `mnistData` and `readImage` have them. */
-export async function texturedDigits({
-  assets,
-  seed = 0,
-  perClass,
-  labelNoise = 0,
-}: TexturedDigitsOptions): Promise<Split> {
+/**
+ * MNIST of `mnistData`, 8,000 for training and 2,000 held out, on the photographs of the assets.
+ *
+ * @throws OptionError for options that cannot be; errors of the files as `mnistData` and `readImage` have them.
+ */
+export async function texturedDigits({ assets, ...options }: TextureOptions & AssetOptions): Promise<Split> {
+  const photographs = {
+    train: await readPhotographs(assets, trainingPhotographs),
+    heldOut: await readPhotographs(assets, heldOutPhotographs),
+  }
+  return digitsOnTextures(mnistData({ assets }), photographs, options)
+}
+
+/** Digits of 28 x 28 on photographs of at least 96 x 96. @throws OptionError for options that cannot be */
+export function digitsOnTextures(
+  digits: Split,
+  photographs: Photographs,
+  { seed = 0, perClass, labelNoise = 0 }: TextureOptions = {},
+): Split {
   if (!(labelNoise >= 0 && labelNoise <= 1))
     throw new OptionError(`labelNoise: a share from 0 to 1 is needed, got ${labelNoise}`)
-  const digits = mnistData({ assets })
-  const [training, heldOut] = [
-    await readPhotographs(assets, trainingPhotographs),
-    await readPhotographs(assets, heldOutPhotographs),
-  ]
-  const train = onTextures(digits.train, training, { seed, side: 'training', perClass })
+  const train = onTextures(digits.train, photographs.train, { seed, side: 'training', perClass })
   return {
     train: withLabelNoise(train, labelNoise, randomStream(seed, 'textured digits/label noise')),
-    heldOut: onTextures(digits.heldOut, heldOut, { seed, side: 'held out' }),
+    heldOut: onTextures(digits.heldOut, photographs.heldOut, { seed, side: 'held out' }),
   }
 }
 
