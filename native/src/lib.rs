@@ -62,6 +62,7 @@ pub mod tensors;
 pub mod tile_sizes;
 pub mod token_parts;
 pub mod tokenizer;
+pub mod tokenizer_training;
 pub mod trigonometry;
 pub mod updates;
 pub mod walk;

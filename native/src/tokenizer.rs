@@ -36,7 +36,7 @@ fn table<T>(change: impl FnOnce(&mut Table) -> T) -> T {
 }
 
 /// What the crate reports, in its own words.
-fn refused(error: impl ToString) -> Fault {
+pub fn refused(error: impl ToString) -> Fault {
     Fault::format(error.to_string())
 }
 
@@ -92,7 +92,7 @@ pub fn tokenizer_release(handle: u32) -> bool {
 /// past a million they give up without a word and leave the rest of the text in one piece.
 const LONGEST_BLANK_RUN: usize = 500_000;
 
-fn check_blank_runs(text: &str) -> Result<()> {
+pub fn check_blank_runs(text: &str) -> Result<()> {
     let mut run = 0;
     for character in text.chars() {
         run = if character.is_whitespace() { run + 1 } else { 0 };

@@ -1,7 +1,7 @@
 /** The files and folders that a compression is given, checked before a model is fetched or opened. */
 import { accessSync, constants, statSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { checkTexts } from '../calibrate/text_samples.ts'
+import { checkTexts } from '../formats/text_file.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import { checkOutput, checkPlace } from './output_place.ts'

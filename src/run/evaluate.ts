@@ -1,5 +1,6 @@
 /** Evaluates a model on text, alone or against its source. */
-import { checkTexts, defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
+import { defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
+import { checkTexts } from '../formats/text_file.ts'
 import { type EvaluationSplit, type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
 import { cutWindows, tokensOfWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
 import { loadLanguageModel } from '../models/load_model.ts'

@@ -1,0 +1,170 @@
+/**
+ * Batches of examples, epoch after epoch, in an order that a seed decides and that goes on where it stopped.
+ *
+ * The order of an epoch comes from the random stream `order`, augmentation from `augmentation`: another order leaves
+ * the crops as they are, and the reverse.
+ */
+import { OptionError, StateError } from '../tensor/errors.ts'
+import { type RandomStream, randomStream, type StreamState, scope } from '../tensor/index.ts'
+import type { Batch, Examples } from './examples.ts'
+
+/** The ids of one epoch in their order: all, some, or some repeatedly. `random` is the stream `order`. */
+export type EpochOrder = (epoch: number, random: RandomStream, count: number) => Uint32Array
+
+export interface LoaderOptions {
+  /** Examples a batch. */
+  batch: number
+  /** Whether the examples that are left at the end of an epoch are left out, or make a smaller batch. */
+  dropLast: boolean
+  /** @default 0 */
+  seed?: number | bigint
+  /** How often the examples are gone through at most. @default without end */
+  epochs?: number
+  /** @default 'shuffled' */
+  order?: 'shuffled' | 'in order' | EpochOrder
+}
+
+/** Where a loader stands: JSON can hold it. */
+export interface LoaderState {
+  /** Fingerprint of the examples. */
+  data: string
+  batch: number
+  dropLast: boolean
+  /** Epochs that are over. */
+  epoch: number
+  /** Examples of this epoch that are used. */
+  taken: number
+  /** The stream that the order of this epoch is drawn from, before it was. */
+  order: StreamState
+  augmentation: StreamState
+}
+
+export interface Loader<B = Batch> {
+  /** The next batch, or undefined when all epochs are over. */
+  next(): B | undefined
+  state(): LoaderState
+  /** Goes on where `state` was taken. @throws StateError for the state of other data, options or seed */
+  load(state: LoaderState): void
+}
+
+const inOrder: EpochOrder = (_epoch, _random, count) => Uint32Array.from({ length: count }, (_, i) => i)
+const shuffled: EpochOrder = (_epoch, random, count) =>
+  scope(() => random.permutation(count).toArray() as Uint32Array)
+
+/**
+ * @throws OptionError where there are no examples, or fewer than a batch and `dropLast` is set.
+ * @example const loader = createLoader(windows, { batch: 8, dropLast: true, seed: 1 })
+ */
+export function createLoader<B>(examples: Examples<B>, options: LoaderOptions): Loader<B> {
+  const { batch, dropLast, seed = 0, epochs = Number.POSITIVE_INFINITY, order = 'shuffled' } = options
+  checkOptions(examples, { batch, dropLast, epochs })
+  const orderOf = order === 'shuffled' ? shuffled : order === 'in order' ? inOrder : order
+  const orderStream = randomStream(seed, 'order')
+  const augmentation = randomStream(seed, 'augmentation')
+  let epoch = 0
+  let taken = 0
+  let before = orderStream.state()
+  let ids: Uint32Array | undefined
+
+  /** The order of the epoch, drawn when its first batch is asked for. */
+  const current = (): Uint32Array => {
+    if (ids) return ids
+    before = orderStream.state()
+    ids = orderOf(epoch, orderStream, examples.count)
+    checkOrder(examples, ids, { epoch, batch: dropLast ? batch : 1 })
+    return ids
+  }
+  const startNextEpoch = () => {
+    epoch += 1
+    taken = 0
+    ids = undefined
+    before = orderStream.state()
+  }
+  return {
+    next() {
+      if (epoch >= epochs) return undefined
+      const all = current()
+      const chosen = all.slice(taken, taken + batch)
+      const made = examples.batch(chosen, augmentation)
+      taken += chosen.length
+      const left = all.length - taken
+      if (left < (dropLast ? batch : 1)) startNextEpoch()
+      return made
+    },
+    state: () => ({
+      data: examples.fingerprint,
+      batch,
+      dropLast,
+      epoch,
+      taken,
+      order: ids ? before : orderStream.state(),
+      augmentation: augmentation.state(),
+    }),
+    load(state) {
+      const place = `loader of ${examples.name}`
+      checkState(place, state, { data: examples.fingerprint, batch, dropLast })
+      orderStream.load(state.order)
+      augmentation.load(state.augmentation)
+      ids = undefined
+      epoch = state.epoch
+      taken = state.taken
+      if (taken === 0) return
+      const left = current().length - taken
+      if (left < (dropLast ? batch : 1))
+        throw new StateError(
+          `${place}: the saved epoch ${epoch} has ${taken} examples behind it, more than its order holds; the file is damaged`,
+        )
+    },
+  }
+}
+
+function checkOptions(
+  { name, count }: Examples<unknown>,
+  { batch, dropLast, epochs }: { batch: number; dropLast: boolean; epochs: number },
+): void {
+  if (!(Number.isInteger(batch) && batch >= 1))
+    throw new OptionError(`batch: a whole number from 1 on is needed, got ${batch}`)
+  if (!((Number.isInteger(epochs) || epochs === Number.POSITIVE_INFINITY) && epochs >= 1))
+    throw new OptionError(`epochs: a whole number from 1 on is needed, got ${epochs}`)
+  if (count === 0)
+    throw new OptionError(`${name}: has no examples; give more data`, { code: 'PARE_E_EMPTY_DATA' })
+  if (dropLast && count < batch)
+    throw new OptionError(
+      `${name}: a batch needs ${batch} examples, there are ${count}; choose a smaller batch, or keep the last one`,
+      { code: 'PARE_E_EMPTY_DATA', facts: { needed: batch, found: count } },
+    )
+}
+
+function checkOrder(
+  { name, count }: Examples<unknown>,
+  ids: Uint32Array,
+  { epoch, batch }: { epoch: number; batch: number },
+): void {
+  if (ids.length < batch)
+    throw new OptionError(
+      `${name}: the order of epoch ${epoch} has ${ids.length} examples, a batch needs ${batch}`,
+    )
+  const wrong = ids.find((id) => id >= count)
+  if (wrong !== undefined)
+    throw new OptionError(
+      `${name}: the order of epoch ${epoch} names example ${wrong}, there are ${count}, counted from 0`,
+    )
+}
+
+/** States come from files: every field is looked at. */
+function checkState(
+  place: string,
+  state: LoaderState,
+  wanted: Pick<LoaderState, 'data' | 'batch' | 'dropLast'>,
+): void {
+  const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
+  if (!isCount(state?.epoch) || !isCount(state.taken) || !state.order || !state.augmentation)
+    throw new StateError(`${place}: the saved position is incomplete; the file is damaged`)
+  if (state.data !== wanted.data)
+    throw new StateError(`${place}: the saved position is that of other data; start again, or give that data`)
+  for (const field of ['batch', 'dropLast'] as const)
+    if (state[field] !== wanted[field])
+      throw new StateError(
+        `${place}: the saved position has ${field} ${state[field]}, this run ${wanted[field]}; start again, or go back to it`,
+      )
+}
