@@ -42,6 +42,8 @@ export interface LoaderState {
 export interface Loader<B = Batch> {
   /** The next batch, or undefined when all epochs are over. */
   next(): B | undefined
+  /** Epochs that are over. */
+  readonly epoch: number
   state(): LoaderState
   /** Goes on where `state` was taken. @throws StateError for the state of other data, options or seed */
   load(state: LoaderState): void
@@ -90,6 +92,9 @@ export function createLoader<B>(examples: Examples<B>, options: LoaderOptions): 
       const left = all.length - taken
       if (left < (dropLast ? batch : 1)) startNextEpoch()
       return made
+    },
+    get epoch() {
+      return epoch
     },
     state: () => ({
       data: examples.fingerprint,

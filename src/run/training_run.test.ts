@@ -6,7 +6,6 @@ import { type Disk, setDisk, systemDisk } from '../formats/disk.ts'
 import { adamW } from '../optim/adam.ts'
 import type { TrainingMethod } from '../optim/training_method.ts'
 import { AbortError, NumericalError, ResourceError, StateError } from '../tensor/errors.ts'
-import { referenceKernels, withKernels } from '../tensor/index.ts'
 import { type PointBatch, pointLoader, pointTask } from '../train/linear_task.suite.ts'
 import { Trainer } from '../train/trainer.ts'
 import { runTraining, type TrainingRunOptions } from './training_run.ts'
@@ -49,9 +48,6 @@ async function sitting(
   })
   return { summary, learned: [task.w.item(), task.b.item()] }
 }
-/** Kernels are of the thread, and a run waits between its steps. */
-const on = <T>(body: () => Promise<T>): Promise<T> => withKernels(referenceKernels(), body)
-
 /** Lines of the log without times. */
 const logOf = (output: string) =>
   readFileSync(join(output, 'log.jsonl'), 'utf8')
@@ -61,7 +57,7 @@ const logOf = (output: string) =>
 
 test('a run that is stopped anywhere goes on to the bits of one that was left alone', async () => {
   const whole = folder()
-  const alone = await on(() => sitting(whole))
+  const alone = await sitting(whole)
   expect(alone.summary).toMatchObject({ steps: 12, epoch: 4, skipped: 0, resumedAt: undefined })
   for (const stop of [1, 3, 4, 11]) {
     const output = folder()
@@ -74,11 +70,11 @@ test('a run that is stopped anywhere goes on to the bits of one that was left al
         if (step === stop) controller.abort()
       },
     }
-    await expect(
-      on(() => sitting(output, { methods: [stopping], signal: controller.signal })),
-    ).rejects.toThrow(AbortError)
+    await expect(sitting(output, { methods: [stopping], signal: controller.signal })).rejects.toThrow(
+      AbortError,
+    )
     expect(progress.step).toBe(stop)
-    const again = await on(() => sitting(output))
+    const again = await sitting(output)
     expect(again.learned).toEqual(alone.learned)
     expect(again.summary).toMatchObject({ steps: 12, resumedAt: stop })
     expect(logOf(output)).toEqual(logOf(whole))
@@ -86,7 +82,7 @@ test('a run that is stopped anywhere goes on to the bits of one that was left al
 })
 test('a disk that fills or fails at any step costs no more than the steps since the last checkpoint', async () => {
   const whole = folder()
-  const alone = await on(() => sitting(whole))
+  const alone = await sitting(whole)
   /** The disk, until so many of its steps are done; then it is full. */
   const fullAfter = (most: number): { disk: Disk; full: () => boolean } => {
     let count = 0
@@ -108,7 +104,7 @@ test('a disk that fills or fails at any step costs no more than the steps since 
     const output = folder()
     const { disk, full } = fullAfter(most)
     setDisk(disk)
-    const run = on(() => sitting(output))
+    const run = sitting(output)
     if (
       await run.then(
         () => false,
@@ -118,7 +114,7 @@ test('a disk that fills or fails at any step costs no more than the steps since 
       failures++
     expect(full() ? failures : failures + 1).toBeGreaterThan(0)
     setDisk(systemDisk)
-    const again = await on(() => sitting(output))
+    const again = await sitting(output)
     expect(again.learned).toEqual(alone.learned)
     expect(readdirSync(join(output, '.pare', 'checkpoints')).every((name) => name.startsWith('step-'))).toBe(
       true,
@@ -132,31 +128,29 @@ test('a loss that is not finite ends the run with the last good checkpoint kept'
     name: 'poison',
     weigh: (losses, _, { step }) => losses.mul(0).add(on && step === 7 ? Number.NaN : 1),
   })
-  await expect(on(() => sitting(output, { methods: [poison(true)] }))).rejects.toThrow(NumericalError)
+  await expect(sitting(output, { methods: [poison(true)] })).rejects.toThrow(NumericalError)
   expect(readdirSync(join(output, '.pare', 'checkpoints'))).toEqual([
     'step-000000003.safetensors',
     'step-000000006.safetensors',
   ])
-  expect((await on(() => sitting(output, { methods: [poison(false)] }))).summary.resumedAt).toBe(6)
+  expect((await sitting(output, { methods: [poison(false)] })).summary.resumedAt).toBe(6)
 })
 test('another recipe, fewer steps or a second process is refused, and a restart begins anew', async () => {
   const output = folder()
-  await on(() => sitting(output))
-  await expect(on(() => sitting(output, { run: { ...recipe, rate: 0.1 } }))).rejects.toThrow(
-    /rate was 0\.05, is 0\.1/,
-  )
-  await expect(on(() => sitting(output, { steps: 5 }))).rejects.toThrow(StateError)
-  expect((await on(() => sitting(output))).summary.resumedAt).toBe(12)
-  expect((await on(() => sitting(output, { restart: true }))).summary.resumedAt).toBeUndefined()
+  await sitting(output)
+  await expect(sitting(output, { run: { ...recipe, rate: 0.1 } })).rejects.toThrow(/rate was 0\.05, is 0\.1/)
+  await expect(sitting(output, { steps: 5 })).rejects.toThrow(StateError)
+  expect((await sitting(output)).summary.resumedAt).toBe(12)
+  expect((await sitting(output, { restart: true })).summary.resumedAt).toBeUndefined()
 })
 test('a damaged checkpoint is named, and without it the run goes on from the one before', async () => {
   const output = folder()
-  const alone = await on(() => sitting(output))
+  const alone = await sitting(output)
   const newest = join(output, '.pare', 'checkpoints', 'step-000000012.safetensors')
   writeFileSync(newest, readFileSync(newest).subarray(0, 100))
-  await expect(on(() => sitting(output))).rejects.toThrow(/step-000000012.*remove it/)
+  await expect(sitting(output)).rejects.toThrow(/step-000000012.*remove it/)
   rmSync(newest)
-  const again = await on(() => sitting(output))
+  const again = await sitting(output)
   expect([again.summary.resumedAt, again.learned]).toEqual([9, alone.learned])
   expect(existsSync(newest)).toBe(true)
 })

@@ -6,7 +6,7 @@ import { adamW } from '../optim/adam.ts'
 import { sgd } from '../optim/sgd.ts'
 import type { TrainingMethod } from '../optim/training_method.ts'
 import { NumericalError, OptionError, StateError } from '../tensor/errors.ts'
-import { dispose, referenceKernels, State, scope, type Tensor, tensor, withKernels } from '../tensor/index.ts'
+import { dispose, nativeKernels, State, scope, type Tensor, tensor, withKernels } from '../tensor/index.ts'
 import { type PointBatch, pointLoader, pointTask } from './linear_task.suite.ts'
 import { Trainer, type TrainerOptions } from './trainer.ts'
 import { checkpointsIn, readCheckpoint, removeUnfinished, writeCheckpoint } from './training_file.ts'
@@ -20,7 +20,7 @@ afterEach(() => {
   for (const made of folders.splice(0)) rmSync(made, { recursive: true })
 })
 
-const on = <T>(body: () => T): T => withKernels(referenceKernels(), () => scope(body))
+const on = <T>(body: () => T): T => withKernels(nativeKernels(), () => scope(body))
 
 function made(
   options: Partial<TrainerOptions<PointBatch>> = {},
@@ -308,9 +308,9 @@ test('steps leave no memory behind', () => {
   on(() => {
     const { trainer } = made()
     trainer.next()
-    const before = referenceKernels().memory().tensors
+    const before = nativeKernels().memory().tensors
     for (let i = 0; i < 5; i++) trainer.next()
-    expect(referenceKernels().memory().tensors).toBe(before)
+    expect(nativeKernels().memory().tensors).toBe(before)
     expect(tensor([1]).alive).toBe(true)
   })
 })
