@@ -89,7 +89,7 @@ impl Fitted {
         }
         let geometry = Geometry::new((weight[1], weight[2]), fields)?;
         let (extents, groups) = (Extents::of(input), geometry.groups);
-        if weight[0] % groups != 0 || weight[3].checked_mul(groups) != Some(extents.channels) {
+        if !weight[0].is_multiple_of(groups) || weight[3].checked_mul(groups) != Some(extents.channels) {
             return Err(wrong("needs channels that the groups divide"));
         }
         let outputs = (
