@@ -113,10 +113,10 @@ simd! {
     fn larger<T: Compute, P: Position>(x: &[T], tap: usize, best: &mut [T], positions: &mut [P]) {
         for ((x, best), position) in x.iter().zip(best).zip(positions) {
             let (value, old) = (x.widen(), best.widen());
-            if value > old || (value.is_nan() && !old.is_nan()) {
-                *best = *x;
-                *position = P::of(tap);
-            }
+            // Without branches, so that it vectorises.
+            let is_larger = (value > old) | (value.is_nan() & !old.is_nan());
+            *best = if is_larger { *x } else { *best };
+            *position = if is_larger { P::of(tap) } else { *position };
         }
     }
 }

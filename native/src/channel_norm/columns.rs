@@ -9,32 +9,37 @@ use crate::simd;
 const LANES: usize = 16;
 const CHAINS: usize = 4;
 
-/// The sum of a term of every row for `L` channels; the order depends on the number of rows alone.
+/// The numbers of `L` channels from a position on.
 #[inline(always)]
-fn down<W: Math, const L: usize>(rows: usize, term: impl Fn(usize) -> [W; L]) -> [W; L] {
-    let mut sums = [[W::ZERO; L]; CHAINS];
-    let whole = rows - rows % CHAINS;
-    for row in (0..whole).step_by(CHAINS) {
-        for chain in 0..CHAINS {
-            let x = term(row + chain);
-            for lane in 0..L {
-                sums[chain][lane] += x[lane];
-            }
-        }
-    }
-    for row in whole..rows {
-        let x = term(row);
-        for lane in 0..L {
-            sums[row - whole][lane] += x[lane];
-        }
-    }
-    std::array::from_fn(|lane| (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]))
+fn line<T, const L: usize>(x: &[T], at: usize) -> &[T; L] {
+    x[at..].first_chunk::<L>().expect("rows hold all channels")
 }
 
-#[inline(always)]
-fn line<T: Compute, const L: usize>(x: &[T], at: usize) -> [T::Wide; L] {
-    let line = x[at..].first_chunk::<L>().expect("rows hold all channels");
-    std::array::from_fn(|lane| line[lane].widen())
+/// The sum of a term of every row for `L` channels, in an order that depends on the number of rows alone: `CHAINS` sums
+/// of every `CHAINS`th row, and one of the rows that are left over.
+macro_rules! down {
+    ($W:ty, $L:ident, $rows:expr, |$row:ident, $lane:ident| $term:expr) => {{
+        let mut sums = [[<$W>::ZERO; $L]; CHAINS];
+        let mut rest = [<$W>::ZERO; $L];
+        let whole = $rows - $rows % CHAINS;
+        for first in (0..whole).step_by(CHAINS) {
+            for chain in 0..CHAINS {
+                let $row = first + chain;
+                for $lane in 0..$L {
+                    sums[chain][$lane] += $term;
+                }
+            }
+        }
+        for $row in whole..$rows {
+            for $lane in 0..$L {
+                rest[$lane] += $term;
+            }
+        }
+        for lane in 0..$L {
+            rest[lane] += (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]);
+        }
+        rest
+    }};
 }
 
 #[inline(always)]
@@ -46,15 +51,18 @@ fn moments_of<T: Compute, const L: usize>(
     spread: &mut [f64],
 ) {
     let rows = x.len() / channels;
-    let at = |row: usize| line::<T, L>(x, row * channels + channel);
     let count = <T::Wide as Float>::from_f64(rows as f64);
-    let centre: [T::Wide; L] = down::<T::Wide, L>(rows, at).map(|sum| sum / count);
-    let squares = down::<T::Wide, L>(rows, |row| {
-        let x = at(row);
-        std::array::from_fn(|lane| {
-            let distance = x[lane] - centre[lane];
-            distance * distance
-        })
+    let mut centre = down!(T::Wide, L, rows, |row, lane| line::<T, L>(
+        x,
+        row * channels + channel
+    )[lane]
+        .widen());
+    for lane in 0..L {
+        centre[lane] = centre[lane] / count;
+    }
+    let squares = down!(T::Wide, L, rows, |row, lane| {
+        let distance = line::<T, L>(x, row * channels + channel)[lane].widen() - centre[lane];
+        distance * distance
     });
     for lane in 0..L {
         mean[channel + lane] = centre[lane].to_f64();
@@ -86,14 +94,15 @@ fn gradient_sums_of<T: Compute, const L: usize>(
 ) {
     let channels = centre.len();
     let rows = x.len() / channels;
-    let middle = *centre[channel..]
-        .first_chunk::<L>()
-        .expect("a mean for every channel");
-    let at = |row: usize| line::<T, L>(gradient, row * channels + channel);
-    let sums = down::<T::Wide, L>(rows, at);
-    let products = down::<T::Wide, L>(rows, |row| {
-        let (x, g) = (line::<T, L>(x, row * channels + channel), at(row));
-        std::array::from_fn(|lane| (x[lane] - middle[lane]) * g[lane])
+    let middle = *line::<T::Wide, L>(centre, channel);
+    let sums = down!(T::Wide, L, rows, |row, lane| line::<T, L>(
+        gradient,
+        row * channels + channel
+    )[lane]
+        .widen());
+    let products = down!(T::Wide, L, rows, |row, lane| {
+        let at = row * channels + channel;
+        (line::<T, L>(x, at)[lane].widen() - middle[lane]) * line::<T, L>(gradient, at)[lane].widen()
     });
     for lane in 0..L {
         plain[channel + lane] = sums[lane].to_f64();
@@ -132,22 +141,23 @@ impl<W: Math> Factors<W> {
         Factors { numbers, channels }
     }
 
+    /// Those of `L` channels.
     #[inline(always)]
-    fn at<const L: usize>(&self, channel: usize) -> [[W; L]; 3] {
-        std::array::from_fn(|i| {
-            *self.numbers[i * self.channels + channel..]
-                .first_chunk::<L>()
-                .expect("factors of every channel")
-        })
+    fn at<const L: usize>(&self, channel: usize) -> [&[W; L]; 3] {
+        let of = |i: usize| line::<W, L>(&self.numbers, i * self.channels + channel);
+        [of(0), of(1), of(2)]
     }
 }
 
 #[inline(always)]
 fn affine_of<T: Compute, const L: usize>(x: &[T], factors: &Factors<T::Wide>, channel: usize, out: &mut [T]) {
-    let [centre, scale, shift] = factors.at::<L>(channel);
-    let x = line::<T, L>(x, channel);
-    for lane in 0..L {
-        out[channel + lane] = T::narrow((x[lane] - centre[lane]) * scale[lane] + shift[lane]);
+    let channels = factors.channels;
+    let [centre, scale, shift] = factors.at::<L>(channel).map(|line| *line);
+    for (x, out) in x.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+        let (x, out) = (line::<T, L>(x, channel), &mut out[channel..channel + L]);
+        for lane in 0..L {
+            out[lane] = T::narrow((x[lane].widen() - centre[lane]) * scale[lane] + shift[lane]);
+        }
     }
 }
 
@@ -156,13 +166,11 @@ simd! {
     pub fn affine<T: Compute>(x: &[T], factors: &Factors<T::Wide>, out: &mut [T]) {
         let channels = factors.channels;
         let dense = channels - channels % LANES;
-        for (x, out) in x.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
-            for channel in (0..dense).step_by(LANES) {
-                affine_of::<T, LANES>(x, factors, channel, out);
-            }
-            for channel in dense..channels {
-                affine_of::<T, 1>(x, factors, channel, out);
-            }
+        for channel in (0..dense).step_by(LANES) {
+            affine_of::<T, LANES>(x, factors, channel, out);
+        }
+        for channel in dense..channels {
+            affine_of::<T, 1>(x, factors, channel, out);
         }
     }
 }
@@ -174,14 +182,17 @@ fn input_gradient_of<T: Compute, const L: usize>(
     channel: usize,
     out: &mut [T],
 ) {
-    let [scale, slope, shift] = factors.at::<L>(channel);
-    let centre = *centre[channel..]
-        .first_chunk::<L>()
-        .expect("a mean for every channel");
-    let (x, g) = (line::<T, L>(x, channel), line::<T, L>(gradient, channel));
-    for lane in 0..L {
-        out[channel + lane] =
-            T::narrow(g[lane] * scale[lane] - (x[lane] - centre[lane]) * slope[lane] - shift[lane]);
+    let channels = factors.channels;
+    let [scale, slope, shift] = factors.at::<L>(channel).map(|line| *line);
+    let centre = *line::<T::Wide, L>(centre, channel);
+    let rows = x.chunks_exact(channels).zip(gradient.chunks_exact(channels));
+    for ((x, g), out) in rows.zip(out.chunks_exact_mut(channels)) {
+        let (x, g) = (line::<T, L>(x, channel), line::<T, L>(g, channel));
+        let out = &mut out[channel..channel + L];
+        for lane in 0..L {
+            let distance = x[lane].widen() - centre[lane];
+            out[lane] = T::narrow(g[lane].widen() * scale[lane] - distance * slope[lane] - shift[lane]);
+        }
     }
 }
 
@@ -190,14 +201,11 @@ simd! {
     pub fn input_gradient<T: Compute>(x: &[T], gradient: &[T], centre: &[T::Wide], factors: &Factors<T::Wide>, out: &mut [T]) {
         let channels = factors.channels;
         let dense = channels - channels % LANES;
-        let rows = x.chunks_exact(channels).zip(gradient.chunks_exact(channels));
-        for (pair, out) in rows.zip(out.chunks_exact_mut(channels)) {
-            for channel in (0..dense).step_by(LANES) {
-                input_gradient_of::<T, LANES>(pair, (centre, factors), channel, out);
-            }
-            for channel in dense..channels {
-                input_gradient_of::<T, 1>(pair, (centre, factors), channel, out);
-            }
+        for channel in (0..dense).step_by(LANES) {
+            input_gradient_of::<T, LANES>((x, gradient), (centre, factors), channel, out);
+        }
+        for channel in dense..channels {
+            input_gradient_of::<T, 1>((x, gradient), (centre, factors), channel, out);
         }
     }
 }
