@@ -12,7 +12,8 @@ fn channels_of_a_batch_get_mean_zero_and_variance_one_also_far_from_zero() {
         let x = View::filled(&[1, 300, channels], |i| 10_000.0 + ((i / channels) % 4) as f32);
         let [out, mean, variance] = channel_norm(&x, None, None, channels, 0.0).unwrap();
         assert!(numbers(&mean).iter().all(|&m| m == 10_001.5));
-        assert!(numbers(&variance).iter().all(|&v| (v - 1.25).abs() < 1e-6));
+        // Means of bands, which differ by 0.02 here, are rounded to 2^-11: twice the product of both.
+        assert!(numbers(&variance).iter().all(|&v| (v - 1.25).abs() < 2e-5));
         for (i, &y) in numbers(&out).iter().enumerate() {
             let want = (((i / channels) % 4) as f32 - 1.5) / 1.25f32.sqrt();
             assert!((y - want).abs() < 1e-5, "{y} {want}");
