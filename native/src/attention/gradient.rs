@@ -6,7 +6,8 @@
 //!
 //! A task owns a head of keys, so that the sums of dK and dV over its queries run in one order for any number of threads.
 
-use super::gradient_block::{Gradients, KeySide};
+use super::gradient_block::Gradients;
+use super::key_side::KeySide;
 use super::query_block::{Problem, Strided};
 use super::{Operands, Options, check, wide, wide_bias};
 use crate::arena::View;

@@ -3,6 +3,7 @@
 
 mod gradient;
 mod gradient_block;
+mod key_side;
 mod query_block;
 mod score_rows;
 
@@ -201,6 +202,7 @@ pub fn attention_with_sums_border(
 /// Handles of dq [batch, queries, heads, dim], dk [batch, keys, kvHeads, dim], dv [batch, keys, kvHeads, valueDim] and,
 /// where `needs_bias`, of the gradient of the bias, [batch, heads, queries, keys].
 #[napi(js_name = "attentionGradient")]
+// A border function has its tensors and options side by side.
 #[allow(clippy::too_many_arguments)]
 pub fn attention_gradient_border(
     q: u32,

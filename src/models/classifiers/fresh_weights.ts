@@ -15,8 +15,7 @@ export function freshWeights(
   const drawn = (path: string, shape: Shape, initial: Initial) => {
     if (initial.kind === 'constant') return full(shape, initial.value, dtype)
     const deviation = Math.sqrt((initial.kind === 'he' ? 2 : 1) / initial.fanIn)
-    const wide = dtype === 'f64' ? 'f64' : 'f32'
-    return randomStream(seed, path).normal(shape, wide).mul(deviation).cast(dtype)
+    return randomStream(seed, path).normal(shape, 'f64').mul(deviation).cast(dtype)
   }
   return {
     weight: (path, shape, initial) => scope(() => parameters.add(path, drawn(path, shape, initial))),
