@@ -2,6 +2,7 @@
 import { Linear } from '../../nn/linear.ts'
 import { type Sites, visit } from '../../nn/sites.ts'
 import { denseSource } from '../../nn/weight_source.ts'
+import type { ForwardPass } from '../../optim/training_task.ts'
 import { FormatError } from '../../tensor/errors.ts'
 import { concat, linear, rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import { evenBlocks } from '../even_blocks.ts'
@@ -172,6 +173,30 @@ export class ResidentLlama {
       // A hook may keep tensors of one stage until a later one; without hooks each stage gives back its memory.
       for (const stage of this.stages)
         hidden = at ? runStage(stage, hidden, context) : scope(() => runStage(stage, hidden, context))
+      return visit(at, 'logits', this.head.logits(visit(at, 'norm', hidden)))
+    })
+  }
+
+  /** The linear layers of all blocks. */
+  get layers(): Linear[] {
+    return this.stages.flatMap(({ segments }) => segments.flatMap(({ linears }) => linears))
+  }
+
+  /**
+   * Many sequences at once, for training: ids u32 [batch, tokens] -> logits [batch, tokens, vocabulary].
+   *
+   * @example const loss = crossEntropy(resident.logits(inputs), labels)
+   */
+  logits(ids: Tensor, { at }: ForwardPass = {}): Tensor {
+    return scope(() => {
+      const [batch, tokens] = ids.shape as [number, number]
+      const context = this.model.context(tokens, at ? { at } : {})
+      const rows = this.model.embed(scope(() => ids.toArray() as Uint32Array))
+      let hidden = visit(at, 'embedding', rows.reshape([batch, tokens, this.model.config.hidden]))
+      for (const stage of this.stages) {
+        const before = hidden
+        hidden = scope(() => runStage(stage, before, context))
+      }
       return visit(at, 'logits', this.head.logits(visit(at, 'norm', hidden)))
     })
   }
