@@ -11,7 +11,7 @@ export interface TrainingBatch {
 }
 
 /** Batches in an order of their own. */
-export interface Loader<B extends TrainingBatch> {
+export interface Loader<B> {
   /** The next batch; undefined where the data has ended. */
   next(): B | undefined
   /** Passes over the data that are finished. */
