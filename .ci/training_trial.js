@@ -37,7 +37,7 @@ export function languageRecipe(folder, random) {
 /** A residual network with batch norm and augmentation on random images of bars, pruned by RigL. @returns its recipe */
 export function classifierRecipe(folder, random) {
   const [count, side] = [160, 12]
-  const labels = Uint8Array.from({ length: count }, (_, i) => i % 10)
+  const labels = Uint8Array.from({ length: count }, (_, i) => (i + Math.floor(i / 10)) % 10)
   const pixels = new Uint8Array(count * side * side)
   for (let i = 0; i < count; i++)
     for (let at = 0; at < side * side; at++) {

@@ -132,7 +132,6 @@ async function trained(
       steps,
       restart,
       signal,
-      progressSeconds: 0.1,
       progress: (event) => progress({ kind: 'training', ...event }),
       ...(checkpoint.every !== undefined && { checkpointEvery: checkpoint.every }),
       ...(checkpoint.keep !== undefined && { keep: checkpoint.keep }),
