@@ -36,7 +36,7 @@ function made(dtype: 'f32' | 'f64' | 'bf16' = 'f32') {
   })
   const model = new Llama(config, memoryWeights(parameters.tensors()))
   const trainer = new Trainer({
-    task: languageTask(model, parameters),
+    task: languageTask(model.load(), parameters),
     loader: createLoader(tokenWindows(text, { length: 32 }), { batch: 4, dropLast: true, seed: 1 }),
     optimiser: adamW({
       rate: warmUp({ steps: 5 }, cosine({ from: 1e-2, to: 1e-3, steps: 60 })),
