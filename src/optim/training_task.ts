@@ -11,7 +11,7 @@ export interface TrainingBatch {
 }
 
 /** Batches in an order of their own. */
-export interface Loader<B extends TrainingBatch> {
+export interface Loader<B> {
   /** The next batch; undefined where the data has ended. */
   next(): B | undefined
   /** Passes over the data that are finished. */
@@ -44,6 +44,9 @@ export interface SourceLayer {
   source: WeightSource
 }
 
+/** Numbers by name, such as `accuracy`. */
+export type Quality = Readonly<Record<string, number>>
+
 export interface TrainingTask<B extends TrainingBatch> {
   /** What training changes, and what the forward changes by itself. */
   readonly parameters: Parameters
@@ -59,5 +62,5 @@ export interface TrainingTask<B extends TrainingBatch> {
   /** Units of work of a batch for the live line: tokens or images. @default samples */
   work?(batch: B): { units: number; unit: string }
   /** Quality on data that is held out, by name. */
-  evaluate?(): Readonly<Record<string, number>>
+  evaluate?(signal?: AbortSignal): Quality | Promise<Quality>
 }

@@ -1,6 +1,6 @@
 /** A small language model in training, from text to weights: data, task, optimiser and trainer together. */
 import { afterAll, describe, expect, test } from 'vitest'
-import { createLoader } from '../data/loader.ts'
+import { createLoader } from '../optim/loader.ts'
 import { tokenWindows } from '../data/token_windows.ts'
 import type { LlamaConfig } from '../models/llama/config.ts'
 import { freshWeights } from '../models/llama/fresh_weights.ts'
