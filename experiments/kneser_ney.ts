@@ -10,7 +10,7 @@
  * over the followers of h, and nk the number of n-grams of the order with count k. Chen and Goodman 1998, TR-10-98,
  * section 3. Where a count of counts is 0 or a discount leaves (0, k), D1 to D3 are 0.5, 1 and 1.5, as in KenLM.
  */
-import { OptionError } from '../src/tensor/errors.ts'
+import { OptionError } from '#src/tensor/errors.ts'
 
 export interface NgramModel {
   /** Different n-grams of each order, from 1 on. */

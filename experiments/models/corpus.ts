@@ -5,8 +5,8 @@
  * English differ, so that results are told for each era.
  */
 
-import type { AssetOptions } from '../../src/data/assets/digits.ts'
-import { type Document, type LanguageData, languageData } from '../../src/data/assets/language.ts'
+import type { AssetOptions } from '#src/data/assets/digits.ts'
+import { type Document, type LanguageData, languageData } from '#src/data/assets/language.ts'
 
 export interface Era {
   name: string

