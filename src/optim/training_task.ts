@@ -35,6 +35,9 @@ export interface SourceLayer {
   source: WeightSource
 }
 
+/** Numbers by name, such as `accuracy`. */
+export type Quality = Readonly<Record<string, number>>
+
 export interface TrainingTask<B extends TrainingBatch> {
   /** What training changes, and what the forward changes by itself. */
   readonly parameters: Parameters
@@ -50,5 +53,5 @@ export interface TrainingTask<B extends TrainingBatch> {
   /** Units of work of a batch for the live line: tokens or images. @default samples */
   work?(batch: B): { units: number; unit: string }
   /** Quality on data that is held out, by name. */
-  evaluate?(): Readonly<Record<string, number>>
+  evaluate?(signal?: AbortSignal): Quality | Promise<Quality>
 }
