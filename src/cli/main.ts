@@ -1,4 +1,4 @@
-/** The command line: `pare plan | compress | eval | inspect | pull | doctor`. */
+/** The command line: `pare plan | compress | eval | inspect | pull | reproduce | doctor`. */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
 import { OptionError, PareError } from '../tensor/errors.ts'
@@ -8,6 +8,7 @@ import { addEval } from './eval.ts'
 import { addInspect } from './inspect.ts'
 import { addPlan } from './plan.ts'
 import { addPull } from './pull.ts'
+import { addReproduce } from './reproduce.ts'
 import { showError } from './show_error.ts'
 
 const examples = `
@@ -31,7 +32,7 @@ export function program({ json = false } = {}): Command {
     .showHelpAfterError('(pare --help shows all commands, pare COMMAND --help all options)')
     .exitOverride()
   if (json) pare.configureOutput({ writeErr: () => {} })
-  for (const add of [addPlan, addCompress, addEval, addInspect, addPull, addDoctor]) add(pare)
+  for (const add of [addPlan, addCompress, addEval, addInspect, addPull, addReproduce, addDoctor]) add(pare)
   for (const command of pare.commands) command.exitOverride()
   return pare
 }
