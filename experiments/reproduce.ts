@@ -8,6 +8,7 @@ import { nearestField } from '#src/nn/nearest_names.ts'
 import { OptionError, printable, SourceError } from '#src/tensor/errors.ts'
 import {
   type AnyExperiment,
+  type Claim,
   type Context,
   commandOf,
   type Job,
@@ -47,23 +48,82 @@ export const list = () =>
     assets: experiment.assets(false),
   }))
 
+export interface Outcome {
+  experiment: string
+  /** Folder of the results; absent where it was temporary. */
+  output?: string
+  claims: Claim[]
+  /** Orders with a wide margin that a quick run missed. */
+  failures: string[]
+  runs: number
+}
+
 /**
- * Runs an experiment, or goes on with it.
+ * Runs an experiment by its name, or goes on with it.
  *
- * @returns false where a quick run misses an order with a wide margin
  * @throws OptionError for a name that is none, and jobs that are none; SourceError where assets or vega are missing
  */
-export async function reproduce(name: string, options: ReproduceOptions = {}): Promise<boolean> {
-  const experiment = experimentOf(name)
+export const reproduce = (name: string, options: ReproduceOptions = {}): Promise<Outcome> =>
+  runExperiment(experimentOf(name), options)
+
+export async function runExperiment(
+  experiment: AnyExperiment,
+  options: ReproduceOptions = {},
+): Promise<Outcome> {
+  const { name } = experiment
   const { quick = false, seeds = quick ? [0] : [0, 1, 2], only } = options
   await figureLibrary()
   const jobs: Job[] = experiment.jobs({ quick, seeds, only })
   if (jobs.length === 0) throw new OptionError(`--only: fits none of the jobs of ${name}; leave it out`)
   const assets = assetFolder(experiment, quick, options.assets)
   const output = outputFolder(options.output, quick)
-  const sources = hashOf(root, experiment.sources)
-  const commit = options.commit ?? currentCommit(root)
-  const context: Context = { assets, quick, record: readRecord(root, name), sources, say }
+  try {
+    const sources = hashOf(root, experiment.sources)
+    const context: Context = { assets, quick, record: readRecord(root, name), sources, say }
+    const commit = options.commit ?? currentCommit(root)
+    const { runs, record } = await measureJobs(experiment, jobs, {
+      ...options,
+      output,
+      context,
+      commit,
+      seeds,
+    })
+    const result: Result = {
+      ...record,
+      seeds: [...new Set(runs.map(({ seed }) => seed))].sort((a, b) => a - b),
+      machines: [...new Set(runs.map(({ machine }) => machine))],
+      summary: experiment.summary(runs),
+      runs,
+    }
+    await writeResult(experiment, output, result)
+    const isKept = !quick || options.output !== undefined
+    return {
+      experiment: name,
+      ...(isKept ? { output } : {}),
+      claims: experiment.claims(result),
+      failures: quick ? experiment.failures(result, context) : [],
+      runs: runs.length,
+    }
+  } finally {
+    if (quick && options.output === undefined) rmSync(output, { recursive: true, force: true })
+  }
+}
+
+interface Measuring extends ReproduceOptions {
+  output: string
+  context: Context
+  commit: string
+  seeds: readonly number[]
+}
+
+/** Measures what the journal does not hold; returns all that stands in the record. */
+async function measureJobs(
+  experiment: AnyExperiment,
+  jobs: readonly Job[],
+  { output, context, commit, seeds, quick = false, write = false }: Measuring,
+): Promise<{ runs: (Job & Stamp)[]; record: Omit<Result, 'runs'> }> {
+  const { name } = experiment
+  const { sources } = context
   const facts = await experiment.begin?.(context)
   const record = {
     experiment: name,
@@ -75,12 +135,12 @@ export async function reproduce(name: string, options: ReproduceOptions = {}): P
   const stamp: Stamp = { sources, commit, machine: machineLine(describeMachine(instructionSet())) }
   const journal = join(output, `${name}.runs.jsonl`)
   const runs: (Job & Stamp)[] = readJournal(journal, say)
-  const picked = () => {
+  const picked = (): (Job & Stamp)[] => {
     const all = [...new Set([...seeds, ...runs.map(({ seed }) => seed)])].sort((a, b) => a - b)
-    const wanted = experiment.jobs({ quick, seeds: all })
-    return (experiment.pick?.(runs, record, wanted) ?? latestRuns(runs, wanted, sources)) as (Job & Stamp)[]
+    const wanted: Job[] = experiment.jobs({ quick, seeds: all })
+    return experiment.pick?.(runs, record, wanted) ?? latestRuns(runs, wanted, sources)
   }
-  for (const [index, job] of (options.write ? [] : jobs).entries()) {
+  for (const [index, job] of (write ? [] : jobs).entries()) {
     const title = `${index + 1}/${jobs.length}  ${experiment.describe(job)}`
     const before = picked().find(
       (run) =>
@@ -102,24 +162,7 @@ export async function reproduce(name: string, options: ReproduceOptions = {}): P
   }
   const kept = picked()
   if (kept.length === 0) throw new OptionError(`${name}: no run is done yet; run it without --write`)
-  const result: Result = {
-    ...record,
-    seeds: [...new Set(kept.map(({ seed }) => seed))].sort((a, b) => a - b),
-    machines: [...new Set(kept.map(({ machine }) => machine))],
-    summary: experiment.summary(kept),
-    runs: kept,
-  }
-  await writeResult(experiment, output, result)
-  for (const { text, holds, found } of experiment.claims(result))
-    process.stdout.write(`${holds === undefined ? 'open ' : holds ? 'holds' : 'FAILS'}  ${text} ${found}\n`)
-  if (!quick) {
-    say(`written  ${join(output, `${name}.md`)}`)
-    return true
-  }
-  const failures = experiment.failures(result, context)
-  for (const failure of failures) process.stdout.write(`FAILED  ${failure}\n`)
-  if (!options.output) rmSync(output, { recursive: true, force: true })
-  return failures.length === 0
+  return { runs: kept, record }
 }
 
 function experimentOf(name: string): AnyExperiment {

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type Command, InvalidArgumentError } from 'commander'
 import { OptionError, StateError } from '../tensor/errors.ts'
+import { showJson } from './show_json.ts'
 
 const examples = `
 Examples:
@@ -16,7 +17,13 @@ NAME.json, NAME.md and its figures. A run is known by its settings, its seed and
 /** What `experiments/reproduce.ts` offers. */
 interface Experiments {
   list(): { name: string; title: string; assets: readonly string[] }[]
-  reproduce(name: string, options: object): Promise<boolean>
+  reproduce(name: string, options: object): Promise<Outcome>
+}
+
+interface Outcome {
+  output?: string
+  claims: { text: string; holds?: boolean; found: string }[]
+  failures: string[]
 }
 
 export function addReproduce(pare: Command): void {
@@ -31,22 +38,39 @@ export function addReproduce(pare: Command): void {
     .option('--only <jobs>', 'some of the jobs, in the words of the experiment; may be repeated', gather)
     .option('--output <dir>', 'folder of the results')
     .option('--assets <dir>', 'folder that interop/assets.sh filled (default: PARE_ASSETS)')
-    .option('--write', 'makes the page from the runs there are, and measures nothing')
+    .option('--write', 'make the page from the runs there are, and measures nothing')
     .option('--commit <id>', 'names the commit of a tree without git')
-    .action(async (name: string | undefined, { list, ...options }) => {
+    .option('--json', 'the claims, or the list, as JSON')
+    .action(async (name: string | undefined, { list, json, ...options }) => {
       const experiments = await load()
       if (list) {
-        for (const { name, title, assets } of experiments.list())
-          process.stdout.write(`${name.padEnd(12)} ${title}\n${''.padEnd(12)} reads ${assets.join(', ')}\n`)
+        const all = experiments.list()
+        if (json) showJson(all)
+        else
+          for (const { name, title, assets } of all)
+            process.stdout.write(`${name.padEnd(12)} ${title}\n${''.padEnd(12)} reads ${assets.join(', ')}\n`)
         return
       }
       if (name === undefined)
         throw new OptionError('reproduce: name an experiment; `pare reproduce --list` shows them', {
           code: 'PARE_E_USAGE',
         })
-      if (!(await experiments.reproduce(name, options))) process.exitCode = 1
+      const outcome = await experiments.reproduce(name, options)
+      if (json) showJson(outcome)
+      else process.stdout.write(outcomeText(outcome))
+      if (outcome.failures.length > 0) process.exitCode = 1
     })
 }
+
+const outcomeText = ({ output, claims, failures }: Outcome): string =>
+  [
+    ...claims.map(
+      ({ text, holds, found }) =>
+        `${holds === undefined ? 'open ' : holds ? 'holds' : 'FAILS'}  ${text} ${found}\n`,
+    ),
+    ...failures.map((failure) => `FAILED  ${failure}\n`),
+    ...(output === undefined ? [] : [`output ${output}\n`]),
+  ].join('')
 
 async function load(): Promise<Experiments> {
   const module = new URL('../experiments/reproduce.js', import.meta.url)
