@@ -83,7 +83,11 @@ function jobs({ quick, seeds, only }: JobOptions): GmpJob[] {
 
 function filterOf(text: string): (job: GmpJob) => boolean {
   const [part, sparsity, ...rest] = text.split(',').map((word) => word.trim())
-  if ((part !== 'images' && part !== 'language') || rest.length > 0 || (sparsity && !Number(sparsity)))
+  if (
+    (part !== 'images' && part !== 'language') ||
+    rest.length > 0 ||
+    (sparsity !== undefined && !(Number(sparsity) >= 0))
+  )
     throw new OptionError(
       `--only ${printable(text)}: needed is images or language, with a sparsity if wanted, such as images,0.95`,
     )
