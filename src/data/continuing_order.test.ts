@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
+import { createLoader } from '../optim/loader.ts'
 import { scope } from '../tensor/index.ts'
 import { continuingOrder } from './continuing_order.ts'
-import { createLoader } from './loader.ts'
 import { tokenWindows } from './token_windows.ts'
 
 test('every row goes on where it was, in every epoch', () => {
