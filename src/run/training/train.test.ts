@@ -150,6 +150,17 @@ test('a student learns from a teacher of the same classes, and of others it is r
   const { evaluation } = await train(student)
   // The labels themselves are not looked at.
   expect(evaluation.accuracy).toBeGreaterThan(0.5)
+  const like = classifierRecipe(folder(), {
+    model: { family: 'mlp', hidden: [8] },
+    distill: {
+      teacher: teacher.output!,
+      hidden: [{ student: 'fc1/act', teacher: 'fc1/act', map: { from: 8, to: 16 } }],
+    },
+  })
+  const { parameters } = await train(like)
+  // 144 x 8 + 8 + 8 x 10 + 10: the map is no part of the model.
+  expect(parameters).toBe(1250)
+  expect(loadClassifier(like.output!).parameters.has('distillation.0.weight')).toBe(false)
   const language = languageRecipe(folder(), { distill: { teacher: teacher.output! } })
   await expect(train(language)).rejects.toThrow(/pare_mlp/)
 })

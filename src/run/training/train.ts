@@ -2,11 +2,13 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { disk } from '../../formats/disk.ts'
+import type { Parameters } from '../../nn/parameters.ts'
 import { exponentialAverage } from '../../optim/averages.ts'
 import { averaging } from '../../optim/averaging.ts'
 import { createLoader } from '../../optim/loader.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { instructionSet } from '../../tensor/index.ts'
+import { distillationPrefix } from '../../train/distillation.ts'
 import { Trainer } from '../../train/trainer.ts'
 import { checkSameRun } from '../../train/training_file.ts'
 import { checkPlace } from '../output_place.ts'
@@ -148,7 +150,7 @@ async function trained(
           version,
           output: settings.output,
           family: model.family,
-          parameters: [...parameters.tensors().values()].reduce((sum, { size }) => sum + size, 0),
+          parameters: weightsIn(parameters),
           seed,
           steps: summary.steps,
           epochs: summary.epoch,
@@ -172,6 +174,13 @@ async function trained(
     trainer.dispose()
   }
 }
+
+/** Weights of the model that are trained. */
+const weightsIn = (parameters: Parameters): number =>
+  [...parameters.tensors()].reduce(
+    (sum, [name, { size }]) => sum + (name.startsWith(distillationPrefix) ? 0 : size),
+    0,
+  )
 
 /** What must be the same for a run to go on, or to count as done. */
 function identityOf(
