@@ -19,6 +19,7 @@ import { oracleClaims } from './contract/oracle.suite.ts'
 import { poolingClaims } from './contract/pooling.suite.ts'
 import { randomClaims } from './contract/random.suite.ts'
 import { reduceClaims } from './contract/reduce.suite.ts'
+import { sweepClaims } from './contract/sweep.suite.ts'
 import { threadClaims } from './contract/threads.suite.ts'
 import type { Kernels } from './kernels.ts'
 
@@ -47,6 +48,7 @@ export function kernelSuite({ name, kernels, setThreads, isReference = false }: 
   describe(`${name}: random streams`, () => randomClaims(claim))
   describe(`${name}: linear algebra`, () => linalgClaims(claim))
   if (!isReference) describe(`${name}: against the reference`, () => oracleClaims(claim))
+  if (!isReference) describe(`${name}: random shapes`, () => sweepClaims(claim))
   if (!isReference) describe(`${name}: gradients`, () => gradientOracleClaims(claim))
   if (setThreads) describe(`${name}: threads`, () => threadClaims(claim, setThreads))
 }
