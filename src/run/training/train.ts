@@ -118,7 +118,12 @@ async function trained(
   const evaluate = () => model.evaluate(heldOut, signal)
   const trainer = new Trainer({
     task: { ...task, evaluate: () => (following ? following.during(evaluate) : evaluate()) },
-    loader: createLoader(data.train, { batch, dropLast: true, seed }),
+    loader: createLoader(data.train, {
+      batch,
+      dropLast: true,
+      seed,
+      ...(model.order && { order: model.order }),
+    }),
     optimiser: optimiserFor(fields.optimiser, steps)(parameters),
     methods,
     seed,
