@@ -5,6 +5,8 @@
  *   compress    a model goes in, a smaller one comes out, with a report
  *   fromRecipe  the options that a recipe, or a file with one, stands for
  *   reportPage  a report as one HTML file, as compress writes it
+ *   train       a small language model or a classifier from a recipe, with checkpoints
+ *   Trainer     steps of a training over any task, with pruningMethods and optimisers by name; fit without phases
  *   evaluate    perplexity, and KL and agreement against a source
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
@@ -25,6 +27,13 @@ export {
   type SentenceEncoder,
   sentenceEncoder,
 } from './models/bert/sentence_encoder.ts'
+export type { ClassifierConfig, ClassifierShape } from './models/classifiers/classifier_config.ts'
+export {
+  freshClassifier,
+  type LoadedClassifier,
+  loadClassifier,
+} from './models/classifiers/load_classifier.ts'
+export type { Classifier } from './models/classifiers/network.ts'
 export type { LlamaConfig } from './models/llama/config.ts'
 export type { Llama } from './models/llama/llama.ts'
 export { loadLanguageModel, loadModel, openLanguageModel, openModel } from './models/load_model.ts'
@@ -43,10 +52,26 @@ export {
   type SourceProgress,
 } from './models/source/source.ts'
 export { type Match, Parameters } from './nn/parameters.ts'
+export { type Average, type AverageFor, exponentialAverage, meanAverage } from './optim/averages.ts'
+export { type AveragingMethod, averaging } from './optim/averaging.ts'
+export type { Batch, Examples } from './optim/examples.ts'
+export { type FitOptions, type FitResult, fit } from './optim/fit.ts'
+export { clipFactor, type GradientNorm, gradientNorm } from './optim/gradients.ts'
+export { createLoader, type EpochOrder, type LoaderOptions, type LoaderState } from './optim/loader.ts'
+export type { Optimiser, OptimiserFor } from './optim/optimiser.ts'
 export { type OptimiserName, optimisers } from './optim/optimisers.ts'
-export type { TrainingMethod } from './optim/training_method.ts'
-export type { Loader, TrainingBatch, TrainingTask } from './optim/training_task.ts'
+export * as schedules from './optim/schedules.ts'
+export type { StepContext, TrainingEvent, TrainingMethod } from './optim/training_method.ts'
+export type {
+  ForwardPass,
+  Loader,
+  Quality,
+  SourceLayer,
+  TrainingBatch,
+  TrainingTask,
+} from './optim/training_task.ts'
 export { type InstantOptions, instantSparsify } from './prune/instant.ts'
+export type { PruningMethod } from './prune/masked_training.ts'
 export { measureSparsity, type SparsitySummary } from './prune/sparsity.ts'
 export { type PruningMethodName, pruningMethods } from './prune/training_methods.ts'
 export { type QuantizerName, quantizers } from './quantize/methods.ts'
@@ -62,24 +87,64 @@ export { fromRecipe } from './run/recipe_options.ts'
 export type { Baseline, CompressionReport, LayerReport, MixReport } from './run/report.ts'
 export { reportPage } from './run/report_page/report_page.ts'
 export type { RuleReport, StepReport } from './run/tensor_rules.ts'
+export type { DataRecipe } from './run/training/data_fields.ts'
+export type { DistillationRecipe } from './run/training/distillation_fields.ts'
+export type { MethodRecipe } from './run/training/method_fields.ts'
+export type { ModelRecipe } from './run/training/model_fields.ts'
+export type { OptimiserRecipe, ScheduleRecipe } from './run/training/optimiser_fields.ts'
+export { type TrainingHooks, train } from './run/training/train.ts'
+export type { TrainingFields, TrainingRecipe } from './run/training/training_recipe.ts'
+export type { TrainingReport } from './run/training/training_report.ts'
+export type { TrainingProgress } from './run/training_run.ts'
 export { version } from './run/version.ts'
 export type { WeightStep } from './run/weight_step.ts'
 export * from './tensor/errors.ts'
 export {
   arange,
+  attention,
+  averagePool2d,
+  batchNorm,
+  type ComputeType,
+  type CustomGradient,
+  checkpoint,
+  concat,
+  conv2d,
+  crossEntropy,
+  customGradient,
   type DType,
+  dispose,
+  dropout,
+  embedding,
   fromBytes,
   full,
+  groupNorm,
   instructionSet,
+  layerNorm,
+  maxPool2d,
   ones,
   type RandomStream,
   randomStream,
+  rmsNorm,
   type Shape,
   scope,
   setThreads,
+  stack,
+  stopGradient,
+  swiglu,
   Tensor,
   tensor,
   threads,
+  unrecorded,
+  type ValueAndGradients,
+  valueAndGrad,
   zeros,
 } from './tensor/index.ts'
-export { type StepReport as TrainingStepReport, Trainer, type TrainerOptions } from './train/trainer.ts'
+export { classifierTask } from './train/classifier_task.ts'
+export { type DistillationOptions, distilled, type Teacher } from './train/distillation.ts'
+export { type LabelledBatch, type LogitsTask, labelledTask } from './train/labelled_task.ts'
+export {
+  type StepReport as TrainingStepReport,
+  Trainer,
+  type TrainerOptions,
+  type TrainerPosition,
+} from './train/trainer.ts'

@@ -1,4 +1,4 @@
-/** Classifiers as folders: config.json and model.safetensors. */
+/** Classifiers: from folders with config.json and model.safetensors, and new ones. */
 import { join } from 'node:path'
 import { openSafetensors } from '../../formats/safetensors/safetensors.ts'
 import { readJsonFile } from '../../formats/tokenizer/tokenizer.ts'
@@ -8,6 +8,7 @@ import { type ComputeType, scope } from '../../tensor/index.ts'
 import { huggingFaceWeights } from '../huggingface_weights.ts'
 import { checkWeightShape } from '../weight_shape.ts'
 import { type ClassifierConfig, classifierFromJson, classifierOf } from './classifier_config.ts'
+import { freshWeights } from './fresh_weights.ts'
 import type { Classifier } from './network.ts'
 
 export interface LoadedClassifier {
@@ -62,4 +63,25 @@ export function loadClassifier(
   } finally {
     weights.close()
   }
+}
+
+/**
+ * A network with new weights, which depend on the seed and their names alone.
+ *
+ * @param dtype that the network computes in; masters of bf16 are f32. @default f32
+ * @throws OptionError for shapes that cannot be
+ * @example
+ * const { classifier, parameters } = freshClassifier({
+ *   shape: { family: 'mlp', hidden: [32] },
+ *   image: [8, 8, 1],
+ *   classes: [...'0123456789'],
+ *   normalise: { mean: [0.3], deviation: [0.4] },
+ * })
+ */
+export function freshClassifier(
+  config: ClassifierConfig,
+  { seed = 0, dtype = 'f32' }: { seed?: number; dtype?: ComputeType } = {},
+): LoadedClassifier {
+  const parameters = new Parameters()
+  return { config, classifier: classifierOf(config, freshWeights(parameters, { seed, dtype })), parameters }
 }

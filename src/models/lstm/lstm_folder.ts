@@ -10,7 +10,7 @@ import { type ComputeType, scope } from '../../tensor/index.ts'
 import { finiteWeights } from '../finite_weights.ts'
 import { huggingFaceWeights } from '../huggingface_weights.ts'
 import { checkWeightShape } from '../weight_shape.ts'
-import { type LstmConfig, lstmFromJson, lstmToJson } from './config.ts'
+import { type LstmConfig, lstmFromJson, lstmModelType, lstmToJson } from './config.ts'
 import { LstmLanguageModel } from './lstm_model.ts'
 
 export interface LoadedLstm {
@@ -39,6 +39,10 @@ export function saveLstm(folder: string, config: LstmConfig, parameters: Paramet
 
 /** Weights of the model, and no others that train with it. */
 const weightPath = /^(?:embedding|head)\.(?:weight|bias)$|^lstm\.(?:weight|bias)_[ih]h_l\d+$/
+
+/** Whether a folder is that of an LSTM language model. */
+export const isLstmFolder = (folder: string): boolean =>
+  readJsonFile(join(folder, 'config.json'))?.model_type === lstmModelType
 
 /**
  * Reads what `saveLstm` wrote.

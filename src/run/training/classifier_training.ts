@@ -2,13 +2,9 @@
 import {
   type ClassifierConfig,
   type ClassifierShape,
-  classifierOf,
   classifierToJson,
 } from '../../models/classifiers/classifier_config.ts'
-import { freshWeights } from '../../models/classifiers/fresh_weights.ts'
-import type { LoadedClassifier } from '../../models/classifiers/load_classifier.ts'
-import type { Classifier } from '../../models/classifiers/network.ts'
-import { Parameters } from '../../nn/parameters.ts'
+import { freshClassifier, type LoadedClassifier } from '../../models/classifiers/load_classifier.ts'
 import { AbortError, OptionError } from '../../tensor/errors.ts'
 import { type ComputeType, crossEntropy, randomStream, scope } from '../../tensor/index.ts'
 import { classifierTask } from '../../train/classifier_task.ts'
@@ -31,9 +27,7 @@ export function newClassifier(
 ): TrainedModel {
   const { image, classes, normalise } = options.data
   const config: ClassifierConfig = { shape: shapeOf(recipe), image, classes, normalise }
-  const parameters = new Parameters()
-  const classifier = classifierOf(config, freshWeights(parameters, options))
-  return trained({ config, classifier, parameters }, options)
+  return trained(freshClassifier(config, options), options)
 }
 
 /** A network whose weights are there. @throws OptionError for images or classes that it was not made for */
@@ -70,11 +64,7 @@ function shapeOf(recipe: ResnetRecipe | LenetRecipe | MlpRecipe): ClassifierShap
 }
 
 function trained(
-  {
-    config,
-    classifier,
-    parameters,
-  }: { config: ClassifierConfig; classifier: Classifier; parameters: Parameters },
+  { config, classifier, parameters }: LoadedClassifier,
   { data, dtype, batch }: ClassifierTrainingOptions,
 ): TrainedModel {
   return {

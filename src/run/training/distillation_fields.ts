@@ -25,6 +25,8 @@ export interface DistillationRecipe {
     loss?: HiddenLossKind
     /** From 0 on. @default 1 */
     weight?: number
+    /** Widths of both, where they differ: a linear map is trained with the student. @default none */
+    map?: { from: number; to: number }
   }[]
 }
 
@@ -43,7 +45,11 @@ export const distillationSchema = record({
       record({
         student: site,
         teacher: site,
-        ...optional({ loss: oneOf(hiddenLossKinds), weight: atLeast0 }),
+        ...optional({
+          loss: oneOf(hiddenLossKinds),
+          weight: atLeast0,
+          map: record({ from: whole(1), to: whole(1) }),
+        }),
       }),
       'a list of pairs of sites',
     ),

@@ -1,7 +1,6 @@
 /** Llama models in training. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ConfigJson } from '../../models/config_fields.ts'
 import { configToHuggingFace, type LlamaConfig } from '../../models/llama/config.ts'
 import { freshWeights } from '../../models/llama/fresh_weights.ts'
 import { Llama } from '../../models/llama/llama.ts'
@@ -9,23 +8,13 @@ import { weightShapes } from '../../models/llama/weight_shapes.ts'
 import { memoryWeights } from '../../models/memory_weights.ts'
 import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { Parameters } from '../../nn/parameters.ts'
-import type { Batch } from '../../optim/examples.ts'
-import { AbortError, OptionError } from '../../tensor/errors.ts'
-import { type ComputeType, randomStream, scope } from '../../tensor/index.ts'
+import { OptionError } from '../../tensor/errors.ts'
+import { scope } from '../../tensor/index.ts'
 import { languageTask } from '../../train/language_task.ts'
+import { evaluateLanguage, type LanguageTrainingOptions } from './language_evaluation.ts'
+import { languageFiles } from './language_files.ts'
 import type { LlamaRecipe } from './model_fields.ts'
-import type { TextData } from './text_data.ts'
-import { inParts, type TrainedModel } from './trained_model.ts'
-
-export interface LanguageTrainingOptions {
-  data: TextData
-  /** Tokens of a window. */
-  length: number
-  seed: number
-  dtype: ComputeType
-  /** Windows of a batch. */
-  batch: number
-}
+import type { TrainedModel } from './trained_model.ts'
 
 /** A model with new weights. @throws OptionError for widths that do not fit each other */
 export function newLlama(recipe: LlamaRecipe, options: LanguageTrainingOptions): TrainedModel {
@@ -35,7 +24,9 @@ export function newLlama(recipe: LlamaRecipe, options: LanguageTrainingOptions):
     for (const [name, weight] of freshWeights(config, { seed: options.seed }))
       parameters.add(name, weight.cast(options.dtype))
   })
-  return trained(config, parameters, options, () => companions(config, options))
+  return trained(config, parameters, options, () =>
+    languageFiles(configToHuggingFace(config), options.data.tokenizer, config.context),
+  )
 }
 
 /** The weights of a model that is there, decoded, whatever form they are stored in. */
@@ -57,7 +48,11 @@ export function continuedLlama(open: OpenLanguageModel, options: LanguageTrainin
       .filter(([, path]) => existsSync(path))
       .map(([name, path]) => [name, readFileSync(path)] as const),
   )
-  const fresh: ReadonlyMap<string, string | Uint8Array> = companions(config, options)
+  const fresh: ReadonlyMap<string, string | Uint8Array> = languageFiles(
+    configToHuggingFace(config),
+    options.data.tokenizer,
+    config.context,
+  )
   return trained(
     config,
     parameters,
@@ -69,7 +64,7 @@ export function continuedLlama(open: OpenLanguageModel, options: LanguageTrainin
 function trained(
   config: LlamaConfig,
   parameters: Parameters,
-  { data, length, batch: batchSize }: LanguageTrainingOptions,
+  options: LanguageTrainingOptions,
   files: () => ReadonlyMap<string, string | Uint8Array>,
 ): TrainedModel {
   const model = new Llama(config, memoryWeights(parameters.tensors())).load()
@@ -78,22 +73,7 @@ function trained(
     family: 'llama',
     task,
     classes: config.vocabulary,
-    async evaluate(examples, signal) {
-      let [nats, bytes] = [0, 0]
-      for (const ids of inParts(examples, batchSize)) {
-        // Signals are heard between batches.
-        await new Promise((done) => setImmediate(done))
-        if (signal?.aborted) throw new AbortError()
-        nats += scope(() => {
-          const batch: Batch = data.heldOut.batch(ids, randomStream(0, 'held out'))
-          return task.lossesOf(task.logits(batch, {}), batch).cast('f64').sum().item() * length
-        })
-        for (const id of ids) bytes += data.bytesOf(id)
-      }
-      const tokens = examples.length * length
-      const loss = nats / tokens
-      return { loss, perplexity: Math.exp(loss), bitsPerByte: nats / Math.LN2 / bytes, tokens, bytes }
-    },
+    evaluate: (examples, signal) => evaluateLanguage(task, options, examples, signal),
     files,
   }
 }
@@ -153,30 +133,3 @@ function checkContext({ context, vocabulary }: LlamaConfig, { length, data }: La
       { code: 'PARE_E_FIELD', facts: { field: 'train.data.tokenizer' } },
     )
 }
-
-/** What transformers and Pare look for beside the weights. */
-function companions(
-  config: LlamaConfig,
-  { data: { tokenizer } }: LanguageTrainingOptions,
-): Map<string, string> {
-  const ids = { bos_token_id: tokenizer.bosId ?? null, eos_token_id: tokenizer.eosIds[0] ?? null }
-  const token = (id: number | undefined) => (id === undefined ? undefined : tokenizer.token(id))
-  const json: ConfigJson = { ...configToHuggingFace(config), ...ids }
-  return new Map([
-    ['tokenizer.json', tokenizer.json()],
-    [
-      'tokenizer_config.json',
-      pretty({
-        tokenizer_class: 'PreTrainedTokenizerFast',
-        model_max_length: config.context,
-        bos_token: token(tokenizer.bosId),
-        eos_token: token(tokenizer.eosIds[0]),
-        clean_up_tokenization_spaces: false,
-      }),
-    ],
-    ['generation_config.json', pretty(ids)],
-    ['config.json', pretty(json)],
-  ])
-}
-
-const pretty = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`

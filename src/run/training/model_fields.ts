@@ -22,6 +22,22 @@ export interface LlamaRecipe {
   rotaryBase?: number
 }
 
+/** Layers of LSTM over tokens. */
+export interface LstmRecipe {
+  family: 'lstm'
+  layers: number
+  /** Width of the layers. */
+  hidden: number
+  /** Width of the embedding. @default hidden */
+  embedding?: number
+  /** Share of the embedding and of each layer's outputs that is dropped in training, from 0 to below 1. @default 0 */
+  dropout?: number
+  /** Head and embedding are one matrix. @default whether both have one width */
+  tied?: boolean
+  /** Each row of a batch goes on with the state behind the window before. @default true */
+  carried?: boolean
+}
+
 /** ResNet for small images: depth 6n + 2. */
 export interface ResnetRecipe {
   family: 'resnet'
@@ -49,15 +65,19 @@ export interface MlpRecipe {
 
 /** Goes on with the weights of a folder, and its shapes. */
 export interface SourceRecipe {
-  /** A llama folder or GGUF file in any form that Pare reads, or a folder of a classifier. */
+  /** A llama folder or GGUF file in any form that Pare reads, or the folder of an LSTM or a classifier. */
   source: string
 }
 
-export type ModelRecipe = LlamaRecipe | ResnetRecipe | LenetRecipe | MlpRecipe | SourceRecipe
+export type ModelRecipe = LlamaRecipe | LstmRecipe | ResnetRecipe | LenetRecipe | MlpRecipe | SourceRecipe
 
-export const modelFamilies = ['llama', 'resnet', 'lenet', 'mlp'] as const
+export const modelFamilies = ['llama', 'lstm', 'resnet', 'lenet', 'mlp'] as const
+/** Families that learn from text; the others learn from images. */
+export const languageFamilies: readonly string[] = ['llama', 'lstm']
 export type ModelFamily = (typeof modelFamilies)[number]
 
+const shareNeed = 'a share from 0 to below 1'
+const share = z.number({ error: shareNeed }).min(0, { error: shareNeed }).lt(1, { error: shareNeed })
 const widths = list(whole(1), 'a list of widths')
 
 export const modelSchemas = {
@@ -68,6 +88,12 @@ export const modelSchemas = {
     heads: whole(1),
     feedForward: whole(1),
     ...optional({ kvHeads: whole(1), context: whole(1), tied: yesOrNo, rotaryBase: above0() }),
+  }),
+  lstm: record({
+    family: z.literal('lstm'),
+    layers: whole(1),
+    hidden: whole(1),
+    ...optional({ embedding: whole(1), dropout: share, tied: yesOrNo, carried: yesOrNo }),
   }),
   resnet: record({ family: z.literal('resnet'), depth: whole(8), ...optional({ width: whole(1) }) }),
   lenet: record({

@@ -1,15 +1,17 @@
 /** Data and model of a training, ready for the first step. */
 import { join } from 'node:path'
-import { readJsonFile } from '../../formats/tokenizer/tokenizer.ts'
+import { loadTokenizer, readJsonFile } from '../../formats/tokenizer/tokenizer.ts'
 import { isClassifierConfig } from '../../models/classifiers/classifier_config.ts'
 import { loadClassifier } from '../../models/classifiers/load_classifier.ts'
 import { isFolder, openLanguageModel } from '../../models/load_model.ts'
+import { isLstmFolder, loadLstm } from '../../models/lstm/lstm_folder.ts'
 import type { Batch, Examples } from '../../optim/examples.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { hashOfFiles, modelFiles } from '../fingerprint.ts'
 import { continuedClassifier, newClassifier } from './classifier_training.ts'
 import { readImageData } from './image_data.ts'
 import { continuedLlama, newLlama } from './language_training.ts'
+import { continuedLstm, newLstm } from './lstm_training.ts'
 import type { TrainingSettings } from './read_training.ts'
 import { type OpenTeacher, openTeacher } from './teacher.ts'
 import { readTextData } from './text_data.ts'
@@ -63,17 +65,23 @@ async function textTraining(
 ): Promise<Parts> {
   const { model, data: recipe, dtype, batch } = train
   if (recipe.kind !== 'text') throw new Error('text is asked for')
-  const open = 'source' in model ? openLanguageModel(model.source) : undefined
+  const lstm = 'source' in model && isLstmFolder(model.source) ? loadLstm(model.source, { dtype }) : undefined
+  const open = 'source' in model && !lstm ? openLanguageModel(model.source) : undefined
   const close = () => open?.close()
   try {
-    const data = await readTextData(recipe, { known: open?.tokenizer(), signal })
+    const data = await readTextData(recipe, {
+      known: lstm && 'source' in model ? loadTokenizer(model.source) : open?.tokenizer(),
+      signal,
+    })
     const options = { data, length: recipe.length, seed, dtype, batch }
     return {
       data: { train: data.train, heldOut: data.heldOut, unit: 'tokens', unitsEach: recipe.length },
       make() {
         try {
+          if (lstm) return continuedLstm(lstm, options)
           if (open) return continuedLlama(open, options)
           if ('family' in model && model.family === 'llama') return newLlama(model, options)
+          if ('family' in model && model.family === 'lstm') return newLstm(model, options)
           throw new Error('a family that learns from text is asked for')
         } finally {
           close()
@@ -96,7 +104,8 @@ async function imageTraining({ seed, train }: TrainingSettings): Promise<Parts> 
     data: { train: data.train, heldOut: data.heldOut, unit: 'images', unitsEach: 1 },
     make() {
       if (loaded) return continuedClassifier(loaded, options)
-      if ('family' in model && model.family !== 'llama') return newClassifier(model, options)
+      if ('family' in model && model.family !== 'llama' && model.family !== 'lstm')
+        return newClassifier(model, options)
       throw new Error('a family that learns from images is asked for')
     },
   }

@@ -6,7 +6,7 @@ import { readRecipe } from '../recipe_file.ts'
 import type { Place } from '../recipe_steps.ts'
 import { type DataRecipe, dataSchemas, kindField } from './data_fields.ts'
 import { type MethodRecipe, methodField, methodFields } from './method_fields.ts'
-import { familyField, type ModelRecipe, modelSchemas } from './model_fields.ts'
+import { familyField, languageFamilies, type ModelRecipe, modelSchemas } from './model_fields.ts'
 import {
   type OptimiserRecipe,
   optimiserField,
@@ -165,9 +165,10 @@ function checkFit(model: ModelRecipe, data: DataRecipe, place: Place): void {
       )
   }
   if (!('family' in model)) return
-  if (model.family === 'llama' && data.kind !== 'text')
-    refuse(['data', 'kind'], `llama learns from text, got ${data.kind}`)
-  if (model.family !== 'llama' && data.kind === 'text')
+  const isLanguage = languageFamilies.includes(model.family)
+  if (isLanguage && data.kind !== 'text')
+    refuse(['data', 'kind'], `${model.family} learns from text, got ${data.kind}`)
+  if (!isLanguage && data.kind === 'text')
     refuse(['data', 'kind'], `${model.family} learns from images, got text`)
 }
 

@@ -1,6 +1,7 @@
 /** The teacher of a distillation, opened from its folder. */
 import { loadClassifier } from '../../models/classifiers/load_classifier.ts'
 import { openLanguageModel } from '../../models/load_model.ts'
+import { isLstmFolder, loadLstm } from '../../models/lstm/lstm_folder.ts'
 import type { Batch } from '../../optim/examples.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import type { Teacher } from '../../train/distillation.ts'
@@ -33,6 +34,11 @@ export function openTeacher(path: string, kind: 'text' | 'images', classes: numb
     const { classifier, config } = loadClassifier(path)
     check(config.classes.length)
     return { hash, logits: ({ inputs }, { at }) => classifier.forward(inputs.cast('f32'), { at }) }
+  }
+  if (isLstmFolder(path)) {
+    const { model } = loadLstm(path)
+    check(model.config.vocabulary)
+    return { hash, logits: ({ inputs }, pass) => model.logits(inputs, pass) }
   }
   const open = openLanguageModel(path)
   try {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { loadClassifier } from '../../models/classifiers/load_classifier.ts'
 import { openLanguageModel } from '../../models/load_model.ts'
+import { loadLstm } from '../../models/lstm/lstm_folder.ts'
 import { AbortError } from '../../tensor/errors.ts'
 import { randomStream, scope, setThreads, threads } from '../../tensor/index.ts'
 import { type AnyImageRecipe, readImageData } from './image_data.ts'
@@ -45,6 +46,25 @@ test('text becomes a folder that opens as a language model, and a report', async
     open.close()
   }
 })
+test.each([true, false])(
+  'an LSTM with carried %s learns, goes on to the same bytes, and opens',
+  async (carried) => {
+    const model = { family: 'lstm', layers: 2, hidden: 24, dropout: 0.1, carried } as const
+    const fields = { model, steps: 40, optimiser: { name: 'adamw', rate: 2e-2 } } as const
+    const whole = languageRecipe(folder(), fields)
+    const { evaluation } = await train(whole)
+    expect(evaluation.loss).toBeLessThan(3)
+    const recipe = languageRecipe(folder(), fields)
+    await stoppedAt(recipe, 17)
+    await train(recipe)
+    expect(weightsOf(recipe).equals(weightsOf(whole))).toBe(true)
+    const { model: loaded, parameters } = loadLstm(recipe.output!)
+    expect(loaded.config).toMatchObject({ hidden: 24, tied: true })
+    parameters.dispose()
+    const more = languageRecipe(folder(), { model: { source: recipe.output! }, steps: 5 })
+    expect((await train(more)).evaluation.loss).toBeLessThan(3)
+  },
+)
 test('bits of a byte count the bytes of the text that is held out', async () => {
   const place = folder()
   const { evaluation } = await train(languageRecipe(place, { steps: 1 }))
@@ -150,6 +170,17 @@ test('a student learns from a teacher of the same classes, and of others it is r
   const { evaluation } = await train(student)
   // The labels themselves are not looked at.
   expect(evaluation.accuracy).toBeGreaterThan(0.5)
+  const like = classifierRecipe(folder(), {
+    model: { family: 'mlp', hidden: [8] },
+    distill: {
+      teacher: teacher.output!,
+      hidden: [{ student: 'fc1/act', teacher: 'fc1/act', map: { from: 8, to: 16 } }],
+    },
+  })
+  const { parameters } = await train(like)
+  // 144 x 8 + 8 + 8 x 10 + 10: the map is no part of the model.
+  expect(parameters).toBe(1250)
+  expect(loadClassifier(like.output!).parameters.has('distillation.0.weight')).toBe(false)
   const language = languageRecipe(folder(), { distill: { teacher: teacher.output! } })
   await expect(train(language)).rejects.toThrow(/pare_mlp/)
 })

@@ -2,11 +2,13 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { disk } from '../../formats/disk.ts'
+import type { Parameters } from '../../nn/parameters.ts'
 import { exponentialAverage } from '../../optim/averages.ts'
 import { averaging } from '../../optim/averaging.ts'
 import { createLoader } from '../../optim/loader.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { instructionSet } from '../../tensor/index.ts'
+import { distillationPrefix } from '../../train/distillation.ts'
 import { Trainer } from '../../train/trainer.ts'
 import { checkSameRun } from '../../train/training_file.ts'
 import { checkPlace } from '../output_place.ts'
@@ -116,7 +118,12 @@ async function trained(
   const evaluate = () => model.evaluate(heldOut, signal)
   const trainer = new Trainer({
     task: { ...task, evaluate: () => (following ? following.during(evaluate) : evaluate()) },
-    loader: createLoader(data.train, { batch, dropLast: true, seed }),
+    loader: createLoader(data.train, {
+      batch,
+      dropLast: true,
+      seed,
+      ...(model.order && { order: model.order }),
+    }),
     optimiser: optimiserFor(fields.optimiser, steps)(parameters),
     methods,
     seed,
@@ -148,7 +155,7 @@ async function trained(
           version,
           output: settings.output,
           family: model.family,
-          parameters: [...parameters.tensors().values()].reduce((sum, { size }) => sum + size, 0),
+          parameters: weightsIn(parameters),
           seed,
           steps: summary.steps,
           epochs: summary.epoch,
@@ -172,6 +179,13 @@ async function trained(
     trainer.dispose()
   }
 }
+
+/** Weights of the model that are trained. */
+const weightsIn = (parameters: Parameters): number =>
+  [...parameters.tensors()].reduce(
+    (sum, [name, { size }]) => sum + (name.startsWith(distillationPrefix) ? 0 : size),
+    0,
+  )
 
 /** What must be the same for a run to go on, or to count as done. */
 function identityOf(

@@ -1,5 +1,6 @@
 /** What a training makes: a task over parameters, its evaluation, and the files of the result. */
 import type { Batch } from '../../optim/examples.ts'
+import type { EpochOrder } from '../../optim/loader.ts'
 import type { LogitsTask } from '../../train/labelled_task.ts'
 
 export interface TrainedModel {
@@ -7,6 +8,8 @@ export interface TrainedModel {
   readonly task: LogitsTask<Batch>
   /** Classes or tokens. */
   readonly classes: number
+  /** Of the examples of an epoch. @default shuffled */
+  readonly order?: EpochOrder
   /** Quality on some of the held-out examples, given by their numbers. */
   evaluate(examples: Uint32Array, signal: AbortSignal | undefined): Promise<Record<string, number>>
   /** Config and companions by file name, but for the weights. */

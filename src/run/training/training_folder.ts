@@ -7,6 +7,8 @@ import { createSafetensors } from '../../formats/safetensors/writer.ts'
 import type { Parameters } from '../../nn/parameters.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { scope, type Tensor } from '../../tensor/index.ts'
+import { carriedPrefix } from '../../train/carried_state.ts'
+import { distillationPrefix } from '../../train/distillation.ts'
 import { checkpointsIn } from '../../train/training_file.ts'
 import { workName } from '../journal.ts'
 import { checkReplaceable } from '../output_place.ts'
@@ -72,9 +74,11 @@ export function writeTrainingResult(
   writeWhole(join(output, reportName), `${JSON.stringify(report(all), null, 2)}\n`)
 }
 
-/** Trained numbers and running statistics, rounded once. */
+/** Trained numbers and running statistics, rounded once; what only the training needs is left out. */
 function writeWeights(path: string, parameters: Parameters, stored: 'f32' | 'bf16' | 'f16'): void {
-  const states = [...parameters.states()]
+  const states = [...parameters.states()].filter(
+    ([name]) => !name.startsWith(distillationPrefix) && !name.startsWith(carriedPrefix),
+  )
   const writer = createSafetensors(
     path,
     states.map(([name, { shape }]) => ({ name, shape, type: stored.toUpperCase() })),

@@ -1,0 +1,62 @@
+/** LSTM language models in training. */
+import { freshWeights } from '../../models/classifiers/fresh_weights.ts'
+import { type LstmConfig, lstmToJson } from '../../models/lstm/config.ts'
+import type { LoadedLstm } from '../../models/lstm/lstm_folder.ts'
+import { LstmLanguageModel } from '../../models/lstm/lstm_model.ts'
+import { Parameters } from '../../nn/parameters.ts'
+import { continuingOrder } from '../../optim/continuing_order.ts'
+import { OptionError } from '../../tensor/errors.ts'
+import { carriedLanguageTask } from '../../train/carried_state.ts'
+import { languageTask } from '../../train/language_task.ts'
+import { evaluateLanguage, type LanguageTrainingOptions } from './language_evaluation.ts'
+import { languageFiles } from './language_files.ts'
+import type { LstmRecipe } from './model_fields.ts'
+import type { TrainedModel } from './trained_model.ts'
+
+/** A model with new weights. @throws OptionError for shapes that cannot be */
+export function newLstm(
+  {
+    layers,
+    hidden,
+    embedding = hidden,
+    dropout = 0,
+    tied = embedding === hidden,
+    carried = true,
+  }: LstmRecipe,
+  options: LanguageTrainingOptions,
+): TrainedModel {
+  const vocabulary = options.data.tokenizer.vocabularySize
+  const config: LstmConfig = { vocabulary, embedding, hidden, layers, dropout, tied }
+  const parameters = new Parameters()
+  const model = new LstmLanguageModel(config, freshWeights(parameters, options))
+  return trained({ model, parameters }, options, carried)
+}
+
+/** A model whose weights are there. @throws OptionError for a tokenizer with more tokens than it has */
+export function continuedLstm(loaded: LoadedLstm, options: LanguageTrainingOptions): TrainedModel {
+  const [most, found] = [loaded.model.config.vocabulary, options.data.tokenizer.vocabularySize]
+  if (found > most)
+    throw new OptionError(
+      `train.data.tokenizer: at most ${most} tokens fit the model, got ${found}; leave it out to take the model's own`,
+      { code: 'PARE_E_FIELD', facts: { field: 'train.data.tokenizer' } },
+    )
+  return trained(loaded, options, true)
+}
+
+function trained(
+  { model, parameters }: LoadedLstm,
+  options: LanguageTrainingOptions,
+  carried: boolean,
+): TrainedModel {
+  const task = carried
+    ? carriedLanguageTask(model, parameters, options.batch)
+    : languageTask(model, parameters)
+  return {
+    family: 'lstm',
+    task,
+    classes: model.config.vocabulary,
+    ...(carried && { order: continuingOrder(options.batch) }),
+    evaluate: (examples, signal) => evaluateLanguage(task, options, examples, signal),
+    files: () => languageFiles(lstmToJson(model.config), options.data.tokenizer),
+  }
+}
