@@ -11,6 +11,7 @@ import type { Loader, TrainingBatch, TrainingTask } from '../optim/training_task
 import { OptionError, StateError } from '../tensor/errors.ts'
 import {
   Gradients,
+  keepFreedMemory,
   type RandomStream,
   randomStream,
   type StreamState,
@@ -185,6 +186,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
   }
 
   dispose(): void {
+    if (this.prepared) keepFreedMemory(false)
     for (const method of this.options.methods) method.dispose?.()
     this.optimiser.dispose()
   }
@@ -192,6 +194,8 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
   private prepare(): void {
     if (this.prepared) return
     for (const method of this.options.methods) method.prepare?.(this.context(this.epoch))
+    // Every step takes tensors of the same sizes.
+    keepFreedMemory(true)
     this.prepared = true
   }
 
