@@ -45,6 +45,14 @@ export function trimPool(): void {
 }
 
 /**
+ * Whether this thread keeps freed memory for reuse up to the most that was alive at once, where it otherwise keeps
+ * 128 MiB: for work that comes again and again in the same sizes, such as steps of training. Ending it gives the rest back.
+ */
+export function keepFreedMemory(keeps: boolean): void {
+  callNative((native) => native.keepPeak(keeps))
+}
+
+/**
  * Bytes that tensors of all threads may take together, with freed memory that is kept for reuse. What would pass it is
  * refused with a ResourceError, PARE_E_MEMORY, after the kept memory of its thread was given back.
  *
@@ -136,14 +144,10 @@ export function nativeKernels(): Kernels {
       native.maxPool(x, height, width, fieldsOf(geometry), hasTaps),
     maxPoolGradient: (gradient, taps, size, kernel, geometry) =>
       native.maxPoolGradient(gradient, taps, [...size], [...kernel], fieldsOf(geometry)),
-    channelNorm: (x, weight, bias, groups, epsilon) =>
-      native.channelNorm(x, weight, bias, groups, epsilon) as [number, number, number],
-    channelNormGradient: (x, gradient, weight, { mean, variance }, groups, epsilon) =>
-      native.channelNormGradient(x, gradient, weight, mean, variance, groups, epsilon) as [
-        number,
-        number,
-        number,
-      ],
+    channelNorm: (x, weight, bias, { residual, relu }, groups, epsilon) =>
+      native.channelNorm(x, weight, bias, residual, relu, groups, epsilon) as [number, number, number],
+    channelNormGradient: (x, gradient, weight, { mean, variance, floored }, ofSum, groups, epsilon) =>
+      native.channelNormGradient(x, gradient, weight, mean, variance, floored, ofSum, groups, epsilon),
     scaleShift: (x, scale, shift) => native.scaleShift(x, scale, shift),
     indexSelect: (x, ids) => native.indexSelect(x, ids),
     indexAdd: (rows, ids, dy) => native.indexAdd(rows, ids, dy),
