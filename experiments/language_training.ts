@@ -1,6 +1,5 @@
 /** Small language models of the llama family in training: data, loss, loss on held-out text. */
 import { setImmediate } from 'node:timers/promises'
-import { createLoader } from '#src/data/loader.ts'
 import { tokenWindows } from '#src/data/token_windows.ts'
 import type { LlamaConfig } from '#src/models/llama/config.ts'
 import { freshWeights } from '#src/models/llama/fresh_weights.ts'
@@ -8,6 +7,7 @@ import { Llama } from '#src/models/llama/llama.ts'
 import { memoryWeights } from '#src/models/memory_weights.ts'
 import { Parameters } from '#src/nn/parameters.ts'
 import { adamW } from '#src/optim/adam.ts'
+import { createLoader } from '#src/optim/loader.ts'
 import { cosine, warmUp } from '#src/optim/schedules.ts'
 import type { TrainingMethod } from '#src/optim/training_method.ts'
 import type { TrainingBatch } from '#src/optim/training_task.ts'
@@ -84,7 +84,7 @@ export async function trainLanguageModel(
   scope(() => {
     for (const [name, weight] of freshWeights(config, { seed })) parameters.add(name, weight)
   })
-  const task = languageTask(new Llama(config, memoryWeights(parameters.tensors())), parameters)
+  const task = languageTask(new Llama(config, memoryWeights(parameters.tensors())).load(), parameters)
   const own = method?.(steps)
   const trainer = new Trainer<LanguageBatch>({
     task,
