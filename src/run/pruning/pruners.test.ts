@@ -76,6 +76,20 @@ test.each(names)('%s stopped after any step goes on to the same bits', (name) =>
     })
 })
 test.each(names.filter((name) => name !== 'no_prune'))(
+  'packed and unpacked masks give identical trajectories: %s',
+  (name) => {
+    on(() => {
+      const [plain, packed] = [false, true].map((isPacked) => {
+        const method = made(0.7, isPacked)[name]!() as PruningMethod
+        const { trainer } = training([method], adamW({ rate: 0.01 }))
+        const losses = Array.from({ length: 10 }, () => trainer.next()!.loss)
+        return { losses, bits: bitsOf(trainer), masks: method.masks() }
+      })
+      expect(packed).toEqual(plain)
+    })
+  },
+)
+test.each(names.filter((name) => name !== 'no_prune'))(
   '%s leaves exactly the zeros that were asked for',
   (name) => {
     on(() => {

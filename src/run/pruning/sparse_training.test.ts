@@ -4,11 +4,10 @@ import type { OptimiserFor } from '../../optim/optimiser.ts'
 import { sgd } from '../../optim/sgd.ts'
 import type { TrainingMethod } from '../../optim/training_method.ts'
 import type { TrainingBatch } from '../../optim/training_task.ts'
-import type { PruningMethod } from '../../prune/masked_training.ts'
 import { rigl, set, staticSparse } from '../../prune/sparse_training.ts'
 import type { Tensor } from '../../tensor/index.ts'
 import type { Trainer } from '../../train/trainer.ts'
-import { bitsOf, matrices, numbersOf, on, training } from './small_task.suite.ts'
+import { matrices, numbersOf, on, training } from './small_task.suite.ts'
 
 const moving = {
   sparsity: 0.8,
@@ -172,21 +171,3 @@ test('the first step of Adam at a regrown weight is about 3.16 times the rate; S
     for (const { weight, gradient } of steps) expect(weight).toBeCloseTo(-0.05 * gradient, 7)
   })
 })
-test.each([
-  ['set', (packed: boolean) => set({ ...moving, packed })],
-  ['rigl', (packed: boolean) => rigl({ ...moving, packed })],
-  ['static', (packed: boolean) => staticSparse({ sparsity: 0.8, packed })],
-] as [string, (packed: boolean) => PruningMethod][])(
-  'packed and unpacked masks give identical trajectories: %s',
-  (_, make) => {
-    on(() => {
-      const [plain, packed] = [false, true].map((isPacked) => {
-        const method = make(isPacked)
-        const { trainer } = training([method], sgd({ rate: 0.05, momentum: 0.9 }))
-        for (let step = 0; step < 10; step++) trainer.next()
-        return { bits: bitsOf(trainer), masks: method.masks() }
-      })
-      expect(packed).toEqual(plain)
-    })
-  },
-)
