@@ -46,7 +46,6 @@ export class BatchNorm {
   readonly weights: BatchNormWeights
   readonly epsilon: number
   momentum: number | 'cumulative'
-  /** Batches since the statistics were reset. */
   private batches = 0
 
   constructor(weights: BatchNormWeights, { epsilon = 1e-5, momentum = 0.1 }: BatchNormOptions = {}) {
@@ -67,6 +66,11 @@ export class BatchNorm {
       if (!isRecomputing()) unrecorded(() => this.follow(mean, variance, elementCount(x.shape.slice(0, -1))))
       return output
     })
+  }
+
+  /** Batches whose statistics the running ones followed since they were reset. */
+  get batchesSeen(): number {
+    return this.batches
   }
 
   /** As before the first batch: means 0, variances 1. */

@@ -1,4 +1,5 @@
 /** Convolutions with their batch norm folded in, and the inverted residual block of EfficientNet-Lite. */
+import { foldNorm } from '../../nn/batch_norm_folding.ts'
 import { type Sites, visit } from '../../nn/sites.ts'
 import { conv2d, samePadding, scope, type Tensor } from '../../tensor/index.ts'
 import type { ResourceHolder } from '../../tensor/scope.ts'
@@ -25,13 +26,10 @@ export class FoldedConvolution implements ResourceHolder {
     this.stride = stride
     this.groups = groups
     const of = (part: NormPart) => weights.load(`${norm}.${part}`)
-    const [weight, bias] = scope((): [Tensor, Tensor] => {
-      const scale = of('weight').div(of('running_var').add(epsilon).sqrt())
+    const { weight, bias } = scope(() => {
       const stored = weights.load(this.name).permute([0, 2, 3, 1])
-      return [
-        stored.mul(scale.reshape([scale.size, 1, 1, 1])).contiguous(),
-        of('bias').sub(of('running_mean').mul(scale)),
-      ]
+      const numbers = { mean: of('running_mean'), variance: of('running_var') }
+      return foldNorm(stored, undefined, { weight: of('weight'), bias: of('bias'), ...numbers }, epsilon)
     })
     this.weight = weight
     this.bias = bias
