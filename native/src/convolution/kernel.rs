@@ -43,6 +43,7 @@ macro_rules! vector_kernel {
         /// As `Kernel`.
         #[target_feature(enable = $features)]
         unsafe fn $name(call: &Call<$T>) {
+            use std::arch::asm;
             use std::arch::x86_64::*;
             let mut sums = [[$splat(0.0); $vectors]; $height];
             for row in 0..$height {
@@ -64,30 +65,23 @@ macro_rules! vector_kernel {
                 // SAFETY: the caller vouches for segments, their steps, and the right operand.
                 unsafe {
                     let mut at = *call.segments.add(segment);
-                    macro_rules! step {
-                        () => {
-                            let mut b = [$splat(0.0); $vectors];
+                    for _ in 0..call.steps {
+                        let mut b = [$splat(0.0); $vectors];
+                        for v in 0..$vectors {
+                            b[v] = $load(right.add(v * $lanes));
+                        }
+                        for row in 0..$height {
+                            let a = $splat(*lefts[row].add(at));
                             for v in 0..$vectors {
-                                b[v] = $load(right.add(v * $lanes));
+                                sums[row][v] = $fused(a, b[v], sums[row][v]);
                             }
-                            for row in 0..$height {
-                                let a = $splat(*lefts[row].add(at));
-                                for v in 0..$vectors {
-                                    sums[row][v] = $fused(a, b[v], sums[row][v]);
-                                }
-                            }
-                            at += left_step;
-                            right = right.wrapping_add(right_step);
-                        };
-                    }
-                    for _ in 0..call.steps / 4 {
-                        step!();
-                        step!();
-                        step!();
-                        step!();
-                    }
-                    for _ in 0..call.steps % 4 {
-                        step!();
+                        }
+                        at += left_step;
+                        right = right.wrapping_add(right_step);
+                        // Nothing: but the compiler may not know by how much both went on. It would keep a pointer
+                        // for every row and several steps, more than there are registers, and sums would go to the
+                        // stack, whose delay then limits every step.
+                        asm!("/* {0} {1} */", inout(reg) at, inout(reg) right, options(pure, nomem, nostack, preserves_flags));
                     }
                 }
             }

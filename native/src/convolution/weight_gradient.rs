@@ -64,13 +64,13 @@ pub fn weight_gradient<T: Real + WindowKernel>(
             let positions = chunk.images.len() * chunk.rows.len() * across_image;
             let start = (chunk.images.start * pass.target.height + chunk.rows.start) * across_image;
             let from = &gradient[start * pass.target.channels..];
-            // Lanes that do not fill the kernel's tile get a border of zeros.
-            let copied = (lanes % width != 0)
-                .then(|| widened(from, pass, group, positions, across))
+            // Where one tile holds all lanes they lie as the kernel wants them.
+            let copied = ([lanes, pass.target.channels] != [width; 2])
+                .then(|| panels(from, pass, group, positions, width))
                 .transpose()?;
-            let (right, right_step) = match &copied {
-                Some(copied) => (copied.slice::<T>()?, across),
-                None => (&from[group * lanes..], pass.target.channels),
+            let right = match &copied {
+                Some(copied) => copied.slice::<T>()?,
+                None => from,
             };
             let mut lefts: Vec<*const T> = Vec::with_capacity(outs.len());
             for row in &rows.taps {
@@ -88,7 +88,7 @@ pub fn weight_gradient<T: Real + WindowKernel>(
             let together = (POSITIONS / across_image).max(1);
             for (i, segments) in lines.chunks(together).enumerate() {
                 for column in (0..lanes).step_by(width) {
-                    let right = &right[i * together * across_image * right_step + column..];
+                    let right = &right[column * positions + i * together * across_image * width..];
                     for row in (0..count).step_by(height) {
                         // SAFETY: lefts, segments and steps stay in the grid, which covers the region of the chunk,
                         // and the right operand in the gradients, whose lanes fill the tile; the sums belong to
@@ -101,7 +101,7 @@ pub fn weight_gradient<T: Real + WindowKernel>(
                                 steps: across_image,
                                 left_step: columns.step * grid.pixel,
                                 right: right.as_ptr(),
-                                right_step,
+                                right_step: width,
                                 start: right.as_ptr(),
                                 onto: true,
                                 floor: <T as Float>::NEG_INFINITY,
@@ -143,17 +143,18 @@ pub fn add_parts<T: Real>(partial: &mut [T], whole: usize) -> Result<()> {
     })
 }
 
-/// The gradients of one group at some positions, with zeros up to `across` lanes.
-fn widened<T: Real>(from: &[T], pass: &Pass, group: usize, positions: usize, across: usize) -> Result<View> {
+/// The gradients of one group at some positions, [slivers, positions, width]: dense for the kernel, with zeros where lanes
+/// do not fill the last sliver.
+fn panels<T: Real>(from: &[T], pass: &Pass, group: usize, positions: usize, width: usize) -> Result<View> {
     let (lanes, channels) = (pass.lanes(), pass.target.channels);
-    let copy = View::empty(T::DTYPE, &[positions * across])?;
-    for (to, from) in copy
-        .slice_mut::<T>()?
-        .chunks_exact_mut(across)
-        .zip(from.chunks_exact(channels))
-    {
-        to[..lanes].copy_from_slice(&from[group * lanes..][..lanes]);
-        to[lanes..].fill(zero());
+    let copy = View::empty(T::DTYPE, &[lanes.div_ceil(width), positions, width])?;
+    let panels = copy.slice_mut::<T>()?.chunks_exact_mut(positions * width);
+    for (panel, first) in panels.zip((0..lanes).step_by(width)) {
+        let filled = width.min(lanes - first);
+        for (to, from) in panel.chunks_exact_mut(width).zip(from.chunks(channels)) {
+            to[..filled].copy_from_slice(&from[group * lanes + first..][..filled]);
+            to[filled..].fill(zero());
+        }
     }
     Ok(copy)
 }
