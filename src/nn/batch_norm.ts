@@ -10,6 +10,7 @@ import {
   batchNormWith,
   elementCount,
   isRecomputing,
+  type NormEnding,
   type State,
   scope,
   type Tensor,
@@ -54,15 +55,15 @@ export class BatchNorm {
     this.momentum = momentum
   }
 
-  /** x [.., channels] */
-  forward(x: Tensor, mode: BatchNormMode): Tensor {
+  /** x [.., channels]; `ending` is what follows in the same pass. */
+  forward(x: Tensor, mode: BatchNormMode, ending: NormEnding = {}): Tensor {
     const { weight, bias, runningMean, runningVariance } = this.weights
     if (mode === 'running') {
       const statistics = { mean: runningMean.tensor(), variance: runningVariance.tensor() }
-      return batchNormWith(x, weight, bias, statistics, this.epsilon)
+      return batchNormWith(x, weight, bias, statistics, this.epsilon, ending)
     }
     return scope(() => {
-      const { output, mean, variance } = batchNorm(x, weight, bias, this.epsilon)
+      const { output, mean, variance } = batchNorm(x, weight, bias, this.epsilon, ending)
       if (!isRecomputing()) unrecorded(() => this.follow(mean, variance, elementCount(x.shape.slice(0, -1))))
       return output
     })

@@ -281,25 +281,29 @@ export interface Kernels {
   ): Handle
   /**
    * x [samples, rows, channels]: (x - mean) / sqrt(variance + epsilon) * weight + bias, with the mean and variance (over
-   * n) of every group of neighbouring channels of a sample; weight and bias [channels]. Also mean and variance
-   * [samples, groups], in f32 for bf16.
+   * n) of every group of neighbouring channels of a sample; weight and bias [channels]. A residual like x is added, and
+   * with relu numbers below 0 become 0. Also mean and variance [samples, groups], in f32 for bf16.
    */
   channelNorm(
     x: Handle,
     weight: Handle | undefined,
     bias: Handle | undefined,
+    ending: { residual: Handle | undefined; relu: boolean },
     groups: number,
     epsilon: number,
   ): [Handle, Handle, Handle]
-  /** Gradients of x, weight and bias. */
+  /**
+   * Gradients of x, weight and bias, and with `ofSum` that of the residual; `floored` is the result where it had relu.
+   */
   channelNormGradient(
     x: Handle,
     gradient: Handle,
     weight: Handle | undefined,
-    statistics: { mean: Handle; variance: Handle },
+    found: { mean: Handle; variance: Handle; floored: Handle | undefined },
+    ofSum: boolean,
     groups: number,
     epsilon: number,
-  ): [Handle, Handle, Handle]
+  ): Handle[]
   /** x [.., channels] * scale [channels] + shift [channels]. */
   scaleShift(x: Handle, scale: Handle, shift: Handle): Handle
 

@@ -136,14 +136,10 @@ export function nativeKernels(): Kernels {
       native.maxPool(x, height, width, fieldsOf(geometry), hasTaps),
     maxPoolGradient: (gradient, taps, size, kernel, geometry) =>
       native.maxPoolGradient(gradient, taps, [...size], [...kernel], fieldsOf(geometry)),
-    channelNorm: (x, weight, bias, groups, epsilon) =>
-      native.channelNorm(x, weight, bias, groups, epsilon) as [number, number, number],
-    channelNormGradient: (x, gradient, weight, { mean, variance }, groups, epsilon) =>
-      native.channelNormGradient(x, gradient, weight, mean, variance, groups, epsilon) as [
-        number,
-        number,
-        number,
-      ],
+    channelNorm: (x, weight, bias, { residual, relu }, groups, epsilon) =>
+      native.channelNorm(x, weight, bias, residual, relu, groups, epsilon) as [number, number, number],
+    channelNormGradient: (x, gradient, weight, { mean, variance, floored }, ofSum, groups, epsilon) =>
+      native.channelNormGradient(x, gradient, weight, mean, variance, floored, ofSum, groups, epsilon),
     scaleShift: (x, scale, shift) => native.scaleShift(x, scale, shift),
     indexSelect: (x, ids) => native.indexSelect(x, ids),
     indexAdd: (rows, ids, dy) => native.indexAdd(rows, ids, dy),

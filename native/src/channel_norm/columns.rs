@@ -149,63 +149,109 @@ impl<W: Math> Factors<W> {
     }
 }
 
+/// What follows a norm: a residual is added (none where it is empty), and the result is the larger of sum and floor.
+#[derive(Clone, Copy)]
+pub struct Added<'a, T: Compute> {
+    pub residual: &'a [T],
+    pub floor: T::Wide,
+}
+
 #[inline(always)]
-fn affine_of<T: Compute, const L: usize>(x: &[T], factors: &Factors<T::Wide>, channel: usize, out: &mut [T]) {
+fn affine_of<T: Compute, const L: usize, const ADDS: bool>(
+    x: &[T],
+    factors: &Factors<T::Wide>,
+    Added { residual, floor }: Added<T>,
+    channel: usize,
+    out: &mut [T],
+) {
     let channels = factors.channels;
     let [centre, scale, shift] = factors.at::<L>(channel).map(|line| *line);
-    for (x, out) in x.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+    let lines = x.chunks_exact(channels).zip(out.chunks_exact_mut(channels));
+    for (row, (x, out)) in lines.enumerate() {
         let (x, out) = (line::<T, L>(x, channel), &mut out[channel..channel + L]);
+        let residual = if ADDS {
+            line::<T, L>(residual, row * channels + channel)
+        } else {
+            x
+        };
         for lane in 0..L {
-            out[lane] = T::narrow((x[lane].widen() - centre[lane]) * scale[lane] + shift[lane]);
+            let mut value = (x[lane].widen() - centre[lane]) * scale[lane] + shift[lane];
+            if ADDS {
+                value = value + residual[lane].widen();
+            }
+            out[lane] = T::narrow(if value < floor { floor } else { value });
+        }
+    }
+}
+
+#[inline(always)]
+fn affine_rows<T: Compute, const ADDS: bool>(
+    x: &[T],
+    factors: &Factors<T::Wide>,
+    added: Added<T>,
+    out: &mut [T],
+) {
+    let channels = factors.channels;
+    let dense = channels - channels % LANES;
+    for channel in (0..dense).step_by(LANES) {
+        affine_of::<T, LANES, ADDS>(x, factors, added, channel, out);
+    }
+    for channel in dense..channels {
+        affine_of::<T, 1, ADDS>(x, factors, added, channel, out);
+    }
+}
+
+simd! {
+    /// max(floor, (x - centre) * scale + shift + residual)
+    pub fn affine<T: Compute>(x: &[T], factors: &Factors<T::Wide>, added: Added<T>, out: &mut [T]) {
+        if added.residual.is_empty() {
+            affine_rows::<T, false>(x, factors, added, out);
+        } else {
+            affine_rows::<T, true>(x, factors, added, out);
         }
     }
 }
 
 simd! {
-    /// (x - centre) * scale + shift
-    pub fn affine<T: Compute>(x: &[T], factors: &Factors<T::Wide>, out: &mut [T]) {
-        let channels = factors.channels;
-        let dense = channels - channels % LANES;
-        for channel in (0..dense).step_by(LANES) {
-            affine_of::<T, LANES>(x, factors, channel, out);
-        }
-        for channel in dense..channels {
-            affine_of::<T, 1>(x, factors, channel, out);
+    /// The gradient where y = max(0, x) is above 0, and 0 elsewhere; NaN of y is passed on.
+    pub fn masked<T: Compute>(y: &[T], gradient: &[T], out: &mut [T]) {
+        for ((&y, &g), out) in y.iter().zip(gradient).zip(out) {
+            let wide = y.widen();
+            *out = if wide > T::Wide::ZERO { g } else { T::narrow(wide * T::Wide::ZERO) };
         }
     }
 }
 
 #[inline(always)]
 fn input_gradient_of<T: Compute, const L: usize>(
-    (x, gradient): (&[T], &[T]),
-    (centre, factors): (&[T::Wide], &Factors<T::Wide>),
+    x: &[T],
+    centre: &[T::Wide],
+    factors: &Factors<T::Wide>,
     channel: usize,
-    out: &mut [T],
+    gradient: &mut [T],
 ) {
     let channels = factors.channels;
     let [scale, slope, shift] = factors.at::<L>(channel).map(|line| *line);
     let centre = *line::<T::Wide, L>(centre, channel);
-    let rows = x.chunks_exact(channels).zip(gradient.chunks_exact(channels));
-    for ((x, g), out) in rows.zip(out.chunks_exact_mut(channels)) {
-        let (x, g) = (line::<T, L>(x, channel), line::<T, L>(g, channel));
-        let out = &mut out[channel..channel + L];
+    for (x, g) in x.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
+        let (x, g) = (line::<T, L>(x, channel), &mut g[channel..channel + L]);
         for lane in 0..L {
             let distance = x[lane].widen() - centre[lane];
-            out[lane] = T::narrow(g[lane].widen() * scale[lane] - distance * slope[lane] - shift[lane]);
+            g[lane] = T::narrow(g[lane].widen() * scale[lane] - distance * slope[lane] - shift[lane]);
         }
     }
 }
 
 simd! {
-    /// gradient * scale - (x - centre) * slope - shift
-    pub fn input_gradient<T: Compute>(x: &[T], gradient: &[T], centre: &[T::Wide], factors: &Factors<T::Wide>, out: &mut [T]) {
+    /// gradient <- gradient * scale - (x - centre) * slope - shift
+    pub fn input_gradient<T: Compute>(x: &[T], centre: &[T::Wide], factors: &Factors<T::Wide>, gradient: &mut [T]) {
         let channels = factors.channels;
         let dense = channels - channels % LANES;
         for channel in (0..dense).step_by(LANES) {
-            input_gradient_of::<T, LANES>((x, gradient), (centre, factors), channel, out);
+            input_gradient_of::<T, LANES>(x, centre, factors, channel, gradient);
         }
         for channel in dense..channels {
-            input_gradient_of::<T, 1>((x, gradient), (centre, factors), channel, out);
+            input_gradient_of::<T, 1>(x, centre, factors, channel, gradient);
         }
     }
 }

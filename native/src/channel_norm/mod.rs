@@ -19,7 +19,7 @@ use crate::math::Math;
 use crate::parallel::Shared;
 use crate::with_compute;
 use bands::{Layout, join};
-use columns::{Factors, affine, gradient_sums, input_gradient, moments};
+use columns::{Added, Factors, affine, gradient_sums, input_gradient, masked, moments};
 use napi_derive::napi;
 
 /// Numbers of a parameter as f64, or one and the same number where there is none.
@@ -51,15 +51,39 @@ fn stored<W: Element + Math>(shape: &[usize], values: &[f64]) -> Result<View> {
     Ok(out)
 }
 
+/// What follows a norm, in the same pass.
+#[derive(Default)]
+pub struct Ending<'a> {
+    /// Added to the norm; of the shape and type of x.
+    pub residual: Option<&'a View>,
+    /// Numbers below 0 become 0.
+    pub relu: bool,
+}
+
+fn alike(x: &View, other: &View) -> Result<View> {
+    if other.dtype == x.dtype && *other.shape == *x.shape {
+        return copy::contiguous(other);
+    }
+    Err(Fault::shape(format!(
+        "channelNorm: needs {} {:?} like x, got {} {:?}",
+        x.dtype.name(),
+        &*x.shape,
+        other.dtype.name(),
+        &*other.shape
+    )))
+}
+
 /// (x - mean) / sqrt(variance + epsilon) * weight + bias, with mean and variance of every group of a sample.
 pub fn channel_norm(
     x: &View,
     weight: Option<&View>,
     bias: Option<&View>,
+    ending: Ending,
     groups: usize,
     epsilon: f64,
 ) -> Result<[View; 3]> {
     let layout = Layout::of(x, groups)?;
+    let residual = ending.residual.map(|residual| alike(x, residual)).transpose()?;
     let Layout {
         samples, channels, ..
     } = layout;
@@ -76,11 +100,15 @@ pub fn channel_norm(
                 [means[at], weight[channel] / (variances[at] + epsilon).sqrt(), bias[channel]]
             }))
             .collect();
+        let residual = residual.as_ref().map(View::slice::<T>).transpose()?;
+        type Wide = <T as Compute>::Wide;
+        let floor = if ending.relu { Wide::ZERO } else { <Wide as Float>::NEG_INFINITY };
         let target = Shared(out.slice_mut::<T>()?.as_mut_ptr());
         layout.each(|sample, numbers, _| {
+            let residual = residual.map_or(&[] as &[T], |residual| &residual[numbers.clone()]);
             // SAFETY: bands do not overlap.
             let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(numbers.start), numbers.len()) };
-            affine::<T>(&from[numbers], &factors[sample], out);
+            affine::<T>(&from[numbers], &factors[sample], Added { residual, floor }, out);
         })?;
         Ok([
             out,
@@ -90,15 +118,28 @@ pub fn channel_norm(
     })
 }
 
-/// Gradients of x, weight and bias of a norm whose mean and variance are given.
+/// What a norm gave.
+pub struct Found<'a> {
+    pub mean: &'a View,
+    pub variance: &'a View,
+    /// The result, where numbers below 0 became 0.
+    pub floored: Option<&'a View>,
+}
+
+/// Gradients of x, weight and bias of a norm; and with `of_sum` that of the sum of norm and residual.
 pub fn channel_norm_gradient(
     x: &View,
     gradient: &View,
     weight: Option<&View>,
-    (mean, variance): (&View, &View),
+    Found {
+        mean,
+        variance,
+        floored,
+    }: Found,
+    of_sum: bool,
     groups: usize,
     epsilon: f64,
-) -> Result<[View; 3]> {
+) -> Result<Vec<View>> {
     let layout = Layout::of(x, groups)?;
     let Layout {
         samples, channels, ..
@@ -113,7 +154,13 @@ pub fn channel_norm_gradient(
         )));
     }
     let weight = parameter(x, weight, 1.0)?;
+    let floored = floored.map(|floored| alike(x, floored)).transpose()?;
     let out = View::empty(x.dtype, &x.shape)?;
+    // Where the sum's gradient is asked for, it has a place of its own.
+    let arrived = match floored {
+        Some(_) if of_sum => Some(View::empty(x.dtype, &x.shape)?),
+        _ => None,
+    };
     let (x, gradient) = (copy::contiguous(x)?, copy::contiguous(gradient)?);
     let numbers = |x: &View| -> Result<Vec<f64>> {
         Ok(copy::cast(&copy::contiguous(x)?, DType::F64)?
@@ -132,8 +179,21 @@ pub fn channel_norm_gradient(
         let centres: Vec<Vec<Wide>> = (0..samples)
             .map(|sample| of_channels(sample).map(|at| <Wide as Float>::from_f64(means[at])).collect())
             .collect();
+        let floored = floored.as_ref().map(View::slice::<T>).transpose()?;
+        let target = Shared(out.slice_mut::<T>()?.as_mut_ptr());
+        let sum_target = match &arrived {
+            Some(arrived) => Shared(arrived.slice_mut::<T>()?.as_mut_ptr()),
+            None => Shared(target.get()),
+        };
         let folded = layout.fold(|sample, numbers, plain, weighted| {
-            gradient_sums::<T>(&from[numbers.clone()], &g[numbers], &centres[sample], plain, weighted)
+            let (x, mut g) = (&from[numbers.clone()], &g[numbers.clone()]);
+            if let Some(floored) = floored {
+                // SAFETY: bands do not overlap.
+                let of_sum = unsafe { std::slice::from_raw_parts_mut(sum_target.get().add(numbers.start), numbers.len()) };
+                masked::<T>(&floored[numbers], g, of_sum);
+                g = of_sum;
+            }
+            gradient_sums::<T>(x, g, &centres[sample], plain, weighted)
         })?;
         let mut sums = vec![0.0; samples * 2 * channels];
         for (band, pair) in folded.chunks_exact((2 * channels).max(1)).enumerate() {
@@ -159,15 +219,25 @@ pub fn channel_norm_gradient(
                 [weight[channel] * root, slopes[group] * root * root, shifts[group] * root]
             }));
         }
-        let target = Shared(out.slice_mut::<T>()?.as_mut_ptr());
+        let has_arrived = arrived.is_some();
         layout.each(|sample, numbers, _| {
             // SAFETY: bands do not overlap.
             let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(numbers.start), numbers.len()) };
-            input_gradient::<T>(&from[numbers.clone()], &g[numbers], &centres[sample], &factors[sample], out);
+            if floored.is_none() {
+                out.copy_from_slice(&g[numbers.clone()]);
+            } else if has_arrived {
+                // SAFETY: the bands of both outputs do not overlap, and nobody writes to this one now.
+                out.copy_from_slice(unsafe { std::slice::from_raw_parts(sum_target.get().add(numbers.start), numbers.len()) });
+            }
+            input_gradient::<T>(&from[numbers], &centres[sample], &factors[sample], out);
         })?;
         let dtype = x.dtype;
         let parameter = |values: &[f64]| copy::cast(&stored::<Wide>(&[channels], values)?, dtype);
-        Ok([out, parameter(&weight_gradient)?, parameter(&bias_gradient)?])
+        let mut all = vec![out, parameter(&weight_gradient)?, parameter(&bias_gradient)?];
+        if of_sum {
+            all.push(arrived.unwrap_or(gradient));
+        }
+        Ok(all)
     })
 }
 
@@ -194,31 +264,40 @@ pub fn scale_shift(x: &View, scale: &View, shift: &View) -> Result<View> {
         layout.each(|_, numbers, _| {
             // SAFETY: bands do not overlap.
             let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(numbers.start), numbers.len()) };
-            affine::<T>(&from[numbers], &factors, out);
+            let added = Added { residual: &[], floor: <<T as Compute>::Wide as Float>::NEG_INFINITY };
+            affine::<T>(&from[numbers], &factors, added, out);
         })
     })?;
     Ok(out)
 }
 
-fn handles(views: [View; 3]) -> Vec<u32> {
+fn handles(views: impl IntoIterator<Item = View>) -> Vec<u32> {
     views.into_iter().map(View::into_handle).collect()
 }
 
-/// x [samples, rows, channels]; gives the result, and mean and variance [samples, groups].
+/// x [samples, rows, channels]; gives the result, and mean and variance [samples, groups]. A residual is added, and with
+/// relu numbers below 0 become 0.
 #[napi(js_name = "channelNorm")]
 pub fn channel_norm_border(
     x: u32,
     weight: Option<u32>,
     bias: Option<u32>,
+    residual: Option<u32>,
+    relu: bool,
     groups: u32,
     epsilon: f64,
 ) -> js::Result<Vec<u32>> {
     border(|| {
-        let (weight, bias) = (weight.map(view).transpose()?, bias.map(view).transpose()?);
+        let [weight, bias, residual] = [weight, bias, residual].map(|part| part.map(view));
+        let (weight, bias, residual) = (weight.transpose()?, bias.transpose()?, residual.transpose()?);
         channel_norm(
             &view(x)?,
             weight.as_ref(),
             bias.as_ref(),
+            Ending {
+                residual: residual.as_ref(),
+                relu,
+            },
             groups as usize,
             epsilon,
         )
@@ -226,7 +305,8 @@ pub fn channel_norm_border(
     })
 }
 
-/// Gradients of x, weight and bias.
+/// Gradients of x, weight and bias, and with `of_sum` that of what the residual was added to; `floored` is the result
+/// where it had relu.
 #[napi(js_name = "channelNormGradient")]
 pub fn channel_norm_gradient_border(
     x: u32,
@@ -234,18 +314,26 @@ pub fn channel_norm_gradient_border(
     weight: Option<u32>,
     mean: u32,
     variance: u32,
+    floored: Option<u32>,
+    of_sum: bool,
     groups: u32,
     epsilon: f64,
 ) -> js::Result<Vec<u32>> {
     border(|| {
         let weight = weight.map(view).transpose()?;
-        let statistics = (&view(mean)?, &view(variance)?);
+        let floored = floored.map(view).transpose()?;
+        let found = Found {
+            mean: &view(mean)?,
+            variance: &view(variance)?,
+            floored: floored.as_ref(),
+        };
         let (x, gradient) = (view(x)?, view(gradient)?);
         channel_norm_gradient(
             &x,
             &gradient,
             weight.as_ref(),
-            statistics,
+            found,
+            of_sum,
             groups as usize,
             epsilon,
         )

@@ -7,7 +7,7 @@
 import { BatchNorm } from '../../nn/batch_norm.ts'
 import { Convolution } from '../../nn/convolution.ts'
 import { Linear } from '../../nn/linear.ts'
-import { type Sites, visit } from '../../nn/sites.ts'
+import { anyAsked, type Sites, visit } from '../../nn/sites.ts'
 import { denseSource } from '../../nn/weight_source.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { relu, scope, type Tensor } from '../../tensor/index.ts'
@@ -98,7 +98,7 @@ export function resnet(
     forward(x, { training = false, at }: ForwardOptions = {}) {
       const mode = training ? 'batch' : 'running'
       return scope(() => {
-        let hidden = visit(at, 'stem', relu(stemNorm.forward(stem.forward(x), mode)))
+        let hidden = visit(at, 'stem', stemNorm.forward(stem.forward(x), mode, { activation: 'relu' }))
         for (const block of stages) {
           const before = hidden
           // A hook may keep tensors of one block until a later one.
@@ -115,9 +115,12 @@ const sitesOf = (name: string) => [`${name}/act1`, `${name}/sum`, `${name}/outpu
 
 function runBlock(block: Block, x: Tensor, mode: 'batch' | 'running', at: Sites | undefined): Tensor {
   const { name, first, firstNorm, second, secondNorm, stride } = block
-  const inner = visit(at, `${name}/act1`, relu(firstNorm.forward(first.forward(x), mode)))
-  const sum = secondNorm.forward(second.forward(inner), mode).add(shortcut(x, stride))
-  return visit(at, `${name}/output`, relu(visit(at, `${name}/sum`, sum)))
+  const inner = visit(at, `${name}/act1`, firstNorm.forward(first.forward(x), mode, { activation: 'relu' }))
+  const [outer, residual] = [second.forward(inner), shortcut(x, stride)]
+  const output = anyAsked(at, [`${name}/sum`])
+    ? relu(visit(at, `${name}/sum`, secondNorm.forward(outer, mode, { residual })))
+    : secondNorm.forward(outer, mode, { residual, activation: 'relu' })
+  return visit(at, `${name}/output`, output)
 }
 
 /** Every second pixel, with the new channels behind the old ones. */

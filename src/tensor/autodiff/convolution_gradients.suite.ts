@@ -57,6 +57,18 @@ const cases: Record<string, Case> = {
   globalAveragePool: [(x) => pare.globalAveragePool(x!), [[2, 3, 2, 3]]],
   upsampleNearest: [(x) => pare.upsampleNearest(x!, 2), [[2, 2, 3, 2]]],
   batchNorm: [(x, w, b) => pare.batchNorm(x!, w, b, 1e-3).output, [[3, 2, 2, 3], [3], [3]]],
+  'batchNorm with relu': [
+    (x, w, b) => pare.batchNorm(x!, w, b, 1e-3, { activation: 'relu' }).output,
+    [[3, 2, 2, 3], [3], [3]],
+  ],
+  'batchNorm with a residual': [
+    (x, residual, w) => pare.batchNorm(x!, w, undefined, 1e-3, { residual: residual! }).output,
+    [[5, 3], [5, 3], [3]],
+  ],
+  'batchNorm with a residual and relu': [
+    (x, residual, w, b) => pare.batchNorm(x!, w, b, 1e-3, { residual: residual!, activation: 'relu' }).output,
+    [[3, 2, 2, 3], [3, 2, 2, 3], [3], [3]],
+  ],
   'batchNorm without parameters': [(x) => pare.batchNorm(x!, undefined, undefined, 1e-3).output, [[5, 3]]],
   'batchNorm with given statistics': [
     (x, w, b, mean, variance) =>

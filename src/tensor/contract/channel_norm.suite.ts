@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
 import * as pare from '../index.ts'
-import { batchNorm, batchNormWith, full, groupNorm, vjp, zeros } from '../index.ts'
+import { batchNorm, batchNormWith, full, groupNorm, type NormEnding, vjp, zeros } from '../index.ts'
 import { type Claim, computing, exactTensor, expectNear, expectShape, valuesOf } from './claims.suite.ts'
 
 const total = (values: readonly number[]) => values.reduce((a, b) => a + b, 0)
@@ -72,6 +72,27 @@ export function channelNormClaims(claim: Claim): void {
       })
       expectNear(groupNorm(x, 3, undefined, undefined, epsilon), want, { units: 64, scale: 4 })
     })
+    claim(`${dtype}: a residual and relu in the same pass give what they give one after the other`, () => {
+      const [x, residual] = [exactTensor([4, 9, 19], dtype), exactTensor([4, 9, 19], dtype, 3)]
+      const [weight, bias] = [exactTensor([19], dtype, 5), exactTensor([19], dtype, 6)]
+      const plain = batchNorm(x, weight, bias, epsilon).output
+      // Some kernels round after every step, and some once.
+      const tolerance = { units: 1, scale: 8 }
+      const fused = (ending: NormEnding) => batchNorm(x, weight, bias, epsilon, ending).output
+      expectNear(fused({ activation: 'relu' }), valuesOf(plain.relu()), tolerance)
+      expectNear(fused({ residual }), valuesOf(plain.add(residual)), tolerance)
+      const both = fused({
+        residual: residual.permute([1, 0, 2]).contiguous().permute([1, 0, 2]),
+        activation: 'relu',
+      })
+      expectNear(both, valuesOf(plain.add(residual).relu()), tolerance)
+      const frozen = { mean: zeros([19], dtype), variance: full([19], 1, dtype) }
+      expectNear(
+        batchNormWith(x, weight, bias, frozen, epsilon, { residual, activation: 'relu' }),
+        valuesOf(batchNormWith(x, weight, bias, frozen, epsilon).add(residual).relu()),
+        { units: 0 },
+      )
+    })
     claim(`${dtype}: strided views are normalized as their copies`, () => {
       const x = exactTensor([5, 7, 6], dtype).permute([2, 0, 1])
       const copy = batchNorm(x.contiguous(), undefined, undefined, epsilon).output
@@ -101,7 +122,19 @@ export function channelNormClaims(claim: Claim): void {
     expect(() => batchNorm(zeros([0, 2, 2, 3]), undefined, undefined, 1e-5)).toThrow(/at least one value/)
     expectShape(groupNorm(zeros([0, 4, 6]), 2, undefined, undefined, 1e-5), [0, 4, 6])
   })
+  claim('relu in the same pass passes NaN on, there and back', () => {
+    const x = pare.tensor([1, -1, Number.NaN, 0], [2, 2])
+    const ending = { activation: 'relu' } as const
+    const { value, pull } = vjp(() => batchNorm(x, undefined, undefined, 1e-5, ending).output, [x])
+    expect(valuesOf(value).map(Number.isNaN)).toEqual([true, false, true, false])
+    const [gradient] = pull([[value, full([2, 2], 1)]])
+    expect(valuesOf(gradient!).map(Number.isNaN)).toEqual([true, false, true, false])
+  })
   claim('parameters and groups that do not fit are refused', () => {
+    const residual = zeros([4, 2])
+    expect(() => batchNorm(zeros([2, 4]), undefined, undefined, 1e-5, { residual })).toThrow(
+      /\[2, 4\], got \[4, 2\]/,
+    )
     expect(() => batchNorm(zeros([2, 4]), zeros([3]), undefined, 1e-5)).toThrow(/shape \[4\], got \[3\]/)
     expect(() => batchNorm(zeros([2, 4]), zeros([4], 'f64'), undefined, 1e-5)).toThrow(/number type/)
     expect(() => groupNorm(zeros([2, 3, 4]), 3, undefined, undefined, 1e-5)).toThrow(/3 groups/)

@@ -59,6 +59,7 @@ const work: Record<string, () => Tensor[]> = {
           undefined,
           undefined,
           1e-5,
+          { activation: 'relu' },
         ).output,
       inputs,
     )

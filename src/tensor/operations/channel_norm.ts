@@ -4,6 +4,8 @@ import { apply, type Operation } from '../operation.ts'
 import { scope } from '../scope.ts'
 import { elementCount, sameShape, showShape } from '../shape.ts'
 import { needCompute, Tensor } from '../tensor.ts'
+import { relu } from './elementwise.ts'
+import { isExplicit } from './explicit.ts'
 import { asRows } from './matmul.ts'
 import { needSame } from './operand.ts'
 
@@ -11,16 +13,19 @@ interface ChannelNorm {
   name: string
   groups: number
   epsilon: number
+  relu: boolean
 }
 
-/** x [samples, rows, channels], weight and bias [channels]; the result, mean and variance [samples, groups]. */
+/**
+ * x and residual [samples, rows, channels], weight and bias [channels]; the result, mean and variance [samples, groups].
+ */
 const channelNormOperation: Operation<
-  [Tensor, Tensor | undefined, Tensor | undefined],
+  [Tensor, Tensor | undefined, Tensor | undefined, Tensor | undefined],
   ChannelNorm,
   readonly [Tensor, Tensor, Tensor]
 > = {
   name: 'channelNorm',
-  forward(kernels, [x, weight, bias], { name, groups, epsilon }) {
+  forward(kernels, [x, weight, bias, residual], { name, groups, epsilon, relu }) {
     checkParameters(name, x, weight, bias)
     const [samples, rows, channels] = x.shape as [number, number, number]
     if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0)
@@ -29,7 +34,8 @@ const channelNormOperation: Operation<
       )
     if (rows * channels === 0 && samples > 0)
       throw new ShapeError(`${name}: a mean needs at least one value, got ${showShape(x.shape)}`)
-    const handles = kernels.channelNorm(x.handle, weight?.handle, bias?.handle, groups, epsilon)
+    const ending = { residual: residual?.handle, relu }
+    const handles = kernels.channelNorm(x.handle, weight?.handle, bias?.handle, ending, groups, epsilon)
     const wide = x.dtype === 'bf16' ? 'f32' : x.dtype
     const statistics = [samples, groups]
     return [
@@ -38,37 +44,40 @@ const channelNormOperation: Operation<
       new Tensor(kernels, handles[2], wide, statistics),
     ]
   },
-  saves: () => ({ inputs: [0, 1], outputs: [1, 2] }),
-  backward({ inputs: [x, weight], output: [, mean, variance], options, gradient, gradients, needs }) {
+  saves: (_needs, { relu }) => ({ inputs: [0, 1], outputs: relu ? [0, 1, 2] : [1, 2] }),
+  backward({ inputs: [x, weight], output: [out, mean, variance], options, gradient, gradients, needs }) {
     if (gradients[1] || gradients[2])
       throw new OptionError(
         `${options.name}: the mean and variance that it returns have no gradient; take x.mean() and x.variance()`,
         { code: 'PARE_E_NO_GRADIENT' },
       )
-    const found = apply(channelNormGradientOperation, [x, gradient, weight, mean, variance], options)
-    return found.map((part, i) => (needs[i] ? part : undefined))
+    const floored = options.relu ? out : undefined
+    const inputs = [x, gradient, weight, mean, variance, floored] as const
+    const found = apply(channelNormGradientOperation, [...inputs], { ...options, ofSum: needs[3] === true })
+    return needs.map((need, i) => (need ? found[i] : undefined))
   },
 }
 
+/** Gradients of x, weight and bias, and with `ofSum` that of the residual. */
 const channelNormGradientOperation: Operation<
-  [Tensor, Tensor, Tensor | undefined, Tensor, Tensor],
-  ChannelNorm,
-  readonly [Tensor, Tensor, Tensor]
+  [Tensor, Tensor, Tensor | undefined, Tensor, Tensor, Tensor | undefined],
+  ChannelNorm & { ofSum: boolean },
+  readonly Tensor[]
 > = {
   name: 'channelNormGradient',
-  forward(kernels, [x, gradient, weight, mean, variance], { groups, epsilon }) {
-    const statistics = { mean: mean.handle, variance: variance.handle }
+  forward(kernels, [x, gradient, weight, mean, variance, floored], { groups, epsilon, ofSum }) {
+    const found = { mean: mean.handle, variance: variance.handle, floored: floored?.handle }
     const handles = kernels.channelNormGradient(
       x.handle,
       gradient.handle,
       weight?.handle,
-      statistics,
+      found,
+      ofSum,
       groups,
       epsilon,
     )
-    const shapes = [x.shape, x.shape.slice(-1), x.shape.slice(-1)]
-    const [dx, dweight, dbias] = handles.map((handle, i) => new Tensor(kernels, handle, x.dtype, shapes[i]!))
-    return [dx!, dweight!, dbias!]
+    const shapes = [x.shape, x.shape.slice(-1), x.shape.slice(-1), x.shape]
+    return handles.map((handle, i) => new Tensor(kernels, handle, x.dtype, shapes[i]!))
   },
 }
 
@@ -80,30 +89,49 @@ export interface BatchStatistics {
   variance: Tensor
 }
 
+/** What follows a norm of channels in the same pass. */
+export interface NormEnding {
+  /** Of the shape and type of x; added to the norm. @default nothing */
+  residual?: Tensor | undefined
+  /** What happens to the norm, or to its sum with the residual. @default 'none' */
+  activation?: 'none' | 'relu'
+}
+
 /**
  * Batch norm in training: (x - mean) / sqrt(variance + epsilon) * weight + bias with mean and variance of every channel
  * over all of x [.., channels]; weight and bias [channels]. Running statistics are the caller's affair.
  *
- * @throws ShapeError where x is empty.
- * @example const { output, mean, variance } = batchNorm(x, weight, bias, 1e-5)
+ * @throws ShapeError where x is empty, or the residual has another shape.
+ * @example const { output, mean, variance } = batchNorm(x, weight, bias, 1e-5, { activation: 'relu' })
  */
 export function batchNorm(
   x: Tensor,
   weight: Tensor | undefined,
   bias: Tensor | undefined,
   epsilon: number,
+  { residual, activation = 'none' }: NormEnding = {},
 ): BatchStatistics {
   const channels = channelsOf('batchNorm', x)
+  if (residual) checkResidual(x, residual)
   return scope(() => {
-    const flat = x.reshape([1, x.size / Math.max(channels, 1), channels])
-    const options = { name: 'batchNorm', groups: channels, epsilon }
-    const [output, mean, variance] = apply(channelNormOperation, [flat, weight, bias], options)
+    const shape = [1, x.size / Math.max(channels, 1), channels]
+    const [flat, added] = [x.reshape(shape), residual?.reshape(shape)]
+    const explicit = isExplicit()
+    const options = { name: 'batchNorm', groups: channels, epsilon, relu: activation === 'relu' && !explicit }
+    const inputs = [flat, weight, bias, explicit ? undefined : added] as const
+    const [norm, mean, variance] = apply(channelNormOperation, [...inputs], options)
+    const output = explicit ? ended(norm, { residual: added, activation }) : norm
     return {
       output: output.reshape(x.shape),
       mean: mean.reshape([channels]),
       variance: variance.reshape([channels]),
     }
   })
+}
+
+function ended(norm: Tensor, { residual, activation }: NormEnding): Tensor {
+  const sum = residual ? norm.add(residual) : norm
+  return activation === 'relu' ? relu(sum) : sum
 }
 
 /**
@@ -116,12 +144,14 @@ export function batchNormWith(
   bias: Tensor | undefined,
   { mean, variance }: { mean: Tensor; variance: Tensor },
   epsilon: number,
+  ending: NormEnding = {},
 ): Tensor {
+  if (ending.residual) checkResidual(x, ending.residual)
   return scope(() => {
     const root = variance.add(epsilon).rsqrt()
     const scale = weight ? root.mul(weight) : root
     const centre = mean.mul(scale).neg()
-    return scaleShift(x, scale, bias ? centre.add(bias) : centre)
+    return ended(scaleShift(x, scale, bias ? centre.add(bias) : centre), ending)
   })
 }
 
@@ -140,8 +170,8 @@ export function groupNorm(
   if (x.rank < 2) throw new ShapeError(`groupNorm: needs x [batch, .., channels], got ${showShape(x.shape)}`)
   return scope(() => {
     const flat = x.reshape([x.shape[0]!, elementCount(x.shape.slice(1, -1)), channels])
-    const options = { name: 'groupNorm', groups, epsilon }
-    return apply(channelNormOperation, [flat, weight, bias], options)[0].reshape(x.shape)
+    const options = { name: 'groupNorm', groups, epsilon, relu: false }
+    return apply(channelNormOperation, [flat, weight, bias, undefined], options)[0].reshape(x.shape)
   })
 }
 
@@ -168,6 +198,14 @@ export function scaleShift(x: Tensor, scale: Tensor, shift: Tensor): Tensor {
 function channelsOf(name: string, x: Tensor): number {
   if (x.rank === 0) throw new ShapeError(`${name}: needs at least one axis`)
   return x.extent(-1)
+}
+
+function checkResidual(x: Tensor, residual: Tensor): void {
+  needSame('batchNorm', x, residual)
+  if (!sameShape(residual.shape, x.shape))
+    throw new ShapeError(
+      `batchNorm: needs a residual of shape ${showShape(x.shape)}, got ${showShape(residual.shape)}`,
+    )
 }
 
 function checkParameters(name: string, x: Tensor, ...parameters: (Tensor | undefined)[]): void {

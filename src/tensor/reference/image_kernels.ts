@@ -85,15 +85,20 @@ export function imageKernels(memory: Memory): ImageKernels {
       const out = maxPoolGradient(values(gradient), values(taps), { input, kernel, geometry })
       return memory.compute(typeOf(gradient), input, out)
     },
-    channelNorm(x, weight, bias, groups, epsilon) {
+    channelNorm(x, weight, bias, { residual, relu }, groups, epsilon) {
       const sizes = sizesOf(x, groups)
-      const [out, mean, variance] = channelNorm(values(x), optional(weight), optional(bias), sizes, epsilon)
+      const [norm, mean, variance] = channelNorm(values(x), optional(weight), optional(bias), sizes, epsilon)
+      const added = optional(residual)
+      const sum = added ? norm.map((value, i) => value + added[i]!) : norm
+      const out = relu ? sum.map((value) => Math.max(value, 0)) : sum
       const wide = typeOf(x) === 'bf16' ? 'f32' : typeOf(x)
       const statistics = [mean, variance].map((part) => memory.compute(wide, [sizes.samples, groups], part))
       return [memory.compute(typeOf(x), shapeOf(x), out), statistics[0]!, statistics[1]!]
     },
-    channelNormGradient(x, gradient, weight, { mean, variance }, groups, epsilon) {
-      const [given, found] = [values(gradient), [values(mean), values(variance)] as const]
+    channelNormGradient(x, gradient, weight, { mean, variance, floored }, ofSum, groups, epsilon) {
+      const [arrived, found] = [values(gradient), [values(mean), values(variance)] as const]
+      const y = optional(floored)
+      const given = y ? arrived.map((g, i) => (y[i]! > 0 ? g : y[i]! * 0)) : arrived
       const parts = channelNormGradient(
         values(x),
         given,
@@ -102,10 +107,10 @@ export function imageKernels(memory: Memory): ImageKernels {
         sizesOf(x, groups),
         epsilon,
       )
-      const [dx, dweight, dbias] = parts.map((part, i) =>
-        memory.compute(typeOf(x), i === 0 ? shapeOf(x) : [last(x)], part),
+      const all = ofSum ? [...parts, given] : parts
+      return all.map((part, i) =>
+        memory.compute(typeOf(x), i === 1 || i === 2 ? [last(x)] : shapeOf(x), part),
       )
-      return [dx!, dweight!, dbias!]
     },
     scaleShift(x, scale, shift) {
       const [factors, terms, channels] = [values(scale), values(shift), last(x)]
