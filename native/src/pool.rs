@@ -1,5 +1,5 @@
 //! Memory of tensors. Freed memory stays in a pool of its thread, since fresh pages cost more than the arithmetic on
-//! them; a pool keeps at most `DEFAULT_POOL_LIMIT` bytes unless told otherwise.
+//! them; a pool keeps at most `DEFAULT_POOL_LIMIT` bytes unless told otherwise, or all that repeated work takes at once.
 
 use crate::fault::{Fault, Result};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
@@ -51,6 +51,8 @@ struct Pool {
     free: BTreeMap<usize, Vec<*mut u8>>,
     free_bytes: usize,
     limit: Option<usize>,
+    /// Whether freed memory is kept up to where it and what is alive reach the peak.
+    keeps_peak: bool,
     live: usize,
     peak: usize,
 }
@@ -108,6 +110,10 @@ impl Pool {
                 pointer
             }
             None => {
+                // Memory kept for other sizes makes room, so that the peak does not grow by it.
+                if self.keeps_peak && self.free_bytes > self.bound() && self.held() + capacity > self.peak {
+                    self.trim();
+                }
                 if !reserve(capacity) {
                     self.trim();
                     if !reserve(capacity) {
@@ -145,7 +151,8 @@ impl Pool {
 
     fn give_back(&mut self, pointer: *mut u8, capacity: usize, bytes: usize) {
         self.live -= bytes;
-        if self.free_bytes + capacity <= self.limit.unwrap_or(DEFAULT_POOL_LIMIT) {
+        let below_peak = self.keeps_peak && self.held() + capacity <= self.peak;
+        if below_peak || self.free_bytes + capacity <= self.bound() {
             self.free.entry(capacity).or_default().push(pointer);
             self.free_bytes += capacity;
         } else {
@@ -153,6 +160,15 @@ impl Pool {
             unsafe { dealloc(pointer, layout(capacity)) };
             HELD.fetch_sub(capacity, Relaxed);
         }
+    }
+
+    fn bound(&self) -> usize {
+        self.limit.unwrap_or(DEFAULT_POOL_LIMIT)
+    }
+
+    /// Bytes alive and kept.
+    fn held(&self) -> usize {
+        self.live + self.free_bytes
     }
 
     fn trim(&mut self) {
@@ -215,6 +231,18 @@ pub fn set_pool_limit(bytes: usize) {
     });
 }
 
+/// Whether this thread keeps freed memory up to the most that was alive at once, beyond the limit of its pool. What
+/// exceeds the limit is returned when it ends.
+pub fn keep_peak(keeps: bool) {
+    POOL.with(|pool| {
+        let mut pool = pool.borrow_mut();
+        pool.keeps_peak = keeps;
+        if !keeps && pool.free_bytes > pool.bound() {
+            pool.trim();
+        }
+    });
+}
+
 /// Bytes that the pools of all threads hold.
 pub fn held() -> usize {
     HELD.load(Relaxed)
@@ -247,5 +275,26 @@ mod tests {
         assert_eq!(used().pooled, 0);
         assert!(Buffer::take(1 << 20, true).is_ok());
         set_memory_limit(usize::MAX);
+    }
+
+    #[test]
+    fn where_the_peak_is_kept_freed_memory_stays_up_to_it_and_other_sizes_do_not_add_to_it() {
+        const BLOCK: usize = 40 << 20;
+        let blocks = || {
+            (0..5)
+                .map(|_| Buffer::take(BLOCK, false).unwrap())
+                .collect::<Vec<_>>()
+        };
+        drop(blocks());
+        assert!(used().pooled <= DEFAULT_POOL_LIMIT);
+        keep_peak(true);
+        drop(blocks());
+        assert_eq!(used().pooled, 5 * BLOCK);
+        let other = Buffer::take(3 * BLOCK, false).unwrap();
+        assert!(used().pooled + used().live <= used().peak);
+        drop(other);
+        drop(blocks());
+        keep_peak(false);
+        assert!(used().pooled <= DEFAULT_POOL_LIMIT);
     }
 }

@@ -155,6 +155,12 @@ pub fn set_pool_limit(bytes: f64) -> js::Result<()> {
     })
 }
 
+/// Whether freed memory is kept up to the most that was alive at once on this thread.
+#[napi]
+pub fn keep_peak(keeps: bool) {
+    pool::keep_peak(keeps);
+}
+
 /// Bytes that tensors of all threads may take, with what is kept for reuse; infinity for no limit.
 #[napi]
 pub fn set_memory_limit(bytes: f64) -> js::Result<()> {

@@ -31,6 +31,7 @@ export { arange, fromBytes, full, fullLike, ones, tensor, zeros, zerosLike } fro
 export {
   heldMemory,
   instructionSet,
+  keepFreedMemory,
   nativeKernels,
   setMemoryLimit,
   setThreads,

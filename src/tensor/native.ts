@@ -45,6 +45,14 @@ export function trimPool(): void {
 }
 
 /**
+ * Whether this thread keeps freed memory for reuse up to the most that was alive at once, where it otherwise keeps
+ * 128 MiB: for work that comes again and again in the same sizes, such as steps of training. Ending it gives the rest back.
+ */
+export function keepFreedMemory(keeps: boolean): void {
+  callNative((native) => native.keepPeak(keeps))
+}
+
+/**
  * Bytes that tensors of all threads may take together, with freed memory that is kept for reuse. What would pass it is
  * refused with a ResourceError, PARE_E_MEMORY, after the kept memory of its thread was given back.
  *

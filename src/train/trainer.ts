@@ -11,6 +11,7 @@ import { checkMethods, isDue, type StepContext, type TrainingMethod } from '../o
 import type { Loader, TrainingBatch, TrainingTask } from '../optim/training_task.ts'
 import { OptionError, StateError } from '../tensor/errors.ts'
 import {
+  keepFreedMemory,
   type RandomStream,
   randomStream,
   type StreamState,
@@ -173,6 +174,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
   }
 
   dispose(): void {
+    if (this.prepared) keepFreedMemory(false)
     for (const method of this.options.methods) method.dispose?.()
     this.optimiser.dispose()
   }
@@ -180,6 +182,8 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
   private prepare(): void {
     if (this.prepared) return
     for (const method of this.options.methods) method.prepare?.(this.context(this.epoch))
+    // Every step takes tensors of the same sizes.
+    keepFreedMemory(true)
     this.prepared = true
   }
 
