@@ -52,7 +52,7 @@ export async function classifyImage(
     throw new OptionError(`count: needs a whole number of classes from 1 to ${classes}, got ${count}`)
   const image = await readMiddle(path, imageSize)
   try {
-    const probabilities = scope(() => [...model.forward(image).softmax().toArray()])
+    const probabilities = scope(() => Array.from(model.forward(image).softmax().toArray(), Number))
     return probabilities
       .map((probability, index) => ({ index, probability }))
       .sort((a, b) => b.probability - a.probability)

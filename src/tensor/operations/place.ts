@@ -38,6 +38,7 @@ const placeOperation: Operation<[Tensor], Place, Tensor> = {
         const wide = x.unsqueeze(axis + 1)
         const gaps = zeros(wide.shape.with(axis + 1, step - 1))
         const pairs = joined([wide, gaps], axis + 1, wide.shape.with(axis + 1, step))
+        if (start === 0 && extent === count * step) return pairs.reshape(x.shape.with(axis, extent))
         spaced = pairs.reshape(x.shape.with(axis, count * step)).slice(axis, 0, (count - 1) * step + 1)
       }
       const behind = extent - start - spaced.shape[axis]!
