@@ -5,6 +5,7 @@
  *   node bench/turns.js MODEL.gguf --text TRAIN.txt --calibration calibration.json --evaluation held-out.json \
  *     --torch torch-venv/bin/python [--llmcompressor llmcompressor-venv/bin/python] \
  *     [--jobs matmul,prefill,gptq,gptq-static] [--rounds 5] [--threads 2]
+ *   node bench/turns.js --torch torch-venv/bin/python --jobs train-resnet [--preload LIBRARY.so]
  *
  * The environments and the two files of token windows come from the commands in bench/peers/README.md. Every reading is
  * printed to stderr as it comes, so that a stopped run is not lost.
@@ -28,6 +29,7 @@ const { values: flags, positionals } = parseArgs({
     jobs: { type: 'string', default: 'matmul,prefill,gptq' },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: '2' },
+    preload: { type: 'string', multiple: true, default: [] },
   },
 })
 const [model] = positionals
@@ -79,6 +81,27 @@ const jobs = {
         .tokens_per_s,
     }),
   },
+  'train-resnet': {
+    Pare: () => {
+      const found = json(process.execPath, [join(here, 'training.js'), 'resnet', ...threads])
+      return {
+        'steps of ResNet-20, images/s': found.imagesPerSecond,
+        'steps of ResNet-20, growth of memory, MB': found.growthToStep3Bytes / 1e6,
+      }
+    },
+    // The faster order of memory under the faster allocator.
+    PyTorch: () => {
+      const { best, orders } = torch(
+        'torch_train_resnet.py',
+        ...flags.preload.flatMap((library) => ['--preload', library]),
+      )
+      const { best: allocator, allocators } = orders[best]
+      return {
+        'steps of ResNet-20, images/s': allocators[allocator].images_per_s,
+        'steps of ResNet-20, growth of memory, MB': allocators[allocator].growth_to_step_3_bytes / 1e6,
+      }
+    },
+  },
   gptq: gptqJob([]),
   'gptq-static': gptqJob(['--static-groups']),
 }
@@ -115,7 +138,8 @@ function spread(readings) {
 }
 
 const chosen = flags.jobs.split(',')
-if (!model || !flags.torch || chosen.some((name) => !Object.hasOwn(jobs, name))) {
+const needsModel = chosen.some((name) => !name.startsWith('train'))
+if ((needsModel && !model) || !flags.torch || chosen.some((name) => !Object.hasOwn(jobs, name))) {
   process.stderr.write(
     `usage: node bench/turns.js MODEL --torch PYTHON …, with --jobs of ${Object.keys(jobs).join(',')}\n`,
   )

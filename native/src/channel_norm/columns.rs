@@ -177,7 +177,7 @@ fn affine_of<T: Compute, const L: usize, const ADDS: bool>(
         for lane in 0..L {
             let mut value = (x[lane].widen() - centre[lane]) * scale[lane] + shift[lane];
             if ADDS {
-                value = value + residual[lane].widen();
+                value += residual[lane].widen();
             }
             out[lane] = T::narrow(if value < floor { floor } else { value });
         }

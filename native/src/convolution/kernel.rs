@@ -58,7 +58,7 @@ macro_rules! vector_kernel {
                     };
                 }
             }
-            let (mut right, left_step, right_step) = (call.right, call.left_step, call.right_step);
+            let (mut place, left_step, right_step) = (0, call.left_step, call.right_step);
             // SAFETY: the caller vouches for the rows of the tile.
             let lefts: [*const $T; $height] = std::array::from_fn(|row| unsafe { *call.lefts.add(row) });
             for segment in 0..call.segment_count {
@@ -68,7 +68,7 @@ macro_rules! vector_kernel {
                     for _ in 0..call.steps {
                         let mut b = [$splat(0.0); $vectors];
                         for v in 0..$vectors {
-                            b[v] = $load(right.add(v * $lanes));
+                            b[v] = $load(call.right.add(place + v * $lanes));
                         }
                         for row in 0..$height {
                             let a = $splat(*lefts[row].add(at));
@@ -77,11 +77,11 @@ macro_rules! vector_kernel {
                             }
                         }
                         at += left_step;
-                        right = right.wrapping_add(right_step);
+                        place += right_step;
                         // Nothing: but the compiler may not know by how much both went on. It would keep a pointer
                         // for every row and several steps, more than there are registers, and sums would go to the
                         // stack, whose delay then limits every step.
-                        asm!("/* {0} {1} */", inout(reg) at, inout(reg) right, options(pure, nomem, nostack, preserves_flags));
+                        asm!("/* {0} {1} */", inout(reg) at, inout(reg) place, options(pure, nomem, nostack, preserves_flags));
                     }
                 }
             }
