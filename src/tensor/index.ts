@@ -33,6 +33,7 @@ export {
   instructionSet,
   nativeKernels,
   setMemoryLimit,
+  setPoolLimit,
   setThreads,
   threads,
   trimPool,

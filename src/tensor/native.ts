@@ -45,6 +45,16 @@ export function trimPool(): void {
 }
 
 /**
+ * Bytes of freed memory that this thread keeps for reuse; what exceeds them goes back to the system at once, and the next
+ * tensors pay for fresh pages.
+ *
+ * @default 128 MiB
+ */
+export function setPoolLimit(bytes: number): void {
+  callNative((native) => native.setPoolLimit(bytes))
+}
+
+/**
  * Bytes that tensors of all threads may take together, with freed memory that is kept for reuse. What would pass it is
  * refused with a ResourceError, PARE_E_MEMORY, after the kept memory of its thread was given back.
  *
