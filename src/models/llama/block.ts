@@ -4,7 +4,15 @@
  */
 import type { Linear } from '../../nn/linear.ts'
 import { anyAsked, type Sites, visit } from '../../nn/sites.ts'
-import { attention, explicitAttention, rmsNorm, silu, type Tensor } from '../../tensor/index.ts'
+import {
+  attention,
+  explicitAttention,
+  isRecording,
+  rmsNorm,
+  silu,
+  swiglu,
+  type Tensor,
+} from '../../tensor/index.ts'
 import type { Segment, Stage, StageContext } from '../stage.ts'
 import type { LlamaConfig, LlamaLayer } from './config.ts'
 
@@ -132,7 +140,8 @@ export class LlamaBlock implements Stage {
   private activate(x: Tensor, { at }: StageContext): Tensor {
     const gate = this.visit(at, 'mlp/gate', this.weights.gate.forward(x))
     const up = this.visit(at, 'mlp/up', this.weights.up.forward(x))
-    return this.visit(at, 'mlp/act', silu(gate).mul(up))
+    // In training one operation, which keeps less and has both gradients in one pass.
+    return this.visit(at, 'mlp/act', isRecording() ? swiglu(gate, up) : silu(gate).mul(up))
   }
 
   resources(): Iterable<unknown> {
