@@ -6,6 +6,7 @@
  *     --torch torch-venv/bin/python [--llmcompressor llmcompressor-venv/bin/python] \
  *     [--jobs matmul,prefill,gptq,gptq-static] [--rounds 5] [--threads 2]
  *   node bench/turns.js --torch torch-venv/bin/python --jobs train-resnet [--preload LIBRARY.so]
+ *   node bench/turns.js --torch torch-venv/bin/python --jobs train-llama [--preload LIBRARY.so]
  *
  * The environments and the two files of token windows come from the commands in bench/peers/README.md. Every reading is
  * printed to stderr as it comes, so that a stopped run is not lost.
@@ -102,8 +103,29 @@ const jobs = {
       }
     },
   },
+  'train-llama': {
+    Pare: () => {
+      const found = json(process.execPath, [join(here, 'training.js'), 'llama', ...threads])
+      return llamaReadings(found.tokensPerSecond, found.growthToStep3Bytes)
+    },
+    PyTorch: () => llamaOfTorch('default'),
+    // The allocator that is fastest, of those that a user could choose.
+    'PyTorch, tuned allocator': () => llamaOfTorch(),
+  },
   gptq: gptqJob([]),
   'gptq-static': gptqJob(['--static-groups']),
+}
+
+const llamaReadings = (rate, growth) => ({
+  'steps of a llama, tokens/s': rate,
+  'steps of a llama, growth of memory, MB': growth / 1e6,
+})
+
+function llamaOfTorch(allocator) {
+  const preloads = flags.preload.flatMap((library) => ['--preload', library])
+  const { best, allocators } = torch('torch_train_llama.py', ...preloads)
+  const found = allocators[allocator ?? best]
+  return llamaReadings(found.tokens_per_s, found.growth_to_step_3_bytes)
 }
 
 function gptqJob(options) {

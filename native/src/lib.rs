@@ -58,6 +58,7 @@ pub mod softmax_gradient;
 pub mod solve;
 pub mod sort;
 pub mod sweep;
+pub mod tall_product;
 pub mod tensors;
 pub mod tile_sizes;
 pub mod token_parts;

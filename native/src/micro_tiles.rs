@@ -4,7 +4,7 @@
 
 use crate::dtype::Compute;
 use crate::micro_kernel::{Micro, TileShape, prefetch};
-use crate::tile_sizes::{DEPTH, even, fit};
+use crate::tile_sizes::{even, fit, share};
 
 /// Numbers that matrices are multiplied in.
 pub trait Real: Compute<Wide = Self> + crate::math::Math + Micro + pare_dense::Dense {}
@@ -53,8 +53,7 @@ fn micro_tiles<T: Real>(
 ) {
     let TileShape { height, width } = T::tile_shape();
     let down = (tile.rows.1 - tile.rows.0).div_ceil(height);
-    // Even shares: a short last one would cost as much around it as a long one.
-    let most = depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1);
+    let most = share(depth);
     for step in (0..depth).step_by(most) {
         let steps = most.min(depth - step);
         for column in (tile.columns.0..tile.columns.1).step_by(width) {

@@ -1,5 +1,6 @@
-//! Blocked matrix products over the micro kernel. The left operand is packed for all threads; then every task packs a
-//! strip of the right one for itself and computes the columns of the output that belong to it.
+//! Blocked matrix products over the micro kernel. Where the output has more columns than rows, the left operand is packed
+//! for all threads; then every task packs a strip of the right one for itself and computes the columns of the output that
+//! belong to it. The other way stands in `tall_product`.
 
 use crate::dtype::Compute;
 use crate::fault::Result;
@@ -9,12 +10,13 @@ use crate::micro_tiles::{Tile, multiply_tile, zero};
 use crate::packing::{Operand, packed_length};
 use crate::panel::{Filling, Panel, Side};
 use crate::parallel::{self, Shared};
-use crate::tile_sizes::{DEPTH, LEFT_PANEL, even, fit};
+use crate::tall_product::{is_tall, tall_product};
+use crate::tile_sizes::{DEPTH, PANEL, even, fit};
 
 /// Steps that are packed at once.
-const DEPTH_LIMIT: usize = 8 * DEPTH;
+pub(crate) const DEPTH_LIMIT: usize = 8 * DEPTH;
 /// Tasks that a product is cut into where it is large enough.
-const TASKS: usize = 8;
+pub(crate) const TASKS: usize = 8;
 
 /// Multiplications below which one thread does all.
 const FEW: usize = 1 << 18;
@@ -33,18 +35,33 @@ pub fn product<S: Compute<Wide: Real>>(
     finish: impl Finish<S::Wide>,
 ) -> Result<()> {
     let (m, n, k) = (left.operand.lanes, right.operand.lanes, left.operand.depth);
+    if is_tall(m, n, k) {
+        tall_product(left, right, out, finish)
+    } else {
+        wide_product(left, right, out, finish)
+    }
+}
+
+/// The left operand is packed for all threads; then every task packs a strip of the right one for itself.
+pub(crate) fn wide_product<S: Compute<Wide: Real>>(
+    left: Side<S>,
+    right: Side<S>,
+    out: &mut [S::Wide],
+    finish: impl Finish<S::Wide>,
+) -> Result<()> {
+    let (m, n, k) = (left.operand.lanes, right.operand.lanes, left.operand.depth);
     let batches = left.batches.len();
     let TileShape { height, width } = S::Wide::tile_shape();
     if k == 0 {
         out.fill(zero::<S::Wide>());
     }
     let depth = k.clamp(1, DEPTH_LIMIT);
-    let rows = even(m, LEFT_PANEL / depth, height);
+    let rows = even(m, PANEL / depth, height);
     let fit = fit::<S::Wide>();
     let strip = even(n, (fit.strip / depth).min(n.div_ceil(TASKS)), width);
     // Small matrices of a batch are packed many at once.
     let group = if rows >= m && depth >= k {
-        (LEFT_PANEL / (rows * depth)).clamp(1, batches.max(1))
+        (PANEL / (rows * depth)).clamp(1, batches.max(1))
     } else {
         1
     };

@@ -7,8 +7,14 @@ use crate::simd::{Level, level};
 /// the first-level cache.
 pub const DEPTH: usize = 256;
 
-/// Numbers of the left operand that are packed at once, for all threads: they stay in the last-level cache.
-pub const LEFT_PANEL: usize = 1 << 21;
+/// Numbers of an operand that are packed at once, for all threads: they stay in the last-level cache.
+pub const PANEL: usize = 1 << 21;
+
+/// Steps of one call of the micro kernel over `depth` of them. Even shares: a short last one would cost as much around it
+/// as a long one.
+pub fn share(depth: usize) -> usize {
+    depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1)
+}
 
 /// What fits the second-level cache.
 pub struct Fit {

@@ -5,6 +5,7 @@ mod gradient;
 mod gradient_block;
 mod key_side;
 mod query_block;
+mod query_lanes;
 mod score_rows;
 
 pub use gradient::attention_gradient;
@@ -134,12 +135,26 @@ impl<'a, T: Real> Problem<'a, T> {
     }
 }
 
+/// Tasks of a forward pass, about, where each has `QUERIES` queries or more.
+const TASKS: usize = 32;
+
 fn run<T: Real>(operands: Operands, options: Options, out: &View, log_sums: Option<&View>) -> Result<()> {
     let problem = Problem::<T>::of(operands, options)?;
     let (q, k, _, _) = operands;
     let (batches, heads, queries) = (q.shape[0], q.shape[1], q.shape[2]);
     let value_dim = problem.value_dim;
-    let (blocks, kv_heads) = (queries.div_ceil(QUERIES), k.shape[1]);
+    let kv_heads = k.shape[1];
+    // Few queries would leave lanes empty.
+    let width = T::tile_shape().width;
+    let as_lanes = queries >= 2 * width;
+    let rows = if as_lanes {
+        // Keys are packed once a task: as few tasks as keep many threads busy.
+        let blocks = TASKS.div_ceil(batches * kv_heads).min(queries.div_ceil(QUERIES));
+        queries.div_ceil(blocks).next_multiple_of(width)
+    } else {
+        QUERIES
+    };
+    let blocks = queries.div_ceil(rows);
     let target = Shared(out.slice_mut::<T>()?.as_mut_ptr());
     let log_sums = match log_sums {
         Some(log_sums) => Some(Shared(log_sums.slice_mut::<T>()?.as_mut_ptr())),
@@ -152,14 +167,19 @@ fn run<T: Real>(operands: Operands, options: Options, out: &View, log_sums: Opti
             task % (batches * kv_heads),
         );
         let (batch, kv_head) = (rest / kv_heads, rest % kv_heads);
-        let (first, head) = (block * QUERIES, kv_head * problem.group);
+        let (first, head) = (block * rows, kv_head * problem.group);
         let position = ((batch * queries + first) * heads + head) * value_dim;
         let row = (batch * heads + head) * queries + first;
         // SAFETY: rows `first ..` of this batch and these heads lie inside the outputs and belong to this task alone.
         unsafe {
             let out = (target.get().add(position), heads * value_dim);
             let log_sums = log_sums.map(|log_sums| log_sums.get().add(row));
-            problem.block(batch, kv_head, first, out, log_sums)
+            if as_lanes {
+                let rows = rows.min(queries - first);
+                problem.block_of_lanes((batch, kv_head), (first, rows), out, log_sums);
+            } else {
+                problem.block(batch, kv_head, first, out, log_sums);
+            }
         };
     })
 }

@@ -7,7 +7,7 @@ use crate::micro_tiles::{Real, Sums, Tile, Wanted};
 use crate::packing::{Operand, pack_sliver, packed_length};
 
 pub(super) const QUERIES: usize = 64;
-const KEYS: usize = 256;
+pub(super) const KEYS: usize = 256;
 
 #[derive(Clone, Copy)]
 pub(super) struct Strided<'a, T> {
