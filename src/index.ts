@@ -11,6 +11,7 @@
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
+ *   Trainer     steps of a training over any task, with pruningMethods and optimisers by name
  *
  * Jobs run in the thread that calls them; put them in a worker where the thread must stay free. Every error that a
  * user can cause is a `PareError`.
@@ -69,7 +70,9 @@ export type {
   TrainingBatch,
   TrainingTask,
 } from './optim/training_task.ts'
+export { type InstantOptions, instantSparsify } from './prune/instant.ts'
 export type { PruningMethod } from './prune/masked_training.ts'
+export { measureSparsity, type SparsitySummary } from './prune/sparsity.ts'
 export { type PruningMethodName, pruningMethods } from './prune/training_methods.ts'
 export { type QuantizerName, quantizers } from './quantize/methods.ts'
 export { compress } from './run/compress.ts'

@@ -1,5 +1,5 @@
 /** An order of windows for models that carry their state from one batch to the next. */
-import type { EpochOrder } from './loader.ts'
+import type { EpochOrder } from '../optim/loader.ts'
 
 /**
  * Row r of every batch goes on where row r of the batch before ended: the text is cut into `batch` parts of equal length,
