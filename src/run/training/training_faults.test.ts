@@ -155,6 +155,13 @@ test('a folder that holds something else is left alone, unless it may be replace
   await train({ ...recipe, overwrite: true })
   expect(readdirSync(recipe.output!)).not.toContain('mine.txt')
 })
+test('what a process left that ended while it wrote is no obstacle, and goes', async () => {
+  const recipe = classifierRecipe(folder(), { steps: 2 })
+  mkdirSync(recipe.output!)
+  writeFileSync(join(recipe.output!, '.log.jsonl.0123456789ab.part'), '')
+  const { files } = await train(recipe)
+  expect(readdirSync(recipe.output!).sort()).toEqual([...files].sort())
+})
 test('a disk that fills at any write ends in a resource error, and the run goes on to the same bytes', async () => {
   const fields = { steps: 12, checkpoint: { every: 3 }, evaluation: { every: 6 } }
   const whole = classifierRecipe(folder(), fields)

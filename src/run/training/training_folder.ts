@@ -39,9 +39,9 @@ export function checkTrainingFolder(output: string, overwrite: boolean, inside: 
   )
 }
 
-/** What is no part of a training that has only begun. */
+/** What is no part of a training that has only begun; what a process left that ended while it wrote is. */
 const foreign = (output: string): string[] =>
-  readdirSync(output).filter((name) => name !== workName && name !== logName)
+  readdirSync(output).filter((name) => name !== workName && name !== logName && !isUnfinished(name))
 
 /**
  * Writes the files of the result, each whole: weights, companions, config.json, and training.json as the last, which
@@ -69,8 +69,8 @@ export function writeTrainingResult(
   )
   for (const name of names) writeWhole(join(output, name), files.get(name)!)
   const all = [logName, weightsName, ...names, reportName]
-  for (const name of foreign(output))
-    if (!all.includes(name) || isUnfinished(name)) disk().remove(join(output, name))
+  const kept = [...all, workName]
+  for (const name of readdirSync(output)) if (!kept.includes(name)) disk().remove(join(output, name))
   writeWhole(join(output, reportName), `${JSON.stringify(report(all), null, 2)}\n`)
 }
 
