@@ -35,7 +35,7 @@ const language: LanguageTraining = {
   heads: 4,
   length: 128,
   batch: 8,
-  steps: 600,
+  steps: 500,
   rate: 2e-3,
   windows: 64,
 }

@@ -34,7 +34,7 @@ export const language: LanguageTraining & { width: number } = {
   heads: 4,
   length: 128,
   batch: 8,
-  steps: 600,
+  steps: 500,
   rate: 2e-3,
   windows: 64,
 }

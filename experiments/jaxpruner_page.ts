@@ -200,9 +200,9 @@ The loss is the mean over old addresses, modern ones and the novel, on text that
 
 ${languageTable(rows)}
 
-The moved digits of the harder MNIST are out of reach of an MLP on 8,000 images: the dense one is right on about one in
-five. Orders at other sizes, other data and longer trainings may differ; the loss of the language model is that of a
-short training.
+Digits that are moved and coloured, as the GMP experiment has them, are out of reach of such an MLP with 8,000 images.
+Orders at other sizes, on other data and in longer trainings may differ; the loss of the language model is that of a short
+training.
 
 Command: \`${commandOf('jaxpruner')}\`\\
 Commit that the page was made at: ${result.commit}\\

@@ -36,7 +36,7 @@ const mistakes: [string, string[], RegExp][] = [
   ['half a window', ['eval', model, '--windows', '0.5'], /whole number/],
   ['no thread', ['eval', model, '--threads', '0'], /whole number/],
   ['no experiment', ['reproduce'], /name an experiment/],
-  ['an unknown experiment', ['reproduce', 'gpm'], /the nearest is gmp/],
+  ['an unknown experiment', ['reproduce', 'jaxprunr'], /the nearest is jaxpruner/],
   ['a seed twice', ['reproduce', 'gmp', '--seeds', '0,0'], /different whole numbers/],
   ['jobs that are none', ['reproduce', 'gmp', '--only', 'pictures'], /images or language/],
 ]
