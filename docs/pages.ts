@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { machineLines, resultPage, resultTable, staleMark } from '../experiments/gptq_page.ts'
 import { type Result, sources, summarize } from '../experiments/gptq_result.ts'
 import { hashOf } from '../experiments/machine.ts'
+import { zooTable } from './zoo_table.ts'
 
 /** Title and first sentence of a system's page. */
 export function titleOf(page: string): { title: string; sentence: string } {
@@ -61,6 +62,7 @@ export function currentPages(root: string, methods: readonly string[]): Map<stri
     const file = `docs/systems/${name}.md`
     pages.set(file, fill(read(file), 'results', systemResults(root, name)))
   }
+  pages.set('docs/models.md', fill(read('docs/models.md'), 'zoo', zooTable()))
   const found = readResult(root)
   if (found) pages.set('docs/results/gptq.md', resultPage(found.result, found.stale))
   return pages
