@@ -1,6 +1,7 @@
 /** The parts of the pages that are made from the code and from results, so that they cannot lag behind. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { type BitsRecord, bitsPage, sources as bitsSources } from '../experiments/bits_per_byte_page.ts'
 import { machineLines, resultPage, resultTable, staleMark } from '../experiments/gptq_page.ts'
 import { type Result, sources, summarize } from '../experiments/gptq_result.ts'
 import { hashOf } from '../experiments/machine.ts'
@@ -63,6 +64,11 @@ export function currentPages(root: string, methods: readonly string[]): Map<stri
     pages.set(file, fill(read(file), 'results', systemResults(root, name)))
   }
   pages.set('docs/models.md', fill(read('docs/models.md'), 'zoo', zooTable()))
+  const bits = join(root, 'docs/results/bits_per_byte.json')
+  if (existsSync(bits)) {
+    const record: BitsRecord = JSON.parse(readFileSync(bits, 'utf8'))
+    pages.set('docs/results/bits_per_byte.md', bitsPage(record, record.sources !== hashOf(root, bitsSources)))
+  }
   const found = readResult(root)
   if (found) pages.set('docs/results/gptq.md', resultPage(found.result, found.stale))
   return pages

@@ -3,9 +3,10 @@
  *
  *   npm run experiment -- bits_per_byte [--assets DIR] [--model FOLDER] [--output DIR]
  *
- * Writes bits_per_byte.json, .md and .svg. `--model` takes another model with the tokens of its own.
+ * Every code is added to bits_per_byte.runs.jsonl as soon as it is done; the same command goes on where it stopped. Then
+ * bits_per_byte.json, .md and .svg are written. `--model` takes another model with the tokens of its own.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { instructionSet } from 'pare'
@@ -45,29 +46,52 @@ const compressed = (bitsOf: (text: string) => number) => ({
   bitsTotal: bitsOf(texts.join('')),
 })
 
+const output = flags.output ?? join(root, 'docs', 'results')
+mkdirSync(output, { recursive: true })
+const journal = join(output, 'bits_per_byte.runs.jsonl')
+const done: (CodeRow & { key: string })[] = existsSync(journal)
+  ? readFileSync(journal, 'utf8')
+      .split('\n')
+      .flatMap((line) => (line.endsWith('}') ? [JSON.parse(line)] : []))
+  : []
+const folder = flags.model ?? join(modelsFolder, 'pare-4m')
+/** What decides a row: the codes, the tokens, and for the model its weights. */
+const keyOf = (...files: string[]) =>
+  `${hashOf(
+    root,
+    sources.filter((file) => file.endsWith('.ts')),
+  )}-${hashOf(folder, files)}`
+
 const rows: CodeRow[] = []
-const add = (code: string, learned: boolean, row: Omit<CodeRow, 'code' | 'learned'>) => {
-  rows.push({ code, learned, ...row })
-  say(`${code}: ${(row.bitsTotal / bytesOf(heldOut)).toFixed(3)} bits a byte`)
+type Bits = Pick<CodeRow, 'bits' | 'bitsTotal'>
+async function add(code: string, learned: boolean, key: string, measure: () => Bits | Promise<Bits>) {
+  const known = done.find((row) => row.code === code && row.key === key)
+  const { bits, bitsTotal } = known ?? (await measure())
+  rows.push({ code, learned, bits, bitsTotal })
+  if (!known) appendFileSync(journal, `${JSON.stringify({ code, key, learned, bits, bitsTotal })}\n`)
+  say(`${code}: ${(bitsTotal / bytesOf(heldOut)).toFixed(3)} bits a byte`)
 }
 
-add('gzip -9', false, compressed(gzipBits))
-add('xz -9e', false, compressed(xzBits))
-const before = textOf(train)
-const alone = xzBits(before)
-add(
-  'xz -9e after the training text',
-  true,
-  compressed((text) => xzBits(before + text) - alone),
-)
+const withTokens = keyOf('tokenizer.json')
+await add('gzip -9', false, withTokens, () => compressed(gzipBits))
+await add('xz -9e', false, withTokens, () => compressed(xzBits))
+await add('xz -9e after the training text', true, withTokens, () => {
+  const before = textOf(train)
+  const alone = xzBits(before)
+  return compressed((text) => xzBits(before + text) - alone)
+})
 const trainingTokens = packTokens(
   train.map(({ text }) => text),
   own,
 )
-const ngrams = ngramModel(trainingTokens, { order: 5, vocabulary: own.vocabularySize })
-add('5-gram', true, await added((documents) => ngramBits(ngrams, documents, endOfText)))
+await add('5-gram', true, withTokens, () => {
+  const counted = ngramModel(trainingTokens, { order: 5, vocabulary: own.vocabularySize })
+  return added((documents) => ngramBits(counted, documents, endOfText))
+})
 const { context } = model.config
-add('pare-4m', true, await added((documents) => modelBits({ model, documents, endOfText, context })))
+await add('pare-4m', true, keyOf('tokenizer.json', 'model.safetensors'), () =>
+  added((documents) => modelBits({ model, documents, endOfText, context })),
+)
 close()
 
 const count = (documents: readonly Uint32Array[]) => documents.reduce((sum, { length }) => sum + length, 0)
@@ -84,11 +108,8 @@ const record: BitsRecord = {
     tokens: count(tokens[i]!),
   })),
   training: { documents: train.length, bytes: bytesOf(train), tokens: trainingTokens.length },
-  ngrams: ngrams.sizes,
   rows,
 }
-const output = flags.output ?? join(root, 'docs', 'results')
-mkdirSync(output, { recursive: true })
 const write = (ending: string, text: string) => writeFileSync(join(output, `bits_per_byte.${ending}`), text)
 write('json', `${JSON.stringify(record, null, 2)}\n`)
 write('md', bitsPage(record, false))

@@ -30,8 +30,6 @@ export interface BitsRecord {
   sources: string
   eras: readonly { era: string; documents: number; bytes: number; tokens: number }[]
   training: { documents: number; bytes: number; tokens: number }
-  /** Different n-grams of each order. */
-  ngrams: readonly number[]
   rows: readonly CodeRow[]
 }
 
@@ -79,7 +77,7 @@ const percent = (share: number) => `${(100 * share).toFixed(1)}%`
 
 /** @param stale whether the sources differ from those that were measured */
 export function bitsPage(record: BitsRecord, stale: boolean): string {
-  const { eras, training, ngrams, command, commit, machine } = record
+  const { eras, training, command, commit, machine } = record
   return `# Bits a byte of held-out text
 ${stale ? '\n> Stale: the code or the model changed after this was measured. Run the command below again.\n' : ''}
 ${finding(record)}
@@ -95,7 +93,7 @@ Bits are those of a lossless code for the held-out bytes, divided by their numbe
 - gzip -9 and xz -9e: size of the compressed text, without the frame of gzip and the check of xz. "After the training text":
   size of training text and held-out text together minus that of the training text alone. gzip looks back 32 KiB, so that
   it has no such row. Total: all eras as one text.
-- 5-gram: -log2 p of the ${thousands(total(eras.map(({ tokens }) => tokens)))} tokens of the model, with counts of the training text (${thousands(total(ngrams))} different n-grams) and interpolated
+- 5-gram: -log2 p of the ${thousands(total(eras.map(({ tokens }) => tokens)))} tokens of the model, with counts of the training text and interpolated
   modified Kneser-Ney smoothing.
 - pare-4m: -log2 p of the same tokens, as stored, in bf16. Windows of 256 tokens move on by 128; what counts is what no
   window before has scored.

@@ -19,6 +19,7 @@ import { defaultAssets } from '#src/run/training/image_data.ts'
 import { readTraining, type TrainingSettings } from '#src/run/training/read_training.ts'
 import { type TrainingHooks, train } from '#src/run/training/train.ts'
 import type { TrainingRecipe } from '#src/run/training/training_recipe.ts'
+import { reportName } from '#src/run/training/training_report.ts'
 import { OptionError, printable } from '#src/tensor/errors.ts'
 
 /** The folder of package.json. */
@@ -60,11 +61,17 @@ export async function zooModel(
 ): Promise<string> {
   const recipe = zooRecipe(name, assets)
   const committed = join(modelsFolder, name)
-  if (!fresh && existsSync(join(committed, 'training.json'))) return committed
-  const output = join(cache, `${name}-${zooHash(recipe)}`)
-  if (!existsSync(join(output, 'training.json'))) await train({ ...recipe, output }, hooks)
+  if (!fresh && existsSync(join(committed, reportName))) return committed
+  const output = zooFolder(name, { assets, cache })
+  if (!existsSync(join(output, reportName))) await train({ ...recipe, output }, hooks)
   return output
 }
+
+/** Where a model lies once it is trained; reads the files of its data. */
+export const zooFolder = (
+  name: string,
+  { assets = defaultAssets(), cache = zooCache() }: Pick<ZooOptions, 'assets' | 'cache'> = {},
+): string => join(cache, `${name}-${zooHash(zooRecipe(name, assets))}`)
 
 const zooCache = (): string => process.env.PARE_ZOO || join(defaultCacheFolder(), 'zoo')
 
