@@ -1,7 +1,7 @@
 /**
  * Trains models of the zoo and records what they cost and gave.
  *
- *   npm run experiment -- zoo NAME... [--assets DIR] [--commit ID] [--threads N]
+ *   node dist/experiments/models/train_zoo.js NAME... [--assets DIR] [--commit ID] [--threads N]
  *
  * Each stays in the cache, where a model that is there already is recorded as it is; `trained.json` beside the recipes
  * gets its line. pare-4m is copied beside them, with weights. `--commit` names the commit that a model was trained at.

@@ -1,4 +1,4 @@
-/** The command line: `pare plan | compress | train | eval | inspect | pull | doctor | demo`. */
+/** The command line: `pare plan | compress | train | eval | inspect | pull | reproduce | doctor | demo`. */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
 import { OptionError, PareError } from '../tensor/errors.ts'
@@ -9,6 +9,7 @@ import { addEval } from './eval.ts'
 import { addInspect } from './inspect.ts'
 import { addPlan } from './plan.ts'
 import { addPull } from './pull.ts'
+import { addReproduce } from './reproduce.ts'
 import { showError } from './show_error.ts'
 import { addTrain } from './train.ts'
 
@@ -35,7 +36,17 @@ export function program({ json = false } = {}): Command {
     .showHelpAfterError('(pare --help shows all commands, pare COMMAND --help all options)')
     .exitOverride()
   if (json) pare.configureOutput({ writeErr: () => {} })
-  for (const add of [addPlan, addCompress, addTrain, addEval, addInspect, addPull, addDoctor, addDemo])
+  for (const add of [
+    addPlan,
+    addCompress,
+    addTrain,
+    addEval,
+    addInspect,
+    addPull,
+    addReproduce,
+    addDoctor,
+    addDemo,
+  ])
     add(pare)
   for (const command of pare.commands) command.exitOverride()
   return pare

@@ -1,5 +1,6 @@
 /** What is trained: a model with its loss, and the batches that it learns from. */
 import type { Parameters } from '../nn/parameters.ts'
+import type { Sites } from '../nn/sites.ts'
 import type { WeightSource } from '../nn/weight_source.ts'
 import type { RandomStream, Tensor } from '../tensor/index.ts'
 
@@ -10,7 +11,7 @@ export interface TrainingBatch {
 }
 
 /** Batches in an order of their own. */
-export interface Loader<B extends TrainingBatch> {
+export interface Loader<B> {
   /** The next batch; undefined where the data has ended. */
   next(): B | undefined
   /** Passes over the data that are finished. */
@@ -26,6 +27,14 @@ export interface ForwardContext {
   readonly step: number
   /** The stream of this name, which is saved with the run: for dropout and the like. */
   stream(name: string): RandomStream
+}
+
+/** How a model is run. */
+export interface ForwardPass {
+  /** Hooks on the sites of the model. What they see may end with the stage that it is in; `readSites` keeps it. */
+  readonly at?: Sites | undefined
+  /** The step of training that it is run for; none in evaluation: no dropout, running statistics. */
+  readonly training?: ForwardContext | undefined
 }
 
 /** A layer whose weight can be seen in another way, such as a Linear. */

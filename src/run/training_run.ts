@@ -32,11 +32,10 @@ export interface TrainingRunOptions<B extends TrainingBatch> {
   evaluateEvery?: number
   /** Steps between two lines of the log. @default 10 */
   logEvery?: number
-  /** Seconds between two reports of progress at least; the last step always has one. @default 0 */
-  progressSeconds?: number
   /** Discards what an earlier sitting left. @default false */
   restart?: boolean
   signal?: AbortSignal | undefined
+  /** After every step. */
   progress?: (event: TrainingProgress) => void
 }
 
@@ -108,7 +107,6 @@ class TrainingRun<B extends TrainingBatch> {
   private readonly speed = new Speed()
   /** Seconds of the sittings before this one. */
   private sooner = 0
-  private reported = Number.NEGATIVE_INFINITY
   private evaluation: TrainingSummary['evaluation']
 
   constructor(options: Settled<B>) {
@@ -211,14 +209,11 @@ class TrainingRun<B extends TrainingBatch> {
   }
 
   private show({ step, loss, work }: StepReport): void {
-    const { steps, progress, progressSeconds = 0 } = this.options
-    const now = performance.now()
+    const { steps, progress } = this.options
     this.speed.add(work.units)
-    if (!progress || (step < steps && now - this.reported < 1000 * progressSeconds)) return
-    this.reported = now
     const { perSecond } = this.speed
     const secondsLeft = ((steps - step) * work.units) / perSecond
-    progress({ step, steps, loss, perSecond, unit: work.unit, secondsLeft })
+    progress?.({ step, steps, loss, perSecond, unit: work.unit, secondsLeft })
   }
 
   private lineOf(report: StepReport) {

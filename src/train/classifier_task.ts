@@ -1,37 +1,32 @@
 /** Classifiers in training: cross-entropy of the class of each image. */
 import type { Classifier } from '../models/classifiers/network.ts'
 import type { Parameters } from '../nn/parameters.ts'
-import type { TrainingBatch, TrainingTask } from '../optim/training_task.ts'
-import { type ComputeType, crossEntropy, scope, type Tensor } from '../tensor/index.ts'
+import type { ComputeType } from '../tensor/index.ts'
+import { type LabelledBatch, type LogitsTask, labelledTask } from './labelled_task.ts'
 
-/** Images and their classes. */
-export interface ClassifierBatch extends TrainingBatch {
-  /** [batch, height, width, channels] */
-  readonly inputs: Tensor
-  /** u32 [batch] */
-  readonly labels: Tensor
+export interface ClassifierTaskOptions {
+  /** That the network computes in. @default 'f32' */
+  dtype?: ComputeType
+  /** Share of the target that is spread over all classes, in [0, 1]. @default 0 */
+  smoothing?: number
 }
 
 /**
- * The loss of an image is the cross-entropy of its class, in nats.
+ * Batches of images [batch, height, width, channels] and their classes; the loss of an image is in nats.
  *
- * @param dtype that the network computes in. @default f32
  * @example classifierTask(resnet({ depth: 8, classes: 10 }, freshWeights(parameters, { seed: 0 })), parameters)
  */
 export function classifierTask(
   classifier: Classifier,
   parameters: Parameters,
-  dtype: ComputeType = 'f32',
-): TrainingTask<ClassifierBatch> {
-  return {
+  { dtype = 'f32', smoothing }: ClassifierTaskOptions = {},
+): LogitsTask<LabelledBatch> {
+  return labelledTask({
     parameters,
     layers: [...classifier.layers.values()],
-    losses: ({ inputs, labels }) =>
-      scope(() =>
-        crossEntropy(classifier.forward(inputs.cast(dtype), { training: true }), labels, {
-          reduction: 'none',
-        }),
-      ),
+    smoothing,
+    logits: ({ inputs }, { at, training }) =>
+      classifier.forward(inputs.cast(dtype), { at, training: training !== undefined }),
     work: ({ ids }) => ({ units: ids.length, unit: 'images' }),
-  }
+  })
 }

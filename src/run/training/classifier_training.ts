@@ -79,7 +79,8 @@ function trained(
 ): TrainedModel {
   return {
     family: config.shape.family,
-    task: classifierTask(classifier, parameters, dtype),
+    task: classifierTask(classifier, parameters, { dtype }),
+    classes: config.classes.length,
     async evaluate(examples, signal) {
       let [nats, right] = [0, 0]
       for (const ids of inParts(examples, Math.max(batch, 64))) {

@@ -2,10 +2,10 @@
 import { dirname, join } from 'node:path'
 import { digitsData, idxDigits, mnistData, type Split } from '../../data/assets/digits.ts'
 import { texturedDigits } from '../../data/assets/textured_digits.ts'
-import type { Batch, Examples } from '../../data/examples.ts'
 import { readImageFolder } from '../../data/image_folder.ts'
 import { channelStatistics, holdOut, imageExamples, type Normalisation } from '../../data/image_set.ts'
 import { defaultCacheFolder } from '../../models/source/cache.ts'
+import type { Batch, Examples } from '../../optim/examples.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import type { DataRecipe, IdxDataRecipe, ImageFolderDataRecipe, TextDataRecipe } from './data_fields.ts'
 

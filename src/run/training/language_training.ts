@@ -1,7 +1,6 @@
 /** Llama models in training. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Batch } from '../../data/examples.ts'
 import type { ConfigJson } from '../../models/config_fields.ts'
 import { configToHuggingFace, type LlamaConfig } from '../../models/llama/config.ts'
 import { freshWeights } from '../../models/llama/fresh_weights.ts'
@@ -10,6 +9,7 @@ import { weightShapes } from '../../models/llama/weight_shapes.ts'
 import { memoryWeights } from '../../models/memory_weights.ts'
 import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { Parameters } from '../../nn/parameters.ts'
+import type { Batch } from '../../optim/examples.ts'
 import { AbortError, OptionError } from '../../tensor/errors.ts'
 import { type ComputeType, randomStream, scope } from '../../tensor/index.ts'
 import { languageTask } from '../../train/language_task.ts'
@@ -72,12 +72,13 @@ function trained(
   { data, length, batch: batchSize }: LanguageTrainingOptions,
   files: () => ReadonlyMap<string, string | Uint8Array>,
 ): TrainedModel {
-  const task = languageTask(new Llama(config, memoryWeights(parameters.tensors())), parameters)
+  const model = new Llama(config, memoryWeights(parameters.tensors())).load()
+  const task = languageTask(model, parameters)
   return {
     family: 'llama',
     task,
+    classes: config.vocabulary,
     async evaluate(examples, signal) {
-      const context = { step: 0, stream: (name: string) => randomStream(0, name) }
       let [nats, bytes] = [0, 0]
       for (const ids of inParts(examples, batchSize)) {
         // Signals are heard between batches.
@@ -85,7 +86,7 @@ function trained(
         if (signal?.aborted) throw new AbortError()
         nats += scope(() => {
           const batch: Batch = data.heldOut.batch(ids, randomStream(0, 'held out'))
-          return task.losses(batch, context).cast('f64').sum().item() * length
+          return task.lossesOf(task.logits(batch, {}), batch).cast('f64').sum().item() * length
         })
         for (const id of ids) bytes += data.bytesOf(id)
       }

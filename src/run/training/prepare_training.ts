@@ -1,16 +1,17 @@
 /** Data and model of a training, ready for the first step. */
 import { join } from 'node:path'
-import type { Batch, Examples } from '../../data/examples.ts'
 import { readJsonFile } from '../../formats/tokenizer/tokenizer.ts'
 import { isClassifierConfig } from '../../models/classifiers/classifier_config.ts'
 import { loadClassifier } from '../../models/classifiers/load_classifier.ts'
 import { isFolder, openLanguageModel } from '../../models/load_model.ts'
+import type { Batch, Examples } from '../../optim/examples.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { hashOfFiles, modelFiles } from '../fingerprint.ts'
 import { continuedClassifier, newClassifier } from './classifier_training.ts'
 import { readImageData } from './image_data.ts'
 import { continuedLlama, newLlama } from './language_training.ts'
 import type { TrainingSettings } from './read_training.ts'
+import { type OpenTeacher, openTeacher } from './teacher.ts'
 import { readTextData } from './text_data.ts'
 import type { TrainedModel } from './trained_model.ts'
 
@@ -29,6 +30,7 @@ export interface Prepared {
   readonly steps: number
   /** SHA-256 of the model that is gone on with. */
   readonly source: string | undefined
+  readonly teacher: OpenTeacher | undefined
 }
 
 /** @throws OptionError where the data is too little for a batch; what `readTextData` and `readImageData` throw */
@@ -36,14 +38,18 @@ export async function prepareTraining(
   settings: TrainingSettings,
   signal: AbortSignal | undefined,
 ): Promise<Prepared> {
-  const { model } = settings.train
-  const source = 'source' in model ? hashOfFiles(modelFiles(model.source)) : undefined
+  const { model: asked } = settings.train
+  const source = 'source' in asked ? hashOfFiles(modelFiles(asked.source)) : undefined
   const { data, make } = await (settings.train.data.kind === 'text'
     ? textTraining(settings, signal)
     : imageTraining(settings))
   // Before the model, which may be large.
   const steps = stepsOf(settings, data)
-  return { model: make(), data, steps, source }
+  const model = make()
+  const { distill } = settings.train
+  const kind = data.unit === 'tokens' ? 'text' : 'images'
+  const teacher = distill && openTeacher(distill.teacher, kind, model.classes)
+  return { model, data, steps, source, teacher }
 }
 
 interface Parts {

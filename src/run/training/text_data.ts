@@ -1,12 +1,12 @@
 /** Text for a training: documents, what is held out of them, the tokenizer, and windows of tokens. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Batch, Examples } from '../../data/examples.ts'
 import { textRows } from '../../data/text_rows.ts'
 import { packTokens, tokenWindows } from '../../data/token_windows.ts'
 import { filesOf } from '../../formats/file_pattern.ts'
 import { createTokenizer, loadTokenizer, type Tokenizer } from '../../formats/tokenizer/tokenizer.ts'
 import { trainByteLevelBpe } from '../../formats/tokenizer/train_byte_level_bpe.ts'
+import type { Batch, Examples } from '../../optim/examples.ts'
 import { AbortError, OptionError, printable } from '../../tensor/errors.ts'
 import type { TextDataRecipe } from './data_fields.ts'
 

@@ -1,10 +1,10 @@
 /** A training from its recipe: data, model, optimiser and methods, steps with checkpoints, and the folder of the result. */
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { createLoader } from '../../data/loader.ts'
 import { disk } from '../../formats/disk.ts'
 import { exponentialAverage } from '../../optim/averages.ts'
 import { averaging } from '../../optim/averaging.ts'
+import { createLoader } from '../../optim/loader.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { instructionSet } from '../../tensor/index.ts'
 import { Trainer } from '../../train/trainer.ts'
@@ -17,6 +17,7 @@ import { runLocked } from '../training_run.ts'
 import { version } from '../version.ts'
 import { type Prepared, prepareTraining } from './prepare_training.ts'
 import { readTraining, type TrainingOverrides, type TrainingSettings } from './read_training.ts'
+import { withTeacher } from './teacher.ts'
 import { spreadExamples } from './trained_model.ts'
 import { checkTrainingFolder, removeUnbegun, removeWork, writeTrainingResult } from './training_folder.ts'
 import { optimiserFor } from './training_optimiser.ts'
@@ -102,18 +103,19 @@ interface RunOptions {
 
 async function trained(
   settings: TrainingSettings,
-  { model, data, steps }: Prepared,
+  { model, data, steps, teacher }: Prepared,
   { output, run, signal, progress }: RunOptions,
 ): Promise<TrainingReport> {
   const { seed, restart, train: fields } = settings
   const { batch, accumulate, skipAtMost, clip, evaluation = {}, checkpoint = {}, average } = fields
-  const { parameters } = model.task
+  const task = teacher ? withTeacher(model.task, teacher, fields.distill!) : model.task
+  const { parameters } = task
   const heldOut = spreadExamples(data.heldOut.count, evaluation.examples)
   const following = average && averaging(exponentialAverage(average))
   const methods = [...fields.methods.map(methodFor), ...(following ? [following] : [])]
   const evaluate = () => model.evaluate(heldOut, signal)
   const trainer = new Trainer({
-    task: { ...model.task, evaluate: () => (following ? following.during(evaluate) : evaluate()) },
+    task: { ...task, evaluate: () => (following ? following.during(evaluate) : evaluate()) },
     loader: createLoader(data.train, { batch, dropLast: true, seed }),
     optimiser: optimiserFor(fields.optimiser, steps)(parameters),
     methods,
@@ -130,7 +132,6 @@ async function trained(
       steps,
       restart,
       signal,
-      progressSeconds: 0.1,
       progress: (event) => progress({ kind: 'training', ...event }),
       ...(checkpoint.every !== undefined && { checkpointEvery: checkpoint.every }),
       ...(checkpoint.keep !== undefined && { keep: checkpoint.keep }),
@@ -175,9 +176,9 @@ async function trained(
 /** What must be the same for a run to go on, or to count as done. */
 function identityOf(
   { seed, train: fields }: TrainingSettings,
-  { data, steps, source }: Prepared,
+  { data, steps, source, teacher }: Prepared,
 ): Record<string, unknown> {
-  const { data: asked, model, checkpoint: _, evaluation, epochs: __, ...rest } = fields
+  const { data: asked, model, distill, checkpoint: _, evaluation, epochs: __, ...rest } = fields
   return {
     version,
     instructionSet: instructionSet(),
@@ -186,6 +187,7 @@ function identityOf(
       ...rest,
       steps,
       model: source === undefined ? model : { source },
+      ...(teacher && { distill: { ...distill, teacher: teacher.hash } }),
       data: { kind: asked.kind, train: data.train.fingerprint, heldOut: data.heldOut.fingerprint },
       evaluation: { examples: evaluation?.examples ?? null, every: evaluation?.every ?? null },
     },

@@ -1,10 +1,12 @@
 /** What a training makes: a task over parameters, its evaluation, and the files of the result. */
-import type { Batch } from '../../data/examples.ts'
-import type { TrainingTask } from '../../optim/training_task.ts'
+import type { Batch } from '../../optim/examples.ts'
+import type { LogitsTask } from '../../train/labelled_task.ts'
 
 export interface TrainedModel {
   readonly family: string
-  readonly task: TrainingTask<Batch>
+  readonly task: LogitsTask<Batch>
+  /** Classes or tokens. */
+  readonly classes: number
   /** Quality on some of the held-out examples, given by their numbers. */
   evaluate(examples: Uint32Array, signal: AbortSignal | undefined): Promise<Record<string, number>>
   /** Config and companions by file name, but for the weights. */

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { above0, list, oneOf, optional, record, whole, wholeFields } from '../option_fields.ts'
 import { recipeVersion } from '../recipe.ts'
 import type { DataRecipe } from './data_fields.ts'
+import { type DistillationRecipe, distillationSchema } from './distillation_fields.ts'
 import type { MethodRecipe } from './method_fields.ts'
 import type { ModelRecipe } from './model_fields.ts'
 import type { OptimiserRecipe } from './optimiser_fields.ts'
@@ -59,6 +60,8 @@ export interface TrainingFields {
   skipAtMost?: number
   /** In the order in which they act. @default none */
   methods?: readonly MethodRecipe[]
+  /** @default no teacher */
+  distill?: DistillationRecipe
   /** The result has exponential averages of the weights. @default off */
   average?: {
     /** Share that stays at each step, in [0, 1). @default 0.999 */
@@ -100,6 +103,7 @@ export const trainingSchema = record({
     accumulate: whole(1),
     skipAtMost: whole(0),
     methods: list(z.unknown(), 'a list of methods'),
+    distill: distillationSchema,
     average: record(
       optional({
         decay: z.number({ error: decayNeed }).min(0, { error: decayNeed }).lt(1, { error: decayNeed }),
