@@ -50,8 +50,11 @@ export function hashOf(root: string, files: readonly string[]): string {
   if (!existsSync(join(root, 'src/index.ts'))) return `pare ${version}`
   const hash = createHash('sha256')
   for (const file of files) {
+    const bytes = readFileSync(join(root, file))
     // The tests at the end of a Rust source decide nothing.
-    const [code] = readFileSync(join(root, file), 'utf8').split('\n#[cfg(test)]\n') as [string]
+    const code = file.endsWith('.rs')
+      ? (bytes.toString('utf8').split('\n#[cfg(test)]\n')[0] as string)
+      : bytes
     hash.update(`${file}\0`).update(code)
   }
   return hash.digest('hex')

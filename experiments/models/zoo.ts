@@ -19,10 +19,14 @@ import { defaultAssets } from '#src/run/training/image_data.ts'
 import { readTraining, type TrainingSettings } from '#src/run/training/read_training.ts'
 import { type TrainingHooks, train } from '#src/run/training/train.ts'
 import type { TrainingRecipe } from '#src/run/training/training_recipe.ts'
+import { reportName } from '#src/run/training/training_report.ts'
 import { OptionError, printable } from '#src/tensor/errors.ts'
 
+/** The folder of package.json. */
+export const root = packageRoot()
+
 /** The folder of this file in the sources, also when it was compiled. */
-export const modelsFolder = join(packageRoot(), 'experiments', 'models')
+export const modelsFolder = join(root, 'experiments', 'models')
 
 function packageRoot(folder = dirname(fileURLToPath(import.meta.url))): string {
   return existsSync(join(folder, 'package.json')) ? folder : packageRoot(dirname(folder))
@@ -40,6 +44,8 @@ export interface ZooOptions extends TrainingHooks {
   assets?: string
   /** Where trained models are kept. @default PARE_ZOO, else `zoo` in the cache of Pare */
   cache?: string
+  /** Passes the committed model over, to train it anew. @default false */
+  fresh?: boolean
 }
 
 /**
@@ -51,15 +57,21 @@ export interface ZooOptions extends TrainingHooks {
  */
 export async function zooModel(
   name: string,
-  { assets = defaultAssets(), cache = zooCache(), ...hooks }: ZooOptions = {},
+  { assets = defaultAssets(), cache = zooCache(), fresh = false, ...hooks }: ZooOptions = {},
 ): Promise<string> {
   const recipe = zooRecipe(name, assets)
   const committed = join(modelsFolder, name)
-  if (existsSync(join(committed, 'training.json'))) return committed
-  const output = join(cache, `${name}-${zooHash(recipe)}`)
-  if (!existsSync(join(output, 'training.json'))) await train({ ...recipe, output }, hooks)
+  if (!fresh && existsSync(join(committed, reportName))) return committed
+  const output = zooFolder(name, { assets, cache })
+  if (!existsSync(join(output, reportName))) await train({ ...recipe, output }, hooks)
   return output
 }
+
+/** Where a model lies once it is trained; reads the files of its data. */
+export const zooFolder = (
+  name: string,
+  { assets = defaultAssets(), cache = zooCache() }: Pick<ZooOptions, 'assets' | 'cache'> = {},
+): string => join(cache, `${name}-${zooHash(zooRecipe(name, assets))}`)
 
 const zooCache = (): string => process.env.PARE_ZOO || join(defaultCacheFolder(), 'zoo')
 
