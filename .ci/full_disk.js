@@ -12,7 +12,8 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { compress, hashOf, randomSeries, tinyArguments } from './compress_trial.js'
+import { compress, hashOf, tinyArguments } from './compress_trial.js'
+import { randomSeries } from './pare_process.js'
 
 const { values: flags } = parseArgs({
   options: {

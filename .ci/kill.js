@@ -11,7 +11,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { compress, hashOf, randomSeries, tinyArguments } from './compress_trial.js'
+import { compress, hashOf, tinyArguments } from './compress_trial.js'
+import { dyingAt, randomSeries } from './pare_process.js'
 
 const { values: flags } = parseArgs({
   options: {
@@ -21,16 +22,9 @@ const { values: flags } = parseArgs({
     seed: { type: 'string', default: '0' },
   },
 })
-const preload = new URL('./kill_at_step.js', import.meta.url).href
 const work = mkdtempSync(join(tmpdir(), 'pare-kill-'))
 const counted = join(work, 'steps')
 const random = randomSeries(Number(flags.seed))
-
-/** Options for a run that dies at a step of the disk. */
-const dyingAt = (step) => ({
-  preload,
-  environment: { PARE_KILL_AT: String(step), PARE_KILL_COUNT: counted },
-})
 
 let [passed, failed] = [0, 0]
 async function series(title, count, args) {
@@ -40,7 +34,7 @@ async function series(title, count, args) {
   const first = await compress(args, output)
   if (first.code !== 0) throw new Error(`${title}: the run that is left alone failed\n${first.stderr}`)
   const expected = hashOf(output)
-  await compress(args, join(work, `${title}-counted`), dyingAt(-1))
+  await compress(args, join(work, `${title}-counted`), dyingAt(-1, counted))
   const steps = Number(readFileSync(counted, 'utf8'))
   if (!(steps > 10)) throw new Error(`${title}: the steps of the disk were not counted`)
   rmSync(output, { recursive: true })
@@ -48,7 +42,7 @@ async function series(title, count, args) {
   for (let i = 0; i < count; i++) {
     const at =
       i % 2 === 0 ? { killAt: Math.floor(random() * steps) } : { killAfter: random() * first.milliseconds }
-    const stopped = await compress(args, output, 'killAt' in at ? dyingAt(at.killAt) : at)
+    const stopped = await compress(args, output, 'killAt' in at ? dyingAt(at.killAt, counted) : at)
     if (stopped.signal === 'SIGKILL') killed++
     const rest = existsSync(join(output, '.pare'))
     const again = await compress(args, output)

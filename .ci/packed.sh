@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs Pare, installs both packages into an empty folder with scripts off, and uses them as a stranger would:
-# doctor, inspect, plan, and a program whose types are checked and which reads a weight through the native core.
+# doctor, inspect, plan, the list of experiments, and a program whose types are checked and which reads a weight through the native core.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 repository=$PWD
@@ -20,6 +20,10 @@ node -e '
   if (!core.ok) throw new Error(core.found)'
 npx --no pare inspect "$repository/interop/fixtures/llama-f16.gguf" | tail -1
 npx --no pare plan "$repository/interop/fixtures/llama-f16.gguf" --target gguf --scheme Q8_0 > plan.txt
+npx --no pare reproduce --list
+# Figures are drawn by a development dependency, which is missed before anything is measured.
+if npx --no pare reproduce jaxpruner --quick 2> figures.txt; then exit 1; fi
+grep -q 'npm install vega' figures.txt
 
 cat > consumer.ts <<'TS'
 import { type CompressionReport, compress, evaluate, FormatError, inspect, loadModel, plan, version } from 'pare'

@@ -78,7 +78,7 @@ function llama() {
     ),
   )
   const next = () => ({ ids, inputs: tokens[0], labels: tokens[1] })
-  const task = languageTask(new Llama(config, memoryWeights(parameters.tensors())), parameters)
+  const task = languageTask(new Llama(config, memoryWeights(parameters.tensors())).load(), parameters)
   return { task, next, optimiser: adamW({ rate: 1e-3 })(parameters), units: batch * context, unit: 'tokens' }
 }
 

@@ -1,47 +1,56 @@
 /** The parts of the pages that are made from the code and from results, so that they cannot lag behind. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { machineLines, resultPage, resultTable, staleMark } from '../experiments/gptq_page.ts'
-import { type Result, sources, summarize } from '../experiments/gptq_result.ts'
+import { type AnyExperiment, commandOf, type Result, staleMark } from '../experiments/experiment.ts'
 import { hashOf } from '../experiments/machine.ts'
 
-/** Title and first sentence of a system's page. */
-export function titleOf(page: string): { title: string; sentence: string } {
+/** A page below docs/systems, and how its methods are chosen. */
+export interface System {
+  page: string
+  choose: string
+}
+
+/** Title, first sentence and source of a system's page. */
+export function titleOf(page: string): { title: string; sentence: string; paper: string | undefined } {
   const [, title, text] = /^# (.+)\n\n([\s\S]+?)\n\n/.exec(page) ?? []
   const sentence = text?.replaceAll('\n', ' ').match(/^.+?[.](?=\s|$)/)?.[0]
   if (!title || !sentence) throw new Error('a page of a system begins with a title and a sentence')
-  return { title, sentence }
+  return { title, sentence, paper: page.match(/\[arXiv:[\d.]+\]\([^)]+\)/)?.[0] }
 }
 
-/** The systems that work, one a row, in the order of the table of methods. */
-export function systemsTable(root: string, methods: readonly string[]): string {
-  const rows = methods.map((name) => {
-    const { title, sentence } = titleOf(readFileSync(join(root, `docs/systems/${name}.md`), 'utf8'))
-    return `| [${title}](docs/systems/${name}.md) | \`--method ${name}\` | ${sentence} |`
+/** The systems that work, one a row. */
+export function systemsTable(root: string, systems: readonly System[]): string {
+  const rows = systems.map(({ page, choose }) => {
+    const { title, sentence, paper } = titleOf(readFileSync(join(root, `docs/systems/${page}.md`), 'utf8'))
+    return `| [${title}](docs/systems/${page}.md) | ${paper ?? ''} | ${choose} | ${sentence} |`
   })
-  return ['| system | choose it with | what it does |', '| --- | --- | --- |', ...rows].join('\n')
+  return ['| system | paper | choose it with | what it does |', '| --- | --- | --- | --- |', ...rows].join(
+    '\n',
+  )
 }
 
 /** The record of an experiment, and whether its sources changed after it; nothing where it did not run yet. */
-export function readResult(root: string): { result: Result; stale: boolean } | undefined {
-  const file = join(root, 'docs/results/gptq.json')
+export function readResult(
+  root: string,
+  { name, sources }: AnyExperiment,
+): { result: Result; stale: boolean } | undefined {
+  const file = join(root, `docs/results/${name}.json`)
   if (!existsSync(file)) return undefined
   const result: Result = JSON.parse(readFileSync(file, 'utf8'))
   return { result, stale: result.sources !== hashOf(root, sources) }
 }
 
-/** What a method cost and gave, from the result of the experiment. */
-export function systemResults(root: string, method: string): string {
-  const found = readResult(root)
-  if (!found) return 'Not measured yet: `npm run experiment -- gptq` writes the numbers.'
+/** What a system cost and gave, from the result of its experiment. */
+export function systemResults(root: string, page: string, experiments: readonly AnyExperiment[]): string {
+  const experiment = experiments.find(({ systems }) => systems.includes(page))
+  if (!experiment) return 'Not measured: no experiment covers it.'
+  const found = readResult(root, experiment)
+  if (!found) return `Not measured yet: \`${commandOf(experiment.name)}\` writes the numbers.`
   const { result, stale } = found
-  const rows = summarize(result.runs).filter((row) => row.method === method)
   return [
     ...(stale ? [staleMark, ''] : []),
-    resultTable(rows, result),
-    '',
-    `${machineLines(rows)}\\`,
-    'How, and against what: [the experiment](../results/gptq.md).',
+    experiment.part(result, page),
+    `How, and against what: [the experiment](../results/${experiment.name}.md).`,
   ].join('\n')
 }
 
@@ -54,14 +63,20 @@ export function fill(page: string, name: string, text: string): string {
 }
 
 /** Every file that has made parts, as it should be now. */
-export function currentPages(root: string, methods: readonly string[]): Map<string, string> {
+export function currentPages(
+  root: string,
+  systems: readonly System[],
+  experiments: readonly AnyExperiment[],
+): Map<string, string> {
   const read = (file: string) => readFileSync(join(root, file), 'utf8')
-  const pages = new Map([['README.md', fill(read('README.md'), 'systems', systemsTable(root, methods))]])
-  for (const name of methods) {
-    const file = `docs/systems/${name}.md`
-    pages.set(file, fill(read(file), 'results', systemResults(root, name)))
+  const pages = new Map([['README.md', fill(read('README.md'), 'systems', systemsTable(root, systems))]])
+  for (const { page } of systems) {
+    const file = `docs/systems/${page}.md`
+    pages.set(file, fill(read(file), 'results', systemResults(root, page, experiments)))
   }
-  const found = readResult(root)
-  if (found) pages.set('docs/results/gptq.md', resultPage(found.result, found.stale))
+  for (const experiment of experiments) {
+    const found = readResult(root, experiment)
+    if (found) pages.set(`docs/results/${experiment.name}.md`, experiment.page(found.result, found.stale))
+  }
   return pages
 }

@@ -2,11 +2,12 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { quantizers } from 'pare'
+import { experiments } from '../experiments/experiments.ts'
 import { currentPages } from './pages.ts'
+import { systems } from './systems.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-for (const [file, text] of currentPages(root, Object.keys(quantizers))) {
+for (const [file, text] of currentPages(root, systems, Object.values(experiments))) {
   let before = ''
   try {
     before = readFileSync(join(root, file), 'utf8')

@@ -1,31 +1,17 @@
 /**
  * GPTQ against round to nearest on SmolLM2-135M-Instruct: KL, perplexity and time at 2 and 3 bits, and 8 bits as a check.
  *
- *   npm run experiment -- gptq [--assets DIR] [--only 3,64,symmetric]... [--seeds 0,1,2] [--quick] [--write] [--output DIR] [--commit ID]
- *
- * Every run is added to gptq.runs.jsonl as soon as it is done; the same command goes on where it stopped. Then
- * gptq.json, gptq.md and gptq.svg are written. `--quick` is for continuous integration: a small calibration, one seed,
- * results in a temporary folder, and exit code 1 unless GPTQ is nearer to the source than RTN and the pages say which
- * runs are from older kernels. `--commit` names the commit of a tree without git.
+ * `--only 3,64,symmetric` leaves one grid, with `,ORDER` one order of the sweep. `--quick` takes a small calibration, and
+ * fails unless GPTQ is nearer to the source than RTN and the pages say which runs are from older kernels.
  */
 import { createHash } from 'node:crypto'
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { instructionSet } from 'pare'
+import { OptionError, printable } from '#src/tensor/errors.ts'
+import { type Context, commandOf, type Experiment, type JobOptions } from './experiment.ts'
 import { type ExperimentFiles, measure, numericsOf } from './gptq_measure.ts'
-import { resultFigure, resultPage } from './gptq_page.ts'
+import { machineLines, resultFigure, resultPage, resultTable } from './gptq_page.ts'
 import {
   type Configuration,
   claims,
@@ -40,31 +26,65 @@ import {
   type Setup,
   sources,
   summarize,
-  titleOf,
 } from './gptq_result.ts'
-import { currentCommit, hashOf } from './machine.ts'
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
-const say = (text: string) => process.stderr.write(`${text}\n`)
+type GptqJob = Configuration & Pick<Run, 'seed' | 'setup'>
 
-const { values: flags } = parseArgs({
-  options: {
-    assets: { type: 'string' },
-    only: { type: 'string', multiple: true },
-    seeds: { type: 'string', default: '0,1,2' },
-    quick: { type: 'boolean', default: false },
-    write: { type: 'boolean', default: false },
-    output: { type: 'string' },
-    commit: { type: 'string' },
+const small: Setup = { samples: 16, length: 512, context: 256, windows: 8, every: 100 }
+const full: Setup = { samples: 64, length: 512, context: 512, windows: 20, every: 50 }
+
+export const gptq: Experiment<GptqJob, Run, Result> = {
+  name: 'gptq',
+  title: 'GPTQ against round to nearest',
+  sources,
+  systems: ['gptq', 'rtn'],
+  assets: () => ['smollm2', 'text-moby-dick', 'text-sotu'],
+  jobs: ({ quick, seeds, only }) =>
+    configurations({ quick, only }).flatMap((configuration) =>
+      (configuration.method === 'rtn' || configuration.bits === 8 ? [0] : seeds).map((seed) => ({
+        ...configuration,
+        seed,
+        setup: quick ? small : full,
+      })),
+    ),
+  describe: (job) => `${nameOf(job)}, seed ${job.seed}`,
+  measure: (job, { assets }) => measure(job, filesIn(assets!)),
+  outcome: ({ kl, perplexity, seconds }) =>
+    `KL ${kl.toFixed(4)}, perplexity ${perplexity.toFixed(2)}, ${seconds.toFixed(0)} s`,
+  async begin({ assets, record, sources, say }) {
+    const files = filesIn(assets!)
+    say('numerics: a small compression, whose bits say which kernels these are ...')
+    const numerics = await numericsOf(files)
+    // On other instruction sets the record tells; what it says of older sources is worth nothing.
+    const known = record?.sources === sources ? (record as Result).numerics : {}
+    const model = {
+      file: basename(files.model),
+      sha256: createHash('sha256').update(readFileSync(files.model)).digest('hex'),
+    }
+    return { record: { numerics: { ...known, [instructionSet()]: numerics }, model }, run: { numerics } }
   },
-})
-
-const setup: Setup = flags.quick
-  ? { samples: 16, length: 512, context: 256, windows: 8, every: 100 }
-  : { samples: 64, length: 512, context: 512, windows: 20, every: 50 }
+  pick: (runs, record, jobs) => pickRuns(runs, { ...record, setup: jobs[0]!.setup }),
+  isDone: (run, job, record) =>
+    isCurrent(run, record) && (run.klValidation !== undefined || !isValidated(job)),
+  summary: (runs) =>
+    summarize(runs).map(({ runs, ...row }) => ({
+      name: nameOf(row),
+      kl: row.kl,
+      klSpread: row.klSpread,
+      seeds: runs.length,
+    })),
+  claims: (result) => claims(summarize(result.runs), result),
+  page: resultPage,
+  part(result, system) {
+    const rows = summarize(result.runs).filter((row) => row.method === system)
+    return [resultTable(rows, result), '', `${machineLines(rows)}\\`].join('\n')
+  },
+  figures: (result) => new Map([['gptq.svg', resultFigure(result)]]),
+  failures: (result, context) => [...lostGains(result.runs), ...otherKernels(result, context)],
+}
 
 /** The claims come first, so that a run that is stopped early has them. */
-function configurations(): Configuration[] {
+function configurations({ quick, only }: Pick<JobOptions, 'quick' | 'only'>): Configuration[] {
   const all: Configuration[] = []
   const add = (
     bits: Configuration['bits'],
@@ -87,11 +107,11 @@ function configurations(): Configuration[] {
   for (const order of ['file', 'act-order'] as const) {
     for (const symmetric of [true, false]) all.push({ method: 'gptq', bits: 3, group: 64, symmetric, order })
   }
-  const wanted = flags.only ?? (flags.quick ? ['3,64,asymmetric'] : undefined)
+  const wanted = only ?? (quick ? ['3,64,asymmetric'] : undefined)
   return all.filter(
     (each) =>
       (!wanted || wanted.some((text) => matches(each, text))) &&
-      !(flags.quick && !flags.only && each.method === 'gptq' && each.order !== 'static act-order'),
+      !(quick && !only && each.method === 'gptq' && each.order !== 'static act-order'),
   )
 }
 
@@ -100,8 +120,8 @@ function matches({ bits, group, symmetric, order: own }: Configuration, text: st
   const [b, g, zero, order] = text.split(',').map((part) => part.trim())
   const known = zero === 'symmetric' || zero === 'asymmetric'
   if (!known || !Number(b) || !Number(g) || ![undefined, ...orders].includes(order as Order)) {
-    throw new Error(
-      `--only ${text}: needed is BITS,GROUP,symmetric or BITS,GROUP,asymmetric, with an order of the sweep if wanted (${orders.join('; ')})`,
+    throw new OptionError(
+      `--only ${printable(text)}: needed is BITS,GROUP,symmetric or BITS,GROUP,asymmetric, with an order of the sweep if wanted (${orders.join('; ')})`,
     )
   }
   return (
@@ -112,14 +132,11 @@ function matches({ bits, group, symmetric, order: own }: Configuration, text: st
   )
 }
 
-function assetFiles(): ExperimentFiles {
-  const folder = flags.assets ?? process.env.PARE_ASSETS
-  if (!folder)
-    throw new Error('--assets: name the folder that `bash interop/assets.sh DIR` filled, or set PARE_ASSETS')
-  const speeches = join(folder, 'data/text-sotu/data')
+function filesIn(assets: string): ExperimentFiles {
+  const speeches = join(assets, 'data/text-sotu/data')
   return {
-    model: join(folder, 'models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf'),
-    calibration: [join(folder, 'data/text-moby-dick/data/data.txt')],
+    model: join(assets, 'models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf'),
+    calibration: [join(assets, 'data/text-moby-dick/data/data.txt')],
     text: readdirSync(speeches)
       .filter((name) => name.endsWith('.txt'))
       .sort()
@@ -127,123 +144,21 @@ function assetFiles(): ExperimentFiles {
   }
 }
 
-/** The runs that are done. A line that a stop cut short is ended, and its run is measured again. */
-function readJournal(file: string): Run[] {
-  if (!existsSync(file)) return []
-  const text = readFileSync(file, 'utf8')
-  if (text !== '' && !text.endsWith('\n')) appendFileSync(file, '\n')
-  return text
-    .split('\n')
-    .filter((line) => line !== '')
-    .flatMap((line): Run[] => {
-      try {
-        return [JSON.parse(line)]
-      } catch {
-        say('gptq.runs.jsonl: a line is cut short and is left out')
-        return []
-      }
-    })
-}
-
-/** The record that stands in the pages, where there is one. */
-function readRecord(): Result | undefined {
-  const file = join(root, 'docs/results/gptq.json')
-  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
-}
-
-async function main(): Promise<void> {
-  const files = assetFiles()
-  const output =
-    flags.output ?? (flags.quick ? mkdtempSync(join(tmpdir(), 'pare-result-')) : join(root, 'docs/results'))
-  mkdirSync(output, { recursive: true })
-  const journal = join(output, 'gptq.runs.jsonl')
-  const runs = readJournal(journal)
-  const seeds = flags.quick ? [0] : flags.seeds.split(',').map(Number)
-  // With --write the page is made from the runs there are, so that a journal that is not whole can be looked at.
-  const jobs = (flags.write ? [] : configurations()).flatMap((configuration) =>
-    (configuration.method === 'rtn' || configuration.bits === 8 ? [0] : seeds).map((seed) => ({
-      ...configuration,
-      seed,
-      setup,
-    })),
-  )
-  if (jobs.length === 0 && !flags.write)
-    throw new Error('--only: nothing fits; possible are bits 2, 3 and 8 with groups of 32 and 64')
-  const made = { sources: hashOf(root, sources), commit: flags.commit ?? currentCommit(root) }
-  say('numerics: a small compression, whose bits say which kernels these are ...')
-  const numerics = await numericsOf(files)
-  const record = readRecord()
-  // On other instruction sets the record tells; what it says of older sources is worth nothing.
-  const known = record?.sources === made.sources ? record.numerics : {}
-  const all = { ...known, [instructionSet()]: numerics }
-  for (const [index, job] of jobs.entries()) {
-    const title = `${index + 1}/${jobs.length}  ${nameOf(job)}, seed ${job.seed}`
-    const before = pickRuns(runs, { setup, sources: made.sources, numerics: all }).find(
-      (run) =>
-        titleOf(run) === titleOf(job) &&
-        isCurrent(run, { numerics: all }) &&
-        (run.klValidation !== undefined || !isValidated(job)),
-    )
-    if (!before) say(`${title} ...`)
-    const run = before ?? { ...(await measure(job, files)), ...made, numerics }
-    if (!before) {
-      appendFileSync(journal, `${JSON.stringify(run)}\n`)
-      runs.push(run)
-    }
-    say(
-      `${title}: KL ${run.kl.toFixed(4)}, perplexity ${run.perplexity.toFixed(2)}, ${run.seconds.toFixed(0)} s${before ? ' (known)' : ''}`,
-    )
-  }
-  const result: Result = {
-    experiment: 'gptq',
-    commit: made.commit,
-    command: `npm run experiment -- gptq${flags.quick ? ' --quick' : ''} --assets DIR`,
-    sources: made.sources,
-    numerics: all,
-    model: {
-      file: basename(files.model),
-      sha256: createHash('sha256').update(readFileSync(files.model)).digest('hex'),
-    },
-    runs: pickRuns(runs, { setup, sources: made.sources, numerics: all }),
-  }
-  await write(output, result)
-  if (flags.quick) {
-    checkGain(result.runs)
-    checkNumerics(record, made.sources, numerics)
-    if (!flags.output) rmSync(output, { recursive: true, force: true })
-  }
-}
-
-async function write(output: string, result: Result): Promise<void> {
-  writeFileSync(join(output, 'gptq.json'), `${JSON.stringify(result, null, 2)}\n`)
-  writeFileSync(join(output, 'gptq.md'), resultPage(result, false))
-  writeFileSync(join(output, 'gptq.svg'), `${await resultFigure(result)}\n`)
-  if (flags.quick) return
-  for (const { text, holds, found } of claims(summarize(result.runs), result)) {
-    process.stdout.write(`${holds === undefined ? 'open ' : holds ? 'holds' : 'FAILS'}  ${text} ${found}\n`)
-  }
-}
-
-function fail(text: string): void {
-  process.stdout.write(`FAILED  ${text}\n`)
-  process.exitCode = 1
-}
-
 /** GPTQ must be nearer to the source than RTN, also in the small. */
-function checkGain(runs: readonly Run[]): void {
+function lostGains(runs: readonly Run[]): string[] {
   const rows = summarize(runs).filter(({ ratio }) => ratio !== undefined)
-  if (rows.length === 0) fail('no run of GPTQ has one of RTN beside it')
-  for (const row of rows)
-    if (row.ratio! >= 1) fail(`${nameOf(row)}: its KL is ${row.ratio!.toFixed(2)} of that of RTN`)
+  if (rows.length === 0) return ['no run of GPTQ has one of RTN beside it']
+  return rows
+    .filter(({ ratio }) => ratio! >= 1)
+    .map((row) => `${nameOf(row)}: its KL is ${row.ratio!.toFixed(2)} of that of RTN`)
 }
 
 /** The pages must say which runs are from older kernels. */
-function checkNumerics(record: Result | undefined, hash: string, numerics: string): void {
-  const recorded = record?.sources === hash ? record.numerics[instructionSet()] : undefined
-  if (recorded === undefined || recorded === numerics) return
-  fail(
-    `docs/results/gptq.json was made by kernels that gave other bits (${recorded}, now ${numerics}): \`npm run experiment -- gptq\` measures again, with --write it marks the old runs, then \`npm run pages\``,
-  )
+function otherKernels({ numerics }: Result, { record, sources }: Context): string[] {
+  const recorded = record?.sources === sources ? (record as Result).numerics[instructionSet()] : undefined
+  const now = numerics[instructionSet()]
+  if (recorded === undefined || recorded === now) return []
+  return [
+    `docs/results/gptq.json was made by kernels that gave other bits (${recorded}, now ${now}): \`${commandOf('gptq')}\` measures again, with --write it marks the old runs, then \`npm run pages\``,
+  ]
 }
-
-await main()

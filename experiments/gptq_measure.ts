@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { compress, evaluate, instructionSet } from 'pare'
+import { compress, evaluate } from 'pare'
+import type { Stamp } from './experiment.ts'
 import { type Configuration, isValidated, type Run, type Setup } from './gptq_result.ts'
-import { describeMachine, machineLine } from './machine.ts'
 
 export interface ExperimentFiles {
   /** A GGUF file. */
@@ -22,7 +22,7 @@ type Job = Configuration & Pick<Run, 'seed' | 'setup'>
 export async function measure(
   { method, bits, group, symmetric, order, seed, setup }: Job,
   files: ExperimentFiles,
-): Promise<Omit<Run, 'sources' | 'numerics' | 'commit'>> {
+): Promise<Omit<Run, keyof Stamp>> {
   return withFolder(async (output) => {
     const report = await compress({
       ...optionsOf({ method, bits, group, symmetric, order, seed, setup }, files),
@@ -58,7 +58,6 @@ export async function measure(
       top1: found.top1!,
       ...(validation ? { klValidation: validation.kl! } : {}),
       seconds: report.seconds,
-      machine: machineLine(describeMachine(instructionSet())),
     }
   })
 }

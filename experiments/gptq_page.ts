@@ -1,10 +1,9 @@
 /** The page and the figure of the GPTQ experiment, made from its record. */
-import * as vega from 'vega'
+import type { Spec } from 'vega'
+import { claimLines, commandOf, staleMark } from './experiment.ts'
+import { lineFigure } from './figure.ts'
 import { claims, isCurrent, nameOf, type Result, type Row, type Run, summarize } from './gptq_result.ts'
-
-/** Stands in a page whose sources changed after the run. */
-export const staleMark =
-  '> Stale: the code of the method changed after this was measured. Run the command below again.'
+import { table } from './spread.ts'
 
 const number = (value: number, digits: number) => value.toFixed(digits)
 
@@ -54,7 +53,7 @@ export function resultTable(rows: readonly Row[], result: Pick<Result, 'numerics
     'machine',
     'commit',
   ]
-  return [head, head.map(() => '---'), ...cells].map((row) => `| ${row.join(' | ')} |`).join('\n')
+  return table(head, cells)
 }
 
 /** One line each, by the numbers that stand in the table. */
@@ -68,16 +67,12 @@ export function machineLines(rows: readonly Row[]): string {
 export function resultPage(result: Result, stale: boolean): string {
   const rows = summarize(result.runs)
   const { setup, perplexitySource } = result.runs[0]!
-  const findings = claims(rows, result).map(
-    ({ text, holds, found }) =>
-      `- ${text} **${holds === undefined ? 'Not decided' : holds ? 'Holds' : 'Does not hold'}**: ${found}.`,
-  )
   return `# GPTQ against round to nearest
 ${stale ? `\n${staleMark}\n` : ''}
 SmolLM2-135M-Instruct, ${setup.samples} × ${setup.length} tokens of Moby Dick to calibrate, ${setup.windows} windows of ${setup.context} tokens of the speeches to test
 (every ${setup.every}th, files in alphabetical order). The perplexity of the source is ${number(perplexitySource, 2)} (${setup.context}/nonoverlap).
 
-${findings.join('\n')}
+${claimLines(claims(rows, result))}
 
 ![KL over stored bits a weight](gptq.svg)
 
@@ -94,7 +89,7 @@ missed their bound on this test was the reason to compare them there. Rows with 
 The matrices of this source lie on a 4-bit grid with blocks of 32. Nothing here says anything about 4 bits or more:
 that needs a source in floats. The check at 8 bits takes the dequantised source as the float model.
 
-Command: \`${result.command}\`\\
+Command: \`${commandOf('gptq')}\`\\
 Commit that the page was made at: ${result.commit}. Every row names the commit that it ran at. A run is marked as one of
 older kernels where the present ones give other bits: those move roundings, and the KL by a few percent.\\
 ${machineLines(rows)}\\
@@ -102,83 +97,20 @@ Model: ${result.model.file}, SHA-256 ${result.model.sha256}
 `
 }
 
-/** KL over stored bits as SVG: one line for each method and kind of zero. */
-export async function resultFigure(result: Result): Promise<string> {
+/** KL over stored bits: one line for each method and kind of zero. */
+export function resultFigure(result: Result): Spec {
   const points = summarize(result.runs)
     .filter(({ bits }) => bits < 8)
     .map((row) => ({
       series: `${row.method}, ${row.symmetric ? 'symmetric' : 'asymmetric'}${row.order === 'file' ? '' : `, ${row.order}`}`,
-      bits: row.storedBits,
-      kl: row.kl,
+      x: row.storedBits,
+      y: row.kl,
       low: Math.min(...row.runs.map((run) => run.kl)),
       high: Math.max(...row.runs.map((run) => run.kl)),
       label: nameOf(row),
     }))
-  return new vega.View(vega.parse(figureSpec(points)), { renderer: 'none' }).toSVG()
-}
-
-function figureSpec(points: readonly object[]): vega.Spec {
-  const at = { x: { scale: 'x', field: 'bits' }, y: { scale: 'y', field: 'kl' } }
-  const stroke = { scale: 'color', field: 'series' }
-  return {
-    width: 520,
-    height: 320,
-    padding: 8,
-    background: 'white',
-    data: [{ name: 'points', values: [...points] }],
-    scales: [
-      {
-        name: 'x',
-        type: 'linear',
-        domain: { data: 'points', field: 'bits' },
-        range: 'width',
-        zero: false,
-        nice: true,
-      },
-      {
-        name: 'y',
-        type: 'log',
-        domain: { data: 'points', fields: ['low', 'high'] },
-        range: 'height',
-        padding: 12,
-      },
-      {
-        name: 'color',
-        type: 'ordinal',
-        domain: { data: 'points', field: 'series', sort: true },
-        range: 'category',
-      },
-    ],
-    axes: [
-      { orient: 'bottom', scale: 'x', title: 'stored bits a linear weight' },
-      { orient: 'left', scale: 'y', title: 'KL to the source, nats a token (log)', grid: true, tickCount: 6 },
-    ],
-    legends: [{ fill: 'color', orient: 'right', symbolType: 'circle', labelLimit: 0 }],
-    marks: [
-      {
-        type: 'group',
-        from: { facet: { name: 'lines', data: 'points', groupby: 'series' } },
-        marks: [
-          {
-            type: 'line',
-            from: { data: 'lines' },
-            sort: { field: 'datum.bits' },
-            encode: { enter: { ...at, stroke, strokeWidth: { value: 1 }, strokeDash: { value: [3, 3] } } },
-          },
-        ],
-      },
-      {
-        type: 'rule',
-        from: { data: 'points' },
-        encode: {
-          enter: { x: at.x, y: { scale: 'y', field: 'low' }, y2: { scale: 'y', field: 'high' }, stroke },
-        },
-      },
-      {
-        type: 'symbol',
-        from: { data: 'points' },
-        encode: { enter: { ...at, fill: stroke, size: { value: 60 } } },
-      },
-    ],
-  }
+  return lineFigure(points, {
+    x: { title: 'stored bits a linear weight' },
+    y: { title: 'KL to the source, nats a token (log)', scale: 'log' },
+  })
 }

@@ -1,14 +1,8 @@
 import { expect, test } from 'vitest'
-import { machineLines, resultFigure, resultPage, resultTable, staleMark } from './gptq_page.ts'
-import {
-  type Claim,
-  type Configuration,
-  claims,
-  pickRuns,
-  type Result,
-  type Run,
-  summarize,
-} from './gptq_result.ts'
+import { type Claim, staleMark } from './experiment.ts'
+import { drawFigure } from './figure.ts'
+import { machineLines, resultFigure, resultPage, resultTable } from './gptq_page.ts'
+import { type Configuration, claims, pickRuns, type Result, type Run, summarize } from './gptq_result.ts'
 
 const setup = { samples: 64, length: 512, context: 512, windows: 20, every: 50 }
 const run = (of: Partial<Run>): Run => ({
@@ -134,7 +128,7 @@ test('the figure has one point for each row below 8 bits', async () => {
     run({ bits: 2, storedBits: 2.25, kl: 3 }),
     run({ bits: 8, kl: 0.001 }),
   ]
-  const svg = await resultFigure(result(runs))
+  const svg = await drawFigure(resultFigure(result(runs)))
   expect(svg).toMatch(/^<svg/)
   const [, symbols] = /<g class="mark-symbol role-mark"[^>]*>(.*?)<\/g>/s.exec(svg)!
   expect(symbols!.match(/<path/g)).toHaveLength(3)

@@ -1,4 +1,6 @@
 /** The record of the GPTQ experiment, and what follows from it: means, spreads, ratios and the three claims. */
+import type { Claim, Result as ExperimentResult, Stamp } from './experiment.ts'
+import { mean, spread } from './spread.ts'
 
 /** The sources that decide what a run gives. A result is stale when one of them changed after it. */
 export const sources = [
@@ -34,16 +36,12 @@ export interface Setup {
 }
 
 /** One compression and its evaluation. */
-export interface Run extends Configuration {
+export interface Run extends Configuration, Stamp {
   /** Which calibration samples were drawn; 0 for RTN, which draws none. */
   seed: number
   setup: Setup
-  /** Hash of the sources when it ran. */
-  sources: string
   /** Hash of what the kernels and the method give, see `numericsOf`; absent in runs from before it was recorded. */
   numerics?: string
-  /** That it ran at; absent as above. */
-  commit?: string
   /** Stored bits a linear weight, scales and zeros included. */
   storedBits: number
   perplexity: number
@@ -57,19 +55,12 @@ export interface Run extends Configuration {
   klValidation?: number
   /** Time to compress, without evaluation; other programs may have run beside it. */
   seconds: number
-  /** Fingerprint of the machine that it ran on, as one line. */
-  machine: string
 }
 
-export interface Result {
-  experiment: 'gptq'
-  commit: string
-  command: string
-  sources: string
+export interface Result extends ExperimentResult<Run> {
   /** What `numericsOf` gives now, by instruction set. Runs with another one are from older kernels. */
   numerics: Readonly<Record<string, string>>
   model: { file: string; sha256: string }
-  runs: readonly Run[]
 }
 
 /** The runs of one configuration over all seeds. */
@@ -125,8 +116,6 @@ export const isValidated = ({ bits, group }: Configuration): boolean => bits ===
 export const nameOf = ({ method, bits, group, symmetric, order }: Configuration): string =>
   `${method} ${bits} bits, groups of ${group}, ${symmetric ? 'symmetric' : 'asymmetric'}${order === 'file' ? '' : `, ${order}`}`
 
-const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length
-
 /** Rows in the order in which their first runs stand. */
 export function summarize(runs: readonly Run[]): Row[] {
   const byName = new Map<string, Run[]>()
@@ -136,7 +125,7 @@ export function summarize(runs: readonly Run[]): Row[] {
     const kl = mean(same.map((run) => run.kl))
     const baseline = byName.get(nameOf({ method: 'rtn', bits, group, symmetric, order: 'file' }))
     const validated = same.flatMap((run) => run.klValidation ?? [])
-    const squares = same.reduce((sum, run) => sum + (run.kl - kl) ** 2, 0)
+    const klSpread = spread(same.map((run) => run.kl))
     return {
       method,
       bits,
@@ -148,17 +137,10 @@ export function summarize(runs: readonly Run[]): Row[] {
       perplexity: mean(same.map((run) => run.perplexity)),
       kl,
       ...(validated.length > 0 ? { klValidation: mean(validated) } : {}),
-      ...(same.length > 1 ? { klSpread: Math.sqrt(squares / (same.length - 1)) } : {}),
+      ...(klSpread === undefined ? {} : { klSpread }),
       ...(method !== 'rtn' && baseline ? { ratio: kl / baseline[0]!.kl } : {}),
     }
   })
-}
-
-export interface Claim {
-  text: string
-  /** Absent where the runs that decide it are missing. */
-  holds?: boolean
-  found: string
 }
 
 /** What the experiment is there to show. A claim that does not hold is reported as such. */

@@ -1,9 +1,10 @@
 /** What a result must say of how it was made: commit, machine, and the sources it depends on. */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { version } from 'pare'
 
 export interface Machine {
   /** Name of the processor as the system gives it. */
@@ -44,8 +45,9 @@ export function currentCommit(root: string): string {
   return `${stdout.trim()}${changed ? '+changes' : ''}`
 }
 
-/** SHA-256 over the contents of some files, in the order given. */
+/** SHA-256 over the contents of some files, in the order given; the version of an installation, which has no sources. */
 export function hashOf(root: string, files: readonly string[]): string {
+  if (!existsSync(join(root, 'src/index.ts'))) return `pare ${version}`
   const hash = createHash('sha256')
   for (const file of files) {
     // The tests at the end of a Rust source decide nothing.

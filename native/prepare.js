@@ -1,5 +1,5 @@
 /**
- * Compiles TypeScript into dist/ and the native core into native/pare.<platform>.node.
+ * Compiles TypeScript, experiments included, into dist/ and the native core into native/pare.<platform>.node.
  * Runs as npm's `prepare`; does nothing where everything is newer than its sources. Progress goes to stderr.
  */
 import { spawnSync } from 'node:child_process'
@@ -105,9 +105,10 @@ function buildNative() {
 }
 
 /** Removes what was compiled from sources that are gone, so that it is not packed. */
-function removeOrphans(compiled, sources) {
+function removeOrphans(compiled, sources, others = []) {
   for (const entry of readdirSync(compiled, { withFileTypes: true })) {
     const path = join(compiled, entry.name)
+    if (others.includes(entry.name)) continue
     if (entry.isDirectory()) removeOrphans(path, join(sources, entry.name))
     else if (
       /\.(?:js|d\.ts)$/.test(entry.name) &&
@@ -117,24 +118,49 @@ function removeOrphans(compiled, sources) {
   }
 }
 
+function compile(config) {
+  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  if (!existsSync(compiler)) {
+    say('the TypeScript compiler is missing: run `npm ci` first.')
+    process.exit(1)
+  }
+  const { status } = run(process.execPath, [compiler, '-p', config])
+  if (status !== 0) process.exit(1)
+}
+
+/** Compiled from folders beside src/, against what is compiled from it. */
+const beside = ['experiments', 'docs']
+
 function buildTypeScript() {
+  const dist = join(root, 'dist')
   unlessFresh(
-    join(root, 'dist', 'prepare.stamp'),
-    join(root, 'dist', 'index.js'),
+    join(dist, 'prepare.stamp'),
+    join(dist, 'index.js'),
     ['src', 'native/binding.d.ts', 'tsconfig.json', 'tsconfig.build.json'],
     () => {
       say('compiling TypeScript ...')
-      const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-      if (!existsSync(compiler)) {
-        say('the TypeScript compiler is missing: run `npm ci` first.')
-        process.exit(1)
-      }
-      const { status } = run(process.execPath, [compiler, '-p', 'tsconfig.build.json'])
-      if (status !== 0) process.exit(1)
-      removeOrphans(join(root, 'dist'), join(root, 'src'))
+      compile('tsconfig.build.json')
+      removeOrphans(dist, join(root, 'src'), beside)
+    },
+  )
+  unlessFresh(
+    join(dist, 'experiments', 'prepare.stamp'),
+    join(dist, 'experiments', 'reproduce.js'),
+    [...typeScriptIn('experiments'), ...typeScriptIn('docs'), 'tsconfig.json', 'tsconfig.experiments.json'],
+    () => {
+      say('compiling the experiments ...')
+      compile('tsconfig.experiments.json')
+      for (const folder of beside) removeOrphans(join(dist, folder), join(root, folder))
     },
   )
 }
+
+/** Sources below a folder, which also holds pages, results and models. */
+const typeScriptIn = (folder) =>
+  readdirSync(join(root, folder), { recursive: true })
+    .filter((name) => name.endsWith('.ts'))
+    .sort()
+    .map((name) => join(folder, name))
 
 // `node native/prepare.js typescript` leaves the native core as it is.
 if (process.argv[2] !== 'typescript') buildNative()

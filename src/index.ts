@@ -9,6 +9,7 @@
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
+ *   Trainer     steps of a training over any task, with pruningMethods and optimisers by name
  *
  * Jobs run in the thread that calls them; put them in a worker where the thread must stay free. Every error that a
  * user can cause is a `PareError`.
@@ -41,6 +42,13 @@ export {
   resolveSource,
   type SourceProgress,
 } from './models/source/source.ts'
+export { type Match, Parameters } from './nn/parameters.ts'
+export { type OptimiserName, optimisers } from './optim/optimisers.ts'
+export type { TrainingMethod } from './optim/training_method.ts'
+export type { Loader, TrainingBatch, TrainingTask } from './optim/training_task.ts'
+export { type InstantOptions, instantSparsify } from './prune/instant.ts'
+export { measureSparsity, type SparsitySummary } from './prune/sparsity.ts'
+export { type PruningMethodName, pruningMethods } from './prune/training_methods.ts'
 export { type QuantizerName, quantizers } from './quantize/methods.ts'
 export { compress } from './run/compress.ts'
 export type { CompressOptions, TargetName } from './run/compress_options.ts'
@@ -74,3 +82,4 @@ export {
   threads,
   zeros,
 } from './tensor/index.ts'
+export { type StepReport as TrainingStepReport, Trainer, type TrainerOptions } from './train/trainer.ts'

@@ -10,7 +10,7 @@ import { AbortError, NativeError, OptionError, PareError, ResourceError } from '
 import { terminalProgress } from './terminal.ts'
 
 export interface Job {
-  job: 'compress' | 'evaluate'
+  job: 'compress' | 'evaluate' | 'train'
   options: object
   threads?: number | undefined
   quiet?: boolean | undefined
@@ -50,7 +50,8 @@ export async function runJob<Result>({ job, options, threads, quiet }: Job): Pro
       process.kill(process.pid, 'SIGINT')
     }
     process.stderr.write('\nstopping; once more to end at once\n')
-    native.setAborted(true)
+    // A step of a training ends before it is saved.
+    if (job !== 'train') native.setAborted(true)
     worker.postMessage('abort')
   }
   process.on('SIGINT', interrupt)

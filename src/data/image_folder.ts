@@ -35,6 +35,7 @@ export async function readImageFolder(
       `${printable(folder)}: has no folders; images lie in one folder for each class, FOLDER/CLASS/*.png`,
       { code: 'PARE_E_EMPTY_DATA', facts: { path: folder } },
     )
+  if (classes) checkClasses(folder, classes)
   const files = names.map((name) => imagesOf(join(folder, name)))
   const labels = Uint32Array.from(files.flatMap((list, label) => list.map(() => label)))
   const size = height * width * 3
@@ -46,6 +47,16 @@ export async function readImageFolder(
   for (const [index, file] of files.flat().entries())
     pixels.set((await readImage(file, { size: { height, width } })).pixels, index * size)
   return imageSet({ name: printable(folder), height, width, channels: 3, pixels, labels, classes: names })
+}
+
+/** @throws FormatError for a folder that is none of the classes, whose images would be left out without a word */
+function checkClasses(folder: string, classes: readonly string[]): void {
+  const other = namesIn(folder, (entry) => entry.isDirectory()).find((name) => !classes.includes(name))
+  if (other === undefined) return
+  throw new FormatError(
+    `${printable(join(folder, other))}: the label ${printable(other)} is none of the classes ${printable(classes.join(', '))}; move the folder away`,
+    { code: 'PARE_E_LABEL', facts: { path: folder, label: other, classes } },
+  )
 }
 
 function imagesOf(folder: string): string[] {

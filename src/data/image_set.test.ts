@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { createLoader } from '../optim/loader.ts'
 import { FormatError, OptionError } from '../tensor/errors.ts'
 import { randomStream } from '../tensor/index.ts'
 import { drawPlacements } from './augment.ts'
@@ -11,7 +12,6 @@ import {
   imageSet,
   pickImages,
 } from './image_set.ts'
-import { createLoader } from './loader.ts'
 
 /** Images whose pixels are all different from 0 as far as bytes go. */
 function numbered(count: number, side = 4, channels = 1): ImageSet {

@@ -1,8 +1,9 @@
 /** Images of one size with classes, as bytes, and batches of them for a network. */
+
+import { type Examples, fingerprintOf } from '../optim/examples.ts'
 import { FormatError, OptionError, printable } from '../tensor/errors.ts'
 import { tensor } from '../tensor/index.ts'
 import { type AugmentOptions, checkAugment, drawPlacements, type Placement } from './augment.ts'
-import { type Examples, fingerprintOf } from './examples.ts'
 
 export interface ImageSet {
   /** How messages call it. */

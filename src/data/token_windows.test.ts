@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { byteLevelCharacters } from '../formats/tokenizer/token_bytes.ts'
 import { createTokenizer } from '../formats/tokenizer/tokenizer.ts'
+import { createLoader } from '../optim/loader.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { randomStream } from '../tensor/index.ts'
-import { createLoader } from './loader.ts'
 import { packTokens, tokenWindows } from './token_windows.ts'
 
 /** Bytes as ids from 1 on, and <end> as id 0. */

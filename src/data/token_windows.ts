@@ -8,9 +8,9 @@
  * in no window.
  */
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
+import { type Examples, fingerprintOf } from '../optim/examples.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { tensor } from '../tensor/index.ts'
-import { type Examples, fingerprintOf } from './examples.ts'
 
 export interface PackOptions {
   /** Id that stands between documents. @default the first of the tokenizer's end-of-text ids */

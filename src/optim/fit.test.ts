@@ -1,14 +1,15 @@
 import { expect, test } from 'vitest'
 import type { Parameters } from '../nn/parameters.ts'
-import { AbortError, NumericalError, OptionError, StateError } from '../tensor/errors.ts'
+import { AbortError, NumericalError, OptionError } from '../tensor/errors.ts'
 import { currentKernels, linear, randomStream, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
 import { adamW } from './adam.ts'
 import { meanAverage } from './averages.ts'
-import { type Batches, shuffledBatches } from './batches.ts'
 import { type FitOptions, fit as train } from './fit.ts'
+import { createLoader } from './loader.ts'
 import { numbersOf, withParameters } from './optimiser.suite.ts'
 import { cosine } from './schedules.ts'
 import { sgd } from './sgd.ts'
+import type { Loader } from './training_task.ts'
 
 /** A linear map to be found again from 64 examples. */
 const [inputs, wanted] = [randomStream(1, 'x').normal([64, 5]), randomStream(1, 'w').normal([3, 5])]
@@ -18,16 +19,19 @@ interface Pair {
   x: Tensor
   y: Tensor
 }
-const pairs = (batchSize = 8): Batches<Pair> =>
-  shuffledBatches({
-    count: 64,
-    batchSize,
-    seed: 5,
-    batch: (examples) => {
-      const ids = tensor(examples, [examples.length], 'u32')
-      return { x: inputs.indexSelect(0, ids), y: targets.indexSelect(0, ids) }
+const pairs = (batch = 8): Loader<Pair> =>
+  createLoader(
+    {
+      name: 'pairs',
+      count: 64,
+      fingerprint: 'pairs',
+      batch: (examples) => {
+        const ids = tensor(examples, [examples.length], 'u32')
+        return { x: inputs.indexSelect(0, ids), y: targets.indexSelect(0, ids) }
+      },
     },
-  })
+    { batch, dropLast: true, seed: 5 },
+  )
 const lossOf = (parameters: Parameters) => {
   const w = parameters.get('w').tensor
   return ({ x, y }: Pair) => linear(x, w).sub(y).square().mean()
@@ -36,14 +40,15 @@ const lossOf = (parameters: Parameters) => {
 /** Options over a model of one weight, from zeros. */
 const training = <T>(
   change: Partial<FitOptions<Pair>>,
-  body: (options: FitOptions<Pair>, parameters: Parameters) => T,
+  body: (options: FitOptions<Pair>, parameters: Parameters, loader: Loader<Pair>) => T,
   dtype: 'f32' | 'bf16' = 'f32',
 ): T =>
   withParameters({ w: zeros([3, 5], dtype) }, (parameters) => {
     const optimiser = adamW({ rate: cosine({ from: 0.1, to: 0.001, steps: 120 }), decay: 0 })(parameters)
-    const options = { parameters, optimiser, batches: pairs(), loss: lossOf(parameters), steps: 120 }
+    const loader = pairs()
+    const options = { parameters, optimiser, loader, loss: lossOf(parameters), steps: 120 }
     try {
-      return body({ ...options, ...change }, parameters)
+      return body({ ...options, ...change }, parameters, loader)
     } finally {
       optimiser.dispose()
     }
@@ -59,18 +64,18 @@ test('a linear map is found again, and every step gives its loss', () => {
   })
 })
 test('a run that was stopped goes on to the same bits', () => {
-  const whole = training({ clipNorm: 0.5, steps: 20 }, (options, parameters) => {
+  const whole = training({ clip: 0.5, steps: 20 }, (options, parameters) => {
     const { losses } = train(options)
     return { losses: [...losses], bytes: parameters.get('w').state.bytes() }
   })
-  const saved = training({ clipNorm: 0.5, steps: 9 }, (options, parameters) => {
+  const saved = training({ clip: 0.5, steps: 9 }, (options, parameters, loader) => {
     train(options)
-    return { w: parameters.state(), o: options.optimiser.state(), b: options.batches.state() }
+    return { w: parameters.state(), o: options.optimiser.state(), b: loader.state() }
   })
-  training({ clipNorm: 0.5, start: 9, steps: 20 }, (options, parameters) => {
+  training({ clip: 0.5, start: 9, steps: 20 }, (options, parameters, loader) => {
     parameters.load(saved.w)
     options.optimiser.load(saved.o)
-    options.batches.load(JSON.parse(JSON.stringify(saved.b)))
+    loader.load(JSON.parse(JSON.stringify(saved.b)))
     const { losses } = train(options)
     expect([...losses]).toEqual(whole.losses.slice(9))
     expect(parameters.get('w').state.bytes()).toEqual(whole.bytes)
@@ -82,8 +87,8 @@ test('four batches in one step move as one batch of all of them', () => {
       ...train(options).losses,
       ...numbersOf(parameters, 'w'),
     ])
-  const whole = after({ batches: pairs(32) })
-  const parts = after({ batches: pairs(8), accumulate: 4 })
+  const whole = after({ loader: pairs(32) })
+  const parts = after({ loader: pairs(8), accumulate: 4 })
   // Sums of 32 squares in another order, over 5 steps.
   for (const [i, value] of parts.entries()) expect(value).toBeCloseTo(whole[i]!, 5)
 })
@@ -95,7 +100,7 @@ test('gradients of bf16 are summed in f32', () => {
     train({
       parameters,
       optimiser: sgd({ rate: 5 })(parameters),
-      batches: { next: () => factors.shift()!, state: () => ({}), load: () => {} },
+      loader: { next: () => factors.shift() },
       loss: (factor) => w.mul(factor).sum(),
       steps: 1,
       accumulate: 5,
@@ -110,11 +115,11 @@ test('the norm is that before clipping, and clipping limits the step', () => {
     train({
       parameters,
       optimiser: sgd({ rate: 1 })(parameters),
-      batches: { next: () => null, state: () => ({}), load: () => {} },
+      loader: { next: () => null },
       loss: () => w.square().sum().mul(0.5),
       steps: 1,
-      clipNorm: 2.5,
-      onStep: ({ norm }) => reports.push(norm),
+      clip: 2.5,
+      onStep: ({ gradientNorm }) => reports.push(gradientNorm),
     })
     expect(reports).toEqual([5])
     for (const [i, value] of numbersOf(parameters, 'w').entries()) expect(value).toBeCloseTo([1.5, 2][i]!, 5)
@@ -132,18 +137,18 @@ test('a loss that is not finite ends the run with its parameter, or its step is 
   })
   training({ steps: 4 }, (options, parameters) => {
     expect(() => train({ ...options, loss: broken(parameters) })).toThrow(
-      /^step 2: the gradient of w is not finite \(loss NaN\)/,
+      /^step 3: the gradient of w is not finite \(loss NaN\)/,
     )
     expect(options.optimiser.steps).toBe(2)
   })
-  training({ steps: 4, onNotFinite: 'skip' }, (options, parameters) => {
+  training({ steps: 4, skipAtMost: 1 }, (options, parameters) => {
     const seen: boolean[] = []
     const { losses, skipped } = train({
       ...options,
       loss: broken(parameters),
-      onStep: ({ isSkipped }) => seen.push(isSkipped),
+      onStep: ({ skipped }) => seen.push(skipped !== undefined),
     })
-    expect([skipped, seen, losses[2]]).toEqual([[2], [false, false, true, false], Number.NaN])
+    expect([skipped, seen, losses[2]]).toEqual([[3], [false, false, true, false], Number.NaN])
     expect(options.optimiser.steps).toBe(3)
     expect(numbersOf(parameters, 'w').every(Number.isFinite)).toBe(true)
   })
@@ -171,7 +176,7 @@ test('a signal stops it between two steps', () => {
   training({}, (options) => {
     const stop = new AbortController()
     const run = () =>
-      train({ ...options, signal: stop.signal, onStep: ({ step }) => void (step === 2 && stop.abort()) })
+      train({ ...options, signal: stop.signal, onStep: ({ step }) => void (step === 3 && stop.abort()) })
     expect(run).toThrow(AbortError)
     expect(options.optimiser.steps).toBe(3)
   })
@@ -189,28 +194,25 @@ test('frozen parameters stay, and steps leave no memory behind', () => {
 })
 test('counts that are not whole are refused', () => {
   training({}, (options) => {
-    for (const wrong of [{ steps: 1.5 }, { steps: 2, start: 3 }, { start: -1 }, { accumulate: 0 }])
+    for (const wrong of [
+      { steps: 1.5 },
+      { steps: 2, start: 3 },
+      { start: -1 },
+      { accumulate: 0 },
+      { skipAtMost: -1 },
+    ])
       expect(() => train({ ...options, ...wrong })).toThrow(OptionError)
   })
 })
-
-test('every example comes once an epoch, in an order of its own', () => {
-  const batches = shuffledBatches({ count: 10, batchSize: 3, seed: 1, batch: (examples) => [...examples] })
-  const epochs = [0, 1].map(() => [0, 1, 2].flatMap(() => batches.next()))
-  for (const epoch of epochs) expect(new Set(epoch).size).toBe(9)
-  expect(epochs[0]).not.toEqual(epochs[1])
-})
-test('a position is that of its own data', () => {
-  const of = (count: number, seed = 1) =>
-    shuffledBatches({ count, batchSize: 3, seed, batch: (examples) => [...examples] })
-  const first = of(10)
-  first.next()
-  const [position, next] = [first.state(), [...Array(7)].map(() => first.next())]
-  const second = of(10)
-  second.load(position)
-  expect([...Array(7)].map(() => second.next())).toEqual(next)
-  for (const other of [of(11), of(10, 2)]) expect(() => other.load(position)).toThrow(StateError)
-  for (const change of [{ at: 4 }, { epoch: -1 }, { at: 0.5 }, { at: '1' }])
-    expect(() => second.load({ ...position, ...change })).toThrow(StateError)
-  expect(() => of(2)).toThrow(OptionError)
+test('it ends where the data ends', () => {
+  training({}, (options) => {
+    let left = 5
+    const loader = pairs()
+    const { losses } = train({
+      ...options,
+      accumulate: 2,
+      loader: { next: () => (left-- > 0 ? loader.next() : undefined) },
+    })
+    expect(losses.length).toBe(3)
+  })
 })

@@ -14,6 +14,7 @@
  */
 
 import type { Parameters } from '../nn/parameters.ts'
+import { OptionError } from '../tensor/errors.ts'
 import type { Tensor } from '../tensor/index.ts'
 import type { Optimiser } from './optimiser.ts'
 import type { ForwardContext, SourceLayer, TrainingBatch } from './training_task.ts'
@@ -79,4 +80,20 @@ export function isDue(
 ): boolean {
   if (done < begin || done > end) return false
   return done === end || (done - begin) % every === 0
+}
+
+/** @throws OptionError where a name stands twice, or two methods want the same phase for themselves */
+export function checkMethods<B extends TrainingBatch>(methods: readonly TrainingMethod<B>[]): void {
+  const names = new Set<string>()
+  for (const { name } of methods) {
+    if (names.has(name)) throw new OptionError(`methods: ${name} stands there twice; give it once`)
+    names.add(name)
+  }
+  for (const phase of ['reduce', 'update'] as const) {
+    const own = methods.filter((method) => method[phase])
+    if (own.length > 1)
+      throw new OptionError(
+        `methods: ${own.map(({ name }) => name).join(' and ')} each replace the phase ${phase}; one of them may`,
+      )
+  }
 }

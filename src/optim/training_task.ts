@@ -1,5 +1,6 @@
 /** What is trained: a model with its loss, and the batches that it learns from. */
 import type { Parameters } from '../nn/parameters.ts'
+import type { Sites } from '../nn/sites.ts'
 import type { WeightSource } from '../nn/weight_source.ts'
 import type { RandomStream, Tensor } from '../tensor/index.ts'
 
@@ -10,7 +11,7 @@ export interface TrainingBatch {
 }
 
 /** Batches in an order of their own. */
-export interface Loader<B extends TrainingBatch> {
+export interface Loader<B> {
   /** The next batch; undefined where the data has ended. */
   next(): B | undefined
   /** Passes over the data that are finished. */
@@ -28,12 +29,23 @@ export interface ForwardContext {
   stream(name: string): RandomStream
 }
 
+/** How a model is run. */
+export interface ForwardPass {
+  /** Hooks on the sites of the model. What they see may end with the stage that it is in; `readSites` keeps it. */
+  readonly at?: Sites | undefined
+  /** The step of training that it is run for; none in evaluation: no dropout, running statistics. */
+  readonly training?: ForwardContext | undefined
+}
+
 /** A layer whose weight can be seen in another way, such as a Linear. */
 export interface SourceLayer {
   /** Path of the parameter that it reads; layers may share one. */
   readonly name: string
   source: WeightSource
 }
+
+/** Numbers by name, such as `accuracy`. */
+export type Quality = Readonly<Record<string, number>>
 
 export interface TrainingTask<B extends TrainingBatch> {
   /** What training changes, and what the forward changes by itself. */
@@ -50,5 +62,5 @@ export interface TrainingTask<B extends TrainingBatch> {
   /** Units of work of a batch for the live line: tokens or images. @default samples */
   work?(batch: B): { units: number; unit: string }
   /** Quality on data that is held out, by name. */
-  evaluate?(): Readonly<Record<string, number>>
+  evaluate?(signal?: AbortSignal): Quality | Promise<Quality>
 }

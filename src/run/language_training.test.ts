@@ -1,6 +1,5 @@
 /** A small language model in training, from text to weights: data, task, optimiser and trainer together. */
 import { afterAll, describe, expect, test } from 'vitest'
-import { createLoader } from '../data/loader.ts'
 import { tokenWindows } from '../data/token_windows.ts'
 import type { LlamaConfig } from '../models/llama/config.ts'
 import { freshWeights } from '../models/llama/fresh_weights.ts'
@@ -8,6 +7,7 @@ import { Llama } from '../models/llama/llama.ts'
 import { memoryWeights } from '../models/memory_weights.ts'
 import { Parameters } from '../nn/parameters.ts'
 import { adamW } from '../optim/adam.ts'
+import { createLoader } from '../optim/loader.ts'
 import { cosine, warmUp } from '../optim/schedules.ts'
 import { dispose, scope, setThreads, threads } from '../tensor/index.ts'
 import { languageTask } from '../train/language_task.ts'
@@ -36,7 +36,7 @@ function made(dtype: 'f32' | 'f64' | 'bf16' = 'f32') {
   })
   const model = new Llama(config, memoryWeights(parameters.tensors()))
   const trainer = new Trainer({
-    task: languageTask(model, parameters),
+    task: languageTask(model.load(), parameters),
     loader: createLoader(tokenWindows(text, { length: 32 }), { batch: 4, dropLast: true, seed: 1 }),
     optimiser: adamW({
       rate: warmUp({ steps: 5 }, cosine({ from: 1e-2, to: 1e-3, steps: 60 })),

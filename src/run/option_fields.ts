@@ -11,21 +11,21 @@ export const targets = ['gguf', 'gptq', 'pare'] as const
 export type TargetName = (typeof targets)[number]
 
 // Every message says what is needed; `checkField` adds the subject and what was found.
-const whole = (least: number) => {
+export const whole = (least: number) => {
   const error = `a whole number from ${least} on`
   return z.int({ error }).min(least, { error })
 }
-const above0 = (what = 'a number above 0') => z.number({ error: what }).positive({ error: what })
-const yesOrNo = z.boolean({ error: 'true or false' })
-const oneOf = <const Names extends readonly [string, ...string[]]>(names: Names) =>
+export const above0 = (what = 'a number above 0') => z.number({ error: what }).positive({ error: what })
+export const yesOrNo = z.boolean({ error: 'true or false' })
+export const oneOf = <const Names extends readonly [string, ...string[]]>(names: Names) =>
   z.enum(names, { error: `one of ${names.join(', ')}` })
-const text = (error: string, longest = 4096) =>
+export const text = (error: string, longest = 4096) =>
   z
     .string({ error })
     .min(1, { error })
     .max(longest, { error: `${error}, of at most ${longest} characters,` })
     .refine((value) => !value.includes('\0'), { error: `${error}, without the character 0,` })
-const list = <Item extends z.ZodType>(item: Item, error: string) =>
+export const list = <Item extends z.ZodType>(item: Item, error: string) =>
   z
     .array(item, { error })
     .min(1, { error })
@@ -46,15 +46,16 @@ export const record = <Shape extends z.ZodRawShape>(shape: Shape) => {
   })
 }
 
-const pattern = text('a pattern such as model.layers.0.* or re:down_proj', longestPattern)
-const files = list(text('the path of a file'), 'a list of files')
+export const pattern = text('a pattern such as model.layers.0.* or re:down_proj', longestPattern)
+export const files = list(text('the path of a file'), 'a list of files')
 const grid = {
   scheme: text('the name of a block type such as Q4_K', 32),
   bits: whole(1),
   groupSize: z.union([z.literal('row'), z.int().min(1)], { error: 'a whole number from 1 on or "row"' }),
   symmetric: yesOrNo,
 }
-const optional = <Shape extends z.ZodRawShape>(shape: Shape) =>
+/** The same fields, each of which may be left out. */
+export const optional = <Shape extends z.ZodRawShape>(shape: Shape) =>
   Object.fromEntries(Object.entries(shape).map(([name, field]) => [name, z.optional(field)])) as {
     [Name in keyof Shape]: z.ZodOptional<Shape[Name]>
   }

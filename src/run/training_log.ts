@@ -23,6 +23,15 @@ export interface TrainingLogLine {
 
 /** Appends lines; those of steps that a checkpoint does not have are cut off when it goes on. */
 export class TrainingLog {
+  /** What the sittings before this one wrote. */
+  readonly before: {
+    /** The last step with an evaluation. */
+    readonly evaluatedAt: number | undefined
+    /** Of the last step that is there and learned. */
+    readonly loss: number | undefined
+    /** Steps that were left out. */
+    readonly skipped: number
+  }
   private readonly path: string
   private descriptor: number | undefined
 
@@ -34,6 +43,12 @@ export class TrainingLog {
           .split('\n')
           .filter((line) => stepOf(line) <= from)
       : []
+    const lines = kept.map((line) => JSON.parse(line) as TrainingLogLine)
+    this.before = {
+      evaluatedAt: lines.findLast(({ evaluation }) => evaluation)?.step,
+      loss: lines.findLast(({ loss, skipped }) => loss !== undefined && skipped === undefined)?.loss,
+      skipped: lines.filter(({ skipped }) => skipped !== undefined).length,
+    }
     writeWhole(path, kept.map((line) => `${line}\n`).join(''))
     this.descriptor = disk().openToAppend(path)
   }

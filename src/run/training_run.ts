@@ -7,7 +7,7 @@
  */
 import { join, resolve } from 'node:path'
 import { disk } from '../formats/disk.ts'
-import type { TrainingBatch } from '../optim/training_task.ts'
+import type { Quality, TrainingBatch } from '../optim/training_task.ts'
 import { AbortError, OptionError, StateError } from '../tensor/errors.ts'
 import { dispose, scope } from '../tensor/index.ts'
 import type { StepReport, Trainer } from '../train/trainer.ts'
@@ -35,6 +35,7 @@ export interface TrainingRunOptions<B extends TrainingBatch> {
   /** Discards what an earlier sitting left. @default false */
   restart?: boolean
   signal?: AbortSignal | undefined
+  /** After every step. */
   progress?: (event: TrainingProgress) => void
 }
 
@@ -42,9 +43,10 @@ export interface TrainingProgress {
   readonly step: number
   readonly steps: number
   readonly loss: number
-  /** Units of work a second. */
+  /** Units of work a second, in the last ten seconds or so. */
   readonly perSecond: number
   readonly unit: string
+  /** Of the steps that are left, without evaluations. */
   readonly secondsLeft: number
 }
 
@@ -53,15 +55,18 @@ export interface TrainingSummary {
   readonly epoch: number
   /** Of the last step that learned. */
   readonly loss: number | undefined
-  /** Steps that were left out, in this sitting. */
+  /** Steps that were left out. */
   readonly skipped: number
-  readonly evaluation: Readonly<Record<string, number>> | undefined
+  readonly evaluation: Quality | undefined
   /** Where an earlier sitting had stopped. */
   readonly resumedAt: number | undefined
+  /** Of work, over all sittings. */
+  readonly seconds: number
 }
 
 /**
- * Trains to the end, or until `signal` stops it: then the same call goes on later, to the same bits.
+ * Trains to the end, or until `signal` stops it: then a checkpoint is written, and the same call goes on later, to the
+ * same bits.
  *
  * @throws StateError where the folder holds a checkpoint of another run, or another process works on it; NumericalError
  * where a loss is not finite (the last good checkpoint stays); ResourceError where the disk is full; AbortError.
@@ -69,18 +74,28 @@ export interface TrainingSummary {
 export async function runTraining<B extends TrainingBatch>(
   options: TrainingRunOptions<B>,
 ): Promise<TrainingSummary> {
-  const { steps, checkpointEvery = 100, evaluateEvery, logEvery = 10, keep = 2 } = options
-  for (const [name, value] of Object.entries({ steps, checkpointEvery, logEvery, keep, evaluateEvery }))
-    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1))
-      throw new OptionError(`${name}: needs a whole number from 1 on, got ${value}`)
   const output = resolve(options.output)
   const lock = lockWork(output)
   try {
-    return await new TrainingRun({ ...options, output, checkpointEvery, logEvery, keep }).run()
+    return await runLocked({ ...options, output })
   } finally {
     unlockWork(lock)
   }
 }
+
+/** The same for a caller that holds the lock of the folder. */
+export async function runLocked<B extends TrainingBatch>(
+  options: TrainingRunOptions<B>,
+): Promise<TrainingSummary> {
+  const { steps, checkpointEvery = 100, evaluateEvery, logEvery = 10, keep = 2 } = options
+  for (const [name, value] of Object.entries({ steps, checkpointEvery, logEvery, keep, evaluateEvery }))
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1))
+      throw new OptionError(`${name}: needs a whole number from 1 on, got ${value}`)
+  return new TrainingRun({ ...options, checkpointEvery, logEvery, keep }).run()
+}
+
+/** Folder of the checkpoints of an output. */
+export const checkpointFolder = (output: string): string => join(output, workName, 'checkpoints')
 
 type Settled<B extends TrainingBatch> = TrainingRunOptions<B> &
   Required<Pick<TrainingRunOptions<B>, 'checkpointEvery' | 'logEvery' | 'keep'>>
@@ -89,53 +104,71 @@ class TrainingRun<B extends TrainingBatch> {
   private readonly options: Settled<B>
   private readonly checkpoints: string
   private readonly started = performance.now()
+  private readonly speed = new Speed()
   /** Seconds of the sittings before this one. */
   private sooner = 0
-  private work = 0
-  private workSince = performance.now()
+  private evaluation: TrainingSummary['evaluation']
 
   constructor(options: Settled<B>) {
     this.options = options
-    this.checkpoints = join(options.output, workName, 'checkpoints')
+    this.checkpoints = checkpointFolder(options.output)
   }
 
   async run(): Promise<TrainingSummary> {
     const { trainer, steps, output, checkpointEvery, evaluateEvery, logEvery, signal } = this.options
     const resumedAt = this.resume()
     const log = new TrainingLog(join(output, 'log.jsonl'), trainer.steps)
-    let [last, skipped]: [StepReport | undefined, number] = [undefined, 0]
-    let evaluation: TrainingSummary['evaluation']
-    const evaluate = () => {
-      evaluation = scope(() => trainer.task.evaluate?.())
-      if (evaluation)
-        log.append({ step: trainer.steps, epoch: trainer.epoch, seconds: this.seconds, evaluation })
-    }
+    const isEvaluated = (step: number) =>
+      evaluateEvery !== undefined && step < steps && step % evaluateEvery === 0
+    let { loss, skipped } = log.before
+    /** Whether parameters and moments are those of one step, so that they may be saved. */
+    let isWhole = true
     try {
+      // A sitting may have ended between a step and its evaluation.
+      if (resumedAt !== undefined && isEvaluated(resumedAt) && log.before.evaluatedAt !== resumedAt)
+        await this.evaluate(log)
       while (trainer.steps < steps) {
         // Signals are heard between steps.
         await new Promise((done) => setImmediate(done))
-        if (signal?.aborted) {
-          this.save()
-          throw new AbortError()
-        }
-        const report = trainer.next()
+        if (signal?.aborted) throw new AbortError()
+        isWhole = false
+        const report = this.speed.timed(() => trainer.next())
+        isWhole = true
         if (!report) break
-        this.work += report.work.units
         if (report.skipped) skipped++
-        else last = report
+        else loss = report.loss
         const { step } = report
         const ends = step === steps
+        this.show(report)
         if (report.skipped || ends || step % logEvery === 0) log.append(this.lineOf(report))
-        if (evaluateEvery !== undefined && !ends && step % evaluateEvery === 0) evaluate()
+        if (isEvaluated(step)) await this.evaluate(log)
         if (!ends && step % checkpointEvery === 0) this.save()
       }
       trainer.finish()
-      evaluate()
       this.save()
-      return { steps: trainer.steps, epoch: trainer.epoch, loss: last?.loss, skipped, evaluation, resumedAt }
+      await this.evaluate(log)
+      const { steps: done, epoch } = trainer
+      const { evaluation, seconds } = this
+      return { steps: done, epoch, loss, skipped, evaluation, resumedAt, seconds }
+    } catch (error) {
+      if (error instanceof AbortError && isWhole) this.save()
+      throw error
     } finally {
       log.close()
     }
+  }
+
+  private async evaluate(log: TrainingLog): Promise<void> {
+    const { trainer, signal } = this.options
+    this.evaluation = await trainer.task.evaluate?.(signal)
+    const { evaluatedAt } = log.before
+    if (this.evaluation && evaluatedAt !== trainer.steps)
+      log.append({
+        step: trainer.steps,
+        epoch: trainer.epoch,
+        seconds: this.seconds,
+        evaluation: this.evaluation,
+      })
   }
 
   /** Steps that a checkpoint has, where there is one. */
@@ -175,32 +208,58 @@ class TrainingRun<B extends TrainingBatch> {
     return this.sooner + (performance.now() - this.started) / 1000
   }
 
+  private show({ step, loss, work }: StepReport): void {
+    const { steps, progress } = this.options
+    this.speed.add(work.units)
+    const { perSecond } = this.speed
+    const secondsLeft = ((steps - step) * work.units) / perSecond
+    progress?.({ step, steps, loss, perSecond, unit: work.unit, secondsLeft })
+  }
+
   private lineOf(report: StepReport) {
-    const { trainer, steps, progress } = this.options
+    const { trainer } = this.options
     const { step, epoch, loss, gradientNorm, work } = report
-    const now = performance.now()
-    const perSecond = (1000 * this.work) / Math.max(1e-6, now - this.workSince)
-    ;[this.work, this.workSince] = [0, now]
     const [path] = trainer.task.parameters.tensors().keys()
     const rate = path === undefined ? undefined : trainer.optimiser.rate(path)
-    progress?.({
-      step,
-      steps,
-      loss,
-      perSecond,
-      unit: work.unit,
-      secondsLeft: ((steps - step) * work.units) / perSecond,
-    })
     return {
       step,
       epoch,
       loss,
       gradientNorm,
       ...(rate === undefined ? {} : { rate }),
-      perSecond,
+      perSecond: this.speed.perSecond,
       unit: work.unit,
       seconds: this.seconds,
       ...(report.skipped ? { skipped: report.skipped } : {}),
     }
   }
 }
+
+/** Units of work a second, as a mean in which a step counts less the longer ago it was. */
+class Speed {
+  private units = 0
+  private seconds = 0
+  private took = 0
+
+  /** Runs one step and takes its time. */
+  timed<T>(step: () => T): T {
+    const started = performance.now()
+    const result = step()
+    this.took = (performance.now() - started) / 1000
+    return result
+  }
+
+  /** Work of the step that was timed last. */
+  add(units: number): void {
+    const kept = Math.exp(-this.took / SPAN)
+    this.units = this.units * kept + units
+    this.seconds = this.seconds * kept + this.took
+  }
+
+  get perSecond(): number {
+    return this.units / Math.max(1e-6, this.seconds)
+  }
+}
+
+/** Seconds after which a step counts 1/e. */
+const SPAN = 10

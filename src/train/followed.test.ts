@@ -76,7 +76,7 @@ function llamaRun(run: Followed, dtype: Real): Found {
       }
     })
     try {
-      return followed(run, languageTask(model, parameters), batches)
+      return followed(run, languageTask(model.load(), parameters), batches)
     } finally {
       parameters.dispose()
     }

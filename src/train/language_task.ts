@@ -1,46 +1,42 @@
 /** Language models in training: cross-entropy of the next token. */
-import type { Llama } from '../models/llama/llama.ts'
-import { runStage } from '../models/stage.ts'
 import type { Parameters } from '../nn/parameters.ts'
-import type { TrainingBatch, TrainingTask } from '../optim/training_task.ts'
-import { crossEntropy, scope, type Tensor } from '../tensor/index.ts'
+import type { ForwardPass, SourceLayer } from '../optim/training_task.ts'
+import type { Tensor } from '../tensor/index.ts'
+import { type LabelledBatch, type LogitsTask, labelledTask } from './labelled_task.ts'
 
-/** Windows of a text and the tokens that follow each of theirs. */
-export interface LanguageBatch extends TrainingBatch {
-  /** Token ids, u32 [batch, tokens]. */
-  readonly inputs: Tensor
-  /** u32 [batch, tokens] */
-  readonly labels: Tensor
+/** Windows of a text, u32 [batch, tokens], and the tokens that follow each of theirs. */
+export type LanguageBatch = LabelledBatch
+
+/** A model of any family, on the tape. */
+export interface TrainableLanguageModel {
+  /** Token ids, u32 [batch, tokens] -> logits [batch, tokens, vocabulary] */
+  logits(ids: Tensor, pass?: ForwardPass): Tensor
+  /** What methods may give another weight source. @default none */
+  readonly layers?: readonly SourceLayer[]
+}
+
+export interface LanguageTaskOptions {
+  evaluate?: (() => Readonly<Record<string, number>>) | undefined
+  /** Label of tokens that do not count, such as those of a prompt. @default none */
+  ignored?: number | undefined
 }
 
 /**
  * The loss of a sample is the mean over its tokens, in nats.
  *
  * @param model over the tensors of `parameters`: see `memoryWeights`
- * @example languageTask(new Llama(config, memoryWeights(parameters.tensors())), parameters)
+ * @example languageTask(new Llama(config, memoryWeights(parameters.tensors())).load(), parameters)
  */
 export function languageTask(
-  model: Llama,
+  model: TrainableLanguageModel,
   parameters: Parameters,
-  evaluate?: () => Readonly<Record<string, number>>,
-): TrainingTask<LanguageBatch> {
-  const resident = model.load()
-  return {
+  options: LanguageTaskOptions = {},
+): LogitsTask<LanguageBatch> {
+  return labelledTask<LanguageBatch>({
+    ...options,
     parameters,
-    losses: ({ inputs, labels }) =>
-      scope(() => {
-        const [batch, tokens] = inputs.shape as [number, number]
-        const ids = scope(() => inputs.toArray() as Uint32Array)
-        const context = model.context(tokens)
-        let hidden = model.embed(ids).reshape([batch, tokens, model.config.hidden])
-        for (const stage of resident.stages) {
-          const before = hidden
-          hidden = scope(() => runStage(stage, before, context))
-        }
-        const logits = resident.head.logits(hidden)
-        return crossEntropy(logits, labels, { reduction: 'none' }).mean(1).cast(logits.dtype)
-      }),
+    layers: model.layers,
+    logits: ({ inputs }, pass) => model.logits(inputs, pass),
     work: ({ inputs }) => ({ units: inputs.size, unit: 'tokens' }),
-    ...(evaluate ? { evaluate } : {}),
-  }
+  })
 }

@@ -4,14 +4,14 @@
  */
 
 import { alone, type Collective } from '../optim/collective.ts'
-import { clipFactor, gradientNorm, notFiniteError } from '../optim/gradients.ts'
+import { clipFactor, gradientNorm } from '../optim/gradients.ts'
 import type { Optimiser } from '../optim/optimiser.ts'
-import { isDue, type StepContext, type TrainingMethod } from '../optim/training_method.ts'
+import { drawn, Faults, meanGradients, type StepOutcome } from '../optim/step.ts'
+import { checkMethods, isDue, type StepContext, type TrainingMethod } from '../optim/training_method.ts'
 import type { Loader, TrainingBatch, TrainingTask } from '../optim/training_task.ts'
 import { OptionError, StateError } from '../tensor/errors.ts'
 import {
   currentKernels,
-  Gradients,
   type RandomStream,
   randomStream,
   type StreamState,
@@ -19,7 +19,6 @@ import {
   setPoolLimit,
   type Tensor,
   unrecorded,
-  valueAndGrad,
 } from '../tensor/index.ts'
 
 export interface TrainerOptions<B extends TrainingBatch> {
@@ -44,18 +43,10 @@ export interface TrainerOptions<B extends TrainingBatch> {
 }
 
 /** What a step did. */
-export interface StepReport {
-  /** Steps done, this one counted. */
-  readonly step: number
+export interface StepReport extends StepOutcome {
   readonly epoch: number
-  /** Mean over its samples. */
-  readonly loss: number
-  /** Euclidean norm over all gradients, before they are clipped. */
-  readonly gradientNorm: number
   readonly samples: number
   readonly work: { units: number; unit: string }
-  /** Why nothing was learned from it. */
-  readonly skipped?: string
 }
 
 /** What JSON holds of a training. */
@@ -76,7 +67,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
   private readonly options: Required<Omit<TrainerOptions<B>, 'clip'>> & { clip: number | undefined }
   private readonly streams = new Map<string, RandomStream>()
   private step = 0
-  private skippedInRow = 0
+  private readonly faults: Faults
   private prepared = false
 
   /** @throws OptionError where a number is out of its range, or two methods want the same phase for themselves */
@@ -93,6 +84,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     checkMethods(methods)
     this.task = options.task
     this.optimiser = options.optimiser
+    this.faults = new Faults(skipAtMost)
     this.options = { ...options, methods, seed, clip, accumulate, skipAtMost, collective }
   }
 
@@ -115,16 +107,12 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     this.prepare()
     const { methods, loader, accumulate } = this.options
     const epoch = loader.epoch
-    const batches: B[] = []
-    while (batches.length < accumulate) {
-      const drawn = loader.next()
-      if (!drawn) break
-      batches.push(
-        methods.reduce((batch, method) => method.batch?.(batch, this.context(epoch)) ?? batch, drawn),
+    const report = scope(() => {
+      const batches = drawn(loader, accumulate).map((batch) =>
+        methods.reduce((all, method) => method.batch?.(all, this.context(epoch)) ?? all, batch),
       )
-    }
-    if (batches.length === 0) return undefined
-    const report = scope(() => this.learn(batches, epoch))
+      return batches.length === 0 ? undefined : this.learn(batches, epoch)
+    })
     // The next step takes the memory of this one again: fresh pages would cost a tenth of its time.
     setPoolLimit(Math.max(leastPool, currentKernels().memory().peak))
     return report
@@ -157,7 +145,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     const { loader, seed } = this.options
     return {
       step: this.step,
-      skippedInRow: this.skippedInRow,
+      skippedInRow: this.faults.inRow,
       seed,
       loader: loader.state(),
       streams: [...this.streams.values()].map((stream) => stream.state()),
@@ -185,7 +173,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     this.task.parameters.load(part('parameters'))
     this.optimiser.load(part('optimiser'))
     this.step = position.step
-    this.skippedInRow = position.skippedInRow
+    this.faults.inRow = position.skippedInRow
     for (const state of position.streams) this.stream(state.name).load(state)
     loader.load(position.loader)
     this.prepare()
@@ -205,13 +193,16 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
   }
 
   private learn(batches: readonly B[], epoch: number): StepReport {
-    const { methods, loader, collective, clip, skipAtMost } = this.options
+    const { methods, loader, collective, clip } = this.options
     const context = this.context(epoch)
-    const { loss, gradients: own } = this.lossAndGradients(batches, context)
+    const { loss, gradients: own } = meanGradients(this.task.parameters, batches, (batch) =>
+      this.loss(batch, context),
+    )
     const changed = methods.reduce((all, method) => method.gradients?.(all, context) ?? all, own)
     const reducer = methods.find(({ reduce }) => reduce)
     const reduced = reducer ? reducer.reduce!(changed, context) : collective.allReduce(changed)
-    const { norm, notFinite } = gradientNorm(reduced)
+    const found = gradientNorm(reduced)
+    const { norm } = found
     const samples = batches.reduce((sum, { ids }) => sum + ids.length, 0)
     const work = batches.map(
       (batch) => this.task.work?.(batch) ?? { units: batch.ids.length, unit: 'samples' },
@@ -223,26 +214,15 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
       samples,
       work: { unit: work[0]!.unit, units: work.reduce((sum, { units }) => sum + units, 0) },
     }
-    const bad =
-      Number.isFinite(loss) && notFinite.length === 0
-        ? undefined
-        : notFiniteError(this.step + 1, notFinite, loss)
-    if (bad) {
-      if (++this.skippedInRow > skipAtMost) {
-        this.skippedInRow = 0
-        throw bad
-      }
-    } else {
-      this.skippedInRow = 0
-      this.update(reduced, clip === undefined ? 1 : clipFactor(norm, clip), context)
-    }
+    const fault = this.faults.found(this.step + 1, loss, found)
+    if (!fault) this.update(reduced, clip === undefined ? 1 : clipFactor(norm, clip), context)
     this.step++
     const after = this.context(epoch)
-    if (!bad) for (const method of methods) method.afterUpdate?.(after)
+    if (!fault) for (const method of methods) method.afterUpdate?.(after)
     for (const method of methods)
       for (const event of method.events ?? []) if (isDue(event, this.step)) event.run(after)
     if (loader.epoch > epoch) for (const method of methods) method.endOfEpoch?.(this.context(loader.epoch))
-    return { step: this.step, ...report, ...(bad ? { skipped: bad.message } : {}) }
+    return { step: this.step, ...report, ...(fault && { skipped: fault.message }) }
   }
 
   private update(gradients: ReadonlyMap<string, Tensor>, scale: number, context: StepContext): void {
@@ -258,32 +238,6 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     const own = methods.find(({ update }) => update)
     if (own) own.update!(last, step, context)
     else step(last)
-  }
-
-  /** The mean over the batches of a step. */
-  private lossAndGradients(batches: readonly B[], context: StepContext) {
-    const parameters = this.task.parameters.tensors()
-    const [first] = batches
-    if (batches.length === 1) {
-      const { value, gradients } = valueAndGrad(() => this.loss(first!, context), parameters)
-      return { loss: value.item(), gradients: gradients as ReadonlyMap<string, Tensor> }
-    }
-    // Sums of bf16 would lose what small batches add.
-    const widen = (x: Tensor) => (x.dtype === 'bf16' ? x.cast('f32') : x)
-    const sums = new Gradients()
-    let loss = 0
-    for (const batch of batches)
-      scope(() => {
-        const { value, gradients } = valueAndGrad(
-          () => this.loss(batch, context).mul(1 / batches.length),
-          parameters,
-        )
-        loss += value.item()
-        sums.add(new Map([...gradients].map(([path, gradient]) => [path, widen(gradient)])))
-      })
-    const gradients = new Map([...sums.get()].map(([path, sum]) => [path, sum.alias()]))
-    sums.clear()
-    return { loss, gradients: gradients as ReadonlyMap<string, Tensor> }
   }
 
   private loss(batch: B, context: StepContext): Tensor {
@@ -309,20 +263,5 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     const stream = randomStream(this.options.seed, name)
     this.streams.set(name, stream)
     return stream
-  }
-}
-
-function checkMethods<B extends TrainingBatch>(methods: readonly TrainingMethod<B>[]): void {
-  const names = new Set<string>()
-  for (const { name } of methods) {
-    if (names.has(name)) throw new OptionError(`methods: ${name} stands there twice; give it once`)
-    names.add(name)
-  }
-  for (const phase of ['reduce', 'update'] as const) {
-    const own = methods.filter((method) => method[phase])
-    if (own.length > 1)
-      throw new OptionError(
-        `methods: ${own.map(({ name }) => name).join(' and ')} each replace the phase ${phase}; one of them may`,
-      )
   }
 }

@@ -119,7 +119,7 @@ export function readCheckpoint(path: string, run: unknown): Checkpoint {
         { code: 'PARE_E_CHECKPOINT_VERSION', facts: { path, version } },
       )
     const [position, saved] = ['position', 'run'].map((key) => parsed(metadata.get(key), damaged))
-    checkRun(path, saved, run)
+    checkSameRun(path, saved, run)
     for (const { name, shape, type, bytes } of archive.tensors.values()) {
       const dtype = (Object.keys(typeNames) as DType[]).find((known) => typeNames[known] === type)
       if (!dtype || bytes !== shape.reduce((a, b) => a * b, sizeOf(dtype)))
@@ -152,13 +152,13 @@ function checkedPosition(value: unknown, damaged: (why: string) => Error): Train
   return value as TrainerPosition
 }
 
-/** @throws StateError with the fields that differ */
-function checkRun(path: string, saved: unknown, asked: unknown): void {
+/** @throws StateError with the fields that differ. @param path what `saved` was read from */
+export function checkSameRun(path: string, saved: unknown, asked: unknown, what = 'a checkpoint'): void {
   const differing = fieldsThatDiffer(saved, JSON.parse(JSON.stringify(asked ?? null)))
   if (differing.length === 0) return
   const shown = differing.slice(0, 8).map(([field, a, b]) => `${field} was ${a}, is ${b}`)
   throw new StateError(
-    `${printable(path)}: is a checkpoint of another recipe (${shown.join('; ')}); restore it, name another output, or give --restart`,
+    `${printable(path)}: is ${what} of another recipe (${shown.join('; ')}); restore it, name another output, or give --restart`,
     { code: 'PARE_E_OTHER_RUN', facts: { path, fields: differing.map(([field]) => field) } },
   )
 }

@@ -73,11 +73,12 @@ export function digitsData({ assets }: AssetOptions): Split {
   const labels = new Uint32Array(rows.length)
   for (const [index, row] of rows.entries()) {
     const numbers = row.split(',').map((field) => (/^\d{1,2}\s*$/.test(field) ? Number(field) : Number.NaN))
-    if (numbers.length !== 65 || numbers.some((n) => !(n <= 16)) || numbers[64]! > 9)
+    if (numbers.length !== 65 || numbers.some((n, i) => !(n <= (i < 64 ? 16 : 99))))
       throw new FormatError(
         `${printable(path)}: row ${index} (from 0) needs 64 pixels from 0 to 16 and a digit; fetch it again`,
         { code: 'PARE_E_ROW', facts: { path, row: index } },
       )
+    checkLabel(path, index, numbers[64]!)
     pixels.set(numbers.slice(0, 64), index * 64)
     labels[index] = numbers[64]!
   }
@@ -93,6 +94,7 @@ export function idxDigits(imagesPath: string, labelsPath: string): ImageSet {
   const { shape, values: pixels } = readIdx(imagesPath, 3)
   const labels = Uint32Array.from(readIdx(labelsPath, 1).values)
   const [count, height, width] = shape as [number, number, number]
+  for (const [index, label] of labels.entries()) checkLabel(labelsPath, index, label)
   if (labels.length !== count)
     throw new FormatError(
       `${printable(labelsPath)}: has ${labels.length} labels for the ${count} images of ${printable(imagesPath)}; give files of the same set`,
@@ -107,6 +109,15 @@ export function idxDigits(imagesPath: string, labelsPath: string): ImageSet {
     labels,
     classes: digitClasses,
   })
+}
+
+/** @throws FormatError that names the file, the row, the label and the classes */
+function checkLabel(path: string, row: number, label: number): void {
+  if (label < digitClasses.length) return
+  throw new FormatError(
+    `${printable(path)}: row ${row} (from 0) has label ${label}, the classes are ${digitClasses.join(', ')}; correct the file`,
+    { code: 'PARE_E_LABEL', facts: { path, row, label, classes: digitClasses } },
+  )
 }
 
 function digitSet({

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
+import { fingerprintOf } from '../../optim/examples.ts'
 import { OptionError } from '../../tensor/errors.ts'
-import { fingerprintOf } from '../examples.ts'
 import { type ImageSet, imageSet } from '../image_set.ts'
 import { digitClasses } from './digits.ts'
 import { digitsOnTextures, type TextureOptions } from './textured_digits.ts'

@@ -25,6 +25,8 @@ export type Initial =
   | { kind: 'he'; fanIn: number }
   | { kind: 'lecun'; fanIn: number }
   | { kind: 'constant'; value: number }
+  /** The bias of an LSTM: 0, but for the forget gates, the second quarter. */
+  | { kind: 'gates'; forget: number }
 
 /**
  * Hands out the weights of a network as it is built: fresh ones, or those of a file.

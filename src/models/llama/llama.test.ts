@@ -120,17 +120,20 @@ describe('options', () => {
       })
     }
   })
-  test('in bf16 the logits are those in f32 up to the rounding of bf16', () => {
-    withFixture('llama-tied', (resident, { model }) => {
-      const exact = numbers(resident.forward(tokens))
-      const rounded = model.load('bf16').forward(tokens)
-      expect(rounded.dtype).toBe('bf16')
-      const largest = Math.max(...exact.map(Math.abs))
-      const errors = numbers(rounded.cast('f32')).map((x, i) => Math.abs(x - exact[i]!) / largest)
-      expect(Math.max(...errors)).toBeGreaterThan(0)
-      expect(Math.max(...errors)).toBeLessThan(0.05)
-    })
-  })
+  test.each(['llama-tied', 'mistral'] as const)(
+    'in bf16 the logits are those in f32 up to the rounding of bf16 (%s)',
+    (name) => {
+      withFixture(name, (resident, { model }) => {
+        const exact = numbers(resident.forward(tokens))
+        const rounded = model.load('bf16').forward(tokens)
+        expect(rounded.dtype).toBe('bf16')
+        const largest = Math.max(...exact.map(Math.abs))
+        const errors = numbers(rounded.cast('f32')).map((x, i) => Math.abs(x - exact[i]!) / largest)
+        expect(Math.max(...errors)).toBeGreaterThan(0)
+        expect(Math.max(...errors)).toBeLessThan(0.05)
+      })
+    },
+  )
   test('embeddings in place of ids give the logits of the ids', () => {
     withFixture('llama-tied', (resident, { model }) => {
       const embeddings = model.embed(tokens)

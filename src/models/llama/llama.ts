@@ -2,8 +2,9 @@
 import { Linear } from '../../nn/linear.ts'
 import { type Sites, visit } from '../../nn/sites.ts'
 import { denseSource } from '../../nn/weight_source.ts'
+import type { ForwardPass } from '../../optim/training_task.ts'
 import { FormatError } from '../../tensor/errors.ts'
-import { concat, linear, rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
+import { concat, type DType, linear, rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import { evenBlocks } from '../even_blocks.ts'
 import type { HeadOptions, LanguageHead, LanguageModel } from '../language_model.ts'
 import type { ModelWeights } from '../model_weights.ts'
@@ -110,7 +111,10 @@ export class Llama implements LanguageModel {
     const places = positions ?? Array.from({ length: tokens }, (_, i) => past + i)
     const window = this.config.slidingWindow
     const total = past + tokens
-    const hidden = window !== undefined && total > window ? windowBias(tokens, total, window) : undefined
+    const hidden =
+      window !== undefined && total > window
+        ? windowBias(tokens, total, window, this.weights.dtype)
+        : undefined
     const sum = bias && hidden ? bias.add(hidden) : (bias ?? hidden)
     return {
       rotary: rotaryTables(this.config, places, this.weights.dtype === 'f64' ? 'f64' : 'f32'),
@@ -136,13 +140,13 @@ export class Llama implements LanguageModel {
 }
 
 /** 0 for the last `window` keys that a query may see, -infinity for older ones. [1, 1, tokens, total] */
-function windowBias(tokens: number, total: number, window: number): Tensor {
+function windowBias(tokens: number, total: number, window: number, dtype?: DType): Tensor {
   const values = new Float32Array(tokens * total)
   for (let query = 0; query < tokens; query++) {
     const oldest = total - tokens + query - window + 1
     values.fill(-Infinity, query * total, query * total + Math.max(0, oldest))
   }
-  return tensor(values, [1, 1, tokens, total])
+  return tensor(values, [1, 1, tokens, total], dtype)
 }
 
 /** A model whose weights are all in memory. */
@@ -172,6 +176,30 @@ export class ResidentLlama {
       // A hook may keep tensors of one stage until a later one; without hooks each stage gives back its memory.
       for (const stage of this.stages)
         hidden = at ? runStage(stage, hidden, context) : scope(() => runStage(stage, hidden, context))
+      return visit(at, 'logits', this.head.logits(visit(at, 'norm', hidden)))
+    })
+  }
+
+  /** The linear layers of all blocks. */
+  get layers(): Linear[] {
+    return this.stages.flatMap(({ segments }) => segments.flatMap(({ linears }) => linears))
+  }
+
+  /**
+   * Many sequences at once, for training: ids u32 [batch, tokens] -> logits [batch, tokens, vocabulary].
+   *
+   * @example const loss = crossEntropy(resident.logits(inputs), labels)
+   */
+  logits(ids: Tensor, { at }: ForwardPass = {}): Tensor {
+    return scope(() => {
+      const [batch, tokens] = ids.shape as [number, number]
+      const context = this.model.context(tokens, at ? { at } : {})
+      const rows = this.model.embed(scope(() => ids.toArray() as Uint32Array))
+      let hidden = visit(at, 'embedding', rows.reshape([batch, tokens, this.model.config.hidden]))
+      for (const stage of this.stages) {
+        const before = hidden
+        hidden = scope(() => runStage(stage, before, context))
+      }
       return visit(at, 'logits', this.head.logits(visit(at, 'norm', hidden)))
     })
   }

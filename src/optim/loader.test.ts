@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { OptionError, StateError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
 import type { Examples } from './examples.ts'
-import { createLoader, type Loader, type LoaderOptions } from './loader.ts'
+import { createLoader, type LoaderOptions, type LoaderState } from './loader.ts'
+import type { Loader } from './training_task.ts'
 
 interface Drawn {
   ids: number[]
@@ -89,7 +90,7 @@ describe('a position', () => {
     const options = { batch: 3, dropLast: true, seed: 1 }
     const loader = createLoader(numbers(9), options)
     loader.next()
-    const state = loader.state()
+    const state = loader.state() as LoaderState
     const refuse = (examples: Examples<Drawn>, given: LoaderOptions, changes: object = {}) =>
       expect(() => createLoader(examples, given).load({ ...state, ...changes })).toThrow(StateError)
     refuse(numbers(9, 'other'), options)

@@ -1,14 +1,14 @@
 /** What a loader draws batches from: examples with stable ids. */
 import { createHash } from 'node:crypto'
 import type { RandomStream, Tensor } from '../tensor/index.ts'
+import type { TrainingBatch } from './training_task.ts'
 
-export interface Batch {
-  /** The examples in this batch, in its order. */
-  ids: Uint32Array
+/** Examples in the order of their ids. */
+export interface Batch extends TrainingBatch {
   /** Token ids u32 [batch, length], or images f32 [batch, height, width, channels]. */
-  inputs: Tensor
+  readonly inputs: Tensor
   /** u32: the next tokens [batch, length], or classes [batch]. */
-  labels: Tensor
+  readonly labels: Tensor
 }
 
 export interface Examples<B = Batch> {

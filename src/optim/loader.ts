@@ -6,7 +6,8 @@
  */
 import { OptionError, StateError } from '../tensor/errors.ts'
 import { type RandomStream, randomStream, type StreamState, scope } from '../tensor/index.ts'
-import type { Batch, Examples } from './examples.ts'
+import type { Examples } from './examples.ts'
+import type { Loader } from './training_task.ts'
 
 /** The ids of one epoch in their order: all, some, or some repeatedly. `random` is the stream `order`. */
 export type EpochOrder = (epoch: number, random: RandomStream, count: number) => Uint32Array
@@ -37,16 +38,6 @@ export interface LoaderState {
   /** The stream that the order of this epoch is drawn from, before it was. */
   order: StreamState
   augmentation: StreamState
-}
-
-export interface Loader<B = Batch> {
-  /** The next batch, or undefined when all epochs are over. */
-  next(): B | undefined
-  /** Epochs that are over. */
-  readonly epoch: number
-  state(): LoaderState
-  /** Goes on where `state` was taken. @throws StateError for the state of other data, options or seed */
-  load(state: LoaderState): void
 }
 
 const inOrder: EpochOrder = (_epoch, _random, count) => Uint32Array.from({ length: count }, (_, i) => i)
@@ -96,7 +87,7 @@ export function createLoader<B>(examples: Examples<B>, options: LoaderOptions): 
     get epoch() {
       return epoch
     },
-    state: () => ({
+    state: (): LoaderState => ({
       data: examples.fingerprint,
       batch,
       dropLast,
@@ -105,9 +96,9 @@ export function createLoader<B>(examples: Examples<B>, options: LoaderOptions): 
       order: ids ? before : orderStream.state(),
       augmentation: augmentation.state(),
     }),
-    load(state) {
+    load(saved) {
       const place = `loader of ${examples.name}`
-      checkState(place, state, { data: examples.fingerprint, batch, dropLast })
+      const state = checkState(place, saved, { data: examples.fingerprint, batch, dropLast })
       orderStream.load(state.order)
       augmentation.load(state.augmentation)
       ids = undefined
@@ -159,9 +150,10 @@ function checkOrder(
 /** States come from files: every field is looked at. */
 function checkState(
   place: string,
-  state: LoaderState,
+  saved: unknown,
   wanted: Pick<LoaderState, 'data' | 'batch' | 'dropLast'>,
-): void {
+): LoaderState {
+  const state = saved as LoaderState
   const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
   if (!isCount(state?.epoch) || !isCount(state.taken) || !state.order || !state.augmentation)
     throw new StateError(`${place}: the saved position is incomplete; the file is damaged`)
@@ -172,4 +164,5 @@ function checkState(
       throw new StateError(
         `${place}: the saved position has ${field} ${state[field]}, this run ${wanted[field]}; start again, or go back to it`,
       )
+  return state
 }

@@ -1,0 +1,20 @@
+/** The systems with a page: one for each quantiser, and those that the pruning methods come from. */
+import { quantizers } from '#src/quantize/methods.ts'
+import type { System } from './pages.ts'
+
+/** By page; the pruning methods of each. */
+export const pruningSystems: Readonly<Record<string, readonly string[]>> = {
+  gmp: ['gmp'],
+  jaxpruner: [
+    ...['no_prune', 'magnitude', 'random', 'saliency', 'magnitude_ste', 'random_ste', 'global_magnitude'],
+    ...['global_saliency', 'static_sparse', 'set', 'rigl', 'fisher', 'ac_dc'],
+  ],
+}
+
+export const systems: readonly System[] = [
+  ...Object.keys(quantizers).map((name) => ({ page: name, choose: `\`--method ${name}\`` })),
+  ...Object.entries(pruningSystems).map(([page, methods]) => ({
+    page,
+    choose: `training method ${methods.map((name) => `\`${name}\``).join(', ')}`,
+  })),
+]

@@ -1,0 +1,7 @@
+/** All experiments, by the name that `pare reproduce` knows them by. */
+import type { AnyExperiment } from './experiment.ts'
+import { gmp } from './gmp.ts'
+import { gptq } from './gptq.ts'
+import { jaxpruner } from './jaxpruner.ts'
+
+export const experiments: Readonly<Record<string, AnyExperiment>> = { gptq, gmp, jaxpruner }

@@ -1,0 +1,187 @@
+/**
+ * Gradual magnitude pruning against one shot, and wide sparse networks against narrow dense ones with as many weights:
+ * a LeNet-like network on moved digits, and a language model.
+ *
+ * `--only images` or `--only language` leaves one part, `--only images,0.95` one sparsity of it.
+ */
+import type { TrainingMethod } from '#src/optim/training_method.ts'
+import type { TrainingBatch } from '#src/optim/training_task.ts'
+import type { Selection } from '#src/prune/selection.ts'
+import { pruningMethods } from '#src/prune/training_methods.ts'
+import { OptionError, printable } from '#src/tensor/errors.ts'
+import type { Context, Experiment, JobOptions } from './experiment.ts'
+import { equalScale, equalWidth, lenetOf, pruned } from './gmp_models.ts'
+import {
+  claims,
+  figures,
+  type GmpJob,
+  type GmpRun,
+  meanScore,
+  nameOf,
+  page,
+  part,
+  summarize,
+  type Treatment,
+} from './gmp_page.ts'
+import { type ImageTraining, trainClassifier } from './image_training.ts'
+import { type LanguageTraining, trainLanguageModel } from './language_training.ts'
+
+const images: ImageTraining = { data: 'moved digits on textures', epochs: 12, batch: 64, rate: 1e-3 }
+const fewImages: ImageTraining = { data: 'small digits', epochs: 8, batch: 32, rate: 2e-3 }
+const language: LanguageTraining = {
+  data: 'addresses and novel',
+  vocabulary: 2048,
+  layers: 4,
+  heads: 4,
+  length: 128,
+  batch: 8,
+  steps: 600,
+  rate: 2e-3,
+  windows: 64,
+}
+const wideWidth = 256
+
+export const gmp: Experiment<GmpJob, GmpRun> = {
+  name: 'gmp',
+  title: 'Gradual pruning: against one shot, and wide sparse against narrow dense',
+  sources: [
+    ...['src/prune/gmp.ts', 'src/optim/sparsity_schedule.ts'],
+    ...['kth_largest', 'layerwise', 'mask', 'mask_schedule', 'mask_set', 'masked_training', 'pattern'].map(
+      (name) => `src/prune/${name}.ts`,
+    ),
+  ],
+  systems: ['gmp'],
+  assets: (quick) =>
+    quick
+      ? ['images-sklearn']
+      : ['mnist-10k', 'images-skimage', 'images-sklearn', 'text-sotu', 'text-moby-dick'],
+  jobs,
+  describe: (job) => `${nameOf(job)}, seed ${job.seed}`,
+  measure,
+  outcome: ({ part, score, nonZeros, seconds }) =>
+    `${part === 'images' ? `accuracy ${(100 * score).toFixed(2)}%` : `loss ${score.toFixed(4)}`}, ${nonZeros} non-zeros, ${seconds.toFixed(0)} s`,
+  summary: summarize,
+  claims,
+  page,
+  part,
+  figures,
+  failures({ runs }) {
+    const score = (treatment: Treatment) => meanScore(runs, { part: 'images', treatment, sparsity: 0.95 })
+    const [gradual, once] = [score('gradual'), score('one shot at the end')]
+    if (gradual === undefined || once === undefined || gradual >= once + 0.1) return []
+    return [
+      `at 95% gradual pruning must beat one shot at the end by 10 points, it has ${(100 * gradual).toFixed(1)}% against ${(100 * once).toFixed(1)}%`,
+    ]
+  },
+}
+
+function jobs({ quick, seeds, only }: JobOptions): GmpJob[] {
+  const wanted = only?.map(filterOf)
+  const all = seeds.flatMap((seed) => [...imageJobs(quick, seed), ...(quick ? [] : languageJobs(seed))])
+  return all.filter((job) => !wanted || wanted.some((matches) => matches(job)))
+}
+
+function filterOf(text: string): (job: GmpJob) => boolean {
+  const [part, sparsity, ...rest] = text.split(',').map((word) => word.trim())
+  if (
+    (part !== 'images' && part !== 'language') ||
+    rest.length > 0 ||
+    (sparsity !== undefined && !(Number(sparsity) >= 0))
+  )
+    throw new OptionError(
+      `--only ${printable(text)}: needed is images or language, with a sparsity if wanted, such as images,0.95`,
+    )
+  return (job) => job.part === part && (sparsity === undefined || job.sparsity === Number(sparsity))
+}
+
+function imageJobs(quick: boolean, seed: number): GmpJob[] {
+  const setup = quick ? fewImages : images
+  const job = (treatment: Treatment, sparsity: number, width = 1): GmpJob => ({
+    part: 'images',
+    treatment,
+    sparsity,
+    width,
+    seed,
+    setup,
+  })
+  const once = [
+    job('gradual', 0.95),
+    job('one shot at the end', 0.95),
+    job('one shot half-way, then fine-tuning', 0.95),
+  ]
+  if (quick) return once
+  return [
+    ...once,
+    job('dense', 0),
+    ...[0.8, 0.9, 0.98].map((sparsity) => job('gradual', sparsity)),
+    ...[0.8, 0.9, 0.95, 0.98].map((sparsity) =>
+      job('dense, as many weights', sparsity, equalScale(setup.data, sparsity)),
+    ),
+  ]
+}
+
+function languageJobs(seed: number): GmpJob[] {
+  const job = (treatment: Treatment, sparsity: number, width = wideWidth): GmpJob => ({
+    part: 'language',
+    treatment,
+    sparsity,
+    width,
+    seed,
+    setup: language,
+  })
+  return [
+    job('gradual', 0.8),
+    job('dense, as many weights', 0.8, equalWidth(wideWidth, 0.8, language)),
+    job('dense', 0),
+    job('dense', 0, wideWidth / 2),
+    ...[0.5, 0.75, 0.9].map((sparsity) => job('gradual', sparsity)),
+  ]
+}
+
+async function measure({ part, treatment, sparsity, width, seed, setup }: GmpJob, { assets }: Context) {
+  const method = methodOf(treatment, sparsity, part === 'images' ? pruned : {})
+  if (part === 'images') {
+    const training = setup as ImageTraining
+    const { accuracy, ...found } = await trainClassifier(training, {
+      network: lenetOf(training.data, width),
+      method,
+      seed,
+      assets: assets!,
+    })
+    return { score: accuracy, ...found }
+  }
+  const training = setup as LanguageTraining
+  const { loss, ...found } = await trainLanguageModel(training, { width, method, seed, assets })
+  return { score: loss, ...found }
+}
+
+/** Masks change from 10% of the steps to 75%, 33 times; or once, at the last step or half-way. */
+function methodOf(
+  treatment: Treatment,
+  sparsity: number,
+  selection: Selection,
+): ((steps: number) => TrainingMethod<TrainingBatch>) | undefined {
+  const once = (at: number) =>
+    pruningMethods.magnitude({
+      sparsity,
+      distribution: { kind: 'uniform', ...selection },
+      schedule: { kind: 'oneShot', at },
+    })
+  switch (treatment) {
+    case 'gradual':
+      return (steps) =>
+        pruningMethods.gmp({
+          sparsity,
+          selection,
+          begin: Math.round(0.1 * steps),
+          end: Math.round(0.75 * steps),
+          every: Math.max(1, Math.round(steps / 50)),
+        })
+    case 'one shot at the end':
+      return (steps) => once(steps - 1)
+    case 'one shot half-way, then fine-tuning':
+      return (steps) => once(Math.round(steps / 2))
+    default:
+      return undefined
+  }
+}

@@ -1,0 +1,152 @@
+/** Networks that classify digits in training: data, loss, accuracy on held-out images. */
+import { setImmediate } from 'node:timers/promises'
+import { digitsData, type Split } from '#src/data/assets/digits.ts'
+import { texturedDigits } from '#src/data/assets/textured_digits.ts'
+import { channelStatistics, type ImageSet, imageExamples } from '#src/data/image_set.ts'
+import { freshWeights } from '#src/models/classifiers/fresh_weights.ts'
+import type { Classifier, WeightMaker } from '#src/models/classifiers/network.ts'
+import { Parameters } from '#src/nn/parameters.ts'
+import { adam } from '#src/optim/adam.ts'
+import type { Batch } from '#src/optim/examples.ts'
+import { createLoader } from '#src/optim/loader.ts'
+import { cosine, warmUp } from '#src/optim/schedules.ts'
+import type { TrainingMethod } from '#src/optim/training_method.ts'
+import type { TrainingBatch } from '#src/optim/training_task.ts'
+import { crossEntropy, scope, type Tensor } from '#src/tensor/index.ts'
+import { Trainer } from '#src/train/trainer.ts'
+import { digitsOnPhotographs } from './digits_on_photographs.ts'
+import { type Sizes, sizesOf } from './sizes.ts'
+
+/** Of scikit-learn, 8 x 8; of MNIST in white on photographs, 28 x 28; moved and coloured on photographs, 32 x 32 x 3. */
+export type ImageData = 'small digits' | 'digits on photographs' | 'moved digits on textures'
+
+export interface ImageTraining {
+  data: ImageData
+  epochs: number
+  batch: number
+  /** Largest rate of Adam, which falls to a hundredth on a cosine after a warm-up over a twentieth of the steps. */
+  rate: number
+}
+
+const splits = new Map<string, Promise<Split>>()
+
+export function imageData(data: ImageData, assets: string): Promise<Split> {
+  const known = splits.get(`${assets}\0${data}`)
+  if (known) return known
+  const made = readImages(data, assets)
+  splits.set(`${assets}\0${data}`, made)
+  return made
+}
+
+async function readImages(data: ImageData, assets: string): Promise<Split> {
+  switch (data) {
+    case 'small digits':
+      return digitsData({ assets })
+    case 'digits on photographs':
+      return digitsOnPhotographs(assets)
+    case 'moved digits on textures':
+      return texturedDigits({ assets })
+  }
+}
+
+export interface TrainedClassifier extends Sizes {
+  /** Share of the held-out images whose class is the most likely one. */
+  accuracy: number
+  /** Mean loss over the last tenth of the steps. */
+  loss: number
+  steps: number
+  images: number
+  seconds: number
+  /** Of all threads; other programs on the machine leave it alone, more or less. */
+  processorSeconds: number
+}
+
+/**
+ * Trains a classifier with a method and measures it.
+ *
+ * @param method gets the number of steps, as schedules need it
+ */
+export async function trainClassifier(
+  { data, epochs, batch, rate }: ImageTraining,
+  {
+    network,
+    method,
+    seed,
+    assets,
+  }: {
+    network: (weights: WeightMaker) => Classifier
+    method?: ((steps: number) => TrainingMethod<TrainingBatch>) | undefined
+    seed: number
+    assets: string
+  },
+): Promise<TrainedClassifier> {
+  const { train, heldOut } = await imageData(data, assets)
+  const normalise = channelStatistics(train)
+  const steps = epochs * Math.floor(train.count / batch)
+  const parameters = new Parameters()
+  const net = network(freshWeights(parameters, { seed }))
+  const own = method?.(steps)
+  const trainer = new Trainer<Batch>({
+    task: {
+      parameters,
+      layers: [...net.layers.values()],
+      losses: ({ inputs, labels }) =>
+        crossEntropy(net.forward(inputs, { training: true }), labels, { reduction: 'none' }),
+    },
+    loader: createLoader(imageExamples(train, { normalise }), { batch, dropLast: true, seed }),
+    optimiser: adam({
+      rate: warmUp({ steps: Math.ceil(steps / 20) }, cosine({ from: rate, to: rate / 100, steps })),
+    })(parameters),
+    // Pruning methods hand batches on as they are.
+    methods: own ? [own as TrainingMethod<Batch>] : [],
+    seed,
+  })
+  const started = performance.now()
+  const processor = process.cpuUsage()
+  const losses: number[] = []
+  for (let step = 0; step < steps; step++) {
+    losses.push(scope(() => trainer.next()!.loss))
+    // Ctrl-C is heard between steps.
+    await setImmediate()
+  }
+  trainer.finish()
+  const seconds = (performance.now() - started) / 1000
+  const { user, system } = process.cpuUsage(processor)
+  const last = losses.slice(-Math.ceil(steps / 10))
+  const found = {
+    accuracy: accuracyOf(net, heldOut, normalise),
+    ...sizesOf(parameters.tensors()),
+    loss: last.reduce((sum, loss) => sum + loss, 0) / last.length,
+    steps,
+    images: steps * batch,
+    seconds,
+    processorSeconds: (user + system) / 1e6,
+  }
+  trainer.dispose()
+  parameters.dispose()
+  return found
+}
+
+function accuracyOf(net: Classifier, set: ImageSet, normalise: ReturnType<typeof channelStatistics>): number {
+  const loader = createLoader(imageExamples(set, { normalise }), {
+    batch: 250,
+    dropLast: false,
+    epochs: 1,
+    order: 'in order',
+  })
+  let right = 0
+  for (let more = true; more; )
+    scope(() => {
+      const batch = loader.next()
+      more = batch !== undefined
+      if (batch) right += agreed(net.forward(batch.inputs), batch.labels)
+    })
+  return right / set.count
+}
+
+function agreed(logits: Tensor, labels: Tensor): number {
+  const [found, wanted] = [logits.argmax(-1).toArray(), labels.toArray()]
+  let count = 0
+  for (const [i, label] of found.entries()) if (Number(label) === Number(wanted[i])) count++
+  return count
+}

@@ -1,0 +1,17 @@
+/** An order of windows for models that carry their state from one batch to the next. */
+import type { EpochOrder } from '../optim/loader.ts'
+
+/**
+ * Row r of every batch goes on where row r of the batch before ended: the text is cut into `batch` parts of equal length,
+ * and each row reads one of them. Windows behind the last whole batch are left out.
+ *
+ * @example
+ * // Of 7 windows in batches of 2: 0 and 3, 1 and 4, 2 and 5.
+ * createLoader(windows, { batch: 2, dropLast: true, order: continuingOrder(2) })
+ */
+export const continuingOrder =
+  (batch: number): EpochOrder =>
+  (_epoch, _random, count) => {
+    const steps = Math.floor(count / batch)
+    return Uint32Array.from({ length: steps * batch }, (_, i) => (i % batch) * steps + Math.floor(i / batch))
+  }

@@ -1,0 +1,127 @@
+/** Data and model of a training, ready for the first step. */
+import { join } from 'node:path'
+import { readJsonFile } from '../../formats/tokenizer/tokenizer.ts'
+import { isClassifierConfig } from '../../models/classifiers/classifier_config.ts'
+import { loadClassifier } from '../../models/classifiers/load_classifier.ts'
+import { isFolder, openLanguageModel } from '../../models/load_model.ts'
+import type { Batch, Examples } from '../../optim/examples.ts'
+import { OptionError } from '../../tensor/errors.ts'
+import { hashOfFiles, modelFiles } from '../fingerprint.ts'
+import { continuedClassifier, newClassifier } from './classifier_training.ts'
+import { readImageData } from './image_data.ts'
+import { continuedLlama, newLlama } from './language_training.ts'
+import type { TrainingSettings } from './read_training.ts'
+import { type OpenTeacher, openTeacher } from './teacher.ts'
+import { readTextData } from './text_data.ts'
+import type { TrainedModel } from './trained_model.ts'
+
+export interface TrainingData {
+  readonly train: Examples<Batch>
+  readonly heldOut: Examples<Batch>
+  readonly unit: 'tokens' | 'images'
+  /** Units of an example. */
+  readonly unitsEach: number
+}
+
+export interface Prepared {
+  readonly model: TrainedModel
+  readonly data: TrainingData
+  /** Steps of the optimiser in all. */
+  readonly steps: number
+  /** SHA-256 of the model that is gone on with. */
+  readonly source: string | undefined
+  readonly teacher: OpenTeacher | undefined
+}
+
+/** @throws OptionError where the data is too little for a batch; what `readTextData` and `readImageData` throw */
+export async function prepareTraining(
+  settings: TrainingSettings,
+  signal: AbortSignal | undefined,
+): Promise<Prepared> {
+  const { model: asked } = settings.train
+  const source = 'source' in asked ? hashOfFiles(modelFiles(asked.source)) : undefined
+  const { data, make } = await (settings.train.data.kind === 'text'
+    ? textTraining(settings, signal)
+    : imageTraining(settings))
+  // Before the model, which may be large.
+  const steps = stepsOf(settings, data)
+  const model = make()
+  const { distill } = settings.train
+  const kind = data.unit === 'tokens' ? 'text' : 'images'
+  const teacher = distill && openTeacher(distill.teacher, kind, model.classes)
+  return { model, data, steps, source, teacher }
+}
+
+interface Parts {
+  data: TrainingData
+  make: () => TrainedModel
+}
+
+async function textTraining(
+  { seed, train }: TrainingSettings,
+  signal: AbortSignal | undefined,
+): Promise<Parts> {
+  const { model, data: recipe, dtype, batch } = train
+  if (recipe.kind !== 'text') throw new Error('text is asked for')
+  const open = 'source' in model ? openLanguageModel(model.source) : undefined
+  const close = () => open?.close()
+  try {
+    const data = await readTextData(recipe, { known: open?.tokenizer(), signal })
+    const options = { data, length: recipe.length, seed, dtype, batch }
+    return {
+      data: { train: data.train, heldOut: data.heldOut, unit: 'tokens', unitsEach: recipe.length },
+      make() {
+        try {
+          if (open) return continuedLlama(open, options)
+          if ('family' in model && model.family === 'llama') return newLlama(model, options)
+          throw new Error('a family that learns from text is asked for')
+        } finally {
+          close()
+        }
+      },
+    }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
+
+async function imageTraining({ seed, train }: TrainingSettings): Promise<Parts> {
+  const { model, data: recipe, dtype, batch } = train
+  if (recipe.kind === 'text') throw new Error('images are asked for')
+  const loaded = 'source' in model ? loadClassifier(classifierFolder(model.source), { dtype }) : undefined
+  const data = await readImageData(recipe, loaded?.config.normalise)
+  const options = { data, seed, dtype, batch }
+  return {
+    data: { train: data.train, heldOut: data.heldOut, unit: 'images', unitsEach: 1 },
+    make() {
+      if (loaded) return continuedClassifier(loaded, options)
+      if ('family' in model && model.family !== 'llama') return newClassifier(model, options)
+      throw new Error('a family that learns from images is asked for')
+    },
+  }
+}
+
+function classifierFolder(source: string): string {
+  const json = isFolder(source) ? readJsonFile(join(source, 'config.json')) : undefined
+  if (json && isClassifierConfig(json)) return source
+  throw new OptionError(
+    'train.model.source: images need the folder of a classifier; name one, or give text',
+    {
+      code: 'PARE_E_FIELD',
+      facts: { field: 'train.model.source' },
+    },
+  )
+}
+
+/** Epochs are turned into steps: what is left of the last batch is left out. */
+function stepsOf({ train }: TrainingSettings, { train: examples }: TrainingData): number {
+  const { batch, accumulate, steps, epochs } = train
+  if (examples.count < batch)
+    throw new OptionError(
+      `${examples.name}: a batch needs ${batch} examples, there are ${examples.count}; choose a smaller batch, or give more data`,
+      { code: 'PARE_E_EMPTY_DATA', facts: { needed: batch, found: examples.count } },
+    )
+  const batches = Math.floor(examples.count / batch)
+  return steps ?? Math.max(1, Math.floor((epochs! * batches) / accumulate))
+}

@@ -1,0 +1,138 @@
+import { expect, test } from 'vitest'
+import { freshWeights } from '../models/classifiers/fresh_weights.ts'
+import type { LstmConfig } from '../models/lstm/config.ts'
+import { LstmLanguageModel } from '../models/lstm/lstm_model.ts'
+import { Parameters } from '../nn/parameters.ts'
+import { sgd } from '../optim/sgd.ts'
+import { expectNear, valuesOf } from '../tensor/contract/claims.suite.ts'
+import {
+  concat,
+  dispose,
+  nativeKernels,
+  scope,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+  withKernels,
+} from '../tensor/index.ts'
+import { carriedLanguageTask } from './carried_state.ts'
+import { type LanguageBatch, languageTask } from './language_task.ts'
+import { Trainer } from './trainer.ts'
+
+const config: LstmConfig = { vocabulary: 9, embedding: 3, hidden: 4, layers: 2, dropout: 0, tied: false }
+const on = (body: () => void) =>
+  withKernels(nativeKernels(), () =>
+    scope(() => {
+      body()
+    }),
+  )
+const text = Uint32Array.from({ length: 41 }, (_, i) => (i * i + 3 * i) % 9)
+/** Windows of four tokens. */
+const batchOf = (...ids: number[]): LanguageBatch => {
+  const windows = (offset: number) =>
+    tensor(
+      ids.flatMap((id) => [...text.slice(4 * id + offset, 4 * id + 4 + offset)]),
+      [ids.length, 4],
+      'u32',
+    )
+  return { ids: Uint32Array.from(ids), inputs: windows(0), labels: windows(1) }
+}
+function made(windows = 2) {
+  const parameters = new Parameters()
+  const model = new LstmLanguageModel(config, freshWeights(parameters, { seed: 1, dtype: 'f64' }))
+  return { model, parameters, task: carriedLanguageTask(model, parameters, windows) }
+}
+const training = { step: 0, stream: () => expect.fail('nothing is drawn') }
+
+test('a window that follows the one before sees all that came before it', () => {
+  on(() => {
+    const { model, parameters, task } = made()
+    const seen = [batchOf(0, 5), batchOf(1, 6), batchOf(2, 7)].map((batch) =>
+      task.logits(batch, { training }),
+    )
+    const whole = (id: number): Tensor => {
+      const ids = tensor([...text.slice(4 * id, 4 * id + 12)], [1, 12], 'u32')
+      return model.logits(ids)
+    }
+    for (const [row, id] of [0, 5].entries()) {
+      const rows = concat(seen.map((x) => x.select(0, row)))
+      expectNear(rows, valuesOf(whole(id)), { units: 64, scale: 1 })
+    }
+    parameters.dispose()
+  })
+})
+test('a window that follows another begins anew, and so does evaluation', () => {
+  on(() => {
+    const { model, parameters, task } = made()
+    const anew = (batch: LanguageBatch, row: number) => valuesOf(model.logits(batch.inputs).select(0, row))
+    task.logits(batchOf(0, 5), { training })
+    const [batch, last] = [batchOf(1, 3), batchOf(0, 4)]
+    const found = task.logits(batch, { training })
+    expect(valuesOf(found.select(0, 0))).not.toEqual(anew(batch, 0))
+    expect(valuesOf(found.select(0, 1))).toEqual(anew(batch, 1))
+    expect(valuesOf(task.logits(batch, {}))).toEqual(valuesOf(model.logits(batch.inputs)))
+    // Evaluation has not touched the state: window 4 goes on with 3, and the text begins anew.
+    const next = task.logits(last, { training })
+    expect(valuesOf(next.select(0, 0))).toEqual(anew(last, 0))
+    expect(valuesOf(next.select(0, 1))).not.toEqual(anew(last, 1))
+    parameters.dispose()
+  })
+})
+test('no gradient goes back through the state', () => {
+  on(() => {
+    const { model, parameters, task } = made()
+    const before = model.forward(batchOf(0, 5).inputs).state
+    task.losses(batchOf(0, 5), training)
+    const next = batchOf(1, 6)
+    const found = valueAndGrad(() => task.losses(next, training).mean(), parameters.tensors())
+    const plain = languageTask(model, parameters)
+    const want = valueAndGrad(
+      () => plain.lossesOf(model.forward(next.inputs, { state: before }).logits, next).mean(),
+      parameters.tensors(),
+    )
+    expect(found.value.item()).toBe(want.value.item())
+    for (const [path, gradient] of found.gradients)
+      expect(valuesOf(gradient)).toEqual(valuesOf(want.gradients.get(path)!))
+    parameters.dispose()
+  })
+})
+test('a run that was stopped goes on with the state that it had', () => {
+  on(() => {
+    const run = () => {
+      const { parameters, task } = made()
+      let at = 0
+      const loader = {
+        next: () => batchOf(at, 5 + at++),
+        epoch: 0,
+        state: () => at,
+        load: (state: unknown) => {
+          at = state as number
+        },
+      }
+      const trainer = new Trainer({ task, loader, optimiser: sgd({ rate: 0.1 })(parameters) })
+      const bytes = () =>
+        [...parameters.states().values()].map((x) => Buffer.from(x.bytes()).toString('base64'))
+      return { trainer, bytes, parameters }
+    }
+    const [whole, first, second] = [run(), run(), run()]
+    for (let i = 0; i < 4; i++) whole.trainer.next()
+    for (let i = 0; i < 2; i++) first.trainer.next()
+    const state = first.trainer.state()
+    second.trainer.load(state, first.trainer.position())
+    dispose(Object.values(state))
+    for (let i = 0; i < 2; i++) second.trainer.next()
+    expect(second.bytes()).toEqual(whole.bytes())
+    for (const { parameters, trainer } of [whole, first, second]) {
+      trainer.dispose()
+      parameters.dispose()
+    }
+  })
+})
+test('batches of another size are refused', () => {
+  on(() => {
+    const { parameters, task } = made()
+    expect(() => task.losses(batchOf(1), training)).toThrow(/batches of 2 windows, got 1/)
+    parameters.dispose()
+    expect(() => made(0)).toThrow(/from 1 on/)
+  })
+})
