@@ -1,7 +1,8 @@
 /**
  * Held-out bits a byte of the model that comes with Pare, beside gzip, xz and a 5-gram model.
  *
- * `--only 5-gram` leaves one code. The quick version takes the end of the novel alone.
+ * `--only 5-gram` leaves one code. The quick version takes the end of the novel, and the codes that
+ * need no training text.
  */
 import { join } from 'node:path'
 import { packTokens } from '#src/data/token_windows.ts'
@@ -64,7 +65,7 @@ function jobs({ quick, seeds, only }: JobOptions): BitsJob[] {
       )
   // The first seed only: nothing here draws a number.
   return codes
-    .filter((code) => (only ? only.includes(code) : !quick || code !== 'xz -9e after the training text'))
+    .filter((code) => (only ? only.includes(code) : !quick || quickCodes.includes(code)))
     .map((code) => ({
       code,
       seed: seeds[0]!,
@@ -73,6 +74,9 @@ function jobs({ quick, seeds, only }: JobOptions): BitsJob[] {
       weights: code === 'pare-4m' ? hashOfModel('model.safetensors') : '',
     }))
 }
+
+/** What needs no look at the training text. */
+const quickCodes: readonly string[] = ['gzip -9', 'xz -9e', 'pare-4m']
 
 /** What decides beside the sources. */
 export const hashOfModel = (file: string): string => hashOf(folder, [file]).slice(0, 16)
