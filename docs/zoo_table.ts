@@ -59,6 +59,8 @@ function shapeOf(name: string): string {
       const { layers, hidden, heads, kvHeads = heads, feedForward } = model
       return `${layers} × ${hidden}, ${heads} heads${kvHeads === heads ? '' : ` (${kvHeads} of keys and values)`}, SwiGLU ${feedForward}`
     }
+    case 'lstm':
+      return `LSTM, ${model.layers} × ${model.hidden}`
     case 'resnet':
       return `ResNet-${model.depth}`
     case 'lenet':
