@@ -98,15 +98,17 @@ test('a model that is not there ends with exit code 6 and says how sources are w
 })
 
 const commands = program().commands
-test('the commands are plan, compress, eval, inspect, pull, reproduce and doctor', () => {
+test('the commands are plan, compress, train, eval, inspect, pull, reproduce, doctor and demo', () => {
   expect(commands.map((command) => command.name())).toEqual([
     'plan',
     'compress',
+    'train',
     'eval',
     'inspect',
     'pull',
     'reproduce',
     'doctor',
+    'demo',
   ])
 })
 test('every command takes --json, and its help says what every option is for', () => {
