@@ -74,8 +74,11 @@ describe('a folder', () => {
     expect([set.classes, [...set.labels], set.count]).toEqual([['a', 'b'], [0, 1, 1], 3])
     expect([...set.pixels.subarray(0, 12)]).toEqual([...red, ...red, ...red, ...red])
     expect([...set.pixels.subarray(24)]).toEqual(Array(12).fill(9))
-    const other = await readImageFolder(folder, { height: 1, width: 1, classes: ['b'] })
-    expect([...other.labels]).toEqual([0, 0])
+    const other = await readImageFolder(folder, { height: 1, width: 1, classes: ['b', 'a'] })
+    expect([...other.labels]).toEqual([0, 0, 1])
+    await expect(readImageFolder(folder, { height: 1, width: 1, classes: ['b'] })).rejects.toThrow(
+      /a: the label a is none of the classes b; move the folder away/,
+    )
   })
   test('without classes or images, or with other files, is refused', async () => {
     const read = () => readImageFolder(folder, { height: 2, width: 2 })

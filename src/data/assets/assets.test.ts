@@ -69,7 +69,7 @@ describe('MNIST and small digits', () => {
       place(gzipSync(rows.join('\n')), 'data', 'images-sklearn', 'digits.csv.gz')
     const row = (label: string) => `${'0,'.repeat(64)}${label}`
     csv(row('1'), row('10'))
-    expect(() => digitsData({ assets: folder })).toThrow(/row 1 \(from 0\) needs 64 pixels/)
+    expect(() => digitsData({ assets: folder })).toThrow(/row 1 \(from 0\) has label 10/)
     csv(row('1'), '17,'.concat(row('1').slice(2)))
     expect(() => digitsData({ assets: folder })).toThrow(/row 1/)
     expect(() => digitsData({ assets: join(folder, 'none') })).toThrow(SourceError)
@@ -81,7 +81,7 @@ describe('MNIST and small digits', () => {
     const set = idxDigits(images, labels(7, 1))
     expect([set.height, set.width, ...set.labels, ...set.pixels]).toEqual([1, 2, 7, 1, 1, 2, 3, 4])
     expect(() => idxDigits(images, labels(7))).toThrow(/labels: has 1 labels for the 2 images of .*images/)
-    expect(() => idxDigits(images, labels(7, 10))).toThrow(/image 1 has label 10/)
+    expect(() => idxDigits(images, labels(7, 10))).toThrow(/labels: row 1 \(from 0\) has label 10/)
   })
 })
 
