@@ -6,6 +6,7 @@ mod gradient_block;
 mod key_side;
 mod query_block;
 mod query_lanes;
+mod score_lanes;
 mod score_rows;
 
 pub use gradient::attention_gradient;
