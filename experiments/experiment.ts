@@ -117,6 +117,10 @@ export const claimLines = (claims: readonly Claim[]): string =>
     )
     .join('\n')
 
+/** One line for each machine that runs were made on, for a page. */
+export const machineLines = ({ machines = [] }: Pick<Result, 'machines'>) =>
+  machines.map((machine) => `Machine: ${machine}`).join('\\\n')
+
 /** The command that makes the results. */
 export const commandOf = (name: string, quick = false): string =>
   `npx --no pare reproduce ${name}${quick ? ' --quick' : ''}`

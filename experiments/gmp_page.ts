@@ -5,6 +5,7 @@ import {
   claimLines,
   commandOf,
   type Job,
+  machineLines,
   type Result,
   type Stamp,
   staleMark,
@@ -176,9 +177,6 @@ function rowsTable(rows: readonly GmpRow[], part: GmpJob['part']): string {
   )
 }
 
-const machines = ({ machines = [] }: Pick<Result, 'machines'>) =>
-  machines.map((machine) => `Machine: ${machine}`).join('\\\n')
-
 export function part(result: Result<GmpRun>): string {
   const rows = summarize(result.runs)
   return `${claimLines(claims(result))}
@@ -189,7 +187,7 @@ A language model:
 
 ${rowsTable(rows, 'language')}
 
-${machines(result)}\\`
+${machineLines(result)}\\`
 }
 
 export function page(result: Result<GmpRun>, stale: boolean): string {
@@ -231,7 +229,7 @@ is smallest. Dense networks need neither. All models take as many steps at the s
 
 Command: \`${commandOf('gmp')}\`\\
 Commit that the page was made at: ${result.commit}\\
-${machines(result)}
+${machineLines(result)}
 `
 }
 

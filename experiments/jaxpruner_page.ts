@@ -5,6 +5,7 @@ import {
   claimLines,
   commandOf,
   type Job,
+  machineLines,
   type Result,
   type Stamp,
   staleMark,
@@ -146,9 +147,6 @@ function languageTable(rows: readonly JaxprunerRow[]): string {
   )
 }
 
-const machines = ({ machines = [] }: Pick<Result, 'machines'>) =>
-  machines.map((machine) => `Machine: ${machine}`).join('\\\n')
-
 export function part(result: Result<JaxprunerRun>): string {
   const rows = summarize(result.runs)
   return `Accuracy on held-out images in percent, with the standard deviation over seeds, and in brackets the measured sparsity
@@ -160,7 +158,7 @@ A language model of ${languageSize(result.runs)} at 80%:
 
 ${languageTable(rows)}
 
-${machines(result)}\\`
+${machineLines(result)}\\`
 }
 
 const languageSize = (runs: readonly JaxprunerRun[]): string => {
@@ -206,7 +204,7 @@ training.
 
 Command: \`${commandOf('jaxpruner')}\`\\
 Commit that the page was made at: ${result.commit}\\
-${machines(result)}
+${machineLines(result)}
 `
 }
 

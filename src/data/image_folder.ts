@@ -1,8 +1,9 @@
 /** Folders of images by class: `folder/CLASS/*.png`, `.jpg`, `.jpeg`, `.webp`. */
-import { type Dirent, readdirSync } from 'node:fs'
+import type { Dirent } from 'node:fs'
 import { join } from 'node:path'
+import { visibleEntries } from '../formats/folder.ts'
 import { readImage } from '../formats/image_file.ts'
-import { FormatError, OptionError, printable, ResourceError, SourceError } from '../tensor/errors.ts'
+import { FormatError, OptionError, printable, ResourceError } from '../tensor/errors.ts'
 import { type ImageSet, imageSet } from './image_set.ts'
 
 export interface ImageFolderOptions {
@@ -75,20 +76,8 @@ function imagesOf(folder: string): string[] {
   return names.map((name) => join(folder, name))
 }
 
-function namesIn(folder: string, wanted: (entry: Dirent) => boolean): string[] {
-  let entries: Dirent[]
-  try {
-    entries = readdirSync(folder, { withFileTypes: true })
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
-    throw new SourceError(`${printable(folder)}: cannot be read (${reason}); check the path`, {
-      code: 'PARE_E_CANNOT_READ',
-      facts: { path: folder, reason },
-      cause,
-    })
-  }
-  const names = entries
-    .filter((entry) => !entry.name.startsWith('.') && wanted(entry))
+const namesIn = (folder: string, wanted: (entry: Dirent) => boolean): string[] =>
+  visibleEntries(folder)
+    .filter(wanted)
     .map(({ name }) => name)
-  return names.sort((a, b) => (a < b ? -1 : 1))
-}
+    .sort((a, b) => (a < b ? -1 : 1))

@@ -1,7 +1,7 @@
 /** Files by patterns: `*` and `?` within a name, `**` for any folders. */
-import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { OptionError, printable, SourceError } from '../tensor/errors.ts'
+import { OptionError, printable } from '../tensor/errors.ts'
+import { visibleEntries } from './folder.ts'
 
 const hasPattern = (part: string): boolean => /[*?]/.test(part)
 
@@ -32,7 +32,7 @@ function matching(pattern: string): string[] {
   /** Looks for the parts from `at` on below a folder. */
   const visit = (folder: string, at: number): void => {
     const part = parts[at]!
-    const entries = read(folder)
+    const entries = visibleEntries(folder)
     if (part === '**') {
       if (at + 1 < parts.length) visit(folder, at + 1)
       for (const entry of entries) if (entry.isDirectory()) visit(join(folder, entry.name), at)
@@ -59,17 +59,4 @@ function expressionOf(part: string): (name: string) => boolean {
     .replaceAll('?', '.')
   const expression = new RegExp(`^${source}$`, 's')
   return (name) => !name.startsWith('.') && expression.test(name)
-}
-
-function read(folder: string) {
-  try {
-    return readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith('.'))
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
-    throw new SourceError(`${printable(folder)}: cannot be read (${reason}); check the path`, {
-      code: 'PARE_E_CANNOT_READ',
-      facts: { path: folder, reason },
-      cause,
-    })
-  }
 }

@@ -1,18 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { gradientCheck, inputsOf } from '../tensor/autodiff/gradient_check.suite.ts'
-import { exactTensor, expectNear, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { exactTensor, expectNear, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
 import { ShapeError } from '../tensor/errors.ts'
-import { concat, nativeKernels, scope, type Tensor, tensor, withKernels } from '../tensor/index.ts'
+import { concat, type Tensor, tensor } from '../tensor/index.ts'
 import { Attention, type AttentionInputs, type AttentionShape } from './attention.ts'
 import { Linear } from './linear.ts'
 import { denseSource } from './weight_source.ts'
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const [batch, queries, keys, width, other, headSize] = [2, 3, 5, 5, 7, 4]
 
 /** Shapes of x, of the other sequence, of the weights q, k, v, o and their biases. */
@@ -142,7 +136,7 @@ describe.each(Object.entries(cases))('%s', (_, { shape, inputs, cross }) => {
     return { x: x!, layer: layerOf(shape, weights), given: { ...inputs(), from } }
   }
   test('it is its definition', () => {
-    on(() => {
+    onNative(() => {
       const { x, layer, given } = run(made())
       const found = layer.forward(x, given)
       expect(found.shape).toEqual([batch, queries, width])
@@ -151,7 +145,7 @@ describe.each(Object.entries(cases))('%s', (_, { shape, inputs, cross }) => {
     })
   })
   test('gradients of sequences, weights and biases are those of differences', () => {
-    on(() =>
+    onNative(() =>
       gradientCheck((...tensors) => {
         const { x, layer, given } = run(tensors)
         return layer.forward(x, given)
@@ -159,7 +153,7 @@ describe.each(Object.entries(cases))('%s', (_, { shape, inputs, cross }) => {
     )
   })
   test('it visits its sites in order, and one without the axis of the batch is one of a batch', () => {
-    on(() => {
+    onNative(() => {
       const { x, layer, given } = run(made())
       const seen: string[] = []
       const plain = layer.forward(x, given)
@@ -178,7 +172,7 @@ describe.each(Object.entries(cases))('%s', (_, { shape, inputs, cross }) => {
   })
 })
 test('gradients of masks and biases: a bias has one, on what the mask leaves', () => {
-  on(() => {
+  onNative(() => {
     const shape = { heads: 2, headSize }
     const [x, from, bias, ...weights] = inputsOf(
       [batch, queries, width],
@@ -193,7 +187,7 @@ test('gradients of masks and biases: a bias has one, on what the mask leaves', (
   })
 })
 test('what remembers earlier keys and values makes tokens one by one the same as all at once', () => {
-  on(() => {
+  onNative(() => {
     const shape = { heads: 4, kvHeads: 2, headSize, causal: true }
     const [x, ...weights] = inputsOf([1, queries, width], ...shapesOf(shape, width)) as [Tensor, ...Tensor[]]
     const layer = layerOf(shape, weights)
@@ -208,7 +202,7 @@ test('what remembers earlier keys and values makes tokens one by one the same as
   })
 })
 test('sequences that do not fit are refused', () => {
-  on(() => {
+  onNative(() => {
     const shape = { heads: 2, headSize }
     const [x, ...weights] = inputsOf([batch, queries, width], ...shapesOf(shape, width)) as [
       Tensor,

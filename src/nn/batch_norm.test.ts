@@ -1,23 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { exactTensor, valuesOf } from '../tensor/contract/claims.suite.ts'
-import {
-  checkpoint,
-  nativeKernels,
-  State,
-  scope,
-  type Tensor,
-  tensor,
-  valueAndGrad,
-  withKernels,
-} from '../tensor/index.ts'
+import { exactTensor, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { checkpoint, State, type Tensor, tensor, valueAndGrad } from '../tensor/index.ts'
 import { BatchNorm, type BatchNormOptions } from './batch_norm.ts'
-
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 
 function made(channels: number, options: BatchNormOptions = {}) {
   const [runningMean, runningVariance] = ['mean', 'variance'].map(
@@ -32,7 +16,7 @@ function made(channels: number, options: BatchNormOptions = {}) {
 const pair = () => tensor([0, 4], [2, 1], 'f64')
 
 test('statistics of the batch make mean 0 and variance 1, and running ones follow by the momentum', () => {
-  on(() => {
+  onNative(() => {
     const { layer, statistics } = made(1, { epsilon: 0, momentum: 0.25 })
     expect(valuesOf(layer.forward(pair(), 'batch'))).toEqual([-1, 1])
     expect(statistics()).toEqual([[0.5], [1 + 0.25 * 7]])
@@ -45,7 +29,7 @@ test('statistics of the batch make mean 0 and variance 1, and running ones follo
   })
 })
 test('weight and bias scale and shift', () => {
-  on(() => {
+  onNative(() => {
     const { layer } = made(1, { epsilon: 0 })
     const { runningMean, runningVariance } = layer.weights
     const [weight, bias] = [tensor([3], [1], 'f64'), tensor([10], [1], 'f64')]
@@ -55,7 +39,7 @@ test('weight and bias scale and shift', () => {
 })
 describe('running statistics', () => {
   test('are the mean over all batches where that is asked for, and begin anew after a reset', () => {
-    on(() => {
+    onNative(() => {
       const { layer, statistics } = made(1, { momentum: 'cumulative' })
       layer.forward(pair(), 'batch')
       layer.forward(pair().add(2), 'batch')
@@ -67,7 +51,7 @@ describe('running statistics', () => {
     })
   })
   test('stay where the momentum is 0, and follow once where a checkpoint runs the forward twice', () => {
-    on(() => {
+    onNative(() => {
       const still = made(1, { momentum: 0 })
       still.layer.forward(pair(), 'batch')
       expect(still.statistics()).toEqual([[0], [1]])
@@ -83,7 +67,7 @@ describe('running statistics', () => {
   })
 })
 test('channels are the last axis, whatever stands before it', () => {
-  on(() => {
+  onNative(() => {
     const x = exactTensor([2, 3, 5, 4], 'f64')
     const { layer } = made(4)
     const y = layer.forward(x, 'batch')

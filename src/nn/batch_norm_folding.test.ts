@@ -1,19 +1,13 @@
 import { expect, test } from 'vitest'
-import { exactTensor, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { exactTensor, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
 import { OptionError } from '../tensor/errors.ts'
-import { nativeKernels, State, scope, type Tensor, tensor, withKernels } from '../tensor/index.ts'
+import { State, type Tensor, tensor } from '../tensor/index.ts'
 import { BatchNorm } from './batch_norm.ts'
 import { estimateStatistics } from './batch_norm_estimation.ts'
 import { foldConvolution, foldNorm, identityNorm } from './batch_norm_folding.ts'
 import { Convolution } from './convolution.ts'
 import { denseSource } from './weight_source.ts'
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const state = (name: string, x: Tensor) => {
   const made = new State(name, x.shape, x.dtype)
   made.assign(x)
@@ -25,7 +19,7 @@ const largest = (a: Tensor, b: Tensor) => {
 }
 
 test('by hand: variance 3 with epsilon 1, weight 4 and bias 1 double a weight of 1, and move what is behind the mean', () => {
-  on(() => {
+  onNative(() => {
     const of = (value: number) => tensor([value], [1], 'f64')
     const norm = { weight: of(4), bias: of(1), mean: of(5), variance: of(3) }
     const folded = foldNorm(tensor([1], [1, 1], 'f64'), of(2), norm, 1)
@@ -41,7 +35,7 @@ test.each([
 ])(
   'a convolution of %i groups (bias: %s) with its norm folded in gives what both give',
   (groups, hasBias) => {
-    on(() => {
+    onNative(() => {
       const x = exactTensor([2, 6, 5, 4], 'f64')
       const weight = exactTensor([8, 3, 3, 4 / groups], 'f64', 2)
       const [scale, shift, mean] = [3, 4, 5].map((seed) => exactTensor([8], 'f64', seed)) as Tensor[]
@@ -67,7 +61,7 @@ test.each([
 )
 
 test('an inserted norm changes no bit, and one with statistics none but the last ones', () => {
-  on(() => {
+  onNative(() => {
     for (const epsilon of [1e-5, 1e-3, 2 ** -10]) {
       const x = exactTensor([30, 7]).div(3)
       const plain = identityNorm('plain', 7, { epsilon })
@@ -83,7 +77,7 @@ test('an inserted norm changes no bit, and one with statistics none but the last
 })
 
 test('statistics are taken anew over all batches, without traces in the momentum, and never of none', () => {
-  on(() => {
+  onNative(() => {
     const norm = identityNorm('norm', 1, { momentum: 0.5 })
     const batches = [tensor([0, 4], [2, 1]), tensor([2, 6], [2, 1])]
     norm.forward(tensor([100, 300], [2, 1]), 'batch')

@@ -1,25 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { gradientCheck, inputsOf } from '../tensor/autodiff/gradient_check.suite.ts'
-import { exactTensor, expectNear, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { exactTensor, expectNear, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
 import { OptionError, ShapeError } from '../tensor/errors.ts'
-import {
-  nativeKernels,
-  randomStream,
-  scope,
-  type Tensor,
-  tensor,
-  valueAndGrad,
-  vjp,
-  withKernels,
-} from '../tensor/index.ts'
+import { randomStream, type Tensor, tensor, valueAndGrad, vjp } from '../tensor/index.ts'
 import { type DivergenceKind, type DivergenceOptions, divergence } from './divergence.ts'
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const kinds: readonly DivergenceKind[] = ['forward', 'reverse']
 const two = (...shape: number[]) => inputsOf(shape, shape) as [Tensor, Tensor]
 /** The definition, in single operations. */
@@ -35,7 +20,7 @@ const gradientOf = (student: Tensor, teacher: Tensor, options: DivergenceOptions
   valueAndGrad(({ student }) => divergence(student, teacher, options).sum(), { student }).gradients.student
 
 test('values and gradients are those worked by hand', () => {
-  on(() => {
+  onNative(() => {
     // p = 1/4, 3/4 and q = 1/2, 1/2
     const [student, teacher] = [tensor([0, 0], [1, 2], 'f64'), tensor([0, Math.log(3)], [1, 2], 'f64')]
     const forward = 0.25 * Math.log(0.5) + 0.75 * Math.log(1.5)
@@ -54,7 +39,7 @@ test('values and gradients are those worked by hand', () => {
 })
 describe.each(kinds)('%s', (kind) => {
   test('it is the composed form, in value and gradient', () => {
-    on(() => {
+    onNative(() => {
       const [student, teacher] = two(2, 3, 5)
       for (const temperature of [0.7, 1, 3]) {
         const found = vjp(([x]) => divergence(x, teacher, { kind, temperature }), [student])
@@ -72,14 +57,14 @@ describe.each(kinds)('%s', (kind) => {
     })
   })
   test('gradients are those of differences, with few classes, ignored rows and a temperature', () => {
-    on(() => {
+    onNative(() => {
       const counted = tensor([1, 0, 1, 1, 1, 0], [2, 3], 'bool')
       for (const options of [{}, { topK: 3 }, { counted }, { temperature: 2.5, topK: 2, counted }])
         gradientCheck((x, t) => divergence(x!, t!, { kind, ...options }), two(2, 3, 7), { constant: [1] })
     })
   })
   test('a student that is its teacher has loss 0, and no gradient but rounding', () => {
-    on(() => {
+    onNative(() => {
       const [x] = two(3, 11)
       for (const dtype of ['f64', 'f32', 'bf16'] as const) {
         const own = x.cast(dtype)
@@ -93,7 +78,7 @@ describe.each(kinds)('%s', (kind) => {
     })
   })
   test('for large T it is the squared distance of centred logits (Hinton et al. 2015, section 2.1)', () => {
-    on(() => {
+    onNative(() => {
       const [student, teacher] = two(4, 6)
       const most = Math.max(...[student, teacher].flatMap((z) => valuesOf(z).map(Math.abs)))
       const distance = student.sub(teacher)
@@ -116,7 +101,7 @@ describe.each(kinds)('%s', (kind) => {
     })
   })
   test('the likeliest classes of the teacher are normalised anew for both', () => {
-    on(() => {
+    onNative(() => {
       const student = tensor([5, 1, -2, 0.5], [1, 4], 'f64')
       const teacher = tensor([-1, 2, 0.25, 3], [1, 4], 'f64')
       const [few, others] = [tensor([0.5, 1], [1, 2], 'f64'), tensor([3, 2], [1, 2], 'f64')]
@@ -132,7 +117,7 @@ describe.each(kinds)('%s', (kind) => {
     })
   })
   test('rows that do not count have loss and gradient 0, even where nothing there is a number', () => {
-    on(() => {
+    onNative(() => {
       const [student, teacher] = two(3, 4)
       const counted = tensor([1, 0, 1], [3], 'bool')
       const broken = (x: Tensor) =>
@@ -152,7 +137,7 @@ describe.each(kinds)('%s', (kind) => {
     })
   })
   test('a class that one holds impossible costs nothing where the other gives it no weight', () => {
-    on(() => {
+    onNative(() => {
       const z = tensor([1, 2, -Infinity], [1, 3], 'f64')
       expect(divergence(z, z.alias(), { kind }).item()).toBe(0)
       expect(valuesOf(gradientOf(z, z.alias(), { kind }))).toEqual([0, 0, 0])
@@ -160,7 +145,7 @@ describe.each(kinds)('%s', (kind) => {
   })
 })
 test('rows come out the same whether they are run in one chunk or in two', () => {
-  on(() => {
+  onNative(() => {
     // 2^21 numbers are one chunk.
     const stream = randomStream(1, 'logits')
     const [student, teacher] = [stream.normal([3, 2 ** 20]), stream.normal([3, 2 ** 20])]
@@ -178,7 +163,7 @@ test('rows come out the same whether they are run in one chunk or in two', () =>
   })
 })
 test('one number a logit is kept for the way back', () => {
-  on(() => {
+  onNative(() => {
     const { savedBytes } = valueAndGrad(
       ([x]) => divergence(x, exactTensor([6, 100], 'f32', 2)).sum(),
       [exactTensor([6, 100])],
@@ -187,7 +172,7 @@ test('one number a logit is kept for the way back', () => {
   })
 })
 test('what cannot be is refused', () => {
-  on(() => {
+  onNative(() => {
     const [x, t] = two(2, 3)
     expect(() => divergence(x, t.slice(1, 0, 2))).toThrow(ShapeError)
     expect(() => divergence(x, t, { counted: tensor([1, 0, 1], [3], 'bool') })).toThrow(/bool \[2\]/)

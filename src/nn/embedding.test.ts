@@ -1,25 +1,19 @@
 import { expect, test } from 'vitest'
 import { gradientCheck, inputsOf } from '../tensor/autodiff/gradient_check.suite.ts'
-import { exactTensor, valuesOf } from '../tensor/contract/claims.suite.ts'
-import { nativeKernels, scope, type Tensor, tensor, valueAndGrad, withKernels } from '../tensor/index.ts'
+import { exactTensor, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { type Tensor, tensor, valueAndGrad } from '../tensor/index.ts'
 import { Embedding } from './embedding.ts'
 import { affineGrid, decodeValues, gridSource } from './grid.ts'
 import { maskedSource } from './masked_source.ts'
 import { denseSource, type WeightSource } from './weight_source.ts'
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const ids = () => tensor([3, 0, 3, 1, 4, 3], [2, 3], 'u32')
 const forward = (source: WeightSource) => new Embedding('table', source).forward(ids())
 const rowsOf = (table: readonly number[], width: number) =>
   [3, 0, 3, 1, 4, 3].flatMap((id) => table.slice(id * width, (id + 1) * width))
 
 test('rows are those of the table, whatever it is made of', () => {
-  on(() => {
+  onNative(() => {
     const table = exactTensor([5, 3])
     const mask = () => tensor([1, 0, 1, 0, 1, 1, 1, 0, 0, 1, 1, 0, 0, 0, 1], [5, 3], 'bool')
     const values = {
@@ -43,7 +37,7 @@ test('rows are those of the table, whatever it is made of', () => {
   })
 })
 test('gradients of a row that stands there often are added, and end at a mask', () => {
-  on(() => {
+  onNative(() => {
     gradientCheck((table) => forward(denseSource(table!)), inputsOf([5, 3]))
     const mask = () => tensor([1, 0, 1, 1, 0, 1, 1, 1, 1, 0], [5, 2], 'bool')
     gradientCheck((table) => forward(maskedSource(denseSource(table!), mask)), inputsOf([5, 2]))

@@ -1,31 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { gradientCheck, inputsOf } from '../tensor/autodiff/gradient_check.suite.ts'
-import { expectNear, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { expectNear, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
 import { OptionError, ShapeError } from '../tensor/errors.ts'
-import {
-  concat,
-  nativeKernels,
-  ones,
-  scope,
-  type Tensor,
-  tensor,
-  valueAndGrad,
-  withKernels,
-  zerosLike,
-} from '../tensor/index.ts'
+import { concat, ones, type Tensor, tensor, valueAndGrad, zerosLike } from '../tensor/index.ts'
 import { hiddenLosses, hiddenLossKinds } from './hidden_losses.ts'
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const two = (...shape: number[]) => inputsOf(shape, shape) as [Tensor, Tensor]
 const attended = () => tensor([1, 1, 0, 1, 0, 0], [2, 3], 'bool')
 
 test('values are those worked by hand', () => {
-  on(() => {
+  onNative(() => {
     const student = tensor([1, 2, 0, 0, 3, 4, 1, 0], [2, 2, 2], 'f64')
     const teacher = tensor([1, 0, 0, 2, 4, 3, 0, 1], [2, 2, 2], 'f64')
     const losses = (options: object) => valuesOf(hiddenLosses(student, teacher, options))
@@ -45,7 +29,7 @@ test('values are those worked by hand', () => {
 })
 describe.each(hiddenLossKinds)('%s', (kind) => {
   test('gradients are those of differences, with and without padding', () => {
-    on(() => {
+    onNative(() => {
       for (const mask of [undefined, attended()])
         gradientCheck((s, t) => hiddenLosses(s!, t!, { kind, attended: mask }), two(2, 3, 5), {
           constant: [1],
@@ -55,7 +39,7 @@ describe.each(hiddenLossKinds)('%s', (kind) => {
     })
   })
   test('padding changes nothing, whatever stands there', () => {
-    on(() => {
+    onNative(() => {
       const [student, teacher] = two(2, 3, 4)
       const longer = (x: Tensor) => concat([x, ones([2, 2, 4], 'f64').mul(Number.NaN)], 1)
       const mask = tensor([1, 1, 1, 0, 0, 1, 1, 1, 0, 0], [2, 5], 'bool')
@@ -70,7 +54,7 @@ describe.each(hiddenLossKinds)('%s', (kind) => {
     })
   })
   test('a student that is its teacher has loss and gradient 0', () => {
-    on(() => {
+    onNative(() => {
       const [x] = two(2, 3, 4)
       const { value, gradients } = valueAndGrad(
         ({ x }) => hiddenLosses(x, x.alias(), { kind, attended: attended() }).sum(),
@@ -84,7 +68,7 @@ describe.each(hiddenLossKinds)('%s', (kind) => {
   })
 })
 test('the normalised loss of a student of zeros is m / (m + epsilon), and hardly changes with the scale', () => {
-  on(() => {
+  onNative(() => {
     const [student, teacher] = two(2, 3, 4)
     const m = teacher.square().mean().item()
     const nothing = hiddenLosses(zerosLike(teacher), teacher).mean().item()
@@ -97,7 +81,7 @@ test('the normalised loss of a student of zeros is m / (m + epsilon), and hardly
   })
 })
 test('numbers in bf16 are compared in f32', () => {
-  on(() => {
+  onNative(() => {
     const [student, teacher] = two(2, 3, 4).map((x) => x.cast('bf16')) as [Tensor, Tensor]
     const found = hiddenLosses(student, teacher)
     expect(found.dtype).toBe('f32')
@@ -105,7 +89,7 @@ test('numbers in bf16 are compared in f32', () => {
   })
 })
 test('what cannot be is refused', () => {
-  on(() => {
+  onNative(() => {
     const [s, t] = two(2, 3, 4)
     expect(() => hiddenLosses(s, t.slice(2, 0, 3))).toThrow(ShapeError)
     expect(() => hiddenLosses(s, t, { attended: tensor([1, 1], [2], 'bool') })).toThrow(/bool \[2, 3\]/)

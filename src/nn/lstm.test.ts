@@ -1,24 +1,18 @@
 import { expect, test } from 'vitest'
 import { gradientCheck, inputsOf } from '../tensor/autodiff/gradient_check.suite.ts'
-import { valuesOf } from '../tensor/contract/claims.suite.ts'
-import { concat, nativeKernels, scope, type Tensor, tensor, withKernels } from '../tensor/index.ts'
+import { onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { concat, type Tensor, tensor } from '../tensor/index.ts'
 import { Linear } from './linear.ts'
 import { lstm, lstmCell } from './lstm.ts'
 import { denseSource } from './weight_source.ts'
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const weightsOf = (input: Tensor, hidden: Tensor, bias?: Tensor) => ({
   input: new Linear('input', denseSource(input), bias),
   hidden: new Linear('hidden', denseSource(hidden)),
 })
 
 test('a cell is that of its equations, worked in numbers', () => {
-  on(() => {
+  onNative(() => {
     const weights = weightsOf(
       tensor([1, 2, 3, 4], [4, 1], 'f64'),
       tensor([0.5, -0.5, 0.25, 1], [4, 1], 'f64'),
@@ -34,7 +28,7 @@ test('a cell is that of its equations, worked in numbers', () => {
   })
 })
 test('a sequence is its cells one after another, in either direction, and goes on from a state', () => {
-  on(() => {
+  onNative(() => {
     const [x, w, u] = inputsOf([2, 5, 3], [8, 3], [8, 2]) as [Tensor, Tensor, Tensor]
     const weights = weightsOf(w, u)
     const whole = lstm(x, weights)
@@ -52,7 +46,7 @@ test('a sequence is its cells one after another, in either direction, and goes o
   })
 })
 test('gradients of inputs, weights, bias and state are those of differences', () => {
-  on(() =>
+  onNative(() =>
     gradientCheck(
       (x, w, u, b, h, c) => {
         const { outputs, state } = lstm(x!, weightsOf(w!, u!, b!), { state: { hidden: h!, cell: c! } })

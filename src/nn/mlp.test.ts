@@ -1,18 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { gradientCheck, inputsOf } from '../tensor/autodiff/gradient_check.suite.ts'
-import { exactTensor, expectNear, valuesOf } from '../tensor/contract/claims.suite.ts'
-import { nativeKernels, scope, silu, type Tensor, withKernels } from '../tensor/index.ts'
+import { exactTensor, expectNear, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { silu, type Tensor } from '../tensor/index.ts'
 import { Linear } from './linear.ts'
 import { Mlp, type MlpActivation, mlpActivations, SwigluMlp } from './mlp.ts'
 import { sitesOf } from './sites.ts'
 import { denseSource } from './weight_source.ts'
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const [width, intermediate, out] = [5, 7, 3]
 const linear = (weight: Tensor, bias?: Tensor) => new Linear('w', denseSource(weight), bias)
 const swigluOf = ([gate, up, down]: readonly Tensor[]) =>
@@ -39,7 +33,7 @@ const definitions: Record<MlpActivation, (x: number) => number> = {
 
 describe('SwiGLU', () => {
   test('it is its definition, in value and gradient', () => {
-    on(() => {
+    onNative(() => {
       const [x, ...weights] = gated() as [Tensor, ...Tensor[]]
       const [gate, up, down] = weights as [Tensor, Tensor, Tensor]
       const wanted = silu(x.linear(gate)).mul(x.linear(up)).linear(down)
@@ -48,7 +42,7 @@ describe('SwiGLU', () => {
     })
   })
   test('numbers of f32 and bf16 are those of two single operations', () => {
-    on(() => {
+    onNative(() => {
       for (const dtype of ['f32', 'bf16'] as const) {
         const [x, gate, up, down] = [
           exactTensor([9, width], dtype),
@@ -62,7 +56,7 @@ describe('SwiGLU', () => {
     })
   })
   test('it visits its sites in order, and a hook may replace what they hold', () => {
-    on(() => {
+    onNative(() => {
       const [x, ...weights] = gated() as [Tensor, ...Tensor[]]
       const seen: string[] = []
       swigluOf(weights).forward(x, (site) => () => void seen.push(site))
@@ -74,7 +68,7 @@ describe('SwiGLU', () => {
 })
 describe.each(Object.keys(mlpActivations) as MlpActivation[])('%s', (activation) => {
   test('it is its definition, in value and gradient', () => {
-    on(() => {
+    onNative(() => {
       const [x, ...weights] = plain() as [Tensor, ...Tensor[]]
       const layer = mlpOf(activation, weights)
       const wide = valuesOf(x.mul(0.5).linear(weights[0]!.mul(0.5), weights[2]))
@@ -88,7 +82,7 @@ describe.each(Object.keys(mlpActivations) as MlpActivation[])('%s', (activation)
     })
   })
   test('it visits its sites in order', () => {
-    on(() => {
+    onNative(() => {
       const [x, ...weights] = plain() as [Tensor, ...Tensor[]]
       const seen: string[] = []
       mlpOf(activation, weights).forward(x, (site) => () => void seen.push(site))
@@ -97,7 +91,7 @@ describe.each(Object.keys(mlpActivations) as MlpActivation[])('%s', (activation)
   })
 })
 test('GELU with erf and with tanh are two functions', () => {
-  on(() => {
+  onNative(() => {
     const [x, ...weights] = plain() as [Tensor, ...Tensor[]]
     const [exact, near] = (['geluErf', 'geluTanh'] as const).map((kind) =>
       valuesOf(mlpOf(kind, weights).activate(x)),

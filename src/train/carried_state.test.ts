@@ -4,28 +4,13 @@ import type { LstmConfig } from '../models/lstm/config.ts'
 import { LstmLanguageModel } from '../models/lstm/lstm_model.ts'
 import { Parameters } from '../nn/parameters.ts'
 import { sgd } from '../optim/sgd.ts'
-import { expectNear, valuesOf } from '../tensor/contract/claims.suite.ts'
-import {
-  concat,
-  dispose,
-  nativeKernels,
-  scope,
-  type Tensor,
-  tensor,
-  valueAndGrad,
-  withKernels,
-} from '../tensor/index.ts'
+import { expectNear, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { concat, dispose, type Tensor, tensor, valueAndGrad } from '../tensor/index.ts'
 import { carriedLanguageTask } from './carried_state.ts'
 import { type LanguageBatch, languageTask } from './language_task.ts'
 import { Trainer } from './trainer.ts'
 
 const config: LstmConfig = { vocabulary: 9, embedding: 3, hidden: 4, layers: 2, dropout: 0, tied: false }
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const text = Uint32Array.from({ length: 41 }, (_, i) => (i * i + 3 * i) % 9)
 /** Windows of four tokens. */
 const batchOf = (...ids: number[]): LanguageBatch => {
@@ -45,7 +30,7 @@ function made(windows = 2) {
 const training = { step: 0, stream: () => expect.fail('nothing is drawn') }
 
 test('a window that follows the one before sees all that came before it', () => {
-  on(() => {
+  onNative(() => {
     const { model, parameters, task } = made()
     const seen = [batchOf(0, 5), batchOf(1, 6), batchOf(2, 7)].map((batch) =>
       task.logits(batch, { training }),
@@ -62,7 +47,7 @@ test('a window that follows the one before sees all that came before it', () => 
   })
 })
 test('a window that follows another begins anew, and so does evaluation', () => {
-  on(() => {
+  onNative(() => {
     const { model, parameters, task } = made()
     const anew = (batch: LanguageBatch, row: number) => valuesOf(model.logits(batch.inputs).select(0, row))
     task.logits(batchOf(0, 5), { training })
@@ -79,7 +64,7 @@ test('a window that follows another begins anew, and so does evaluation', () => 
   })
 })
 test('no gradient goes back through the state', () => {
-  on(() => {
+  onNative(() => {
     const { model, parameters, task } = made()
     const before = model.forward(batchOf(0, 5).inputs).state
     task.losses(batchOf(0, 5), training)
@@ -97,7 +82,7 @@ test('no gradient goes back through the state', () => {
   })
 })
 test('a run that was stopped goes on with the state that it had', () => {
-  on(() => {
+  onNative(() => {
     const run = () => {
       const { parameters, task } = made()
       let at = 0
@@ -129,7 +114,7 @@ test('a run that was stopped goes on with the state that it had', () => {
   })
 })
 test('batches of another size are refused', () => {
-  on(() => {
+  onNative(() => {
     const { parameters, task } = made()
     expect(() => task.losses(batchOf(1), training)).toThrow(/batches of 2 windows, got 1/)
     parameters.dispose()

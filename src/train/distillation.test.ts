@@ -10,7 +10,7 @@ import { hiddenLosses } from '../nn/hidden_losses.ts'
 import { Parameters } from '../nn/parameters.ts'
 import { adamW } from '../optim/adam.ts'
 import type { ForwardContext } from '../optim/training_task.ts'
-import { expectNear, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { expectNear, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
 import { OptionError } from '../tensor/errors.ts'
 import {
   crossEntropy,
@@ -20,19 +20,12 @@ import {
   type Tensor,
   tensor,
   valueAndGrad,
-  withKernels,
 } from '../tensor/index.ts'
 import { type DistillationOptions, distilled } from './distillation.ts'
 import { type LabelledBatch, labelledTask } from './labelled_task.ts'
 import { type LanguageBatch, languageTask } from './language_task.ts'
 import { Trainer } from './trainer.ts'
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const step: ForwardContext = { step: 0, stream: (name) => randomStream(0, name) }
 const ignored = 2 ** 32 - 1
 
@@ -87,7 +80,7 @@ function made(
 }
 
 test('the loss is the weighted sum of its parts, in value and gradient', () => {
-  on(() => {
+  onNative(() => {
     const run = made({
       temperature: 2,
       weight: 0.3,
@@ -132,7 +125,7 @@ test('the loss is the weighted sum of its parts, in value and gradient', () => {
   })
 })
 test('all of it comes from one forward of each, and the teacher gets no gradient', () => {
-  on(() => {
+  onNative(() => {
     const student = llama(8, 1, 1)
     const teacher = llama(8, 2, 2)
     const calls: string[] = []
@@ -161,7 +154,7 @@ test('all of it comes from one forward of each, and the teacher gets no gradient
   })
 })
 test('a student that is its teacher has nothing to learn', () => {
-  on(() => {
+  onNative(() => {
     const { model, parameters } = llama(8, 2, 4)
     const same = (loss: 'mse' | 'normalised' | 'cosine') => ({
       student: 'block.1/output',
@@ -183,7 +176,7 @@ test('a student that is its teacher has nothing to learn', () => {
   })
 })
 test('labels that are ignored count nothing', () => {
-  on(() => {
+  onNative(() => {
     const run = made({ weight: 0.5 }, { labels: { ignored } })
     const labels = [1, ignored, ignored, 4, 5, ignored]
     const losses = valuesOf(run.task.losses(batchOf(labels), step))
@@ -197,7 +190,7 @@ test('labels that are ignored count nothing', () => {
   })
 })
 test('widths that differ need a map, whose weight is trained', () => {
-  on(() => {
+  onNative(() => {
     const pair = { student: 'block.0/output', teacher: 'block.1/output' }
     const without = made({ hidden: [pair] }, { widths: [6, 8] })
     expect(() => without.task.losses(batchOf(), step)).toThrow(
@@ -219,7 +212,7 @@ test('widths that differ need a map, whose weight is trained', () => {
   })
 })
 test('what cannot be is refused, sites with the nearest that there are', () => {
-  on(() => {
+  onNative(() => {
     const refused = (options: Omit<DistillationOptions<LanguageBatch>, 'teacher'>, words: RegExp) => {
       const student = llama(8, 1, 1)
       const task = () =>
@@ -246,7 +239,7 @@ test('what cannot be is refused, sites with the nearest that there are', () => {
 })
 test('nothing is left in memory behind a step', () => {
   const kernels = nativeKernels()
-  on(() => {
+  onNative(() => {
     const run = made({ hidden: pairs })
     const batch = batchOf()
     const before = kernels.memory().tensors
@@ -303,7 +296,7 @@ describe('a small network beside a trained one', () => {
     trainer.dispose()
   }
   test('distillation comes nearer to the teacher than labels alone', () => {
-    on(() => {
+    onNative(() => {
       // Labels are those of a rule, but for every fifth, which is wrong: the teacher has them right.
       const rule = (i: number) => (Math.cos(i) > 0 ? 1 : 0) + (Math.sin(i * 0.7) > 0 ? 2 : 0)
       const noisy = (i: number) => (i % 5 === 0 ? (rule(i) + 1) % 4 : rule(i))

@@ -5,16 +5,10 @@ import { Llama } from '../models/llama/llama.ts'
 import { memoryWeights } from '../models/memory_weights.ts'
 import { Parameters } from '../nn/parameters.ts'
 import { readSites } from '../nn/sites.ts'
-import { expectNear, valuesOf } from '../tensor/contract/claims.suite.ts'
-import { crossEntropy, nativeKernels, scope, tensor, valueAndGrad, withKernels } from '../tensor/index.ts'
+import { expectNear, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
+import { crossEntropy, nativeKernels, scope, tensor, valueAndGrad } from '../tensor/index.ts'
 import { languageTask } from './language_task.ts'
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const config: LlamaConfig = {
   architecture: 'llama',
   hidden: 12,
@@ -40,7 +34,7 @@ const training = { step: 0, stream: () => expect.fail('nothing is drawn') }
 const ignored = 4294967295
 
 test('many sequences at once have the logits of each alone, and visit the same sites', () => {
-  on(() => {
+  onNative(() => {
     const { parameters, resident } = made()
     const seen: string[] = []
     const found = resident.logits(inputs(), { at: (site) => void seen.push(site) })
@@ -60,7 +54,7 @@ test('many sequences at once have the logits of each alone, and visit the same s
 })
 test('what is read at sites has its gradients, outlives the stages, and is freed', () => {
   const kernels = nativeKernels()
-  on(() => {
+  onNative(() => {
     const { parameters, resident } = made()
     const before = kernels.memory().tensors
     const loss = () =>
@@ -89,7 +83,7 @@ test('what is read at sites has its gradients, outlives the stages, and is freed
   })
 })
 test('the loss of a sample is the mean over its labels that count', () => {
-  on(() => {
+  onNative(() => {
     const { parameters, resident } = made()
     const labels = [1, ignored, 3, 4, ignored, ignored, ignored, ignored]
     const batch = { ids: Uint32Array.of(0, 1), inputs: inputs(), labels: tensor(labels, [2, 4], 'u32') }

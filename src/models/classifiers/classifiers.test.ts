@@ -1,16 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { Parameters } from '../../nn/parameters.ts'
-import { exactTensor, valuesOf } from '../../tensor/contract/claims.suite.ts'
+import { exactTensor, onNative, valuesOf } from '../../tensor/contract/claims.suite.ts'
 import { OptionError } from '../../tensor/errors.ts'
-import {
-  crossEntropy,
-  nativeKernels,
-  type Shape,
-  scope,
-  tensor,
-  valueAndGrad,
-  withKernels,
-} from '../../tensor/index.ts'
+import { crossEntropy, type Shape, tensor, valueAndGrad } from '../../tensor/index.ts'
 import { freshWeights } from './fresh_weights.ts'
 import { lenet } from './lenet.ts'
 import { mlp } from './mlp.ts'
@@ -29,20 +21,13 @@ const networks: Record<
   MLP: [(weights) => mlp({ widths: [64, 32, 10] }, weights), [8, 8], 64 * 32 + 32 + 320 + 10],
 }
 
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
-
 describe.each(Object.entries(networks))('%s', (_, [make, image, count]) => {
   const made = (seed = 0) => {
     const parameters = new Parameters()
     return { parameters, net: make(freshWeights(parameters, { seed })) }
   }
   test('has the weights of its definition, and lists its layers by their names', () => {
-    on(() => {
+    onNative(() => {
       const { parameters, net } = made()
       const sizes = [...parameters.tensors().values()].map(({ size }) => size)
       expect(sizes.reduce((a, b) => a + b, 0)).toBe(count)
@@ -54,7 +39,7 @@ describe.each(Object.entries(networks))('%s', (_, [make, image, count]) => {
     })
   })
   test('visits its sites in the order that it tells', () => {
-    on(() => {
+    onNative(() => {
       const { parameters, net } = made()
       const seen: string[] = []
       const x = exactTensor([2, ...image])
@@ -66,7 +51,7 @@ describe.each(Object.entries(networks))('%s', (_, [make, image, count]) => {
     })
   })
   test('gives every weight a gradient, and the same weights for the same seed only', () => {
-    on(() => {
+    onNative(() => {
       const { parameters, net } = made()
       const [x, labels] = [exactTensor([3, ...image]), tensor([1, 0, 7], [3], 'u32')]
       const { gradients } = valueAndGrad(

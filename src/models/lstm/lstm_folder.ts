@@ -1,15 +1,11 @@
 /** LSTM language models as folders: config.json and model.safetensors. */
 import { join } from 'node:path'
 import { writeWhole } from '../../formats/output.ts'
-import { openSafetensors } from '../../formats/safetensors/safetensors.ts'
 import { createSafetensors } from '../../formats/safetensors/writer.ts'
 import { readJsonFile } from '../../formats/tokenizer/tokenizer.ts'
-import { Parameters } from '../../nn/parameters.ts'
-import { FormatError, printable } from '../../tensor/errors.ts'
-import { type ComputeType, scope } from '../../tensor/index.ts'
-import { finiteWeights } from '../finite_weights.ts'
-import { huggingFaceWeights } from '../huggingface_weights.ts'
-import { checkWeightShape } from '../weight_shape.ts'
+import type { Parameters } from '../../nn/parameters.ts'
+import type { ComputeType } from '../../tensor/index.ts'
+import { readTrainable } from '../trainable_folder.ts'
 import { type LstmConfig, lstmFromJson, lstmModelType, lstmToJson } from './config.ts'
 import { LstmLanguageModel } from './lstm_model.ts'
 
@@ -52,33 +48,10 @@ export const isLstmFolder = (folder: string): boolean =>
  * @example const { model } = loadLstm('lstm-2x200')
  */
 export function loadLstm(folder: string, { dtype = 'f32' }: { dtype?: ComputeType } = {}): LoadedLstm {
-  const json = readJsonFile(join(folder, 'config.json'))
-  if (!json)
-    throw new FormatError(`${printable(folder)}: has no config.json, so that it is no model folder`, {
-      code: 'PARE_E_NO_CONFIG',
-      facts: { folder },
-    })
-  const config = lstmFromJson(json)
-  const weights = finiteWeights(huggingFaceWeights(openSafetensors(folder), undefined, 0))
-  const parameters = new Parameters()
-  try {
-    const model = new LstmLanguageModel(config, {
-      weight: (path, shape) =>
-        scope(() => {
-          checkWeightShape(weights, path, shape)
-          return parameters.add(path, weights.load(path).cast(dtype))
-        }),
-      buffer: (path, shape) =>
-        scope(() => {
-          checkWeightShape(weights, path, shape)
-          return parameters.addBuffer(path, weights.load(path))
-        }),
-    })
-    return { model, parameters }
-  } catch (error) {
-    parameters.dispose()
-    throw error
-  } finally {
-    weights.close()
-  }
+  const { network: model, parameters } = readTrainable(
+    folder,
+    dtype,
+    (json, weights) => new LstmLanguageModel(lstmFromJson(json), weights),
+  )
+  return { model, parameters }
 }

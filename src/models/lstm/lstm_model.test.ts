@@ -3,19 +3,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Parameters } from '../../nn/parameters.ts'
-import { expectNear, valuesOf } from '../../tensor/contract/claims.suite.ts'
+import { expectNear, onNative, valuesOf } from '../../tensor/contract/claims.suite.ts'
 import { FormatError, OptionError } from '../../tensor/errors.ts'
 import {
   crossEntropy,
   elementCount,
-  nativeKernels,
   randomStream,
   type Shape,
-  scope,
   type Tensor,
   tensor,
   valueAndGrad,
-  withKernels,
 } from '../../tensor/index.ts'
 import { freshWeights } from '../classifiers/fresh_weights.ts'
 import { checkLstmConfig, type LstmConfig, lstmFromJson, lstmToJson } from './config.ts'
@@ -35,12 +32,6 @@ interface TorchValues {
 const torch: Record<string, TorchValues> = JSON.parse(
   readFileSync(new URL('torch_values.json', import.meta.url), 'utf8'),
 )
-const on = (body: () => void) =>
-  withKernels(nativeKernels(), () =>
-    scope(() => {
-      body()
-    }),
-  )
 const vocabulary = 7
 const tokens = (offset: number): Tensor =>
   tensor(
@@ -76,7 +67,7 @@ describe.each(Object.entries(torch))('%s', (_, wanted) => {
   const tolerance = { units: 64, scale: 1 }
 
   test('logits, states and what follows are those of PyTorch', () => {
-    on(() => {
+    onNative(() => {
       const { model, parameters } = followed()
       const first = model.forward(tokens(0))
       expectNear(first.logits, wanted.logits, tolerance)
@@ -88,7 +79,7 @@ describe.each(Object.entries(torch))('%s', (_, wanted) => {
     })
   })
   test('gradients of all weights are those of PyTorch', () => {
-    on(() => {
+    onNative(() => {
       const { model, parameters } = followed()
       const { value, gradients } = valueAndGrad(
         () => crossEntropy(model.logits(tokens(0)), tokens(1)),
@@ -102,7 +93,7 @@ describe.each(Object.entries(torch))('%s', (_, wanted) => {
   })
 })
 test('it has the weights of its definition, and lists all matrices as layers', () => {
-  on(() => {
+  onNative(() => {
     // Zaremba et al. 2014, "medium": 2 layers of 650 on 10,000 words, untied; 19.8 M, as Zhu and Gupta 2017 count.
     const shapes = new Map<string, Shape>()
     const nothing = tensor([0], [1])
@@ -123,7 +114,7 @@ test('it has the weights of its definition, and lists all matrices as layers', (
   })
 })
 test('gates begin with a bias that forgets little', () => {
-  on(() => {
+  onNative(() => {
     const { parameters } = made(small)
     const biases = ['ih', 'hh'].map((kind) => valuesOf(parameters.get(`lstm.bias_${kind}_l1`).tensor))
     expect(biases[0]).toEqual(Array.from({ length: 16 }, (_, i) => Number(i >= 4 && i < 8)))
@@ -132,7 +123,7 @@ test('gates begin with a bias that forgets little', () => {
   })
 })
 test('visits its sites in the order that it tells', () => {
-  on(() => {
+  onNative(() => {
     const { parameters, model } = made(small)
     const seen: string[] = []
     const watched = model.logits(tokens(0), { at: (site) => () => void seen.push(site) })
@@ -142,7 +133,7 @@ test('visits its sites in the order that it tells', () => {
   })
 })
 test('dropout acts in training alone, and between the layers alone', () => {
-  on(() => {
+  onNative(() => {
     const { parameters, model } = made({ ...small, dropout: 0.5 })
     const training = () => {
       const stream = randomStream(3, 'dropout')
@@ -158,7 +149,7 @@ test('dropout acts in training alone, and between the layers alone', () => {
   })
 })
 test('a folder gives the same logits back, without what only training needs', () => {
-  on(() => {
+  onNative(() => {
     const folder = mkdtempSync(join(tmpdir(), 'pare-test-'))
     try {
       for (const config of [small, { ...small, embedding: 3, tied: false, dropout: 0.25 }]) {
@@ -197,7 +188,7 @@ test('shapes that cannot be are refused', () => {
     { embedding_size: 3 },
   ])
     expect(() => lstmFromJson({ ...json, ...wrong })).toThrow(FormatError)
-  on(() => {
+  onNative(() => {
     const { parameters, model } = made(small)
     expect(() => model.logits(tokens(0).reshape([10]))).toThrow(/ids \[batch, tokens\]/)
     expect(() => model.forward(tokens(0), { state: [] })).toThrow(/states of 2 layers/)

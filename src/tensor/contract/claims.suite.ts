@@ -1,6 +1,15 @@
 /** What the contract suite is written with: claims about one set of kernels, exact inputs, reasoned tolerances. */
 import { expect, test } from 'vitest'
-import { type DType, type Kernels, type Shape, scope, type Tensor, tensor, withKernels } from '../index.ts'
+import {
+  type DType,
+  type Kernels,
+  nativeKernels,
+  type Shape,
+  scope,
+  type Tensor,
+  tensor,
+  withKernels,
+} from '../index.ts'
 import { elementCount } from '../shape.ts'
 
 export type Claim = (title: string, body: () => void) => void
@@ -19,6 +28,14 @@ export function claimsOn(kernels: () => Kernels): Claim {
       expect(set.memory().tensors).toBe(before)
     })
 }
+
+/** Runs on the native kernels, in a scope that keeps nothing. */
+export const onNative = (body: () => void): void =>
+  withKernels(nativeKernels(), () =>
+    scope(() => {
+      body()
+    }),
+  )
 
 export const computing = ['f32', 'f64', 'bf16'] as const
 export const reals = ['f32', 'f64'] as const
