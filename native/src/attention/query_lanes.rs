@@ -118,6 +118,7 @@ impl<T: Real> Problem<'_, T> {
     }
 
     /// Adds what a block of keys gives to one sliver of queries, of which the last sees `seen` keys of it.
+    // One call for each sliver and block: a record of these would be made and taken apart in between.
     #[allow(clippy::too_many_arguments)]
     fn sliver(
         &self,

@@ -187,6 +187,7 @@ pub fn channel_norm_border(
 /// Gradients of x, weight and bias, and with `of_sum` that of what the residual was added to; `floored` is the result
 /// where it had relu.
 #[napi(js_name = "channelNormGradient")]
+// A border function has its tensors and options side by side.
 #[allow(clippy::too_many_arguments)]
 pub fn channel_norm_gradient_border(
     x: u32,
