@@ -24,21 +24,10 @@ import {
   type Treatment,
 } from './gmp_page.ts'
 import { type ImageTraining, trainClassifier } from './image_training.ts'
-import { type LanguageTraining, trainLanguageModel } from './language_training.ts'
+import { type LanguageTraining, smallLanguage as language, trainLanguageModel } from './language_training.ts'
 
 const images: ImageTraining = { data: 'moved digits on textures', epochs: 12, batch: 64, rate: 1e-3 }
 const fewImages: ImageTraining = { data: 'small digits', epochs: 8, batch: 32, rate: 2e-3 }
-const language: LanguageTraining = {
-  data: 'addresses and novel',
-  vocabulary: 2048,
-  layers: 4,
-  heads: 4,
-  length: 128,
-  batch: 8,
-  steps: 500,
-  rate: 2e-3,
-  windows: 64,
-}
 const wideWidth = 256
 
 export const gmp: Experiment<GmpJob, GmpRun> = {

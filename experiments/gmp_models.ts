@@ -1,7 +1,8 @@
 /** The networks of the GMP experiment: a wide one, and narrower dense ones with as many weights as it keeps. */
 import { type LenetOptions, lenet } from '#src/models/classifiers/lenet.ts'
-import type { Classifier, WeightMaker } from '#src/models/classifiers/network.ts'
+import type { Classifier } from '#src/models/classifiers/network.ts'
 import { weightShapes } from '#src/models/llama/weight_shapes.ts'
+import type { WeightMaker } from '#src/models/weight_maker.ts'
 import { keptCount } from '#src/prune/mask.ts'
 import type { Selection } from '#src/prune/selection.ts'
 import type { ImageData } from './image_training.ts'

@@ -22,22 +22,11 @@ import {
   part,
   summarize,
 } from './jaxpruner_page.ts'
-import { type LanguageTraining, trainLanguageModel } from './language_training.ts'
+import { smallLanguage, trainLanguageModel } from './language_training.ts'
 
 const images: ImageTraining = { data: 'digits on photographs', epochs: 10, batch: 128, rate: 1e-3 }
 const fewImages: ImageTraining = { data: 'small digits', epochs: 10, batch: 32, rate: 1e-3 }
-export const language: LanguageTraining & { width: number } = {
-  data: 'addresses and novel',
-  width: 256,
-  vocabulary: 2048,
-  layers: 4,
-  heads: 4,
-  length: 128,
-  batch: 8,
-  steps: 500,
-  rate: 2e-3,
-  windows: 64,
-}
+export const language = { ...smallLanguage, width: 256 }
 
 const algorithms = [
   'no_prune',

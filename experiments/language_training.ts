@@ -32,6 +32,19 @@ export interface LanguageTraining {
   windows: number
 }
 
+/** What the experiments on pruning train: 512,000 tokens. */
+export const smallLanguage: LanguageTraining = {
+  data: 'addresses and novel',
+  vocabulary: 2048,
+  layers: 4,
+  heads: 4,
+  length: 128,
+  batch: 8,
+  steps: 500,
+  rate: 2e-3,
+  windows: 64,
+}
+
 /** Heads share the width; the MLP is twice as wide. */
 export function modelConfig(
   width: number,

@@ -5,9 +5,9 @@ import { readJsonFile } from '../formats/tokenizer/tokenizer.ts'
 import { Parameters } from '../nn/parameters.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
 import { type ComputeType, scope } from '../tensor/index.ts'
-import type { WeightMaker } from './classifiers/network.ts'
 import { finiteWeights } from './finite_weights.ts'
 import { huggingFaceWeights } from './huggingface_weights.ts'
+import type { WeightMaker } from './weight_maker.ts'
 import { checkWeightShape } from './weight_shape.ts'
 
 /**

@@ -1,9 +1,10 @@
 /** What a classifier is, as config.json holds it, and the network that it makes. */
 import { FormatError, OptionError, printable } from '../../tensor/errors.ts'
 import { type ConfigJson, wholeField } from '../config_fields.ts'
+import type { WeightMaker } from '../weight_maker.ts'
 import { lenet } from './lenet.ts'
 import { mlp } from './mlp.ts'
-import type { Classifier, WeightMaker } from './network.ts'
+import type { Classifier } from './network.ts'
 import { resnet } from './resnet.ts'
 
 /** Widths of a network; `image` is height, width and channels. */
@@ -77,17 +78,23 @@ export function classifierFromJson(json: ConfigJson): ClassifierConfig {
   const [height, width, channels] = wholes(json, 'image', 3)
   const classes = json.classes
   if (!Array.isArray(classes) || classes.length < 1 || !classes.every((name) => typeof name === 'string'))
-    throw new FormatError('config.json: classes must be a list of names')
+    throw wrongField('classes', 'a list of names', classes)
   return {
     shape: shapeOf(family, json),
     image: [height!, width!, channels!],
     classes,
     normalise: {
       mean: numbers(json, 'image_mean', channels!),
-      deviation: numbers(json, 'image_std', channels!),
+      deviation: numbers(json, 'image_std', channels!, 'above 0', (x) => x > 0),
     },
   }
 }
+
+const wrongField = (key: string, needed: string, found: unknown) =>
+  new FormatError(
+    `config.json: ${key} must be ${needed}, got ${printable(JSON.stringify(found) ?? 'nothing')}; correct the file`,
+    { code: 'PARE_E_CONFIG', facts: { field: key } },
+  )
 
 function shapeOf(family: (typeof families)[number], json: ConfigJson): ClassifierShape {
   if (family === 'resnet')
@@ -97,10 +104,17 @@ function shapeOf(family: (typeof families)[number], json: ConfigJson): Classifie
   return { family, convolutions: [first!, second!], hidden: wholeField(json, 'hidden') }
 }
 
-function numbers(json: ConfigJson, key: string, count: number): number[] {
+function numbers(
+  json: ConfigJson,
+  key: string,
+  count: number,
+  range = '',
+  holds: (x: number) => boolean = () => true,
+): number[] {
   const value = json[key]
-  if (Array.isArray(value) && value.length === count && value.every((x) => Number.isFinite(x))) return value
-  throw new FormatError(`config.json: ${key} must be a list of ${count} numbers`)
+  if (Array.isArray(value) && value.length === count && value.every((x) => Number.isFinite(x) && holds(x)))
+    return value
+  throw wrongField(key, `a list of ${count} numbers ${range}`.trimEnd(), value)
 }
 
 function wholes(json: ConfigJson, key: string, count?: number): number[] {
@@ -112,5 +126,5 @@ function wholes(json: ConfigJson, key: string, count?: number): number[] {
     value.every((x) => Number.isInteger(x) && x >= 1)
   )
     return value
-  throw new FormatError(`config.json: ${key} must be a list of whole numbers from 1 on`)
+  throw wrongField(key, `a list of ${count === undefined ? '' : `${count} `}whole numbers from 1 on`, value)
 }

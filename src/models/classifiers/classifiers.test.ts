@@ -3,10 +3,11 @@ import { Parameters } from '../../nn/parameters.ts'
 import { exactTensor, onNative, valuesOf } from '../../tensor/contract/claims.suite.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { crossEntropy, type Shape, tensor, valueAndGrad } from '../../tensor/index.ts'
+import type { WeightMaker } from '../weight_maker.ts'
 import { freshWeights } from './fresh_weights.ts'
 import { lenet } from './lenet.ts'
 import { mlp } from './mlp.ts'
-import type { Classifier, WeightMaker } from './network.ts'
+import type { Classifier } from './network.ts'
 import { resnet } from './resnet.ts'
 
 const networks: Record<

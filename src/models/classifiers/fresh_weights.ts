@@ -1,7 +1,7 @@
 /** Weights of a new network: each from a stream of its own name, so that a change in one leaves the others alone. */
 import type { Parameters } from '../../nn/parameters.ts'
 import { type ComputeType, elementCount, full, randomStream, type Shape, scope } from '../../tensor/index.ts'
-import type { Initial, WeightMaker } from './network.ts'
+import type { Initial, WeightMaker } from '../weight_maker.ts'
 
 /**
  * Weights drawn anew and added to `parameters`.

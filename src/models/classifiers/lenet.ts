@@ -8,7 +8,8 @@ import { visit } from '../../nn/sites.ts'
 import { denseSource } from '../../nn/weight_source.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { maxPool2d, relu, scope } from '../../tensor/index.ts'
-import type { Classifier, WeightMaker } from './network.ts'
+import type { WeightMaker } from '../weight_maker.ts'
+import type { Classifier } from './network.ts'
 
 export interface LenetOptions {
   classes: number

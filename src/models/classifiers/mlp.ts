@@ -4,7 +4,8 @@ import { visit } from '../../nn/sites.ts'
 import { denseSource } from '../../nn/weight_source.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { relu, scope } from '../../tensor/index.ts'
-import type { Classifier, WeightMaker } from './network.ts'
+import type { WeightMaker } from '../weight_maker.ts'
+import type { Classifier } from './network.ts'
 
 export interface MlpOptions {
   /** Widths from the inputs to the classes, such as [784, 300, 100, 10]. */

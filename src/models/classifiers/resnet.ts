@@ -11,7 +11,8 @@ import { anyAsked, type Sites, visit } from '../../nn/sites.ts'
 import { denseSource } from '../../nn/weight_source.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { relu, scope, type Tensor } from '../../tensor/index.ts'
-import type { Classifier, ForwardOptions, WeightMaker } from './network.ts'
+import type { WeightMaker } from '../weight_maker.ts'
+import type { Classifier, ForwardOptions } from './network.ts'
 
 export interface ResnetOptions {
   /** 6n + 2: 8, 14, 20, 56. */

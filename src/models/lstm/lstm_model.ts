@@ -14,7 +14,7 @@ import { denseSource } from '../../nn/weight_source.ts'
 import type { ForwardPass } from '../../optim/training_task.ts'
 import { ShapeError } from '../../tensor/errors.ts'
 import { dropout, scope, type Tensor } from '../../tensor/index.ts'
-import type { WeightMaker } from '../classifiers/network.ts'
+import type { WeightMaker } from '../weight_maker.ts'
 import { checkLstmConfig, type LstmConfig } from './config.ts'
 
 export interface LstmForward extends ForwardPass {
