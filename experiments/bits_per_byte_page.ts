@@ -108,6 +108,7 @@ Bits are those of a lossless code for the held-out bytes, divided by their numbe
 - pare-4m: -log2 p of the same tokens, by the weights as they are stored, in bf16. Windows of 256 tokens move on by 128;
   what counts is what no window before has scored.
 
+All rows but the last come out the same each time. The model is one training with seed 0, so that there is no spread over seeds.
 The last two code each document on its own, after an end of text. No row counts the size of what was learned: not the
 8.9 MB of the model, not the counts, not the training text.
 
