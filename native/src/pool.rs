@@ -1,5 +1,5 @@
 //! Memory of tensors. Freed memory stays in a pool of its thread, since fresh pages cost more than the arithmetic on
-//! them; a pool keeps at most `DEFAULT_POOL_LIMIT` bytes unless told otherwise, or all that repeated work takes at once.
+//! them; a pool keeps at most `POOL_LIMIT` bytes unless told otherwise, or all that repeated work takes at once.
 
 use crate::fault::{Fault, Result};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 const ALIGNMENT: usize = 64;
-const DEFAULT_POOL_LIMIT: usize = 128 << 20;
+const POOL_LIMIT: usize = 128 << 20;
 
 /// A block of memory that returns to the pool of the thread that drops it.
 pub struct Buffer {
@@ -50,7 +50,6 @@ fn reserve(capacity: usize) -> bool {
 struct Pool {
     free: BTreeMap<usize, Vec<*mut u8>>,
     free_bytes: usize,
-    limit: Option<usize>,
     /// Whether freed memory is kept up to where it and what is alive reach the peak.
     keeps_peak: bool,
     live: usize,
@@ -111,7 +110,7 @@ impl Pool {
             }
             None => {
                 // Memory kept for other sizes makes room, so that the peak does not grow by it.
-                if self.keeps_peak && self.free_bytes > self.bound() && self.held() + capacity > self.peak {
+                if self.keeps_peak && self.free_bytes > POOL_LIMIT && self.held() + capacity > self.peak {
                     self.trim();
                 }
                 if !reserve(capacity) {
@@ -152,7 +151,7 @@ impl Pool {
     fn give_back(&mut self, pointer: *mut u8, capacity: usize, bytes: usize) {
         self.live -= bytes;
         let below_peak = self.keeps_peak && self.held() + capacity <= self.peak;
-        if below_peak || self.free_bytes + capacity <= self.bound() {
+        if below_peak || self.free_bytes + capacity <= POOL_LIMIT {
             self.free.entry(capacity).or_default().push(pointer);
             self.free_bytes += capacity;
         } else {
@@ -160,10 +159,6 @@ impl Pool {
             unsafe { dealloc(pointer, layout(capacity)) };
             HELD.fetch_sub(capacity, Relaxed);
         }
-    }
-
-    fn bound(&self) -> usize {
-        self.limit.unwrap_or(DEFAULT_POOL_LIMIT)
     }
 
     /// Bytes alive and kept.
@@ -220,24 +215,13 @@ pub fn reset_peak() {
     });
 }
 
-/// Bytes of freed memory that this thread keeps for reuse; what exceeds it is returned at once.
-pub fn set_pool_limit(bytes: usize) {
-    POOL.with(|pool| {
-        let mut pool = pool.borrow_mut();
-        pool.limit = Some(bytes);
-        if pool.free_bytes > bytes {
-            pool.trim();
-        }
-    });
-}
-
-/// Whether this thread keeps freed memory up to the most that was alive at once, beyond the limit of its pool. What
-/// exceeds the limit is returned when it ends.
+/// Whether this thread keeps freed memory up to the most that was alive at once, beyond the limit of its pool. When that
+/// ends with more than the limit kept, all of it is returned.
 pub fn keep_peak(keeps: bool) {
     POOL.with(|pool| {
         let mut pool = pool.borrow_mut();
         pool.keeps_peak = keeps;
-        if !keeps && pool.free_bytes > pool.bound() {
+        if !keeps && pool.free_bytes > POOL_LIMIT {
             pool.trim();
         }
     });
@@ -286,7 +270,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         drop(blocks());
-        assert!(used().pooled <= DEFAULT_POOL_LIMIT);
+        assert!(used().pooled <= POOL_LIMIT);
         keep_peak(true);
         drop(blocks());
         assert_eq!(used().pooled, 5 * BLOCK);
@@ -295,6 +279,6 @@ mod tests {
         drop(other);
         drop(blocks());
         keep_peak(false);
-        assert!(used().pooled <= DEFAULT_POOL_LIMIT);
+        assert!(used().pooled <= POOL_LIMIT);
     }
 }

@@ -147,14 +147,6 @@ pub fn reset_peak() {
     pool::reset_peak();
 }
 
-#[napi]
-pub fn set_pool_limit(bytes: f64) -> js::Result<()> {
-    border(|| {
-        pool::set_pool_limit(index(bytes, "pool limit")?);
-        Ok(())
-    })
-}
-
 /// Whether freed memory is kept up to the most that was alive at once on this thread.
 #[napi]
 pub fn keep_peak(keeps: bool) {
@@ -211,9 +203,4 @@ pub fn has_bf16() -> bool {
 #[napi]
 pub fn set_aborted(aborted: bool) {
     parallel::set_aborted(aborted);
-}
-
-#[napi]
-pub fn is_aborted() -> bool {
-    parallel::aborted()
 }

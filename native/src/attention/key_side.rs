@@ -18,12 +18,20 @@ pub(super) fn pack<T: Real>(from: &[T], operand: Operand, thickness: usize, long
         let lanes = thickness.min(operand.lanes - lane);
         let line = &mut out[sliver * length..][..operand.depth * thickness];
         pack_sliver(
-            &from[lane * operand.lane_stride..],
+            // Rows without numbers begin behind the end.
+            &from[(lane * operand.lane_stride).min(from.len())..],
             Operand { lanes, ..operand },
             thickness,
             line,
         );
     }
+}
+
+/// The same in a memory of its own.
+pub(super) fn packed<T: Real>(from: &[T], operand: Operand, thickness: usize) -> Vec<T> {
+    let mut out = vec![T::ZERO; packed_length(operand.lanes, operand.depth, thickness)];
+    pack(from, operand, thickness, 0, &mut out);
+    out
 }
 
 /// What belongs to one head of keys for the whole of its task.

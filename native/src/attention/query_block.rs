@@ -1,10 +1,11 @@
 //! A block of queries against all keys that it sees.
 
+use super::key_side::packed;
 use super::score_rows::{exponentials, scale_row};
 use crate::arena::View;
 use crate::fault::Result;
 use crate::micro_tiles::{Real, Sums, Tile, Wanted};
-use crate::packing::{Operand, pack_sliver, packed_length};
+use crate::packing::Operand;
 
 pub(super) const QUERIES: usize = 64;
 pub(super) const KEYS: usize = 256;
@@ -27,7 +28,9 @@ impl<'a, T> Strided<'a, T> {
     }
     /// The numbers from one row of one head on.
     pub fn from(&self, batch: usize, head: usize, row: usize) -> &'a [T] {
-        &self.data[batch * self.strides[0] + head * self.strides[1] + row * self.strides[2]..]
+        let start = batch * self.strides[0] + head * self.strides[1] + row * self.strides[2];
+        // Rows without numbers begin behind the end.
+        &self.data[start.min(self.data.len())..]
     }
 }
 
@@ -52,23 +55,6 @@ struct Running<T> {
     /// Largest score so far and the sum of exp(score - largest), by query.
     tops: Vec<T>,
     sums: Vec<T>,
-}
-
-/// A matrix of `lanes` rows of `depth` numbers, or with its columns as lanes, packed in slivers.
-fn packed<T: Real>(from: &[T], operand: Operand, thickness: usize) -> Vec<T> {
-    let mut out = vec![T::ZERO; packed_length(operand.lanes, operand.depth, thickness)];
-    let length = (operand.depth * thickness).max(1);
-    for (sliver, line) in out.chunks_mut(length).enumerate() {
-        let lane = sliver * thickness;
-        let lanes = thickness.min(operand.lanes - lane);
-        pack_sliver(
-            &from[lane * operand.lane_stride..],
-            Operand { lanes, ..operand },
-            thickness,
-            line,
-        );
-    }
-    out
 }
 
 impl<T: Real> Problem<'_, T> {

@@ -4,13 +4,13 @@
 //!
 //! Every sum runs in the order of `query_block`, so that both ways give the same bits.
 
-use super::key_side::pack;
+use super::key_side::packed;
 use super::query_block::{KEYS, Problem};
 use super::score_lanes::{scale_all, soften};
 use crate::dtype::num::Float;
 use crate::micro_kernel::TileShape;
 use crate::micro_tiles::Real;
-use crate::packing::{Operand, packed_length};
+use crate::packing::Operand;
 
 /// What is carried along for the queries of one head; slivers of queries one after the other.
 struct Running<T> {
@@ -20,12 +20,6 @@ struct Running<T> {
     sums: Vec<T>,
     /// Values mixed so far: [valueDim / height] tiles a sliver.
     mixed: Vec<T>,
-}
-
-fn packed<T: Real>(from: &[T], operand: Operand, thickness: usize) -> Vec<T> {
-    let mut out = vec![T::ZERO; packed_length(operand.lanes, operand.depth, thickness)];
-    pack(from, operand, thickness, 0, &mut out);
-    out
 }
 
 impl<T: Real> Problem<'_, T> {

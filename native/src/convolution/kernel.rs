@@ -81,6 +81,7 @@ macro_rules! vector_kernel {
                         // Nothing: but the compiler may not know by how much both went on. It would keep a pointer
                         // for every row and several steps, more than there are registers, and sums would go to the
                         // stack, whose delay then limits every step.
+                        // It emits no instruction and reads no memory: only its two registers count as changed.
                         asm!("/* {0} {1} */", inout(reg) at, inout(reg) place, options(pure, nomem, nostack, preserves_flags));
                     }
                 }

@@ -166,6 +166,17 @@ export function attentionClaims(claim: Claim): void {
       expectNear(path(q, k, v, { bias }), [NaN, NaN, ...rest], { units: 8, scale: 2 })
     }
   })
+  claim('keys without numbers all count alike', () => {
+    const values = tensor(Array.from({ length: 20 }, (_, i) => i)).reshape([1, 1, 20, 1])
+    for (const queries of [1, 20]) {
+      const seen = attention(zeros([1, 2, queries, 0]), zeros([1, 1, 20, 0]), values, {
+        causal: true,
+        scale: 1,
+      })
+      expectShape(seen, [1, 2, queries, 1])
+      expectNear(seen.slice(2, queries - 1), [9.5, 9.5], { units: 8 })
+    }
+  })
   claim('no queries give no rows', () => {
     const k = zeros([2, 1, 3, 4])
     expectShape(attention(zeros([2, 2, 0, 4]), k, k), [2, 2, 0, 4])
