@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { hashOfModel } from './bits_per_byte.ts'
 import { type BitsRun, bitsFigure, bitsPage, bitsTable, claims } from './bits_per_byte_page.ts'
 import { drawFigure } from './figure.ts'
-import { root } from './models/zoo.ts'
+import { root } from './repository.ts'
 
 const run = (
   code: BitsRun['code'],

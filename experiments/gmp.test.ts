@@ -6,7 +6,8 @@ import { scope, type Tensor } from '#src/tensor/index.ts'
 import { drawFigure } from './figure.ts'
 import { gmp } from './gmp.ts'
 import { equalScale, equalWidth, keptOfLanguageModel, keptOfLenet, lenetOf } from './gmp_models.ts'
-import { claims, figures, type GmpJob, type GmpRun, nameOf, page } from './gmp_page.ts'
+import { claims, figures, nameOf, page } from './gmp_page.ts'
+import type { GmpJob, GmpRun } from './gmp_training.ts'
 import { type LanguageTraining, modelConfig } from './language_training.ts'
 
 const jobs = gmp.jobs({ quick: false, seeds: [0, 1, 2] })

@@ -4,41 +4,26 @@
  *
  * `--only images` or `--only language` leaves one part, `--only images,0.95` one sparsity of it.
  */
-import type { TrainingMethod } from '#src/optim/training_method.ts'
-import type { TrainingBatch } from '#src/optim/training_task.ts'
-import type { Selection } from '#src/prune/selection.ts'
-import { pruningMethods } from '#src/prune/training_methods.ts'
 import { OptionError, printable } from '#src/tensor/errors.ts'
-import type { Context, Experiment, JobOptions } from './experiment.ts'
-import { equalScale, equalWidth, lenetOf, pruned } from './gmp_models.ts'
+import type { Experiment, JobOptions } from './experiment.ts'
+import { equalScale, equalWidth } from './gmp_models.ts'
+import { claims, figures, meanScore, nameOf, page, part, summarize } from './gmp_page.ts'
 import {
-  claims,
-  figures,
+  fewImages,
   type GmpJob,
   type GmpRun,
-  meanScore,
-  nameOf,
-  page,
-  part,
-  summarize,
+  images,
+  language,
   type Treatment,
-} from './gmp_page.ts'
-import { type ImageTraining, trainClassifier } from './image_training.ts'
-import { type LanguageTraining, smallLanguage as language, trainLanguageModel } from './language_training.ts'
-
-const images: ImageTraining = { data: 'moved digits on textures', epochs: 12, batch: 64, rate: 1e-3 }
-const fewImages: ImageTraining = { data: 'small digits', epochs: 8, batch: 32, rate: 2e-3 }
-const wideWidth = 256
+  trainGmp,
+  wideWidth,
+} from './gmp_training.ts'
+import { methodSources } from './method_sources.ts'
 
 export const gmp: Experiment<GmpJob, GmpRun> = {
   name: 'gmp',
   title: 'Gradual pruning: against one shot, and wide sparse against narrow dense',
-  sources: [
-    ...['src/prune/gmp.ts', 'src/optim/sparsity_schedule.ts'],
-    ...['kth_largest', 'layerwise', 'mask', 'mask_schedule', 'mask_set', 'masked_training', 'pattern'].map(
-      (name) => `src/prune/${name}.ts`,
-    ),
-  ],
+  sources: methodSources('experiments/gmp_training.ts'),
   systems: ['gmp'],
   assets: (quick) =>
     quick
@@ -46,7 +31,7 @@ export const gmp: Experiment<GmpJob, GmpRun> = {
       : ['mnist-10k', 'images-skimage', 'images-sklearn', 'text-sotu', 'text-moby-dick'],
   jobs,
   describe: (job) => `${nameOf(job)}, seed ${job.seed}`,
-  measure,
+  measure: (job, { assets }) => trainGmp(job, assets!),
   outcome: ({ part, score, nonZeros, seconds }) =>
     `${part === 'images' ? `accuracy ${(100 * score).toFixed(2)}%` : `loss ${score.toFixed(4)}`}, ${nonZeros} non-zeros, ${seconds.toFixed(0)} s`,
   summary: summarize,
@@ -125,52 +110,4 @@ function languageJobs(seed: number): GmpJob[] {
     job('dense', 0, wideWidth / 2),
     ...[0.5, 0.75, 0.9].map((sparsity) => job('gradual', sparsity)),
   ]
-}
-
-async function measure({ part, treatment, sparsity, width, seed, setup }: GmpJob, { assets }: Context) {
-  const method = methodOf(treatment, sparsity, part === 'images' ? pruned : {})
-  if (part === 'images') {
-    const training = setup as ImageTraining
-    const { accuracy, ...found } = await trainClassifier(training, {
-      network: lenetOf(training.data, width),
-      method,
-      seed,
-      assets: assets!,
-    })
-    return { score: accuracy, ...found }
-  }
-  const training = setup as LanguageTraining
-  const { loss, ...found } = await trainLanguageModel(training, { width, method, seed, assets })
-  return { score: loss, ...found }
-}
-
-/** Masks change from 10% of the steps to 75%, 33 times; or once, at the last step or half-way. */
-function methodOf(
-  treatment: Treatment,
-  sparsity: number,
-  selection: Selection,
-): ((steps: number) => TrainingMethod<TrainingBatch>) | undefined {
-  const once = (at: number) =>
-    pruningMethods.magnitude({
-      sparsity,
-      distribution: { kind: 'uniform', ...selection },
-      schedule: { kind: 'oneShot', at },
-    })
-  switch (treatment) {
-    case 'gradual':
-      return (steps) =>
-        pruningMethods.gmp({
-          sparsity,
-          selection,
-          begin: Math.round(0.1 * steps),
-          end: Math.round(0.75 * steps),
-          every: Math.max(1, Math.round(steps / 50)),
-        })
-    case 'one shot at the end':
-      return (steps) => once(steps - 1)
-    case 'one shot half-way, then fine-tuning':
-      return (steps) => once(Math.round(steps / 2))
-    default:
-      return undefined
-  }
 }

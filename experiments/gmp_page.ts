@@ -1,47 +1,13 @@
 /** The page and the figures of the GMP experiment, and the claims that its runs decide. */
 import type { Spec } from 'vega'
-import {
-  type Claim,
-  claimLines,
-  commandOf,
-  type Job,
-  machineLines,
-  type Result,
-  type Stamp,
-  staleMark,
-} from './experiment.ts'
+import { type Claim, claimLines, commandOf, machineLines, type Result, staleMark } from './experiment.ts'
 import { lineFigure, type Point } from './figure.ts'
+import type { GmpJob, GmpRun, Treatment } from './gmp_training.ts'
 import type { ImageTraining } from './image_training.ts'
 import type { LanguageTraining } from './language_training.ts'
 import type { Sizes } from './sizes.ts'
-import { groupBy, mean, type Spread, showSpread, spreadOf, table } from './spread.ts'
-
-export type Treatment =
-  | 'dense'
-  | 'dense, as many weights'
-  | 'gradual'
-  | 'one shot at the end'
-  | 'one shot half-way, then fine-tuning'
-
-export interface GmpJob extends Job {
-  part: 'images' | 'language'
-  treatment: Treatment
-  /** Of the pruned matrices; of a dense network, that of the wide one that keeps as many weights. */
-  sparsity: number
-  /** Of the language model, or as a share of the wide network's. */
-  width: number
-  setup: ImageTraining | LanguageTraining
-}
-
-export interface GmpRun extends GmpJob, Stamp, Sizes {
-  /** Share of held-out images that are right, or nats a token on held-out text. */
-  score: number
-  lossOf?: Readonly<Record<string, number>>
-  images?: number
-  tokens?: number
-  seconds: number
-  processorSeconds: number
-}
+import { mean, type Spread, spreadOf } from './spread.ts'
+import { groupBy, showSpread, table } from './table.ts'
 
 export interface GmpRow extends Pick<GmpJob, 'part' | 'treatment' | 'sparsity' | 'width'> {
   score: Spread

@@ -3,7 +3,7 @@ import type { Spec } from 'vega'
 import { claimLines, commandOf, staleMark } from './experiment.ts'
 import { lineFigure } from './figure.ts'
 import { claims, isCurrent, nameOf, type Result, type Row, type Run, summarize } from './gptq_result.ts'
-import { table } from './spread.ts'
+import { table } from './table.ts'
 
 const number = (value: number, digits: number) => value.toFixed(digits)
 

@@ -1,22 +1,25 @@
 /** Networks that classify digits in training: data, loss, accuracy on held-out images. */
-import { setImmediate } from 'node:timers/promises'
 import { digitsData, type Split } from '#src/data/assets/digits.ts'
 import { texturedDigits } from '#src/data/assets/textured_digits.ts'
-import { channelStatistics, type ImageSet, imageExamples } from '#src/data/image_set.ts'
+import { channelStatistics, imageExamples } from '#src/data/image_set.ts'
 import { freshWeights } from '#src/models/classifiers/fresh_weights.ts'
 import type { Classifier } from '#src/models/classifiers/network.ts'
 import type { WeightMaker } from '#src/models/weight_maker.ts'
 import { Parameters } from '#src/nn/parameters.ts'
 import { adam } from '#src/optim/adam.ts'
-import type { Batch } from '#src/optim/examples.ts'
+import type { Batch, Examples } from '#src/optim/examples.ts'
 import { createLoader } from '#src/optim/loader.ts'
 import { cosine, warmUp } from '#src/optim/schedules.ts'
 import type { TrainingMethod } from '#src/optim/training_method.ts'
 import type { TrainingBatch } from '#src/optim/training_task.ts'
-import { crossEntropy, scope, type Tensor } from '#src/tensor/index.ts'
+import { inParts, spreadExamples } from '#src/run/training/trained_model.ts'
+import { randomStream, scope } from '#src/tensor/index.ts'
+import { classifierTask } from '#src/train/classifier_task.ts'
 import { Trainer } from '#src/train/trainer.ts'
 import { digitsOnPhotographs } from './digits_on_photographs.ts'
 import { type Sizes, sizesOf } from './sizes.ts'
+import { mean } from './spread.ts'
+import { type TrainingTime, trainTimed } from './timed_training.ts'
 
 /** Of scikit-learn, 8 x 8; of MNIST in white on photographs, 28 x 28; moved and coloured on photographs, 32 x 32 x 3. */
 export type ImageData = 'small digits' | 'digits on photographs' | 'moved digits on textures'
@@ -50,16 +53,13 @@ async function readImages(data: ImageData, assets: string): Promise<Split> {
   }
 }
 
-export interface TrainedClassifier extends Sizes {
+export interface TrainedClassifier extends Sizes, TrainingTime {
   /** Share of the held-out images whose class is the most likely one. */
   accuracy: number
   /** Mean loss over the last tenth of the steps. */
   loss: number
   steps: number
   images: number
-  seconds: number
-  /** Of all threads; other programs on the machine leave it alone, more or less. */
-  processorSeconds: number
 }
 
 /**
@@ -88,12 +88,7 @@ export async function trainClassifier(
   const net = network(freshWeights(parameters, { seed }))
   const own = method?.(steps)
   const trainer = new Trainer<Batch>({
-    task: {
-      parameters,
-      layers: [...net.layers.values()],
-      losses: ({ inputs, labels }) =>
-        crossEntropy(net.forward(inputs, { training: true }), labels, { reduction: 'none' }),
-    },
+    task: classifierTask(net, parameters),
     loader: createLoader(imageExamples(train, { normalise }), { batch, dropLast: true, seed }),
     optimiser: adam({
       rate: warmUp({ steps: Math.ceil(steps / 20) }, cosine({ from: rate, to: rate / 100, steps })),
@@ -102,52 +97,27 @@ export async function trainClassifier(
     methods: own ? [own as TrainingMethod<Batch>] : [],
     seed,
   })
-  const started = performance.now()
-  const processor = process.cpuUsage()
-  const losses: number[] = []
-  for (let step = 0; step < steps; step++) {
-    losses.push(scope(() => trainer.next()!.loss))
-    // Ctrl-C is heard between steps.
-    await setImmediate()
-  }
-  trainer.finish()
-  const seconds = (performance.now() - started) / 1000
-  const { user, system } = process.cpuUsage(processor)
-  const last = losses.slice(-Math.ceil(steps / 10))
+  const { losses, ...time } = await trainTimed(trainer, steps)
   const found = {
-    accuracy: accuracyOf(net, heldOut, normalise),
+    accuracy: accuracyOf(net, imageExamples(heldOut, { normalise })),
     ...sizesOf(parameters.tensors()),
-    loss: last.reduce((sum, loss) => sum + loss, 0) / last.length,
+    loss: mean(losses.slice(-Math.ceil(steps / 10))),
     steps,
     images: steps * batch,
-    seconds,
-    processorSeconds: (user + system) / 1e6,
+    ...time,
   }
   trainer.dispose()
   parameters.dispose()
   return found
 }
 
-function accuracyOf(net: Classifier, set: ImageSet, normalise: ReturnType<typeof channelStatistics>): number {
-  const loader = createLoader(imageExamples(set, { normalise }), {
-    batch: 250,
-    dropLast: false,
-    epochs: 1,
-    order: 'in order',
-  })
+/** Share of images whose class is the most likely one. */
+function accuracyOf(net: Classifier, examples: Examples<Batch>): number {
   let right = 0
-  for (let more = true; more; )
+  for (const ids of inParts(spreadExamples(examples.count), 250))
     scope(() => {
-      const batch = loader.next()
-      more = batch !== undefined
-      if (batch) right += agreed(net.forward(batch.inputs), batch.labels)
+      const { inputs, labels } = examples.batch(ids, randomStream(0, 'held out'))
+      right += net.forward(inputs).argmax(-1).equal(labels).cast('f64').sum().item()
     })
-  return right / set.count
-}
-
-function agreed(logits: Tensor, labels: Tensor): number {
-  const [found, wanted] = [logits.argmax(-1).toArray(), labels.toArray()]
-  let count = 0
-  for (const [i, label] of found.entries()) if (Number(label) === Number(wanted[i])) count++
-  return count
+  return right / examples.count
 }

@@ -1,15 +1,8 @@
 import { expect, test } from 'vitest'
 import { drawFigure } from './figure.ts'
 import { jaxpruner } from './jaxpruner.ts'
-import {
-  claims,
-  figures,
-  type JaxprunerJob,
-  type JaxprunerRun,
-  nameOf,
-  page,
-  summarize,
-} from './jaxpruner_page.ts'
+import { claims, figures, nameOf, page, summarize } from './jaxpruner_page.ts'
+import type { JaxprunerJob, JaxprunerRun } from './jaxpruner_training.ts'
 
 const jobs = jaxpruner.jobs({ quick: false, seeds: [0, 1, 2] })
 const run = (job: JaxprunerJob, score: number): JaxprunerRun => ({

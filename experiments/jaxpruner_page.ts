@@ -1,38 +1,11 @@
 /** The page and the figures of the JaxPruner experiment, and the claims that its runs decide. */
 import type { Spec } from 'vega'
-import {
-  type Claim,
-  claimLines,
-  commandOf,
-  type Job,
-  machineLines,
-  type Result,
-  type Stamp,
-  staleMark,
-} from './experiment.ts'
+import { type Claim, claimLines, commandOf, machineLines, type Result, staleMark } from './experiment.ts'
 import { lineFigure } from './figure.ts'
 import type { ImageTraining } from './image_training.ts'
-import type { LanguageTraining } from './language_training.ts'
-import type { Sizes } from './sizes.ts'
-import { groupBy, mean, type Spread, showSpread, spreadOf, table } from './spread.ts'
-
-export interface JaxprunerJob extends Job {
-  part: 'images' | 'language'
-  algorithm: string
-  distribution: 'erk' | 'uniform' | 'global' | 'none'
-  /** That is asked for, of all weight matrices. */
-  sparsity: number
-  setup: ImageTraining | (LanguageTraining & { width: number })
-}
-
-export interface JaxprunerRun extends JaxprunerJob, Stamp, Sizes {
-  /** Share of held-out images that are right, or nats a token on held-out text. */
-  score: number
-  images?: number
-  tokens?: number
-  seconds: number
-  processorSeconds: number
-}
+import type { JaxprunerJob, JaxprunerRun } from './jaxpruner_training.ts'
+import { mean, type Spread, spreadOf } from './spread.ts'
+import { groupBy, showSpread, table } from './table.ts'
 
 export interface JaxprunerRow extends Pick<JaxprunerJob, 'part' | 'algorithm' | 'distribution' | 'sparsity'> {
   score: Spread

@@ -1,5 +1,4 @@
 /** Small language models of the llama family in training: data, loss, loss on held-out text. */
-import { setImmediate } from 'node:timers/promises'
 import { tokenWindows } from '#src/data/token_windows.ts'
 import type { LlamaConfig } from '#src/models/llama/config.ts'
 import { freshWeights } from '#src/models/llama/fresh_weights.ts'
@@ -7,18 +6,24 @@ import { Llama } from '#src/models/llama/llama.ts'
 import { memoryWeights } from '#src/models/memory_weights.ts'
 import { Parameters } from '#src/nn/parameters.ts'
 import { adamW } from '#src/optim/adam.ts'
+import type { Batch, Examples } from '#src/optim/examples.ts'
 import { createLoader } from '#src/optim/loader.ts'
 import { cosine, warmUp } from '#src/optim/schedules.ts'
 import type { TrainingMethod } from '#src/optim/training_method.ts'
 import type { TrainingBatch } from '#src/optim/training_task.ts'
-import { scope } from '#src/tensor/index.ts'
+import { inParts, spreadExamples } from '#src/run/training/trained_model.ts'
+import { randomStream, scope } from '#src/tensor/index.ts'
+import type { LogitsTask } from '#src/train/labelled_task.ts'
 import { type LanguageBatch, languageTask } from '#src/train/language_task.ts'
 import { Trainer } from '#src/train/trainer.ts'
-import { languageTokens, type TextData } from './language_data.ts'
+import { languageTokens } from './language_data.ts'
 import { type Sizes, sizesOf } from './sizes.ts'
+import { mean } from './spread.ts'
+import { type TrainingTime, trainTimed } from './timed_training.ts'
 
 export interface LanguageTraining {
-  data: TextData
+  /** State of the Union addresses and Moby Dick, see `languageData`. */
+  data: 'addresses and novel'
   vocabulary: number
   layers: number
   heads: number
@@ -28,7 +33,7 @@ export interface LanguageTraining {
   steps: number
   /** Largest rate of AdamW (decay 0.1, norms 0), on a cosine to a tenth after a warm-up over a twentieth of the steps. */
   rate: number
-  /** Windows that each part of the held-out text is measured on, evenly spaced. */
+  /** Windows that each era of the held-out text is measured on, evenly spaced. */
   windows: number
 }
 
@@ -65,15 +70,12 @@ export function modelConfig(
   }
 }
 
-export interface TrainedLanguageModel extends Sizes {
-  /** Nats a token, mean over the parts of the held-out text. */
+export interface TrainedLanguageModel extends Sizes, TrainingTime {
+  /** Nats a token, mean over the eras of the held-out text. */
   loss: number
-  /** By part. */
+  /** By era. */
   lossOf: Readonly<Record<string, number>>
   tokens: number
-  seconds: number
-  /** Of all threads; other programs on the machine leave it alone, more or less. */
-  processorSeconds: number
 }
 
 export async function trainLanguageModel(
@@ -87,11 +89,11 @@ export async function trainLanguageModel(
     width: number
     method?: ((steps: number) => TrainingMethod<TrainingBatch>) | undefined
     seed: number
-    assets: string | undefined
+    assets: string
   },
 ): Promise<TrainedLanguageModel> {
-  const { data, vocabulary, length, batch, steps, rate, windows } = training
-  const { train, heldOut } = languageTokens(data, vocabulary, assets)
+  const { vocabulary, length, batch, steps, rate, windows } = training
+  const { train, heldOut } = languageTokens(vocabulary, assets)
   const config = modelConfig(width, training)
   const parameters = new Parameters()
   scope(() => {
@@ -113,27 +115,16 @@ export async function trainLanguageModel(
     clip: 1,
     seed,
   })
-  const started = performance.now()
-  const processor = process.cpuUsage()
-  for (let step = 0; step < steps; step++) {
-    trainer.next()
-    // Ctrl-C is heard between steps.
-    await setImmediate()
-  }
-  trainer.finish()
-  const seconds = (performance.now() - started) / 1000
-  const { user, system } = process.cpuUsage(processor)
+  const { losses: _, ...time } = await trainTimed(trainer, steps)
   const lossOf = Object.fromEntries(
-    [...heldOut].map(([part, tokens]) => [part, heldOutLoss(task, tokens, { length, windows })]),
+    [...heldOut].map(([era, tokens]) => [era, heldOutLoss(task, tokenWindows(tokens, { length }), windows)]),
   )
-  const losses = Object.values(lossOf)
   const found = {
-    loss: losses.reduce((sum, loss) => sum + loss, 0) / losses.length,
+    loss: mean(Object.values(lossOf)),
     lossOf,
     ...sizesOf(parameters.tensors()),
     tokens: steps * batch * length,
-    seconds,
-    processorSeconds: (user + system) / 1e6,
+    ...time,
   }
   trainer.dispose()
   parameters.dispose()
@@ -141,33 +132,13 @@ export async function trainLanguageModel(
 }
 
 /** Mean over evenly spaced windows, in nats a token. */
-function heldOutLoss(
-  task: ReturnType<typeof languageTask>,
-  tokens: Uint32Array,
-  { length, windows }: Pick<LanguageTraining, 'length' | 'windows'>,
-): number {
-  const examples = tokenWindows(tokens, { length })
-  const count = Math.min(windows, examples.count)
-  const every = Math.floor(examples.count / count)
-  const loader = createLoader(examples, {
-    batch: 8,
-    dropLast: false,
-    epochs: 1,
-    order: () => Uint32Array.from({ length: count }, (_, i) => i * every),
-  })
+function heldOutLoss(task: LogitsTask<LanguageBatch>, examples: Examples<Batch>, windows: number): number {
+  const chosen = spreadExamples(examples.count, windows)
   let sum = 0
-  for (let more = true; more; )
-    scope(() => {
-      const batch = loader.next()
-      more = batch !== undefined
-      if (!batch) return
-      const losses = task.losses(batch, {
-        step: 0,
-        stream: () => {
-          throw new Error('the forward draws nothing')
-        },
-      })
-      for (const loss of losses.toArray()) sum += Number(loss)
+  for (const ids of inParts(chosen, 8))
+    sum += scope(() => {
+      const batch = examples.batch(ids, randomStream(0, 'held out'))
+      return task.lossesOf(task.logits(batch, {}), batch).cast('f64').sum().item()
     })
-  return sum / count
+  return sum / chosen.length
 }

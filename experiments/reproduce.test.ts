@@ -80,7 +80,7 @@ test('a run that was stopped goes on, and its record says commit, command, seeds
   expect(recordIn(output)).toMatchObject({
     experiment: 'counting',
     command: 'npx --no pare reproduce counting',
-    commit: expect.stringMatching(/^[0-9a-f]{12}|unknown/),
+    commit: expect.stringMatching(/^[0-9a-f]{12}(\+changes)?$/),
     seeds: [0, 1],
     machines: [expect.stringContaining('cores')],
     summary: { mean: 6, low: 1, high: 11, seeds: 4 },

@@ -2,7 +2,6 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { instructionSet } from 'pare'
 import { nearestField } from '#src/nn/nearest_names.ts'
 import { OptionError, printable, SourceError } from '#src/tensor/errors.ts'
@@ -19,6 +18,7 @@ import { experiments } from './experiments.ts'
 import { drawFigure, figureLibrary } from './figure.ts'
 import { appendRun, latestRuns, readJournal } from './journal.ts'
 import { currentCommit, describeMachine, hashOf, machineLine } from './machine.ts'
+import { root } from './repository.ts'
 
 export interface ReproduceOptions {
   /** A small version in at most 30 seconds, in a temporary folder. @default false */
@@ -37,7 +37,6 @@ export interface ReproduceOptions {
   commit?: string | undefined
 }
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
 const say = (text: string) => process.stderr.write(`${text}\n`)
 
 /** Name, title and assets of every experiment. */

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { groupBy, showSpread, spread, spreadOf, table } from './spread.ts'
+import { spread, spreadOf } from './spread.ts'
+import { groupBy, showSpread, table } from './table.ts'
 
 test('the spread is the standard deviation of a sample, and one value has none', () => {
   // Deviations -2, 0, 2: 8 over 2.

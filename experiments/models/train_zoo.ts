@@ -12,7 +12,8 @@ import { parseArgs } from 'node:util'
 import { instructionSet, setThreads } from 'pare'
 import { readTrainingReport, reportName, type TrainingReport } from '#src/run/training/training_report.ts'
 import { currentCommit, describeMachine, machineLine } from '../machine.ts'
-import { modelsFolder, root, zooModel } from './zoo.ts'
+import { root } from '../repository.ts'
+import { modelsFolder, zooModel } from './zoo.ts'
 
 const { values: flags, positionals: names } = parseArgs({
   allowPositionals: true,

@@ -8,8 +8,7 @@
  */
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { heldOutPhotographs, trainingPhotographs } from '#src/data/assets/photographs.ts'
 import { filesOf } from '#src/formats/file_pattern.ts'
 import { defaultCacheFolder } from '#src/models/source/cache.ts'
@@ -21,16 +20,10 @@ import { type TrainingHooks, train } from '#src/run/training/train.ts'
 import type { TrainingRecipe } from '#src/run/training/training_recipe.ts'
 import { reportName } from '#src/run/training/training_report.ts'
 import { OptionError, printable } from '#src/tensor/errors.ts'
-
-/** The folder of package.json. */
-export const root = packageRoot()
+import { root } from '../repository.ts'
 
 /** The folder of this file in the sources, also when it was compiled. */
 export const modelsFolder = join(root, 'experiments', 'models')
-
-function packageRoot(folder = dirname(fileURLToPath(import.meta.url))): string {
-  return existsSync(join(folder, 'package.json')) ? folder : packageRoot(dirname(folder))
-}
 
 /** Names of the models, in alphabetical order. */
 export const zooNames = (): string[] =>
