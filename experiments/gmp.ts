@@ -7,7 +7,7 @@
 import { OptionError, printable } from '#src/tensor/errors.ts'
 import type { Experiment, JobOptions } from './experiment.ts'
 import { equalScale, equalWidth } from './gmp_models.ts'
-import { claims, figures, meanScore, nameOf, page, part, summarize } from './gmp_page.ts'
+import { claims, compared, figures, nameOf, page, part, summarize } from './gmp_page.ts'
 import {
   fewImages,
   type GmpJob,
@@ -40,11 +40,10 @@ export const gmp: Experiment<GmpJob, GmpRun> = {
   part,
   figures,
   failures({ runs }) {
-    const score = (treatment: Treatment) => meanScore(runs, { part: 'images', treatment, sparsity: 0.95 })
-    const [gradual, once] = [score('gradual'), score('one shot at the end')]
-    if (gradual === undefined || once === undefined || gradual >= once + 0.1) return []
+    const found = compared(runs, ['gradual', 'one shot at the end'], { part: 'images', sparsity: 0.95 })
+    if (!found || found.difference.mean >= 0.1) return []
     return [
-      `at 95% gradual pruning must beat one shot at the end by 10 points, it has ${(100 * gradual).toFixed(1)}% against ${(100 * once).toFixed(1)}%`,
+      `at 95% gradual pruning must beat one shot at the end by 10 points, it has ${(100 * found.better).toFixed(1)}% against ${(100 * found.worse).toFixed(1)}%`,
     ]
   },
 }

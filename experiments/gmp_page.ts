@@ -1,10 +1,12 @@
 /** The page and the figures of the GMP experiment, and the claims that its runs decide. */
 import type { Spec } from 'vega'
-import { type Claim, claimLines, commandOf, machineLines, type Result, staleMark } from './experiment.ts'
+import { type Claim, claimLines, machineLines, type Result, staleMark } from './experiment.ts'
 import { lineFigure, type Point } from './figure.ts'
 import type { GmpJob, GmpRun, Treatment } from './gmp_training.ts'
+import { imageDataText } from './image_data_text.ts'
 import type { ImageTraining } from './image_training.ts'
 import type { LanguageTraining } from './language_training.ts'
+import { foundOf, type Pair, paired } from './paired.ts'
 import type { Sizes } from './sizes.ts'
 import { mean, type Spread, spreadOf } from './spread.ts'
 import { groupBy, showSpread, table } from './table.ts'
@@ -15,7 +17,7 @@ export interface GmpRow extends Pick<GmpJob, 'part' | 'treatment' | 'sparsity' |
   parameters: number
   nonZeros: number
   bytes: Sizes['bytes']
-  seconds: number
+  processorSeconds: number
 }
 
 const dense = (treatment: Treatment) => treatment.startsWith('dense')
@@ -51,60 +53,58 @@ export const summarize = (runs: readonly GmpRun[]): GmpRow[] =>
         bitmask: over(({ bytes }) => bytes.bitmask),
         rows: over(({ bytes }) => bytes.rows),
       },
-      seconds: over(({ seconds }) => seconds),
+      processorSeconds: over(({ processorSeconds }) => processorSeconds),
     }
   })
 
-/** Mean over seeds; undefined where it was not run. */
-export const meanScore = (
-  runs: readonly GmpRun[],
-  wanted: Pick<GmpRow, 'part' | 'treatment' | 'sparsity'>,
-): number | undefined =>
-  summarize(runs).find(
-    ({ part, treatment, sparsity }) =>
-      part === wanted.part && treatment === wanted.treatment && sparsity === wanted.sparsity,
-  )?.score.mean
-
 const percent = (value: number, digits = 2) => `${(100 * value).toFixed(digits)}%`
 
+/** Two treatments at one sparsity over their common seeds; undefined where there is none. */
+export function compared(
+  runs: readonly GmpRun[],
+  [better, worse]: readonly [Treatment, Treatment],
+  { part, sparsity }: Pick<GmpJob, 'part' | 'sparsity'>,
+): Pair | undefined {
+  const [first, second] = [better, worse].map((treatment) =>
+    runs.filter((run) => run.treatment === treatment && run.part === part && run.sparsity === sparsity),
+  )
+  return paired(first!, second!)
+}
+
 export function claims({ runs }: Pick<Result<GmpRun>, 'runs'>): Claim[] {
-  const compare = (
-    text: string,
-    [better, worse]: [Treatment, Treatment],
-    {
-      part = 'images',
-      sparsity = 0.95,
-      by = 0,
-    }: Partial<Pick<GmpJob, 'part' | 'sparsity'>> & { by?: number } = {},
-  ): Claim => {
-    const [a, b] = [better, worse].map((treatment) => meanScore(runs, { part, treatment, sparsity }))
-    if (a === undefined || b === undefined) return { text, found: 'not run' }
-    const show = (score: number) => (part === 'images' ? percent(score) : score.toFixed(4))
-    // Losses are better where they are lower.
-    return { text, holds: (part === 'images' ? a - b : b - a) >= by, found: `${show(a)} against ${show(b)}` }
+  const images = (text: string, pair: [Treatment, Treatment], sparsity: number, points = 0): Claim => {
+    const found = compared(runs, pair, { part: 'images', sparsity })
+    return {
+      text,
+      ...(found && { holds: 100 * found.difference.mean >= points }),
+      found: foundOf(found, { show: percent, unit: 'points', digits: 2, factor: 100 }),
+    }
   }
+  const language = compared(runs, ['gradual', 'dense, as many weights'], { part: 'language', sparsity: 0.8 })
   return [
-    compare(
+    images(
       'At 95% gradual pruning is more accurate than one shot at the end by at least 10 points, on average over seeds.',
       ['gradual', 'one shot at the end'],
-      { by: 0.1 },
+      0.95,
+      10,
     ),
-    compare(
+    images(
       'At 95% gradual pruning is at least as accurate as one shot half-way with the other half to fine-tune, on average over seeds.',
       ['gradual', 'one shot half-way, then fine-tuning'],
+      0.95,
     ),
     ...[0.8, 0.9, 0.95, 0.98].map((sparsity) =>
-      compare(
+      images(
         `The wide network at ${percent(sparsity, 0)} is at least as accurate as the dense one with as many weights, on average over seeds.`,
         ['gradual', 'dense, as many weights'],
-        { sparsity },
+        sparsity,
       ),
     ),
-    compare(
-      'The loss of the wide language model at 80% is below that of the dense one with as many weights by at least 0.02 nats, on average over seeds.',
-      ['gradual', 'dense, as many weights'],
-      { part: 'language', sparsity: 0.8, by: 0.02 },
-    ),
+    {
+      text: 'The loss of the wide language model at 80% is below that of the dense one with as many weights by at least 0.02 nats, on average over seeds.',
+      ...(language && { holds: -language.difference.mean >= 0.02 }),
+      found: foundOf(language, { show: (loss) => loss.toFixed(4), unit: 'nats', digits: 4, sign: -1 }),
+    },
   ]
 }
 
@@ -124,7 +124,7 @@ function rowsTable(rows: readonly GmpRow[], part: GmpJob['part']): string {
     kilobytes(row.bytes.bitmask),
     kilobytes(row.bytes.rows),
     String(row.score.seeds),
-    row.seconds.toFixed(0),
+    row.processorSeconds.toFixed(0),
   ])
   return table(
     [
@@ -137,7 +137,7 @@ function rowsTable(rows: readonly GmpRow[], part: GmpJob['part']): string {
       'kB as bitmask',
       'kB as rows',
       'seeds',
-      'seconds a run',
+      'processor seconds a run',
     ],
     lines,
   )
@@ -169,7 +169,7 @@ ${claimLines(claims(result))}
 
 ## Digits
 
-${images ? `A LeNet-like network learns moved and coloured digits of MNIST on pieces of photographs, 8,000 for training and 2,000 held out. Each run sees ${image!.images!.toLocaleString('en')} images (${images.epochs} epochs in batches of ${images.batch}) with Adam at ${images.rate}.` : 'Not run yet.'}
+${images ? `A LeNet-like network learns ${imageDataText[images.data]}. Each run sees ${image!.images!.toLocaleString('en')} images (${images.epochs} epochs in batches of ${images.batch}) with Adam at ${images.rate}.` : 'Not run yet.'}
 The first convolution and the classifier stay dense, and so do biases. Gradual masks change from 10% of the steps to 75%.
 A dense network with as many weights is the wide one with all widths scaled down, the smallest with at least as many
 numbers as the wide one keeps.
@@ -181,7 +181,7 @@ ${rowsTable(rows, 'images')}
 ## A language model
 
 ${language ? `Llamas of ${language.layers} layers, ${language.heads} heads, SwiGLU of twice the width and a tied embedding of ${language.vocabulary} tokens see ${text!.tokens!.toLocaleString('en')} tokens each (${language.steps} steps of ${language.batch} × ${language.length}): State of the Union addresses and Moby Dick. All matrices are pruned, also the embedding, as in the paper; norms are not.` : 'Not run yet.'}
-The loss is the mean over old addresses, modern ones and the novel, on text that is held out.
+The loss is the mean over the eras of the held-out text: addresses to 1860, to 1913, to 1945 and since, and the novel.
 
 ${rowsTable(rows, 'language')}
 
@@ -189,11 +189,11 @@ ${rowsTable(rows, 'language')}
 
 ![Loss over bytes](gmp_bytes.svg)
 
-± is the standard deviation over seeds. A seed decides weights and batches; the data stay. Sizes have 16 bits a value: as
+± is the standard deviation over seeds, in a claim that of the difference. Processor seconds are those of all threads. A seed decides weights and batches; the data stay. Sizes have 16 bits a value: as
 a bitmask with one more bit for every weight of a pruned tensor, or as rows with relative columns in the width of gaps that
 is smallest. Dense networks need neither. All models take as many steps at the same rate; longer trainings may differ.
 
-Command: \`${commandOf('gmp')}\`\\
+Command: \`${result.command}\`\\
 Commit that the page was made at: ${result.commit}\\
 ${machineLines(result)}
 `

@@ -6,7 +6,7 @@
 import { nearestField } from '#src/nn/nearest_names.ts'
 import { OptionError, printable } from '#src/tensor/errors.ts'
 import type { Experiment, JobOptions } from './experiment.ts'
-import { accuracyOf, claims, figures, nameOf, page, part, summarize } from './jaxpruner_page.ts'
+import { claims, compared, figures, nameOf, page, part, summarize } from './jaxpruner_page.ts'
 import {
   type Algorithm,
   algorithms,
@@ -40,13 +40,11 @@ export const jaxpruner: Experiment<JaxprunerJob, JaxprunerRun> = {
   part,
   figures,
   failures({ runs }) {
-    const [best, worst] = ['magnitude', 'random'].map((name) => accuracyOf(runs, name, 'erk', 0.95))
-    if (best === undefined || worst === undefined) return []
-    return best >= worst + 0.05
-      ? []
-      : [
-          `at 95% sparsity magnitude must beat random by 5 points, it has ${(100 * best).toFixed(1)}% against ${(100 * worst).toFixed(1)}%`,
-        ]
+    const found = compared(runs, 'magnitude', 'random')
+    if (!found || found.difference.mean >= 0.05) return []
+    return [
+      `at 95% sparsity magnitude must beat random by 5 points, it has ${(100 * found.better).toFixed(1)}% against ${(100 * found.worse).toFixed(1)}%`,
+    ]
   },
 }
 

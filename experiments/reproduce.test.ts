@@ -76,7 +76,7 @@ test('a run that was stopped goes on, and its record says commit, command, seeds
   const outcome = await runExperiment(second.experiment, { output, seeds: [0, 1] })
   expect(first.measured).toEqual(['1, seed 0', '10, seed 0', '1, seed 1'])
   expect(second.measured).toEqual(['10, seed 1'])
-  expect(outcome).toMatchObject({ runs: 4, output, failures: [] })
+  expect(outcome).toMatchObject({ quick: false, runs: 4, output, failures: [] })
   expect(recordIn(output)).toMatchObject({
     experiment: 'counting',
     command: 'npx --no pare reproduce counting',
@@ -115,7 +115,7 @@ test('a quick run has one seed, leaves nothing behind, and tells which orders it
   const { experiment, measured } = counting({ failures: ['10 must be above 20'] })
   const outcome = await runExperiment(experiment, { quick: true })
   expect(measured).toEqual(['1, seed 0', '10, seed 0'])
-  expect(outcome).toMatchObject({ failures: ['10 must be above 20'], runs: 2 })
+  expect(outcome).toMatchObject({ quick: true, failures: ['10 must be above 20'], runs: 2 })
   expect(outcome).not.toHaveProperty('output')
 })
 test('where assets are needed and none are set it says which, before anything is measured', async () => {

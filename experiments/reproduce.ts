@@ -49,6 +49,8 @@ export const list = () =>
 
 export interface Outcome {
   experiment: string
+  /** Whether it was the small version. */
+  quick: boolean
   /** Folder of the results; absent where it was temporary. */
   output?: string
   claims: Claim[]
@@ -98,6 +100,7 @@ export async function runExperiment(
     const isKept = !quick || options.output !== undefined
     return {
       experiment: name,
+      quick,
       ...(isKept ? { output } : {}),
       claims: experiment.claims(result),
       failures: quick ? experiment.failures(result, context) : [],

@@ -21,6 +21,7 @@ interface Experiments {
 }
 
 interface Outcome {
+  quick: boolean
   output?: string
   claims: { text: string; holds?: boolean; found: string }[]
   failures: string[]
@@ -62,8 +63,9 @@ export function addReproduce(pare: Command): void {
     })
 }
 
-const outcomeText = ({ output, claims, failures }: Outcome): string =>
+const outcomeText = ({ quick, output, claims, failures }: Outcome): string =>
   [
+    ...(quick ? ['quick  a small version: what it finds decides no claim of a page\n'] : []),
     ...claims.map(
       ({ text, holds, found }) =>
         `${holds === undefined ? 'open ' : holds ? 'holds' : 'FAILS'}  ${text} ${found}\n`,
