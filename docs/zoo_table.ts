@@ -77,7 +77,7 @@ function dataOf(name: string): string {
     const vocabulary = typeof data.tokenizer === 'object' ? data.tokenizer.vocabulary : undefined
     return `${(tokens / 1e6).toFixed(1)} M tokens of text, vocabulary ${vocabulary}`
   }
-  return `${epochs} epochs of 8,000 ${data.kind === 'mnist' ? 'digits of MNIST' : 'digits on photographs'}`
+  return `${epochs} epochs of 8,000 ${data.kind === 'mnist' ? 'digits of MNIST' : 'moved digits on textures'}`
 }
 
 const costOf = ({ seconds, threads, commit }: Trained, machine: number): string =>

@@ -11,7 +11,6 @@
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
- *   Trainer     steps of a training over any task, with pruningMethods and optimisers by name
  *
  * Jobs run in the thread that calls them; put them in a worker where the thread must stay free. Every error that a
  * user can cause is a `PareError`.

@@ -110,7 +110,7 @@ describe('addresses and the novel', () => {
   })
 })
 
-describe('digits on photographs', () => {
+describe('moved digits on textures', () => {
   test('no photograph is on both sides', () => {
     const all = [...trainingPhotographs, ...heldOutPhotographs]
     expect(new Set(all).size).toBe(18)

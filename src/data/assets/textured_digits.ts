@@ -1,6 +1,6 @@
 /**
- * Digits of MNIST, moved and scaled, in a colour of their own on pieces of photographs: 32 x 32 x 3. Plain MNIST saturates
- * near 98 %, where methods tie; this is harder.
+ * Moved digits on textures: digits of MNIST, moved and scaled, in a colour of their own on pieces of photographs, 32 x 32 x 3.
+ * Made to be harder than plain MNIST, of which the zoo's resnet-8 gets 99.00 % of the held-out digits right, and mlp 96.40 %.
  *
  *   background   a square of a photograph, 32, 64 or 96 pixels wide, averaged down to 32
  *   digit        28 x 28 scaled to a side of 14 to 28 pixels, at a random place inside

@@ -35,7 +35,7 @@ export interface DigitDataRecipe extends ImageDataRecipe {
   assets?: string
 }
 
-/** MNIST in colour on photographs, 32 x 32. */
+/** Moved digits on textures: MNIST in colour on photographs, 32 x 32. */
 export interface TexturedDigitDataRecipe extends ImageDataRecipe {
   kind: 'textured_digits'
   assets?: string
