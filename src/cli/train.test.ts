@@ -7,8 +7,10 @@ import { jsonError, pare, startPare, temporaryFolder } from './pare_process.suit
 
 const folder = temporaryFolder()
 const recipe = join(folder, 'bars.yaml')
+const empty = join(folder, 'empty.yaml')
 beforeAll(() => {
   const { images, labels } = writeBars(folder)
+  writeFileSync(empty, 'pare: 1\n')
   writeFileSync(
     recipe,
     `pare: 1
@@ -60,6 +62,11 @@ test('a finished training with another seed is refused with exit code 3, and a r
 test.each([
   ['no recipe', [], /missing required argument/],
   ['a recipe that is not there', [join(folder, 'none.yaml')], /none\.yaml: the recipe cannot be read/],
+  [
+    'a recipe without a training',
+    [empty],
+    /empty\.yaml:1: train: a map of model, data, .* is needed, got nothing/,
+  ],
   ['no output', [recipe], /the folder for the result is needed.*--output/],
   ['no step', [recipe, '--output', join(folder, 'x'), '--steps', '0'], /whole number from 1/],
   ['no thread', [recipe, '--output', join(folder, 'x'), '--threads', '0'], /whole number from 1/],

@@ -3,6 +3,7 @@
  * back what was not flushed. Reading does not: it changes nothing.
  */
 import fs from 'node:fs'
+import { dirname } from 'node:path'
 
 export interface Disk {
   /** Makes a file that is not there yet, for reading and writing. */
@@ -52,8 +53,22 @@ export const systemDisk: Disk = {
     }
   },
   rename: (from, to) => fs.renameSync(from, to),
-  makeFolder: (path) => void fs.mkdirSync(path, { recursive: true }),
+  makeFolder,
   remove: (path) => fs.rmSync(path, { recursive: true, force: true, maxRetries: 3 }),
+}
+
+/** Step by step: `recursive` of Node never ends where a folder that is there lets none be made in it, as /proc. */
+function makeFolder(path: string): void {
+  try {
+    fs.mkdirSync(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST' && fs.statSync(path).isDirectory()) return
+    const above = dirname(path)
+    if (code !== 'ENOENT' || fs.existsSync(above)) throw error
+    makeFolder(above)
+    makeFolder(path)
+  }
 }
 
 let current: Disk = systemDisk

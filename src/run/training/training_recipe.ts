@@ -118,7 +118,7 @@ export const trainingSchema = record({
 
 export const trainingRecipeSchema = record({
   pare: version,
-  train: z.unknown(),
+  train: z.custom<unknown>((fields) => fields !== undefined, 'a map of model, data, batch and more'),
   ...optional({
     seed: wholeFields.seed,
     output: wholeFields.output,
