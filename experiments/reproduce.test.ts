@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
@@ -126,7 +126,15 @@ test('where assets are needed and none are set it says which, before anything is
     await expect(runExperiment(experiment, { quick: true })).rejects.toThrow(
       /counting --quick: reads mnist-10k.*bash interop\/assets.sh DIR mnist-10k/,
     )
+    const empty = folder()
+    await expect(runExperiment(experiment, { quick: true, assets: empty })).rejects.toThrow(
+      /reads mnist-10k, and .* lacks them; fill one with/,
+    )
+    mkdirSync(join(empty, '.sums'))
+    writeFileSync(join(empty, '.sums', 'mnist-10k'), '')
     expect(measured).toEqual([])
+    await runExperiment(experiment, { quick: true, assets: empty })
+    expect(measured).toHaveLength(2)
   } finally {
     if (before !== undefined) process.env.PARE_ASSETS = before
   }

@@ -1,8 +1,9 @@
 /** Runs experiments by name; `pare reproduce` calls it. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { instructionSet } from 'pare'
+import { disk } from '#src/formats/disk.ts'
 import { nearestField } from '#src/nn/nearest_names.ts'
 import { OptionError, printable, SourceError } from '#src/tensor/errors.ts'
 import {
@@ -76,7 +77,7 @@ export async function runExperiment(
   await figureLibrary()
   const jobs: Job[] = experiment.jobs({ quick, seeds, only })
   if (jobs.length === 0) throw new OptionError(`--only: fits none of the jobs of ${name}; leave it out`)
-  const assets = assetFolder(experiment, quick, options.assets)
+  const assets = assetFolder(experiment, options)
   const output = outputFolder(options.output, quick)
   try {
     const sources = hashOf(root, experiment.sources)
@@ -177,17 +178,19 @@ function experimentOf(name: string): AnyExperiment {
   )
 }
 
+/** The folder of assets. @throws SourceError where it lacks what the experiment reads, before anything is measured */
 function assetFolder(
   experiment: AnyExperiment,
-  quick: boolean,
-  given: string | undefined,
+  { quick = false, write = false, assets: given }: ReproduceOptions,
 ): string | undefined {
   const folder = given ?? process.env.PARE_ASSETS
   const groups = experiment.assets(quick)
-  if (folder || groups.length === 0) return folder
+  // The script that fetches a group leaves its sums there.
+  const missing = folder ? groups.filter((group) => !existsSync(join(folder, '.sums', group))) : groups
+  if (missing.length === 0 || (folder && write)) return folder
   throw new SourceError(
-    `${experiment.name}${quick ? ' --quick' : ''}: reads ${groups.join(', ')}, and no folder of assets is set; fill one with \`bash interop/assets.sh DIR ${groups.join(' ')}\` and set PARE_ASSETS=DIR`,
-    { code: 'PARE_E_ASSET', facts: { groups } },
+    `${experiment.name}${quick ? ' --quick' : ''}: reads ${missing.join(', ')}, and ${folder ? `${printable(folder)} lacks them` : 'no folder of assets is set'}; fill one with \`bash interop/assets.sh DIR ${missing.join(' ')}\` and set PARE_ASSETS=DIR`,
+    { code: 'PARE_E_ASSET', facts: { groups: missing } },
   )
 }
 
@@ -195,7 +198,7 @@ function outputFolder(given: string | undefined, quick: boolean): string {
   const own = join(root, 'docs/results')
   const output =
     given ?? (quick ? mkdtempSync(join(tmpdir(), 'pare-result-')) : existsSync(own) ? own : 'results')
-  mkdirSync(output, { recursive: true })
+  disk().makeFolder(output)
   return output
 }
 
