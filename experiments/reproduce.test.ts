@@ -139,6 +139,18 @@ test('where assets are needed and none are set it says which, before anything is
     if (before !== undefined) process.env.PARE_ASSETS = before
   }
 })
+test('a second process on the same results is refused while the first works, and not after it', async () => {
+  const output = folder()
+  const { experiment, measured } = counting()
+  const outcomes = await Promise.allSettled([
+    runExperiment(experiment, { output, seeds: [0] }),
+    runExperiment(experiment, { output, seeds: [0] }),
+  ])
+  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
+  expect(outcomes[1]).toMatchObject({ reason: { code: 'PARE_E_RUN_LOCKED' } })
+  expect(measured).toHaveLength(2)
+  expect((await runExperiment(experiment, { output, seeds: [0] })).runs).toBe(2)
+})
 test('jobs that fit none are refused', async () => {
   await expect(runExperiment(counting().experiment, { only: ['2'] })).rejects.toThrow(/fits none of the jobs/)
 })

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { instructionSet } from 'pare'
 import { disk } from '#src/formats/disk.ts'
 import { nearestField } from '#src/nn/nearest_names.ts'
-import { OptionError, printable, SourceError } from '#src/tensor/errors.ts'
+import { tryLock, unlockWork } from '#src/run/run_lock.ts'
+import { OptionError, printable, SourceError, StateError } from '#src/tensor/errors.ts'
 import {
   type AnyExperiment,
   type Claim,
@@ -79,6 +80,7 @@ export async function runExperiment(
   if (jobs.length === 0) throw new OptionError(`--only: fits none of the jobs of ${name}; leave it out`)
   const assets = assetFolder(experiment, options)
   const output = outputFolder(options.output, quick)
+  const unlock = lockJournal(output, name)
   try {
     const sources = hashOf(root, experiment.sources)
     const context: Context = { assets, quick, record: readRecord(root, name), sources, say }
@@ -108,6 +110,7 @@ export async function runExperiment(
       runs: runs.length,
     }
   } finally {
+    unlock()
     if (quick && options.output === undefined) rmSync(output, { recursive: true, force: true })
   }
 }
@@ -200,6 +203,21 @@ function outputFolder(given: string | undefined, quick: boolean): string {
     given ?? (quick ? mkdtempSync(join(tmpdir(), 'pare-result-')) : existsSync(own) ? own : 'results')
   disk().makeFolder(output)
   return output
+}
+
+/** This process alone adds runs. @throws StateError where another one does */
+function lockJournal(output: string, name: string): () => void {
+  const path = join(output, `.${name}.lock`)
+  const lock = tryLock(path)
+  if (lock === undefined)
+    throw new StateError(
+      `--output: another process measures ${name} in ${printable(output)}; wait for it, or name another folder`,
+      { code: 'PARE_E_RUN_LOCKED', facts: { output } },
+    )
+  return () => {
+    rmSync(path, { force: true })
+    unlockWork(lock)
+  }
 }
 
 /** The record that stands in the pages, where there is one. */

@@ -7,22 +7,34 @@ import { printable, StateError } from '../tensor/errors.ts'
 import { callNative } from '../tensor/native.ts'
 import { workName } from './journal.ts'
 
+/**
+ * Takes the lock of a file, which is made where it is not there; nothing where another process holds it.
+ *
+ * @param prepare makes the folder of the file
+ */
+export function tryLock(path: string, prepare: () => void = () => {}): number | undefined {
+  // Whoever finishes removes the file, perhaps just before this process takes its lock.
+  for (let attempt = 0; attempt < 10; attempt++) {
+    prepare()
+    const lock = callNative((native) => native.tryLockFile(path))
+    if (typeof lock !== 'number') return undefined
+    if (existsSync(path)) return lock
+    unlockWork(lock)
+  }
+  return undefined
+}
+
 /** @throws StateError where another process holds the lock */
 export function lockWork(output: string): number {
   const work = join(output, workName)
-  const path = join(work, 'lock')
-  // Whoever finishes removes the folder with the lock in it, perhaps just before this process takes that lock.
-  for (let attempt = 0; attempt < 10; attempt++) {
+  const lock = tryLock(join(work, 'lock'), () => {
     try {
       disk().makeFolder(work)
     } catch (cause) {
       throw writeFailure(cause, output, 0)
     }
-    const lock = callNative((native) => native.tryLockFile(path))
-    if (typeof lock !== 'number') break
-    if (existsSync(path)) return lock
-    callNative((native) => native.unlockFile(lock))
-  }
+  })
+  if (lock !== undefined) return lock
   throw new StateError(
     `--output: another process works on ${printable(output)}; wait for it, or name another output`,
     { code: 'PARE_E_RUN_LOCKED', facts: { output } },
