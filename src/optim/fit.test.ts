@@ -1,7 +1,16 @@
 import { expect, test } from 'vitest'
 import type { Parameters } from '../nn/parameters.ts'
 import { AbortError, NumericalError, OptionError } from '../tensor/errors.ts'
-import { currentKernels, linear, randomStream, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
+import {
+  currentKernels,
+  linear,
+  randomStream,
+  scope,
+  type Tensor,
+  tensor,
+  unrecorded,
+  zeros,
+} from '../tensor/index.ts'
 import { adamW } from './adam.ts'
 import { meanAverage } from './averages.ts'
 import { type FitOptions, fit as train } from './fit.ts'
@@ -151,6 +160,23 @@ test('a loss that is not finite ends the run with its parameter, or its step is 
     expect([skipped, seen, losses[2]]).toEqual([[3], [false, false, true, false], Number.NaN])
     expect(options.optimiser.steps).toBe(3)
     expect(numbersOf(parameters, 'w').every(Number.isFinite)).toBe(true)
+  })
+})
+test('a step that is left out leaves running statistics as they were before it', () => {
+  training({ steps: 3, skipAtMost: 1 }, (options, parameters) => {
+    const mean = scope(() => parameters.addBuffer('running', zeros([1])))
+    const seen: number[][] = []
+    let step = 0
+    train({
+      ...options,
+      loss: (pair) => {
+        const factor = ++step === 2 ? Number.NaN : 1
+        unrecorded(() => scope(() => mean.assign(tensor([step * factor], [1]))))
+        return lossOf(parameters)(pair).mul(factor)
+      },
+      onStep: () => void seen.push(numbersOf(parameters, 'running')),
+    })
+    expect(seen).toEqual([[1], [1], [3]])
   })
 })
 test('masks are applied after every update, and averages follow them', () => {

@@ -8,7 +8,7 @@ import { scope, type Tensor } from '../tensor/index.ts'
 import type { Average } from './averages.ts'
 import { clipFactor, gradientNorm } from './gradients.ts'
 import type { Optimiser } from './optimiser.ts'
-import { drawn, Faults, meanGradients, type StepOutcome } from './step.ts'
+import { drawn, Faults, keptBuffers, meanGradients, type StepOutcome } from './step.ts'
 import type { Loader } from './training_task.ts'
 
 export interface FitOptions<B> {
@@ -78,9 +78,10 @@ export function fit<B>(options: FitOptions<B>): FitResult {
     const outcome = scope((): StepOutcome | undefined => {
       const batches = drawn(loader, accumulate)
       if (batches.length === 0) return undefined
+      const restore = keptBuffers(parameters)
       const { loss, gradients } = meanGradients(parameters, batches, lossOf)
       const norm = gradientNorm(gradients)
-      const fault = faults.found(step, loss, norm)
+      const fault = faults.found(step, loss, norm, restore)
       if (!fault) optimiser.step(gradients, { scale: clip === undefined ? 1 : clipFactor(norm.norm, clip) })
       return { step, loss, gradientNorm: norm.norm, ...(fault && { skipped: fault.message }) }
     })

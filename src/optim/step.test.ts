@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { Parameters } from '../nn/parameters.ts'
 import { NumericalError } from '../tensor/errors.ts'
 import { scope, tensor } from '../tensor/index.ts'
-import { drawn, Faults, meanGradients } from './step.ts'
+import { drawn, Faults, keptBuffers, meanGradients } from './step.ts'
 
 test('batches are drawn until there are enough or the data ends, and not one more', () => {
   let next = 0
@@ -36,14 +36,34 @@ test('small batches in bf16 are summed in f32: 256 and eight times 1/4 lose noth
   })
   parameters.dispose()
 })
-test('faults are left out up to the most in a row, and a sound step begins the row anew', () => {
+test('faults are left out up to the most in a row, each put back, and a sound step begins the row anew', () => {
   const faults = new Faults(1)
   const sound = { norm: 1, notFinite: [] }
   const broken = { norm: Number.NaN, notFinite: ['w'] }
-  expect(faults.found(1, 1, sound)).toBeUndefined()
-  expect(faults.found(2, Number.NaN, sound)).toBeInstanceOf(NumericalError)
-  expect(faults.found(3, 1, sound)).toBeUndefined()
-  expect(faults.found(4, 1, broken)?.message).toMatch(/w/)
-  expect(() => faults.found(5, 1, broken)).toThrow(NumericalError)
-  expect(faults.inRow).toBe(0)
+  let restored = 0
+  const restore = () => void restored++
+  expect(faults.found(1, 1, sound, restore)).toBeUndefined()
+  expect(faults.found(2, Number.NaN, sound, restore)).toBeInstanceOf(NumericalError)
+  expect(faults.found(3, 1, sound, restore)).toBeUndefined()
+  expect(faults.found(4, 1, broken, restore)?.message).toMatch(/w/)
+  expect(restored).toBe(2)
+  expect(() => faults.found(5, 1, broken, restore)).toThrow(NumericalError)
+  expect([faults.inRow, restored]).toEqual([0, 3])
+})
+test('buffers are put back bit for bit, and parameters are left alone', () => {
+  const parameters = new Parameters()
+  scope(() => {
+    parameters.add('w', tensor([1], [1]))
+    parameters.addBuffer('mean', tensor([0.25, -0], [2]))
+    parameters.addBuffer('count', tensor([7], [1], 'u32'))
+    const restore = keptBuffers(parameters)
+    parameters.assign('w', tensor([2], [1]))
+    parameters.assign('mean', tensor([Number.NaN, Number.POSITIVE_INFINITY], [2]))
+    parameters.assign('count', tensor([8], [1], 'u32'))
+    restore()
+    const values = (path: string) => [...parameters.get(path).state.tensor().toArray()]
+    expect(values('mean')).toEqual([0.25, -0])
+    expect([values('count'), values('w')]).toEqual([[7], [2]])
+  })
+  parameters.dispose()
 })

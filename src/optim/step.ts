@@ -60,13 +60,28 @@ export function meanGradients<B>(
   }
 }
 
+/**
+ * Keeps what the forward itself changes, running statistics and carried states, for a step that may have to be left out:
+ * a forward that is not finite has already written into them.
+ *
+ * @returns puts them back; to be called in the scope that this was called in
+ */
+export function keptBuffers(parameters: Parameters): () => void {
+  const kept = [...parameters.states()].flatMap(([path, state]) =>
+    parameters.get(path).isBuffer ? [[path, state.value()] as const] : [],
+  )
+  return () => {
+    for (const [path, before] of kept) parameters.assign(path, before)
+  }
+}
+
 /** Sums of bf16 would lose what small batches add. */
 const widened = (x: Tensor): Tensor => (x.dtype === 'bf16' ? x.cast('f32') : x)
 
 /**
  * Counts the steps, one after another, that cannot be learned from. With more than `most` of them the run ends.
  *
- * @example const skipped = faults.found(step, loss, gradientNorm(gradients))
+ * @example const skipped = faults.found(step, loss, gradientNorm(gradients), keptBuffers(parameters))
  */
 export class Faults {
   readonly most: number
@@ -81,13 +96,20 @@ export class Faults {
    * Why a step has to be left out, where loss or gradients are not finite.
    *
    * @param step steps done, this one counted
+   * @param restore puts back what the forward changed; called where the step is left out
    * @throws NumericalError where no more may be left out
    */
-  found(step: number, loss: number, { notFinite }: GradientNorm): NumericalError | undefined {
+  found(
+    step: number,
+    loss: number,
+    { notFinite }: GradientNorm,
+    restore: () => void,
+  ): NumericalError | undefined {
     if (Number.isFinite(loss) && notFinite.length === 0) {
       this.inRow = 0
       return undefined
     }
+    restore()
     const fault = notFiniteError(step, notFinite, loss)
     if (this.inRow < this.most) {
       this.inRow++

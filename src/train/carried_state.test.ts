@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
 import { freshWeights } from '../models/classifiers/fresh_weights.ts'
 import type { LstmConfig } from '../models/lstm/config.ts'
-import { LstmLanguageModel } from '../models/lstm/lstm_model.ts'
+import { type LstmForward, LstmLanguageModel, type LstmOutput } from '../models/lstm/lstm_model.ts'
 import { Parameters } from '../nn/parameters.ts'
 import { sgd } from '../optim/sgd.ts'
 import { expectNear, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
 import { concat, dispose, type Tensor, tensor, valueAndGrad } from '../tensor/index.ts'
-import { carriedLanguageTask } from './carried_state.ts'
+import { carriedLanguageTask, carriedPrefix } from './carried_state.ts'
 import { type LanguageBatch, languageTask } from './language_task.ts'
 import { Trainer } from './trainer.ts'
 
@@ -119,5 +119,46 @@ test('batches of another size are refused', () => {
     expect(() => task.losses(batchOf(1), training)).toThrow(/batches of 2 windows, got 1/)
     parameters.dispose()
     expect(() => made(0)).toThrow(/from 1 on/)
+  })
+})
+test('a step that is left out for a NaN carries none on: the rows begin anew, and the run goes on learning', () => {
+  onNative(() => {
+    let step = 0
+    class Poisoned extends LstmLanguageModel {
+      override forward(ids: Tensor, pass: LstmForward = {}): LstmOutput {
+        const { logits, state } = super.forward(ids, pass)
+        if (step !== 2) return { logits, state }
+        const spoilt = (x: Tensor) => x.mul(Number.NaN)
+        return {
+          logits: spoilt(logits),
+          state: state.map(({ hidden, cell }) => ({ hidden: spoilt(hidden), cell: spoilt(cell) })),
+        }
+      }
+    }
+    const parameters = new Parameters()
+    const model = new Poisoned(config, freshWeights(parameters, { seed: 1, dtype: 'f64' }))
+    const task = carriedLanguageTask(model, parameters, 2)
+    const batches = [0, 1, 2, 3].map((id) => batchOf(id, id + 5))
+    const trainer = new Trainer({
+      task,
+      loader: { next: () => batches[step], epoch: 0, state: () => 0, load: () => {} },
+      optimiser: sgd({ rate: 0.1 })(parameters),
+      skipAtMost: 1,
+    })
+    const carried = () =>
+      [...parameters.states()].flatMap(([path, state]) =>
+        path.startsWith(carriedPrefix) ? Array.from(state.tensor().toArray(), Number) : [],
+      )
+    const outcomes: { skipped: boolean; before: number[]; after: number[] }[] = []
+    for (; step < 4; step++) {
+      const before = carried()
+      const skipped = trainer.next()!.skipped !== undefined
+      outcomes.push({ skipped, before, after: carried() })
+    }
+    expect(outcomes.map(({ skipped }) => skipped)).toEqual([false, false, true, false])
+    expect(outcomes[2]!.after).toEqual(outcomes[2]!.before)
+    expect(outcomes[3]!.after.every(Number.isFinite)).toBe(true)
+    trainer.dispose()
+    parameters.dispose()
   })
 })

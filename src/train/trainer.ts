@@ -6,7 +6,7 @@
 import { alone, type Collective } from '../optim/collective.ts'
 import { clipFactor, gradientNorm } from '../optim/gradients.ts'
 import type { Optimiser } from '../optim/optimiser.ts'
-import { drawn, Faults, meanGradients, type StepOutcome } from '../optim/step.ts'
+import { drawn, Faults, keptBuffers, meanGradients, type StepOutcome } from '../optim/step.ts'
 import { checkMethods, isDue, type StepContext, type TrainingMethod } from '../optim/training_method.ts'
 import type { Loader, TrainingBatch, TrainingTask } from '../optim/training_task.ts'
 import { OptionError, StateError } from '../tensor/errors.ts'
@@ -96,7 +96,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
   /**
    * Learns from the next batches; undefined where the data has ended.
    *
-   * @throws NumericalError, with parameters and moments as they were before the step, where a loss or gradient is not
+   * @throws NumericalError, with parameters, buffers and moments as they were before the step, where a loss or gradient is not
    * finite and no more steps may be left out.
    */
   next(): StepReport | undefined {
@@ -190,6 +190,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
   private learn(batches: readonly B[], epoch: number): StepReport {
     const { methods, loader, collective, clip } = this.options
     const context = this.context(epoch)
+    const restore = keptBuffers(this.task.parameters)
     const { loss, gradients: own } = meanGradients(this.task.parameters, batches, (batch) =>
       this.loss(batch, context),
     )
@@ -209,7 +210,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
       samples,
       work: { unit: work[0]!.unit, units: work.reduce((sum, { units }) => sum + units, 0) },
     }
-    const fault = this.faults.found(this.step + 1, loss, found)
+    const fault = this.faults.found(this.step + 1, loss, found, restore)
     if (!fault) this.update(reduced, clip === undefined ? 1 : clipFactor(norm, clip), context)
     this.step++
     const after = this.context(epoch)
