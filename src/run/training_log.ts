@@ -9,8 +9,9 @@ export interface TrainingLogLine {
   epoch: number
   loss?: number
   gradientNorm?: number
+  /** Learning rate of the step, of the first parameter. */
   rate?: number
-  /** Tokens, images or samples a second, since the line before. */
+  /** Tokens, images or samples a second, in the last ten seconds or so. */
   perSecond?: number
   unit?: string
   /** Of work, over all sittings. */
@@ -38,11 +39,7 @@ export class TrainingLog {
   /** @param from steps that are done; what the file says of later ones is removed */
   constructor(path: string, from: number) {
     this.path = path
-    const kept = existsSync(path)
-      ? readFileSync(path, 'utf8')
-          .split('\n')
-          .filter((line) => stepOf(line) <= from)
-      : []
+    const kept = linesOf(path).filter((line) => stepOf(line) <= from)
     const lines = kept.map((line) => JSON.parse(line) as TrainingLogLine)
     this.before = {
       evaluatedAt: lines.findLast(({ evaluation }) => evaluation)?.step,
@@ -50,7 +47,11 @@ export class TrainingLog {
       skipped: lines.filter(({ skipped }) => skipped !== undefined).length,
     }
     writeWhole(path, kept.map((line) => `${line}\n`).join(''))
-    this.descriptor = disk().openToAppend(path)
+    try {
+      this.descriptor = disk().openToAppend(path)
+    } catch (cause) {
+      throw writeFailure(cause, path, 0)
+    }
   }
 
   append(line: TrainingLogLine): void {
@@ -66,6 +67,16 @@ export class TrainingLog {
   close(): void {
     if (this.descriptor !== undefined) disk().close(this.descriptor)
     this.descriptor = undefined
+  }
+}
+
+function linesOf(path: string): string[] {
+  if (!existsSync(path)) return []
+  try {
+    return readFileSync(path, 'utf8').split('\n')
+  } catch (cause) {
+    // It is a folder, or may not be read, and so cannot be written anew either.
+    throw writeFailure(cause, path, 0)
   }
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
@@ -8,6 +8,7 @@ import type { TrainingMethod } from '../optim/training_method.ts'
 import { AbortError, NumericalError, ResourceError, StateError } from '../tensor/errors.ts'
 import { type PointBatch, pointLoader, pointTask } from '../train/linear_task.suite.ts'
 import { Trainer } from '../train/trainer.ts'
+import { lockWork, unlockWork } from './run_lock.ts'
 import { runTraining, type TrainingRunOptions } from './training_run.ts'
 
 const folders: string[] = []
@@ -140,17 +141,63 @@ test('another recipe, fewer steps or a second process is refused, and a restart 
   await sitting(output)
   await expect(sitting(output, { run: { ...recipe, rate: 0.1 } })).rejects.toThrow(/rate was 0\.05, is 0\.1/)
   await expect(sitting(output, { steps: 5 })).rejects.toThrow(StateError)
+  const lock = lockWork(output)
+  await expect(sitting(output)).rejects.toThrow(/another process works on/)
+  unlockWork(lock)
   expect((await sitting(output)).summary.resumedAt).toBe(12)
   expect((await sitting(output, { restart: true })).summary.resumedAt).toBeUndefined()
 })
-test('a damaged checkpoint is named, and without it the run goes on from the one before', async () => {
+test('a damaged checkpoint is named, and the run goes on from the one before; without one it is refused', async () => {
   const output = folder()
   const alone = await sitting(output)
-  const newest = join(output, '.pare', 'checkpoints', 'step-000000012.safetensors')
-  writeFileSync(newest, readFileSync(newest).subarray(0, 100))
-  await expect(sitting(output)).rejects.toThrow(/step-000000012.*remove it/)
-  rmSync(newest)
-  const again = await sitting(output)
+  const folderOf = join(output, '.pare', 'checkpoints')
+  const [nine, twelve] = ['09', '12'].map((step) => join(folderOf, `step-0000000${step}.safetensors`)) as [
+    string,
+    string,
+  ]
+  writeFileSync(twelve, readFileSync(twelve).subarray(0, 100))
+  const notes: string[] = []
+  const again = await sitting(output, { note: (text) => void notes.push(text) })
   expect([again.summary.resumedAt, again.learned]).toEqual([9, alone.learned])
-  expect(existsSync(newest)).toBe(true)
+  expect(notes).toHaveLength(1)
+  expect(notes[0]).toMatch(/step-000000012\.safetensors: is damaged .*goes on from .*step-000000009/)
+  expect(existsSync(twelve)).toBe(true)
+  for (const path of [nine, twelve]) writeFileSync(path, readFileSync(path).subarray(0, 100))
+  await expect(sitting(output)).rejects.toThrow(/step-000000012.*is damaged.*--restart/)
+  expect(existsSync(nine)).toBe(true)
+  // One of another recipe is no damage: nothing is gone on with in its place.
+  rmSync(nine)
+  rmSync(twelve)
+  await sitting(output)
+  await expect(sitting(output, { run: { ...recipe, rate: 0.1 } })).rejects.toThrow(/rate was/)
+})
+test('with one checkpoint kept, those behind a damaged one are written and stay', async () => {
+  const output = folder()
+  await sitting(output)
+  const newest = join(output, '.pare', 'checkpoints', 'step-000000012.safetensors')
+  writeFileSync(newest, 'damaged')
+  const controller = new AbortController()
+  const stopped = sitting(output, {
+    keep: 1,
+    signal: controller.signal,
+    progress: ({ step }) => void (step === 10 && controller.abort()),
+  })
+  await expect(stopped).rejects.toThrow(AbortError)
+  expect(readdirSync(join(output, '.pare', 'checkpoints'))).toEqual(['step-000000010.safetensors'])
+})
+test('the log tells the rate that a step was taken with', async () => {
+  const output = folder()
+  const task = pointTask()
+  const trainer = new Trainer({
+    task,
+    loader: pointLoader(),
+    optimiser: adamW({ rate: (step) => 0.01 * (step + 1) })(task.parameters),
+  })
+  await runTraining({ trainer, output, run: 'rates', steps: 3, logEvery: 1 })
+  expect(logOf(output).map(({ rate }) => rate)).toEqual([0.01, 0.02, 0.03])
+})
+test('a log that cannot be written is named', async () => {
+  const output = folder()
+  mkdirSync(join(output, 'log.jsonl'))
+  await expect(sitting(output)).rejects.toThrow(/log\.jsonl: cannot be written \(EISDIR\)/)
 })

@@ -8,13 +8,21 @@
 import { join, resolve } from 'node:path'
 import { disk } from '../formats/disk.ts'
 import type { Quality, TrainingBatch } from '../optim/training_task.ts'
-import { AbortError, OptionError, StateError } from '../tensor/errors.ts'
+import { AbortError, OptionError, printable, StateError } from '../tensor/errors.ts'
 import { dispose, scope } from '../tensor/index.ts'
 import type { StepReport, Trainer } from '../train/trainer.ts'
-import { checkpointsIn, readCheckpoint, removeUnfinished, writeCheckpoint } from '../train/training_file.ts'
+import {
+  type Checkpoint,
+  checkpointsIn,
+  damagedCheckpoint,
+  readCheckpoint,
+  removeUnfinished,
+  writeCheckpoint,
+} from '../train/training_file.ts'
 import { workName } from './journal.ts'
 import { lockWork, unlockWork } from './run_lock.ts'
 import { TrainingLog } from './training_log.ts'
+import { TrainingSpeed } from './training_speed.ts'
 
 export interface TrainingRunOptions<B extends TrainingBatch> {
   trainer: Trainer<B>
@@ -37,6 +45,8 @@ export interface TrainingRunOptions<B extends TrainingBatch> {
   signal?: AbortSignal | undefined
   /** After every step. */
   progress?: (event: TrainingProgress) => void
+  /** What is worth reading and no error: that a checkpoint was damaged, and which one served. */
+  note?: (text: string) => void
 }
 
 export interface TrainingProgress {
@@ -104,7 +114,7 @@ class TrainingRun<B extends TrainingBatch> {
   private readonly options: Settled<B>
   private readonly checkpoints: string
   private readonly started = performance.now()
-  private readonly speed = new Speed()
+  private readonly speed = new TrainingSpeed()
   /** Seconds of the sittings before this one. */
   private sooner = 0
   private evaluation: TrainingSummary['evaluation']
@@ -132,6 +142,7 @@ class TrainingRun<B extends TrainingBatch> {
         await new Promise((done) => setImmediate(done))
         if (signal?.aborted) throw new AbortError()
         isWhole = false
+        const rate = this.rate()
         const report = this.speed.timed(() => trainer.next())
         isWhole = true
         if (!report) break
@@ -140,7 +151,7 @@ class TrainingRun<B extends TrainingBatch> {
         const { step } = report
         const ends = step === steps
         this.show(report)
-        if (report.skipped || ends || step % logEvery === 0) log.append(this.lineOf(report))
+        if (report.skipped || ends || step % logEvery === 0) log.append(this.lineOf(report, rate))
         if (isEvaluated(step)) await this.evaluate(log)
         if (!ends && step % checkpointEvery === 0) this.save()
       }
@@ -173,12 +184,12 @@ class TrainingRun<B extends TrainingBatch> {
 
   /** Steps that a checkpoint has, where there is one. */
   private resume(): number | undefined {
-    const { trainer, restart, run } = this.options
+    const { trainer, restart } = this.options
     if (restart) disk().remove(this.checkpoints)
     removeUnfinished(this.checkpoints)
-    const path = checkpointsIn(this.checkpoints).at(-1)
-    if (path === undefined) return undefined
-    const { tensors, position, seconds } = readCheckpoint(path, run)
+    const checkpoint = this.newest()
+    if (!checkpoint) return undefined
+    const { tensors, position, seconds } = checkpoint
     try {
       trainer.load(tensors, position)
     } finally {
@@ -191,6 +202,28 @@ class TrainingRun<B extends TrainingBatch> {
       )
     this.sooner = seconds
     return trainer.steps
+  }
+
+  /** The newest checkpoint; where it is damaged the one before, which the run is told. */
+  private newest(): Checkpoint | undefined {
+    const { run, note } = this.options
+    const damaged: StateError[] = []
+    for (const path of checkpointsIn(this.checkpoints).reverse())
+      try {
+        const checkpoint = readCheckpoint(path, run)
+        for (const { facts } of damaged) {
+          note?.(`${printable(String(facts.path))}: ${facts.why}; the run goes on from ${printable(path)}`)
+          // It would count as one of those that are kept.
+          disk().remove(String(facts.path))
+        }
+        return checkpoint
+      } catch (error) {
+        if (!(error instanceof StateError && error.code === damagedCheckpoint)) throw error
+        damaged.push(error)
+      }
+    const [first] = damaged
+    if (first) throw first
+    return undefined
   }
 
   private save(): void {
@@ -216,11 +249,15 @@ class TrainingRun<B extends TrainingBatch> {
     progress?.({ step, steps, loss, perSecond, unit: work.unit, secondsLeft })
   }
 
-  private lineOf(report: StepReport) {
-    const { trainer } = this.options
+  /** Learning rate of the coming step, of the first parameter. */
+  private rate(): number | undefined {
+    const { task, optimiser } = this.options.trainer
+    const [path] = task.parameters.tensors().keys()
+    return path === undefined ? undefined : optimiser.rate(path)
+  }
+
+  private lineOf(report: StepReport, rate: number | undefined) {
     const { step, epoch, loss, gradientNorm, work } = report
-    const [path] = trainer.task.parameters.tensors().keys()
-    const rate = path === undefined ? undefined : trainer.optimiser.rate(path)
     return {
       step,
       epoch,
@@ -234,32 +271,3 @@ class TrainingRun<B extends TrainingBatch> {
     }
   }
 }
-
-/** Units of work a second, as a mean in which a step counts less the longer ago it was. */
-class Speed {
-  private units = 0
-  private seconds = 0
-  private took = 0
-
-  /** Runs one step and takes its time. */
-  timed<T>(step: () => T): T {
-    const started = performance.now()
-    const result = step()
-    this.took = (performance.now() - started) / 1000
-    return result
-  }
-
-  /** Work of the step that was timed last. */
-  add(units: number): void {
-    const kept = Math.exp(-this.took / SPAN)
-    this.units = this.units * kept + units
-    this.seconds = this.seconds * kept + this.took
-  }
-
-  get perSecond(): number {
-    return this.units / Math.max(1e-6, this.seconds)
-  }
-}
-
-/** Seconds after which a step counts 1/e. */
-const SPAN = 10

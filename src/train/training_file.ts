@@ -15,6 +15,9 @@ import { FormatError, OptionError, printable, StateError } from '../tensor/error
 import { dispose, fromBytes, type Tensor } from '../tensor/index.ts'
 import type { TrainerPosition } from './trainer.ts'
 
+/** Code of the error for a checkpoint that cannot be read, where another one may serve. */
+export const damagedCheckpoint = 'PARE_E_CHECKPOINT'
+
 const FORMAT = 'pare-training'
 const VERSION = 1
 
@@ -97,10 +100,10 @@ export function removeUnfinished(folder: string): void {
  */
 export function readCheckpoint(path: string, run: unknown): Checkpoint {
   const damaged = (why: string) =>
-    new StateError(`${printable(path)}: ${why}; remove it, and the run goes on from the one before`, {
-      code: 'PARE_E_CHECKPOINT',
-      facts: { path },
-    })
+    new StateError(
+      `${printable(path)}: ${why}; restore it, name another output, or give --restart to begin anew`,
+      { code: damagedCheckpoint, facts: { path, why } },
+    )
   let archive: ReturnType<typeof openSafetensors>
   try {
     archive = openSafetensors(path)
