@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { defaultEvaluationText } from '../calibrate/text_samples.ts'
+import { isFolder } from '../models/load_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import { printable, StateError } from '../tensor/errors.ts'
 import { instructionSet } from '../tensor/index.ts'
@@ -29,9 +30,9 @@ export function hashOfFiles(files: readonly string[]): string {
   return hash.digest('hex')
 }
 
-/** Files that make up a model: itself, or what lies in its folder. */
+/** Files that make up a model: itself, or what lies in its folder. @throws SourceError where nothing can be read there */
 export const modelFiles = (path: string): string[] =>
-  statSync(path).isDirectory()
+  isFolder(path)
     ? readdirSync(path, { withFileTypes: true })
         .filter((entry) => entry.isFile() || entry.isSymbolicLink())
         .map(({ name }) => join(path, name))

@@ -11,11 +11,16 @@ export const targets = ['gguf', 'gptq', 'pare'] as const
 export type TargetName = (typeof targets)[number]
 
 // Every message says what is needed; `checkField` adds the subject and what was found.
-export const whole = (least: number) => {
-  const error = `a whole number from ${least} on`
-  return z.int({ error }).min(least, { error })
+export const whole = (least: number, most = Number.MAX_SAFE_INTEGER) => {
+  const error = `a whole number from ${least} ${most === Number.MAX_SAFE_INTEGER ? 'on' : `to ${most}`}`
+  return z.int({ error }).min(least, { error }).max(most, { error })
 }
 export const above0 = (what = 'a number above 0') => z.number({ error: what }).positive({ error: what })
+/** A number that fits what `need` says. */
+export const numberThat = (need: string, fits: (x: number) => boolean) =>
+  z.number({ error: need }).refine(fits, { error: need })
+export const atLeast0 = numberThat('a number from 0 on', (x) => x >= 0)
+export const shareBelow1 = numberThat('a share from 0 to below 1', (x) => x >= 0 && x < 1)
 export const yesOrNo = z.boolean({ error: 'true or false' })
 export const oneOf = <const Names extends readonly [string, ...string[]]>(names: Names) =>
   z.enum(names, { error: `one of ${names.join(', ')}` })

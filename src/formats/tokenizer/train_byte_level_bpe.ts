@@ -21,7 +21,7 @@ export interface ByteLevelBpeOptions {
   signal?: AbortSignal | undefined
 }
 
-const LARGEST_VOCABULARY = 2 ** 18
+export const largestVocabulary = 2 ** 18
 
 /** UTF-16 units of all texts together: the trainer counts pairs in 31 bits. */
 const MOST_TEXT = 2 ** 30
@@ -94,9 +94,9 @@ function native<T>(what: string, call: () => T): T {
 
 function checkVocabulary(vocabulary: number, special: number): void {
   const least = 256 + special
-  if (Number.isInteger(vocabulary) && vocabulary >= least && vocabulary <= LARGEST_VOCABULARY) return
+  if (Number.isInteger(vocabulary) && vocabulary >= least && vocabulary <= largestVocabulary) return
   throw new OptionError(
-    `vocabulary: a whole number from ${least} (bytes and special tokens) to ${LARGEST_VOCABULARY} is needed, got ${vocabulary}; 4096 suits ten megabytes of text`,
+    `vocabulary: a whole number from ${least} (bytes and special tokens) to ${largestVocabulary} is needed, got ${vocabulary}; 4096 suits ten megabytes of text`,
   )
 }
 

@@ -2,6 +2,7 @@
 import {
   type ClassifierConfig,
   type ClassifierShape,
+  classifierOf,
   classifierToJson,
 } from '../../models/classifiers/classifier_config.ts'
 import { freshClassifier, type LoadedClassifier } from '../../models/classifiers/load_classifier.ts'
@@ -11,6 +12,7 @@ import { classifierTask } from '../../train/classifier_task.ts'
 import type { ImageData } from './image_data.ts'
 import type { LenetRecipe, MlpRecipe, ResnetRecipe } from './model_fields.ts'
 import { inParts, type TrainedModel } from './trained_model.ts'
+import { countWeights, type Fits } from './training_memory.ts'
 
 export interface ClassifierTrainingOptions {
   data: ImageData
@@ -18,6 +20,7 @@ export interface ClassifierTrainingOptions {
   dtype: ComputeType
   /** Images of a batch. */
   batch: number
+  fits: Fits
 }
 
 /** A network with new weights. @throws OptionError for shapes that cannot be */
@@ -27,6 +30,7 @@ export function newClassifier(
 ): TrainedModel {
   const { image, classes, normalise } = options.data
   const config: ClassifierConfig = { shape: shapeOf(recipe), image, classes, normalise }
+  options.fits(countWeights((weights) => classifierOf(config, weights)))
   return trained(freshClassifier(config, options), options)
 }
 
@@ -48,7 +52,8 @@ export function continuedClassifier(
   return trained(loaded, options)
 }
 
-function shapeOf(recipe: ResnetRecipe | LenetRecipe | MlpRecipe): ClassifierShape {
+/** @throws OptionError for a number of widths that cannot be */
+export function shapeOf(recipe: ResnetRecipe | LenetRecipe | MlpRecipe): ClassifierShape {
   switch (recipe.family) {
     case 'resnet':
       return { family: 'resnet', depth: recipe.depth, width: recipe.width ?? 16 }

@@ -1,7 +1,8 @@
 /** The field `data` of a training recipe. */
 import { z } from 'zod'
 import type { AugmentOptions } from '../../data/augment.ts'
-import { files, oneOf, optional, record, text, whole, yesOrNo } from '../option_fields.ts'
+import { largestVocabulary } from '../../formats/tokenizer/train_byte_level_bpe.ts'
+import { files, numberThat, oneOf, optional, record, text, whole, yesOrNo } from '../option_fields.ts'
 
 /** Documents: a text file is one, a line of JSONL or a row of Parquet is one each. */
 export interface TextDataRecipe {
@@ -74,8 +75,6 @@ export type DataRecipe =
 
 export const dataKinds = ['text', 'digits', 'mnist', 'textured_digits', 'idx', 'images'] as const
 
-const share = (need: string, fits: (x: number) => boolean) =>
-  z.number({ error: need }).refine(fits, { error: need })
 const augment = record(
   optional({
     crop: record({ padding: whole(0) }),
@@ -86,6 +85,8 @@ const augment = record(
 const folder = text('the name of a folder')
 const file = text('the path of a file')
 const every = whole(2)
+/** Pixels. */
+const side = whole(1, 4096)
 
 export const dataSchemas = {
   text: record({
@@ -93,14 +94,14 @@ export const dataSchemas = {
     files,
     length: whole(1),
     ...optional({
-      tokenizer: z.union([record({ vocabulary: whole(257) }), folder], {
+      tokenizer: z.union([record({ vocabulary: whole(257, largestVocabulary) }), folder], {
         error: 'a map with a vocabulary, or the folder of a tokenizer',
       }),
       validation: record(
         optional({
           files,
           every,
-          tail: share('a share above 0 and below 1', (x) => x > 0 && x < 1),
+          tail: numberThat('a share above 0 and below 1', (x) => x > 0 && x < 1),
         }),
       ),
     }),
@@ -113,7 +114,7 @@ export const dataSchemas = {
       assets: folder,
       augment,
       perClass: whole(1),
-      labelNoise: share('a share from 0 to 1', (x) => x >= 0 && x <= 1),
+      labelNoise: numberThat('a share from 0 to 1', (x) => x >= 0 && x <= 1),
     }),
   }),
   idx: record({
@@ -125,8 +126,8 @@ export const dataSchemas = {
   images: record({
     kind: z.literal('images'),
     folder,
-    height: whole(1),
-    width: whole(1),
+    height: side,
+    width: side,
     ...optional({ augment, validation: record(optional({ folder, every })) }),
   }),
 }

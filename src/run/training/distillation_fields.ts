@@ -1,8 +1,7 @@
 /** The field `distill` of a training recipe: what the model learns from a teacher. */
-import { z } from 'zod'
 import type { DivergenceKind } from '../../nn/divergence.ts'
 import { type HiddenLossKind, hiddenLossKinds } from '../../nn/hidden_losses.ts'
-import { above0, list, oneOf, optional, record, text, whole } from '../option_fields.ts'
+import { above0, atLeast0, list, oneOf, optional, record, text, whole } from '../option_fields.ts'
 
 export interface DistillationRecipe {
   /** Folder or file of a trained model, whose logits have the same classes or tokens. */
@@ -30,7 +29,6 @@ export interface DistillationRecipe {
   }[]
 }
 
-const atLeast0 = z.number({ error: 'a number from 0 on' }).min(0, { error: 'a number from 0 on' })
 const site = text('a site such as block.3/output', 256)
 
 export const distillationSchema = record({

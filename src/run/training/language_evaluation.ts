@@ -5,6 +5,7 @@ import { type ComputeType, randomStream, scope } from '../../tensor/index.ts'
 import type { LogitsTask } from '../../train/labelled_task.ts'
 import type { TextData } from './text_data.ts'
 import { inParts } from './trained_model.ts'
+import type { Fits } from './training_memory.ts'
 
 export interface LanguageTrainingOptions {
   data: TextData
@@ -14,7 +15,12 @@ export interface LanguageTrainingOptions {
   dtype: ComputeType
   /** Windows of a batch. */
   batch: number
+  fits: Fits
 }
+
+/** Numbers that come out of one forward in training. */
+export const logitsOf = ({ batch, length, data }: LanguageTrainingOptions): number =>
+  batch * length * data.tokenizer.vocabularySize
 
 /**
  * Nats a token, perplexity, and bits for each byte of the text that the scored tokens stand for.

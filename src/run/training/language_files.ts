@@ -2,6 +2,15 @@
 import type { Tokenizer } from '../../formats/tokenizer/tokenizer.ts'
 import type { ConfigJson } from '../../models/config_fields.ts'
 
+/** Names of the files that may lie beside the weights of a language model. */
+export const companionNames = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'generation_config.json',
+  'chat_template.jinja',
+] as const
+
 /** @param context longest sequence, where the model has one */
 export function languageFiles(
   config: ConfigJson,

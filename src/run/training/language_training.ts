@@ -9,16 +9,17 @@ import { memoryWeights } from '../../models/memory_weights.ts'
 import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { Parameters } from '../../nn/parameters.ts'
 import { OptionError } from '../../tensor/errors.ts'
-import { scope } from '../../tensor/index.ts'
+import { elementCount, scope } from '../../tensor/index.ts'
 import { languageTask } from '../../train/language_task.ts'
-import { evaluateLanguage, type LanguageTrainingOptions } from './language_evaluation.ts'
-import { languageFiles } from './language_files.ts'
+import { evaluateLanguage, type LanguageTrainingOptions, logitsOf } from './language_evaluation.ts'
+import { companionNames, languageFiles } from './language_files.ts'
 import type { LlamaRecipe } from './model_fields.ts'
 import type { TrainedModel } from './trained_model.ts'
 
 /** A model with new weights. @throws OptionError for widths that do not fit each other */
 export function newLlama(recipe: LlamaRecipe, options: LanguageTrainingOptions): TrainedModel {
-  const config = configOf(recipe, options)
+  const config = llamaConfig(recipe, options.data.tokenizer.vocabularySize, options.length)
+  options.fits(llamaWeights(config), logitsOf(options))
   const parameters = new Parameters()
   scope(() => {
     for (const [name, weight] of freshWeights(config, { seed: options.seed }))
@@ -32,18 +33,13 @@ export function newLlama(recipe: LlamaRecipe, options: LanguageTrainingOptions):
 /** The weights of a model that is there, decoded, whatever form they are stored in. */
 export function continuedLlama(open: OpenLanguageModel, options: LanguageTrainingOptions): TrainedModel {
   const { config } = open.model
-  checkContext(config, options)
+  checkContext(config, options.length)
+  checkVocabulary(config, options)
   const parameters = new Parameters()
   for (const name of weightShapes(config).keys())
     scope(() => parameters.add(name, open.weights.load(name).cast(options.dtype)))
   const files = new Map(
-    [
-      'tokenizer.json',
-      'tokenizer_config.json',
-      'special_tokens_map.json',
-      'generation_config.json',
-      'chat_template.jinja',
-    ]
+    companionNames
       .map((name) => [name, join(open.path, name)] as const)
       .filter(([, path]) => existsSync(path))
       .map(([name, path]) => [name, readFileSync(path)] as const),
@@ -78,7 +74,8 @@ function trained(
   }
 }
 
-function configOf(
+/** @throws OptionError for widths that do not fit each other, and windows longer than the context */
+export function llamaConfig(
   {
     layers,
     hidden,
@@ -89,7 +86,8 @@ function configOf(
     tied = true,
     rotaryBase = 10_000,
   }: LlamaRecipe,
-  options: LanguageTrainingOptions,
+  vocabulary: number,
+  length: number,
 ): LlamaConfig {
   const wrong = (field: string, what: string) => {
     throw new OptionError(`train.model.${field}: ${what}`, {
@@ -108,24 +106,31 @@ function configOf(
     hidden,
     layers: Array.from({ length: layers }, () => ({ heads, kvHeads, intermediate: feedForward })),
     headSize: hidden / heads,
-    vocabulary: options.data.tokenizer.vocabularySize,
-    context: context ?? options.length,
+    vocabulary,
+    context: context ?? length,
     normEpsilon: 1e-5,
     rotaryBase,
     rotaryScaling: { kind: 'none' },
     tied,
     attentionBias: false,
   }
-  checkContext(config, options)
+  checkContext(config, length)
   return config
 }
 
-function checkContext({ context, vocabulary }: LlamaConfig, { length, data }: LanguageTrainingOptions): void {
+/** Numbers of all weights together. */
+export const llamaWeights = (config: LlamaConfig): number =>
+  [...weightShapes(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0)
+
+function checkContext({ context }: LlamaConfig, length: number): void {
   if (length > context)
     throw new OptionError(
       `train.data.length: windows of at most ${context} tokens fit the context of the model, got ${length}`,
       { code: 'PARE_E_FIELD', facts: { field: 'train.data.length' } },
     )
+}
+
+function checkVocabulary({ vocabulary }: LlamaConfig, { data }: LanguageTrainingOptions): void {
   const { vocabularySize } = data.tokenizer
   if (vocabularySize > vocabulary)
     throw new OptionError(

@@ -8,28 +8,29 @@ import { continuingOrder } from '../../optim/continuing_order.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { carriedLanguageTask } from '../../train/carried_state.ts'
 import { languageTask } from '../../train/language_task.ts'
-import { evaluateLanguage, type LanguageTrainingOptions } from './language_evaluation.ts'
+import { evaluateLanguage, type LanguageTrainingOptions, logitsOf } from './language_evaluation.ts'
 import { languageFiles } from './language_files.ts'
 import type { LstmRecipe } from './model_fields.ts'
 import type { TrainedModel } from './trained_model.ts'
+import { countWeights } from './training_memory.ts'
+
+export function lstmConfig(
+  { layers, hidden, embedding = hidden, dropout = 0, tied = embedding === hidden }: LstmRecipe,
+  vocabulary: number,
+): LstmConfig {
+  return { vocabulary, embedding, hidden, layers, dropout, tied }
+}
 
 /** A model with new weights. @throws OptionError for shapes that cannot be */
-export function newLstm(
-  {
-    layers,
-    hidden,
-    embedding = hidden,
-    dropout = 0,
-    tied = embedding === hidden,
-    carried = true,
-  }: LstmRecipe,
-  options: LanguageTrainingOptions,
-): TrainedModel {
-  const vocabulary = options.data.tokenizer.vocabularySize
-  const config: LstmConfig = { vocabulary, embedding, hidden, layers, dropout, tied }
+export function newLstm(recipe: LstmRecipe, options: LanguageTrainingOptions): TrainedModel {
+  const config = lstmConfig(recipe, options.data.tokenizer.vocabularySize)
+  options.fits(
+    countWeights((weights) => new LstmLanguageModel(config, weights)),
+    logitsOf(options),
+  )
   const parameters = new Parameters()
   const model = new LstmLanguageModel(config, freshWeights(parameters, options))
-  return trained({ model, parameters }, options, carried)
+  return trained({ model, parameters }, options, recipe.carried ?? true)
 }
 
 /** A model whose weights are there. @throws OptionError for a tokenizer with more tokens than it has */

@@ -6,7 +6,17 @@ import type { GmpOptions } from '../../prune/gmp.ts'
 import type { PruningOptions } from '../../prune/pruning_options.ts'
 import type { MovingOptions } from '../../prune/sparse_training.ts'
 import { type PruningMethodName, pruningMethods } from '../../prune/training_methods.ts'
-import { above0, list, oneOf, optional, record, whole, yesOrNo } from '../option_fields.ts'
+import {
+  above0,
+  atLeast0,
+  list,
+  numberThat,
+  oneOf,
+  optional,
+  record,
+  whole,
+  yesOrNo,
+} from '../option_fields.ts'
 import { match } from './optimiser_fields.ts'
 
 export type MethodRecipe =
@@ -20,9 +30,7 @@ export type MethodRecipe =
   | ({ method: 'set' | 'rigl' } & Omit<MovingOptions, 'drop'> & { drop?: number })
   | ({ method: 'ac_dc' } & AcDcOptions)
 
-const share = (need: string, fits: (x: number) => boolean) =>
-  z.number({ error: need }).refine(fits, { error: need })
-const sparsity = share('a share of zeros from 0 to below 1', (x) => x >= 0 && x < 1)
+const sparsity = numberThat('a share of zeros from 0 to below 1', (x) => x >= 0 && x < 1)
 const axis = z.int({ error: 'a whole number' })
 const ties = oneOf(['lowest', 'latest', 'all'])
 
@@ -50,12 +58,14 @@ const distribution = kinds('a map of kind uniform or erk', [
     kind: z.literal('erk'),
     ...selectionFields,
     ...optional({
-      power: share('a number from 0 on', (x) => x >= 0),
+      power: atLeast0,
       kernel: yesOrNo,
       channels: z.tuple([axis, axis], { error: 'two axes' }),
     }),
   }),
 ])
+/** How a sparsity rises. */
+const rise = { from: sparsity, begin: whole(0), every: whole(1), power: above0() }
 const schedule = kinds('a map of kind none, oneShot, periodic or polynomial', [
   record({ kind: z.literal('none') }),
   record({ kind: z.literal('oneShot'), at: whole(0) }),
@@ -63,13 +73,7 @@ const schedule = kinds('a map of kind none, oneShot, periodic or polynomial', [
   record({
     kind: z.literal('polynomial'),
     end: whole(1),
-    ...optional({
-      from: sparsity,
-      begin: whole(0),
-      every: whole(1),
-      power: above0(),
-      convention: oneOf(['gmp', 'jaxpruner']),
-    }),
+    ...optional({ ...rise, convention: oneOf(['gmp', 'jaxpruner']) }),
   }),
 ])
 const patternField = kinds('a map of kind unstructured, n:m, block or channel', [
@@ -96,17 +100,14 @@ const moving = {
     seed: whole(0),
     begin: whole(0),
     every: whole(1),
-    drop: share('a share from 0 to 1', (x) => x >= 0 && x <= 1),
+    drop: numberThat('a share from 0 to 1', (x) => x >= 0 && x <= 1),
   }),
 }
 const gmp = {
   sparsity,
   end: whole(1),
   ...optional({
-    from: sparsity,
-    begin: whole(0),
-    every: whole(1),
-    power: above0(),
+    ...rise,
     selection,
     pattern: patternField,
     ungrouped: oneOf(['refuse', 'unstructured']),

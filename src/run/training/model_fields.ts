@@ -1,6 +1,6 @@
 /** The field `model` of a training recipe. */
 import { z } from 'zod'
-import { above0, list, oneOf, optional, record, text, whole, yesOrNo } from '../option_fields.ts'
+import { above0, list, oneOf, optional, record, shareBelow1, text, whole, yesOrNo } from '../option_fields.ts'
 
 /** A decoder of the llama family with new weights. */
 export interface LlamaRecipe {
@@ -76,29 +76,31 @@ export const modelFamilies = ['llama', 'lstm', 'resnet', 'lenet', 'mlp'] as cons
 export const languageFamilies: readonly string[] = ['llama', 'lstm']
 export type ModelFamily = (typeof modelFamilies)[number]
 
-const shareNeed = 'a share from 0 to below 1'
-const share = z.number({ error: shareNeed }).min(0, { error: shareNeed }).lt(1, { error: shareNeed })
-const widths = list(whole(1), 'a list of widths')
+/** Beyond these a number is a slip of the hand. */
+const [mostLayers, mostChannels] = [10_000, 2 ** 20]
+const layers = whole(1, mostLayers)
+const width = whole(1, mostChannels)
+const widths = list(width, 'a list of widths')
 
 export const modelSchemas = {
   llama: record({
     family: z.literal('llama'),
-    layers: whole(1),
-    hidden: whole(2),
-    heads: whole(1),
-    feedForward: whole(1),
-    ...optional({ kvHeads: whole(1), context: whole(1), tied: yesOrNo, rotaryBase: above0() }),
+    layers,
+    hidden: whole(2, mostChannels),
+    heads: width,
+    feedForward: width,
+    ...optional({ kvHeads: width, context: whole(1), tied: yesOrNo, rotaryBase: above0() }),
   }),
   lstm: record({
     family: z.literal('lstm'),
-    layers: whole(1),
-    hidden: whole(1),
-    ...optional({ embedding: whole(1), dropout: share, tied: yesOrNo, carried: yesOrNo }),
+    layers,
+    hidden: width,
+    ...optional({ embedding: width, dropout: shareBelow1, tied: yesOrNo, carried: yesOrNo }),
   }),
-  resnet: record({ family: z.literal('resnet'), depth: whole(8), ...optional({ width: whole(1) }) }),
+  resnet: record({ family: z.literal('resnet'), depth: whole(8, mostLayers), ...optional({ width }) }),
   lenet: record({
     family: z.literal('lenet'),
-    ...optional({ convolutions: widths, hidden: whole(1) }),
+    ...optional({ convolutions: widths, hidden: width }),
   }),
   mlp: record({ family: z.literal('mlp'), hidden: widths }),
   source: record({ source: text('the folder or file of a model') }),

@@ -1,7 +1,7 @@
 /** The field `optimiser` of a training recipe. */
 import { z } from 'zod'
 import type { Match } from '../../nn/parameters.ts'
-import { above0, list, oneOf, optional, pattern, record, whole, yesOrNo } from '../option_fields.ts'
+import { above0, atLeast0, list, oneOf, optional, pattern, record, whole, yesOrNo } from '../option_fields.ts'
 
 /** How the rate goes from its first value. */
 export type ScheduleRecipe =
@@ -34,7 +34,6 @@ export interface OptimiserRecipe {
 export const optimiserNames = ['adamw', 'adam', 'sgd'] as const
 export const scheduleNames = ['constant', 'cosine', 'linear', 'step'] as const
 
-const atLeast0 = z.number({ error: 'a number from 0 on' }).min(0, { error: 'a number from 0 on' })
 const beta = 'two numbers from 0 to below 1'
 export const match = z.union([pattern, list(pattern, 'a list of patterns')], {
   error: 'a pattern, or a list of patterns',

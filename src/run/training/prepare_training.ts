@@ -12,10 +12,12 @@ import { continuedClassifier, newClassifier } from './classifier_training.ts'
 import { readImageData } from './image_data.ts'
 import { continuedLlama, newLlama } from './language_training.ts'
 import { continuedLstm, newLstm } from './lstm_training.ts'
+import { checkNewModel } from './new_model.ts'
 import type { TrainingSettings } from './read_training.ts'
 import { type OpenTeacher, openTeacher } from './teacher.ts'
 import { readTextData } from './text_data.ts'
 import type { TrainedModel } from './trained_model.ts'
+import { memoryFor } from './training_memory.ts'
 
 export interface TrainingData {
   readonly train: Examples<Batch>
@@ -41,6 +43,7 @@ export async function prepareTraining(
   signal: AbortSignal | undefined,
 ): Promise<Prepared> {
   const { model: asked } = settings.train
+  checkNewModel(settings.train)
   const source = 'source' in asked ? hashOfFiles(modelFiles(asked.source)) : undefined
   const { data, make } = await (settings.train.data.kind === 'text'
     ? textTraining(settings, signal)
@@ -50,8 +53,13 @@ export async function prepareTraining(
   const model = make()
   const { distill } = settings.train
   const kind = data.unit === 'tokens' ? 'text' : 'images'
-  const teacher = distill && openTeacher(distill.teacher, kind, model.classes)
-  return { model, data, steps, source, teacher }
+  try {
+    const teacher = distill && openTeacher(distill.teacher, kind, model.classes)
+    return { model, data, steps, source, teacher }
+  } catch (error) {
+    model.task.parameters.dispose()
+    throw error
+  }
 }
 
 interface Parts {
@@ -73,7 +81,7 @@ async function textTraining(
       known: lstm && 'source' in model ? loadTokenizer(model.source) : open?.tokenizer(),
       signal,
     })
-    const options = { data, length: recipe.length, seed, dtype, batch }
+    const options = { data, length: recipe.length, seed, dtype, batch, fits: memoryFor(train) }
     return {
       data: { train: data.train, heldOut: data.heldOut, unit: 'tokens', unitsEach: recipe.length },
       make() {
@@ -99,7 +107,7 @@ async function imageTraining({ seed, train }: TrainingSettings): Promise<Parts> 
   if (recipe.kind === 'text') throw new Error('images are asked for')
   const loaded = 'source' in model ? loadClassifier(classifierFolder(model.source), { dtype }) : undefined
   const data = await readImageData(recipe, loaded?.config.normalise)
-  const options = { data, seed, dtype, batch }
+  const options = { data, seed, dtype, batch, fits: memoryFor(train) }
   return {
     data: { train: data.train, heldOut: data.heldOut, unit: 'images', unitsEach: 1 },
     make() {
@@ -132,5 +140,11 @@ function stepsOf({ train }: TrainingSettings, { train: examples }: TrainingData)
       { code: 'PARE_E_EMPTY_DATA', facts: { needed: batch, found: examples.count } },
     )
   const batches = Math.floor(examples.count / batch)
-  return steps ?? Math.max(1, Math.floor((epochs! * batches) / accumulate))
+  if (steps !== undefined) return steps
+  const whole = Math.floor((epochs! * batches) / accumulate)
+  if (whole >= 1) return whole
+  throw new OptionError(
+    `train.accumulate: at most the ${epochs! * batches} batches of all epochs are needed, got ${accumulate}; accumulate less, or ask for more epochs`,
+    { code: 'PARE_E_FIELD', facts: { field: 'train.accumulate', batches: epochs! * batches } },
+  )
 }

@@ -139,11 +139,22 @@ function optimiserOf(value: unknown, place: Place): TrainingSettings['train']['o
     place,
   ) as OptimiserRecipe
   const inSchedule: Place = (path) => place(['schedule', ...path])
-  return {
-    rate: 1e-3,
-    ...optimiser,
-    schedule: byName(scheduleField, scheduleSchemas, 'name', schedule, inSchedule) as ScheduleRecipe,
-  }
+  const checked = byName(scheduleField, scheduleSchemas, 'name', schedule, inSchedule) as ScheduleRecipe
+  if (checked.name === 'step') checkMilestones(checked, inSchedule)
+  return { rate: 1e-3, ...optimiser, schedule: checked }
+}
+
+function checkMilestones(
+  { milestones, warmUp = 0 }: Extract<ScheduleRecipe, { name: 'step' }>,
+  place: Place,
+): void {
+  const wrong = milestones.findIndex((at, i) => at <= (milestones[i - 1] ?? warmUp))
+  if (wrong < 0) return
+  const behind = wrong === 0 ? `the ${warmUp} of the warm-up` : `${milestones[wrong - 1]}`
+  throw new OptionError(
+    `${place(['milestones', wrong])}: a step behind ${behind} is needed, got ${milestones[wrong]}`,
+    { code: 'PARE_E_FIELD', facts: { field: pathText(['milestones', wrong]) } },
+  )
 }
 
 /** Families read texts or images. */

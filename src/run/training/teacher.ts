@@ -13,6 +13,8 @@ import type { DistillationRecipe } from './distillation_fields.ts'
 export interface OpenTeacher extends Teacher<Batch> {
   /** SHA-256 of its files. */
   readonly hash: string
+  /** Frees its weights, or gives its files back. */
+  close(): void
 }
 
 /**
@@ -22,8 +24,9 @@ export interface OpenTeacher extends Teacher<Batch> {
  * @param classes tokens or classes of the student
  */
 export function openTeacher(path: string, kind: 'text' | 'images', classes: number): OpenTeacher {
-  const check = (found: number) => {
+  const check = (found: number, close: () => void) => {
     if (found === classes) return
+    close()
     throw new OptionError(
       `train.distill.teacher: needs the ${classes} ${kind === 'text' ? 'tokens' : 'classes'} of the student, has ${found}; choose a teacher with the same ones`,
       { code: 'PARE_E_FIELD', facts: { field: 'train.distill.teacher', needed: classes, found } },
@@ -31,22 +34,25 @@ export function openTeacher(path: string, kind: 'text' | 'images', classes: numb
   }
   const hash = hashOfFiles(modelFiles(path))
   if (kind === 'images') {
-    const { classifier, config } = loadClassifier(path)
-    check(config.classes.length)
-    return { hash, logits: ({ inputs }, { at }) => classifier.forward(inputs.cast('f32'), { at }) }
+    const { classifier, config, parameters } = loadClassifier(path)
+    const close = () => parameters.dispose()
+    check(config.classes.length, close)
+    return { hash, close, logits: ({ inputs }, { at }) => classifier.forward(inputs.cast('f32'), { at }) }
   }
   if (isLstmFolder(path)) {
-    const { model } = loadLstm(path)
-    check(model.config.vocabulary)
-    return { hash, logits: ({ inputs }, pass) => model.logits(inputs, pass) }
+    const { model, parameters } = loadLstm(path)
+    const close = () => parameters.dispose()
+    check(model.config.vocabulary, close)
+    return { hash, close, logits: ({ inputs }, pass) => model.logits(inputs, pass) }
   }
   const open = openLanguageModel(path)
+  const close = () => open.close()
+  check(open.model.config.vocabulary, close)
   try {
-    check(open.model.config.vocabulary)
     const resident = open.model.load()
-    return { hash, logits: ({ inputs }, pass) => resident.logits(inputs, pass) }
+    return { hash, close, logits: ({ inputs }, pass) => resident.logits(inputs, pass) }
   } catch (error) {
-    open.close()
+    close()
     throw error
   }
 }

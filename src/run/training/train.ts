@@ -6,6 +6,7 @@ import type { Parameters } from '../../nn/parameters.ts'
 import { exponentialAverage } from '../../optim/averages.ts'
 import { averaging } from '../../optim/averaging.ts'
 import { createLoader } from '../../optim/loader.ts'
+import { checkMethods } from '../../optim/training_method.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { instructionSet } from '../../tensor/index.ts'
 import { distillationPrefix } from '../../train/distillation.ts'
@@ -62,6 +63,7 @@ export async function trainWith(
   { signal, progress = () => {} }: TrainingHooks = {},
 ): Promise<TrainingReport> {
   const settings = readTraining(recipe, overrides)
+  checkMethodsOf(settings)
   if (settings.output === '')
     throw new OptionError(
       'output: the folder for the result is needed; name it in the recipe, or give --output',
@@ -69,12 +71,29 @@ export async function trainWith(
   const output = resolve(settings.output)
   const { overwrite, restart } = settings
   checkPlace(output)
+  const { model, distill } = settings.train
   checkTrainingFolder(output, overwrite || restart, [
-    process.cwd(),
     ...(typeof recipe === 'string' ? [recipe] : []),
+    ...('source' in model ? [model.source] : []),
+    ...(distill ? [distill.teacher] : []),
   ])
   progress({ kind: 'progress', phase: 'read', share: 0, text: 'data' })
   const prepared = await prepareTraining(settings, signal)
+  try {
+    return await inFolder(settings, prepared, { output, signal, progress })
+  } finally {
+    prepared.teacher?.close()
+    prepared.model.task.parameters.dispose()
+  }
+}
+
+/** The training in its folder, which no other process may use meanwhile. */
+async function inFolder(
+  settings: TrainingSettings,
+  prepared: Prepared,
+  { output, signal, progress }: Omit<RunOptions, 'run'>,
+): Promise<TrainingReport> {
+  const { overwrite, restart } = settings
   const made = !existsSync(output)
   const lock = lockWork(output)
   try {
@@ -86,13 +105,10 @@ export async function trainWith(
       progress({ kind: 'note', text: 'the training is finished; --restart does it again' })
       return { ...finished, output: settings.output }
     }
-    // From here on the folder holds no finished training.
-    disk().remove(join(output, reportName))
     return await trained(settings, prepared, { output, run, signal, progress })
   } finally {
     removeUnbegun(output, made)
     unlockWork(lock)
-    prepared.model.task.parameters.dispose()
   }
 }
 
@@ -114,7 +130,8 @@ async function trained(
   const { parameters } = task
   const heldOut = spreadExamples(data.heldOut.count, evaluation.examples)
   const following = average && averaging(exponentialAverage(average))
-  const methods = [...fields.methods.map(methodFor), ...(following ? [following] : [])]
+  const pruned = fields.methods.map((method) => methodFor(method, hasMaps(fields)))
+  const methods = [...pruned, ...(following ? [following] : [])]
   const evaluate = () => model.evaluate(heldOut, signal)
   const trainer = new Trainer({
     task: { ...task, evaluate: () => (following ? following.during(evaluate) : evaluate()) },
@@ -131,6 +148,7 @@ async function trained(
     skipAtMost,
     ...(clip !== undefined && { clip }),
   })
+  let hasBegun = false
   try {
     const summary = await runLocked({
       trainer,
@@ -139,7 +157,13 @@ async function trained(
       steps,
       restart,
       signal,
-      progress: (event) => progress({ kind: 'training', ...event }),
+      progress(event) {
+        // From the first step on the folder holds no finished training.
+        if (!hasBegun) disk().remove(join(output, reportName))
+        hasBegun = true
+        progress({ kind: 'training', ...event })
+      },
+      note: (text) => progress({ kind: 'note', text }),
       ...(checkpoint.every !== undefined && { checkpointEvery: checkpoint.every }),
       ...(checkpoint.keep !== undefined && { keep: checkpoint.keep }),
       ...(evaluation.every !== undefined && { evaluateEvery: evaluation.every }),
@@ -159,7 +183,7 @@ async function trained(
           seed,
           steps: summary.steps,
           epochs: summary.epoch,
-          units: summary.steps * accumulate * batch * data.unitsEach,
+          units: (summary.steps - summary.skipped) * accumulate * batch * data.unitsEach,
           unit: data.unit,
           loss: summary.loss ?? null,
           skipped: summary.skipped,
@@ -179,6 +203,15 @@ async function trained(
     trainer.dispose()
   }
 }
+
+/** Options of methods and optimiser that do not fit each other, before any data is read. @throws OptionError */
+function checkMethodsOf({ train: fields }: TrainingSettings): void {
+  optimiserFor(fields.optimiser, fields.steps ?? 1)
+  checkMethods(fields.methods.map((method) => methodFor(method, hasMaps(fields))))
+}
+
+const hasMaps = ({ distill }: TrainingSettings['train']): boolean =>
+  distill?.hidden?.some(({ map }) => map) ?? false
 
 /** Weights of the model that are trained. */
 const weightsIn = (parameters: Parameters): number =>

@@ -146,15 +146,6 @@ test('a checkpoint of another recipe or other data is refused with the fields th
   writeBars(place)
   expect((await train(recipe)).resumedAt).toBe(7)
 })
-test('a folder that holds something else is left alone, unless it may be replaced', async () => {
-  const recipe = classifierRecipe(folder())
-  mkdirSync(recipe.output!)
-  writeFileSync(join(recipe.output!, 'mine.txt'), 'mine')
-  expect((await errorOf(recipe)).code).toBe('PARE_E_OUTPUT')
-  expect(readdirSync(recipe.output!)).toEqual(['mine.txt'])
-  await train({ ...recipe, overwrite: true })
-  expect(readdirSync(recipe.output!)).not.toContain('mine.txt')
-})
 test('what a process left that ended while it wrote is no obstacle, and goes', async () => {
   const recipe = classifierRecipe(folder(), { steps: 2 })
   mkdirSync(recipe.output!)

@@ -1,6 +1,6 @@
 /** The recipe of a training: model, data, optimiser and methods in one file or record. */
 import { z } from 'zod'
-import { above0, list, oneOf, optional, record, whole, wholeFields } from '../option_fields.ts'
+import { above0, list, oneOf, optional, record, shareBelow1, whole, wholeFields } from '../option_fields.ts'
 import { recipeVersion } from '../recipe.ts'
 import type { DataRecipe } from './data_fields.ts'
 import { type DistillationRecipe, distillationSchema } from './distillation_fields.ts'
@@ -33,7 +33,7 @@ export interface TrainingRecipe {
   seed?: number
   /** Folder for the result. Needed here or beside the recipe. */
   output?: string
-  /** Replaces a folder that holds something else. @default false */
+  /** Takes a folder that holds something else: files of the names of the result are replaced, others stay. @default false */
   overwrite?: boolean
   /** Discards what an unfinished run left at the output, and does a finished one again. @default false */
   restart?: boolean
@@ -88,7 +88,6 @@ export interface TrainingFields {
 const version = z.literal(recipeVersion, {
   error: `the version of the recipe, ${recipeVersion} for this Pare (write pare: ${recipeVersion}, or use the Pare that the recipe is for),`,
 })
-const decayNeed = 'a share from 0 to below 1'
 
 /** Model, data, optimiser and methods are checked by their kinds, in `read_training.ts`. */
 export const trainingSchema = record({
@@ -100,15 +99,11 @@ export const trainingSchema = record({
     epochs: whole(1),
     optimiser: z.unknown(),
     clip: above0(),
-    accumulate: whole(1),
+    accumulate: whole(1, 1_000_000),
     skipAtMost: whole(0),
     methods: list(z.unknown(), 'a list of methods'),
     distill: distillationSchema,
-    average: record(
-      optional({
-        decay: z.number({ error: decayNeed }).min(0, { error: decayNeed }).lt(1, { error: decayNeed }),
-      }),
-    ),
+    average: record(optional({ decay: shareBelow1 })),
     evaluation: record(optional({ every: whole(1), examples: whole(1) })),
     checkpoint: record(optional({ every: whole(1), keep: whole(1) })),
     dtype: oneOf(['f32', 'bf16', 'f64']),
