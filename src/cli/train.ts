@@ -38,7 +38,10 @@ export function addTrain(pare: Command): void {
       '--output <folder>',
       'where the result goes: a folder that is empty, does not exist, or holds this training unfinished (default: as the recipe says)',
     )
-    .option('--overwrite', 'take a folder that holds something else: files of the names of the result are replaced, others stay')
+    .option(
+      '--overwrite',
+      'take a folder that holds something else: files of the names of the result are replaced, others stay',
+    )
     .option('--restart', 'discard what an unfinished run left at the output, and do a finished one again')
     .optionsGroup('Running:')
     .option(
