@@ -57,11 +57,12 @@ export function openTeacher(path: string, kind: 'text' | 'images', classes: numb
   }
 }
 
-/** The task of a student that learns from `teacher` too. */
+/** The task of a student that learns from `teacher` too. @param seed of the first weights of maps */
 export function withTeacher(
   task: LogitsTask<Batch>,
-  teacher: OpenTeacher,
+  teacher: Teacher<Batch>,
   { teacher: _, ...options }: DistillationRecipe,
+  seed: number,
 ): LogitsTask<Batch> {
-  return distilled(task, { ...options, teacher })
+  return distilled(task, { ...options, teacher, seed })
 }

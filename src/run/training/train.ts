@@ -126,7 +126,7 @@ async function trained(
 ): Promise<TrainingReport> {
   const { seed, restart, train: fields } = settings
   const { batch, accumulate, skipAtMost, clip, evaluation = {}, checkpoint = {}, average } = fields
-  const task = teacher ? withTeacher(model.task, teacher, fields.distill!) : model.task
+  const task = teacher ? withTeacher(model.task, teacher, fields.distill!, seed) : model.task
   const { parameters } = task
   const heldOut = spreadExamples(data.heldOut.count, evaluation.examples)
   const following = average && averaging(exponentialAverage(average))
