@@ -171,6 +171,18 @@ test('a damaged checkpoint is named, and the run goes on from the one before; wi
   await sitting(output)
   await expect(sitting(output, { run: { ...recipe, rate: 0.1 } })).rejects.toThrow(/rate was/)
 })
+test('one bit of a checkpoint that turned is found', async () => {
+  const output = folder()
+  await sitting(output)
+  const newest = join(output, '.pare', 'checkpoints', 'step-000000012.safetensors')
+  const bytes = readFileSync(newest)
+  bytes[bytes.length - 1]! ^= 1
+  writeFileSync(newest, bytes)
+  const notes: string[] = []
+  const again = await sitting(output, { note: (text) => void notes.push(text) })
+  expect(again.summary.resumedAt).toBe(9)
+  expect(notes[0]).toMatch(/step-000000012\.safetensors: is damaged \(its numbers have another sum\)/)
+})
 test('with one checkpoint kept, those behind a damaged one are written and stay', async () => {
   const output = folder()
   await sitting(output)

@@ -2,8 +2,10 @@
  * Checkpoints: one safetensors file each, with the tensors of a training by path and the rest as JSON in its metadata.
  * A file appears whole or not at all; older ones are removed only after a newer one stands.
  *
- *   step-000000500.safetensors    metadata: format pare-training, version 1, position, run, seconds
+ *   step-000000500.safetensors    metadata: format pare-training, version 1, position, run, seconds, and the SHA-256 of
+ *                                 the numbers, so that a bit which turned is found
  */
+import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { disk } from '../formats/disk.ts'
@@ -68,12 +70,20 @@ export function writeCheckpoint(
       position: JSON.stringify(position),
       run: JSON.stringify(run),
       seconds: String(seconds),
+      sha256: sumOf(tensors),
     },
   })
   for (const [name, tensor] of Object.entries(tensors)) writer.append(name, tensor.bytes())
   writer.finish()
   for (const old of checkpointsIn(folder).slice(0, -keep)) disk().remove(old)
   return path
+}
+
+/** SHA-256 of all numbers, by name: they may stand in another order in the file. */
+function sumOf(tensors: Readonly<Record<string, Tensor>>): string {
+  const sum = createHash('sha256')
+  for (const name of Object.keys(tensors).sort()) sum.update(tensors[name]!.bytes())
+  return sum.digest('hex')
 }
 
 /** Checkpoints of a folder, the oldest first. */
@@ -129,6 +139,7 @@ export function readCheckpoint(path: string, run: unknown): Checkpoint {
         throw damaged(`holds ${printable(name)} in a type that no state has`)
       tensors[name] = fromBytes(archive.read(name), shape, dtype)
     }
+    if (sumOf(tensors) !== metadata.get('sha256')) throw damaged('is damaged (its numbers have another sum)')
     const seconds = Number(metadata.get('seconds'))
     if (!(seconds >= 0)) throw damaged('holds a time that is none')
     return { path, tensors, position: checkedPosition(position, damaged), seconds }
