@@ -7,7 +7,7 @@ import { drawFigure } from './figure.ts'
 import { gmp } from './gmp.ts'
 import { equalScale, equalWidth, keptOfLanguageModel, keptOfLenet, lenetOf } from './gmp_models.ts'
 import { claims, figures, nameOf, page } from './gmp_page.ts'
-import type { GmpJob, GmpRun } from './gmp_training.ts'
+import { type GmpJob, type GmpRun, wideWidth } from './gmp_training.ts'
 import { type LanguageTraining, modelConfig } from './language_training.ts'
 
 const jobs = gmp.jobs({ quick: false, seeds: [0, 1, 2] })
@@ -33,11 +33,11 @@ test('a dense network with as many weights is the smallest with at least what th
   }
 })
 test('a narrow language model has at least what the wide one keeps, and heads of an even width', () => {
-  const width = equalWidth(256, 0.8, language)
+  const width = equalWidth(wideWidth, 0.8, language)
   const config = modelConfig(width, language)
   expect(config.headSize % 2).toBe(0)
   const size = scope(() => sizeOf(freshWeights(config, { seed: 0 })))
-  const budget = keptOfLanguageModel(256, 0.8, language)
+  const budget = keptOfLanguageModel(wideWidth, 0.8, language)
   expect(size).toBe(keptOfLanguageModel(width, 0, language))
   expect([size >= budget, size < 1.15 * budget]).toEqual([true, true])
 })
@@ -48,7 +48,7 @@ test('all widths take as many steps on the same data, over three seeds, and ever
     ).toBe(1)
   const names = jobs.map((job) => `${nameOf(job)} ${job.seed}`)
   expect(new Set(names).size).toBe(jobs.length)
-  expect(jobs).toHaveLength(3 * (11 + 7))
+  expect(jobs).toHaveLength(3 * (11 + 8))
   expect(gmp.jobs({ quick: false, seeds: [0], only: ['images,0.95'] })).toHaveLength(4)
   expect(() => gmp.jobs({ quick: false, seeds: [0], only: ['image'] })).toThrow(
     /needed is images or language/,
@@ -124,9 +124,9 @@ test('a figure has a point for each row', async () => {
     return symbols!.match(/<path/g)!.length
   }
   expect(await points('gmp.svg')).toBe(11)
-  expect(await points('gmp_language.svg')).toBe(7)
+  expect(await points('gmp_language.svg')).toBe(8)
   // Sparse ones stand there as bitmask and as rows.
-  expect(await points('gmp_bytes.svg')).toBe(3 + 2 * 4)
+  expect(await points('gmp_bytes.svg')).toBe(3 + 2 * 5)
 })
 test('a quick run fails where one shot at the end comes within ten points', () => {
   const quick = gmp.jobs({ quick: true, seeds: [0] })

@@ -108,5 +108,6 @@ function languageJobs(seed: number): GmpJob[] {
     job('dense', 0),
     job('dense', 0, wideWidth / 2),
     ...[0.5, 0.75, 0.9].map((sparsity) => job('gradual', sparsity)),
+    job('gradual, embedding too', 0.8),
   ]
 }

@@ -9,7 +9,10 @@ import type { ImageData } from './image_training.ts'
 import { type LanguageTraining, modelConfig } from './language_training.ts'
 
 /** Small layers stay dense, as uniform sparsity would hurt them most: the first convolution and the classifier. */
-export const pruned: Selection = { except: ['conv1.weight', 'fc2.weight'] }
+export const prunedLayers: Selection = { except: ['conv1.weight', 'fc2.weight'] }
+const embedding = 'model.embed_tokens.weight'
+/** Of a language model: all but the embedding, which is the head too. */
+export const prunedMatrices: Selection = { except: [embedding] }
 
 type Widths = Required<Pick<LenetOptions, 'convolutions' | 'hidden'>>
 
@@ -61,11 +64,11 @@ export function equalScale(data: ImageData, sparsity: number): number {
   return 1
 }
 
-/** Numbers that are not zero in a language model whose matrices all have a sparsity. */
+/** Numbers that are not zero in a language model whose matrices have a sparsity, all but the embedding. */
 export const keptOfLanguageModel = (width: number, sparsity: number, training: LanguageTraining): number =>
-  [...weightShapes(modelConfig(width, training)).values()].reduce((sum, shape) => {
+  [...weightShapes(modelConfig(width, training))].reduce((sum, [name, shape]) => {
     const size = shape.reduce((product, extent) => product * extent, 1)
-    return sum + (shape.length >= 2 ? keptCount(size, sparsity) : size)
+    return sum + (shape.length >= 2 && name !== embedding ? keptCount(size, sparsity) : size)
   }, 0)
 
 /** The smallest width that the heads divide evenly, whose dense model has at least as many numbers as the wide one keeps. */

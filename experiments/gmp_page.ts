@@ -27,7 +27,7 @@ export function nameOf({ part, treatment, sparsity, width }: Omit<GmpJob, 'seed'
   const at =
     sparsity === 0
       ? ''
-      : treatment === 'gradual'
+      : treatment.startsWith('gradual')
         ? ` to ${percent(sparsity, 0)}`
         : ` at ${percent(sparsity, 0)}`
   return `${part}: ${own}, ${treatment}${at}`
@@ -180,7 +180,7 @@ ${rowsTable(rows, 'images')}
 
 ## A language model
 
-${language ? `Llamas of ${language.layers} layers, ${language.heads} heads, SwiGLU of twice the width and a tied embedding of ${language.vocabulary} tokens see ${text!.tokens!.toLocaleString('en')} tokens each (${language.steps} steps of ${language.batch} × ${language.length}): State of the Union addresses and Moby Dick. All matrices are pruned, also the embedding, as in the paper; norms are not.` : 'Not run yet.'}
+${language ? `Llamas of ${language.layers} layers, ${language.heads} heads, SwiGLU of twice the width and a tied embedding of ${language.vocabulary} tokens see ${text!.tokens!.toLocaleString('en')} tokens each (${language.steps} steps of ${language.batch} × ${language.length}): State of the Union addresses and Moby Dick. All matrices are pruned but the embedding, which is the head too; one row prunes it as well, as the paper does.` : 'Not run yet.'}
 The loss is the mean over the eras of the held-out text: addresses to 1860, to 1913, to 1945 and since, and the novel.
 
 ${rowsTable(rows, 'language')}

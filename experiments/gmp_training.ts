@@ -5,21 +5,33 @@ import { gmp } from '#src/prune/gmp.ts'
 import { magnitude } from '#src/prune/layerwise.ts'
 import type { Selection } from '#src/prune/selection.ts'
 import type { Job, Stamp } from './experiment.ts'
-import { lenetOf, pruned } from './gmp_models.ts'
+import { lenetOf, prunedLayers, prunedMatrices } from './gmp_models.ts'
 import { type ImageTraining, trainClassifier } from './image_training.ts'
-import { type LanguageTraining, smallLanguage, trainLanguageModel } from './language_training.ts'
+import { type LanguageTraining, trainLanguageModel } from './language_training.ts'
 import type { Sizes } from './sizes.ts'
 
 export const images: ImageTraining = { data: 'moved digits on textures', epochs: 12, batch: 64, rate: 1e-3 }
 export const fewImages: ImageTraining = { data: 'small digits', epochs: 8, batch: 32, rate: 2e-3 }
-export const language = smallLanguage
+/** 3.1 million tokens. */
+export const language: LanguageTraining = {
+  data: 'addresses and novel',
+  vocabulary: 512,
+  layers: 2,
+  heads: 4,
+  length: 128,
+  batch: 8,
+  steps: 3000,
+  rate: 3e-3,
+  windows: 64,
+}
 /** Of the language model that is pruned. */
-export const wideWidth = 256
+export const wideWidth = 128
 
 export type Treatment =
   | 'dense'
   | 'dense, as many weights'
   | 'gradual'
+  | 'gradual, embedding too'
   | 'one shot at the end'
   | 'one shot half-way, then fine-tuning'
 
@@ -48,7 +60,7 @@ export async function trainGmp(
   { part, treatment, sparsity, width, seed, setup }: GmpJob,
   assets: string,
 ): Promise<Omit<GmpRun, keyof GmpJob | keyof Stamp>> {
-  const method = methodOf(treatment, sparsity, part === 'images' ? pruned : {})
+  const method = methodOf(treatment, sparsity, part === 'images' ? prunedLayers : prunedMatrices)
   if (part === 'images') {
     const training = setup as ImageTraining
     const { accuracy, ...found } = await trainClassifier(training, {
@@ -76,16 +88,19 @@ function methodOf(
       distribution: { kind: 'uniform', ...selection },
       schedule: { kind: 'oneShot', at },
     })
+  const gradual = (selection: Selection) => (steps: number) =>
+    gmp({
+      sparsity,
+      selection,
+      begin: Math.round(0.1 * steps),
+      end: Math.round(0.75 * steps),
+      every: Math.max(1, Math.round(steps / 50)),
+    })
   switch (treatment) {
     case 'gradual':
-      return (steps) =>
-        gmp({
-          sparsity,
-          selection,
-          begin: Math.round(0.1 * steps),
-          end: Math.round(0.75 * steps),
-          every: Math.max(1, Math.round(steps / 50)),
-        })
+      return gradual(selection)
+    case 'gradual, embedding too':
+      return gradual({})
     case 'one shot at the end':
       return (steps) => once(steps - 1)
     case 'one shot half-way, then fine-tuning':

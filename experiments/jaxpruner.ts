@@ -6,19 +6,23 @@
 import { nearestField } from '#src/nn/nearest_names.ts'
 import { OptionError, printable } from '#src/tensor/errors.ts'
 import type { Experiment, JobOptions } from './experiment.ts'
+import type { ImageTraining } from './image_training.ts'
 import { claims, compared, figures, nameOf, page, part, summarize } from './jaxpruner_page.ts'
 import {
   type Algorithm,
   algorithms,
   fewImages,
-  images,
   type JaxprunerJob,
   type JaxprunerRun,
   language,
   languageAlgorithms,
+  images as shortImages,
   trainJaxpruner,
 } from './jaxpruner_training.ts'
 import { methodSources } from './method_sources.ts'
+
+/** Four times the steps. */
+const images: ImageTraining = { ...shortImages, epochs: 4 * shortImages.epochs }
 
 export const jaxpruner: Experiment<JaxprunerJob, JaxprunerRun> = {
   name: 'jaxpruner',
@@ -57,8 +61,7 @@ function jobs({ quick, seeds, only }: JobOptions): JaxprunerJob[] {
       )
   const sparsities = quick ? [0.95] : [0.95, 0.8, 0.98]
   const wanted = quick ? (['no_prune', 'magnitude', 'rigl', 'static_sparse', 'random'] as const) : algorithms
-  const all = seeds.flatMap((seed): JaxprunerJob[] => {
-    const setup = quick ? fewImages : images
+  const imageJobs = (seed: number, setup: ImageTraining): JaxprunerJob[] => {
     const dense = {
       part: 'images',
       algorithm: 'no_prune',
@@ -76,18 +79,25 @@ function jobs({ quick, seeds, only }: JobOptions): JaxprunerJob[] {
           ),
         ),
       ),
-      ...(quick ? [] : languageAlgorithms).map(
-        (algorithm): JaxprunerJob => ({
-          part: 'language',
-          algorithm,
-          distribution: algorithm === 'no_prune' ? 'none' : 'erk',
-          sparsity: algorithm === 'no_prune' ? 0 : 0.8,
-          seed,
-          setup: language,
-        }),
-      ),
     ]
+  }
+  const languageJob = (seed: number, algorithm: Algorithm): JaxprunerJob => ({
+    part: 'language',
+    algorithm,
+    distribution: algorithm === 'no_prune' ? 'none' : 'erk',
+    sparsity: algorithm === 'no_prune' ? 0 : 0.8,
+    seed,
+    setup: language,
   })
+  const all = seeds.flatMap((seed) =>
+    quick
+      ? imageJobs(seed, fewImages)
+      : [
+          ...imageJobs(seed, images),
+          ...languageAlgorithms.map((algorithm) => languageJob(seed, algorithm)),
+          ...imageJobs(seed, shortImages),
+        ],
+  )
   const parts = ['images', 'language'].filter((part) => only?.includes(part))
   const chosen = algorithms.filter((algorithm) => only?.includes(algorithm))
   return all.filter(

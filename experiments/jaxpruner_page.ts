@@ -10,45 +10,56 @@ import { mean, type Spread, spreadOf } from './spread.ts'
 import { groupBy, showSpread, table } from './table.ts'
 
 export interface JaxprunerRow extends Pick<JaxprunerJob, 'part' | 'algorithm' | 'distribution' | 'sparsity'> {
+  /** Of images. */
+  epochs?: number
   score: Spread
   measured: Spread
   processorSeconds: number
 }
 
-export const nameOf = ({
-  part,
-  algorithm,
-  distribution,
-  sparsity,
-}: Omit<JaxprunerJob, 'seed' | 'setup'>): string =>
-  `${part}: ${algorithm}${distribution === 'none' ? '' : `, ${distribution}, ${100 * sparsity}%`}`
+const epochsOf = ({ setup }: Pick<JaxprunerJob, 'setup'>): number | undefined =>
+  'epochs' in setup ? setup.epochs : undefined
+
+export function nameOf(job: Omit<JaxprunerJob, 'seed'>): string {
+  const { part, algorithm, distribution, sparsity } = job
+  const epochs = epochsOf(job)
+  return `${part}${epochs === undefined ? '' : `, ${epochs} epochs`}: ${algorithm}${distribution === 'none' ? '' : `, ${distribution}, ${100 * sparsity}%`}`
+}
 
 export const summarize = (runs: readonly JaxprunerRun[]): JaxprunerRow[] =>
   groupBy(runs, nameOf).map((same) => {
     const { part, algorithm, distribution, sparsity } = same[0]!
+    const epochs = epochsOf(same[0]!)
     return {
       part,
       algorithm,
       distribution,
       sparsity,
+      ...(epochs !== undefined && { epochs }),
       score: spreadOf(same.map(({ score }) => score)),
       measured: spreadOf(same.map(({ measuredSparsity }) => measuredSparsity)),
       processorSeconds: mean(same.map(({ processorSeconds }) => processorSeconds)),
     }
   })
 
+/** The trainings on images by their length, the longest first. */
+function imageLengths(runs: readonly JaxprunerRun[]): JaxprunerRun[][] {
+  const images = runs.filter(({ part }) => part === 'images')
+  return groupBy(images, (run) => String(epochsOf(run))).sort(([a], [b]) => epochsOf(b!)! - epochsOf(a!)!)
+}
+
 const percent = (value: number) => `${(100 * value).toFixed(2)}%`
 
-/** Two algorithms on images at 95% with ERK over their common seeds; undefined where there is none. */
+/** Two algorithms in the longest training on images at 95% with ERK, over their common seeds; undefined where there is none. */
 export function compared(
   runs: readonly JaxprunerRun[],
   better: Algorithm,
   worse: Algorithm,
 ): Pair | undefined {
   const [first, second] = [better, worse].map((name) =>
-    runs.filter(
-      ({ part, algorithm, distribution, sparsity }) =>
-        part === 'images' && algorithm === name && distribution === 'erk' && sparsity === 0.95,
+    (imageLengths(runs)[0] ?? []).filter(
+      ({ algorithm, distribution, sparsity }) =>
+        algorithm === name && distribution === 'erk' && sparsity === 0.95,
     ),
   )
   return paired(first!, second!)
@@ -76,8 +87,8 @@ export function claims({ runs }: Pick<Result<JaxprunerRun>, 'runs'>): Claim[] {
 }
 
 /** One row for each algorithm and distribution, one column for each sparsity. */
-function imageTable(rows: readonly JaxprunerRow[]): string {
-  const images = rows.filter(({ part }) => part === 'images')
+function imageTable(runs: readonly JaxprunerRun[]): string {
+  const images = summarize(runs)
   const sparsities = [...new Set(images.map(({ sparsity }) => sparsity))].filter((s) => s > 0).sort()
   const cell = (row: JaxprunerRow | undefined) =>
     row ? `${showSpread(row.score, 2, 100)} (${showSpread(row.measured, 2, 100)})` : ''
@@ -131,15 +142,17 @@ function languageTable(rows: readonly JaxprunerRow[]): string {
 }
 
 export function part(result: Result<JaxprunerRun>): string {
-  const rows = summarize(result.runs)
-  return `Accuracy on held-out images in percent, with the standard deviation over seeds, and in brackets the measured sparsity
-of the weight matrices in percent.
+  const [longest = []] = imageLengths(result.runs)
+  return `${claimLines(claims(result))}
 
-${imageTable(rows)}
+Accuracy on held-out images in percent${longest[0] ? ` after ${epochsOf(longest[0])} epochs` : ''}, with the standard deviation over seeds, and in brackets the measured sparsity of the
+weight matrices in percent.
+
+${imageTable(longest)}
 
 A language model of ${languageSize(result.runs)} at 80%:
 
-${languageTable(rows)}
+${languageTable(summarize(result.runs))}
 
 ${machineLines(result)}\\`
 }
@@ -151,34 +164,39 @@ const languageSize = (runs: readonly JaxprunerRun[]): string => {
     : 'the llama family (not run yet)'
 }
 
+/** What trainings of one length saw, and what they gave. */
+function imagePart(runs: readonly JaxprunerRun[]): string {
+  const [run] = runs
+  if (!run) return 'Not run yet.'
+  const { data, epochs, batch, rate } = run.setup as ImageTraining
+  return `An MLP with hidden layers of 300 and 100 learns ${imageDataText[data]}. Each run sees ${run.images!.toLocaleString('en')} images (${epochs} epochs in batches of ${batch}) with Adam at ${rate}.
+
+${imageTable(runs)}`
+}
+
 export function page(result: Result<JaxprunerRun>, stale: boolean): string {
-  const rows = summarize(result.runs)
-  const image = result.runs.find(({ part }) => part === 'images')
-  const [setup, text] = [
-    image?.setup as ImageTraining | undefined,
-    result.runs.find(({ part }) => part === 'language'),
-  ]
+  const [longest = [], ...shorter] = imageLengths(result.runs)
+  const text = result.runs.find(({ part }) => part === 'language')
   return `# Eleven ways to train sparse networks
 ${stale ? `\n${staleMark}\n` : ''}
-${setup ? `An MLP with hidden layers of 300 and 100 learns ${imageDataText[setup.data]}. Each run sees ${image!.images!.toLocaleString('en')} images (${setup.epochs} epochs in batches of ${setup.batch}) with Adam at ${setup.rate}.` : ''}
 Masks of pruning methods change from 10% of the steps to 75%; SET and RigL move connections up to there, at first 30%.
 Biases stay dense. no_prune is the dense training, whose bits are those of the optimiser alone.
 
 ${claimLines(claims(result))}
 
-${imageTable(rows)}
+${imagePart(longest)}
 
-The accuracy is that on the held-out images in percent. In brackets stands the
-measured sparsity of the weight matrices in percent. A seed decides weights, batches and random masks; the data stay.
+The accuracy is that on the held-out images in percent. In brackets stands the measured sparsity of the weight matrices
+in percent. A seed decides weights, batches and random masks; the data stay.
 
 ![Accuracy over sparsity](jaxpruner.svg)
-
+${shorter.map((runs) => `\n## The same with ${epochsOf(runs[0]!)} epochs\n\n${imagePart(runs)}\n`).join('')}
 ## A language model at 80%
 
 ${text ? `A llama of ${(text.parameters / 1e6).toFixed(2)} M parameters, tied embedding included, sees ${text.tokens!.toLocaleString('en')} tokens of State of the Union addresses and Moby Dick. All matrices are pruned, also the embedding.` : 'Not run yet.'}
 The loss is the mean over the eras of the held-out text: addresses to 1860, to 1913, to 1945 and since, and the novel.
 
-${languageTable(rows)}
+${languageTable(summarize(result.runs))}
 
 ± is the standard deviation over seeds, in a claim that of the difference. Processor seconds are those of all threads.
 Orders at other sizes, on other data and in longer trainings may differ; the loss of the language model is that of a short
@@ -190,12 +208,10 @@ ${machineLines(result)}
 `
 }
 
-/** Accuracy over sparsity, with ERK where an algorithm takes a distribution. */
+/** Accuracy over sparsity in the longest training, with ERK where an algorithm takes a distribution. */
 export function figures({ runs }: Pick<Result<JaxprunerRun>, 'runs'>): ReadonlyMap<string, Spec> {
-  const points = summarize(runs)
-    .filter(
-      ({ part, distribution, sparsity }) => part === 'images' && distribution !== 'uniform' && sparsity > 0,
-    )
+  const points = summarize(imageLengths(runs)[0] ?? [])
+    .filter(({ distribution, sparsity }) => distribution !== 'uniform' && sparsity > 0)
     .map(({ algorithm, sparsity, score }) => ({
       series: algorithm,
       x: 100 * sparsity,
