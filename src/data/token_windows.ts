@@ -62,6 +62,8 @@ export interface WindowOptions {
   length: number
   /** How messages call the data. @default 'text' */
   name?: string
+  /** Way out in the message on too little text. @default 'give more text or a smaller length' */
+  wayOut?: string
 }
 
 /**
@@ -69,13 +71,16 @@ export interface WindowOptions {
  *
  * @throws OptionError where the stream is shorter than one window.
  */
-export function tokenWindows(tokens: Uint32Array, { length, name = 'text' }: WindowOptions): Examples {
+export function tokenWindows(
+  tokens: Uint32Array,
+  { length, name = 'text', wayOut = 'give more text or a smaller length' }: WindowOptions,
+): Examples {
   if (!(Number.isInteger(length) && length >= 1))
     throw new OptionError(`length: a whole number from 1 on is needed, got ${length}`)
   const count = Math.floor((tokens.length - 1) / length)
   if (count < 1)
     throw new OptionError(
-      `${name}: one window needs ${length + 1} tokens, the text has ${tokens.length}; give more text or a smaller length`,
+      `${name}: one window needs ${length + 1} tokens, the text has ${tokens.length}; ${wayOut}`,
       { code: 'PARE_E_SHORT_TEXT', facts: { needed: length + 1, found: tokens.length } },
     )
   return {

@@ -13,13 +13,13 @@ export interface TextDataRecipe {
   length: number
   /** A tokenizer that is trained on the training text, or a folder with one. @default that of `model.source` */
   tokenizer?: { vocabulary: number } | string
-  /** What is held out. @default the last tenth of the last document */
+  /** What is held out. @default every tenth of ten or more documents, else the last tenth of the last one */
   validation?: {
     /** Files of their own. Not together with the others. */
     files?: readonly string[]
     /** Every n-th document, from 2 on. */
     every?: number
-    /** Share of the last document, in (0, 1), from a beginning of a paragraph on. */
+    /** Share of the last document, in (0, 1), from the beginning of a paragraph, line or word near it on. */
     tail?: number
   }
 }

@@ -9,6 +9,7 @@ import { trainByteLevelBpe } from '../../formats/tokenizer/train_byte_level_bpe.
 import type { Batch, Examples } from '../../optim/examples.ts'
 import { AbortError, OptionError, printable } from '../../tensor/errors.ts'
 import type { TextDataRecipe } from './data_fields.ts'
+import { holdOutText } from './hold_out_text.ts'
 
 export interface TextData {
   readonly tokenizer: Tokenizer
@@ -29,7 +30,10 @@ export async function readTextData(
   { known, signal }: { known?: Tokenizer | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<TextData> {
   const documents = await documentsOf(recipe.files, signal)
-  const { train, heldOut } = await holdOutText(documents, recipe, signal)
+  const { files, ...share } = recipe.validation ?? {}
+  const { train, heldOut } = files
+    ? { train: documents, heldOut: await documentsOf(files, signal) }
+    : holdOutText(documents, share)
   const tokenizer = tokenizerOf(recipe, train, known, signal)
   const { length } = recipe
   const heldOutTokens = packTokens(heldOut, tokenizer)
@@ -39,7 +43,11 @@ export async function readTextData(
   return {
     tokenizer,
     train: tokenWindows(packTokens(train, tokenizer), { length, name: 'training text' }),
-    heldOut: tokenWindows(heldOutTokens, { length, name: 'held-out text' }),
+    heldOut: tokenWindows(heldOutTokens, {
+      length,
+      name: 'held-out text',
+      wayOut: 'give more text or a smaller length, or hold out more with validation',
+    }),
     bytesOf: (window) =>
       heldOutTokens
         .subarray(window * length + 1, (window + 1) * length + 1)
@@ -65,46 +73,6 @@ async function documentsOf(patterns: readonly string[], signal: AbortSignal | un
       facts: { files: files.length },
     },
   )
-}
-
-async function holdOutText(
-  documents: readonly string[],
-  { validation = {} }: TextDataRecipe,
-  signal: AbortSignal | undefined,
-): Promise<{ train: string[]; heldOut: string[] }> {
-  const { files, every } = validation
-  if (files) return { train: [...documents], heldOut: await documentsOf(files, signal) }
-  const tail = validation.tail ?? (every === undefined ? 0.1 : undefined)
-  const whole = tail === undefined ? documents : documents.slice(0, -1)
-  const isHeldOut = (i: number) => every !== undefined && i % every === every - 1
-  const train = whole.filter((_, i) => !isHeldOut(i))
-  const heldOut = whole.filter((_, i) => isHeldOut(i))
-  if (tail !== undefined) {
-    const last = documents.at(-1)!
-    const cut = paragraphAt(last, 1 - tail)
-    train.push(last.slice(0, cut))
-    heldOut.push(last.slice(cut))
-  }
-  const filled = ([name, part]: readonly [string, readonly string[]]) => {
-    if (part.some((text) => text.trim() !== '')) return
-    throw new OptionError(
-      `validation: no ${name} text is left of ${documents.length} documents; hold out another part`,
-      { code: 'PARE_E_EMPTY_DATA', facts: { documents: documents.length } },
-    )
-  }
-  for (const part of [
-    ['training', train],
-    ['held-out', heldOut],
-  ] as const)
-    filled(part)
-  return { train, heldOut }
-}
-
-/** Where the paragraph begins that holds the character at a share of the text; without paragraphs that character. */
-function paragraphAt(text: string, share: number): number {
-  const place = Math.floor(text.length * share)
-  const paragraph = text.lastIndexOf('\n\n', place)
-  return paragraph < 0 ? place : paragraph + 2
 }
 
 function tokenizerOf(
