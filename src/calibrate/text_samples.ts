@@ -1,6 +1,6 @@
 /** Calibration and evaluation text: files become one stream of tokens, and samples are windows of it. */
 import { fileURLToPath } from 'node:url'
-import { jsonRows, wrongRow } from '../formats/json_lines.ts'
+import { isJsonLines, jsonRows, wrongRow } from '../formats/json_lines.ts'
 import { checkTexts, readText } from '../formats/text_file.ts'
 import {
   type ChatMessage,
@@ -81,7 +81,7 @@ function* readTexts(
 ): Generator<string> {
   for (const [index, file] of files.entries()) {
     if (index > 0) yield '\n\n'
-    if (/\.jsonl$/i.test(file)) yield* readRows(file, tokenizer, templates)
+    if (isJsonLines(file)) yield* readRows(file, tokenizer, templates)
     else yield* readText(file)
   }
 }

@@ -41,6 +41,29 @@ test('rows come from text files, JSON lines and Parquet, in the order of the fil
     'new',
   ])
 })
+test('.md and names without an ending are texts, .ndjson is JSON lines, and capitals make no difference', async () => {
+  const files = [
+    place('readme.MD', '# one'),
+    place('LICENSE', 'two'),
+    place('rows.ndjson', '\ufeff{"text":"three"}\n'),
+    place('rows.JSONL', '{"text":"four"}'),
+  ]
+  expect((await allOf(files)).map(({ text }) => text)).toEqual(['# one', 'two', 'three', 'four'])
+})
+test.each(['whale.png', 'rows.jsonl.gz', 'rows.csv', 'rows.json'])(
+  '%s is refused by name before any file is read',
+  async (name) => {
+    const files = [place('a.txt', 'read'), place(name, 'content')]
+    const rows = textRows(files)
+    await expect(rows.next()).rejects.toThrow(OptionError)
+    await expect(allOf(files)).rejects.toMatchObject({
+      code: 'PARE_E_TEXT_KIND',
+      message: expect.stringContaining(
+        `${name}: texts end in .txt, .md, .jsonl, .ndjson, .parquet or nothing`,
+      ),
+    })
+  },
+)
 test('labels are texts; numbers are their digits and are sorted by size', async () => {
   const { texts, labels, classes } = await labelledTexts([
     jsonl({ text: 'a', label: 10 }, { text: 'b', label: 9 }, { text: 'c', label: 'ham' }),

@@ -1,7 +1,8 @@
 /** Texts, with or without labels, from text files, JSON lines and Parquet. */
-import { jsonRows, wrongRow } from '../formats/json_lines.ts'
+import { extname } from 'node:path'
+import { isJsonLines, jsonRows, wrongRow } from '../formats/json_lines.ts'
 import { parquetRows } from '../formats/parquet.ts'
-import { checkTexts, readText } from '../formats/text_file.ts'
+import { checkTexts, wholeText } from '../formats/text_file.ts'
 import { FormatError, OptionError, printable } from '../tensor/errors.ts'
 
 export interface TextRow {
@@ -21,21 +22,23 @@ const form = (labelled: boolean) =>
     : 'a row is {"text": ...}'
 
 /**
- * The rows of files in order: of `.jsonl` one a line, of `.parquet` one a row (columns `text` and `label`), of others the
- * whole text. One file's text, line or row group is in memory at a time.
+ * The rows of files in order: of `.jsonl` and `.ndjson` one a line, of `.parquet` one a row (columns `text` and `label`), of
+ * `.txt`, `.md` and names without an ending the whole text. One file's text, line or row group is in memory at a time.
  *
- * @throws FormatError naming file and row where text or label is missing, OptionError where a file cannot have labels.
+ * @throws FormatError naming file and row where text or label is missing, OptionError where a file cannot have labels or has
+ * another ending; no file is read then.
  */
 export async function* textRows(
   files: readonly string[],
   { labelled = false }: TextRowsOptions = {},
 ): AsyncGenerator<TextRow> {
   checkTexts(files)
+  for (const file of files) checkEnding(file)
   for (const file of files) {
-    if (/\.jsonl$/i.test(file)) {
+    if (isJsonLines(file)) {
       for (const { line, value } of jsonRows(file, form(labelled)))
         yield textRow(value, labelled, (what) => wrongRow(file, line, what, form(labelled)))
-    } else if (/\.parquet$/i.test(file)) {
+    } else if (isParquet(file)) {
       for await (const { row, values } of parquetRows(file, labelled ? ['text', 'label'] : ['text']))
         yield textRow(values, labelled, (what) => wrongParquetRow(file, row, what, labelled))
     } else {
@@ -43,9 +46,21 @@ export async function* textRows(
         throw new OptionError(
           `${printable(file)}: a text file has no labels; give .jsonl or .parquet with text and label`,
         )
-      yield { text: [...readText(file)].join('') }
+      yield { text: wholeText(file) }
     }
   }
+}
+
+const isParquet = (file: string) => /\.parquet$/i.test(file)
+
+/** A pattern such as `data/**` can name images, and what is packed. */
+function checkEnding(file: string): void {
+  const ending = extname(file)
+  if (isJsonLines(file) || isParquet(file) || /^(\.|\.txt|\.md)?$/i.test(ending)) return
+  throw new OptionError(
+    `${printable(file)}: texts end in .txt, .md, .jsonl, .ndjson, .parquet or nothing, this one in ${printable(ending)}; leave it out, unpack it, or name a plain text .txt`,
+    { code: 'PARE_E_TEXT_KIND', facts: { path: file, ending } },
+  )
 }
 
 function wrongParquetRow(file: string, row: number, what: string, labelled: boolean): FormatError {

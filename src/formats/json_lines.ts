@@ -2,6 +2,9 @@
 import { FormatError, printable } from '../tensor/errors.ts'
 import { readLines } from './text_file.ts'
 
+/** Whether the name of a file says that it is one. */
+export const isJsonLines = (file: string): boolean => /\.(jsonl|ndjson)$/i.test(file)
+
 export interface JsonRow {
   /** From 1, counting blank rows. */
   line: number

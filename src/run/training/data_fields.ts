@@ -7,7 +7,7 @@ import { files, numberThat, oneOf, optional, record, text, whole, yesOrNo } from
 /** Documents: a text file is one, a line of JSONL or a row of Parquet is one each. */
 export interface TextDataRecipe {
   kind: 'text'
-  /** `.txt`, `.jsonl` and `.parquet` files, or patterns with `*`, `**` and `?`. */
+  /** `.txt`, `.md`, `.jsonl`, `.ndjson` and `.parquet` files, or patterns with `*`, `**` and `?`. */
   files: readonly string[]
   /** Tokens of a window. */
   length: number
