@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import zlib from 'node:zlib'
+import { parquetMetadata } from 'hyparquet'
 import { afterAll, describe, expect, test } from 'vitest'
 import { FormatError, OptionError, SourceError } from '../tensor/errors.ts'
 import { parquetRows } from './parquet.ts'
@@ -38,6 +39,50 @@ test.each(['none', 'snappy', 'gzip', 'brotli', ...('zstdDecompressSync' in zlib 
     ])
   },
 )
+/** The footer says that column `index` takes `bytes` unpacked. */
+async function withSize(index: number, bytes: bigint): Promise<string> {
+  const whole = bytesOf('none')
+  const { row_groups } = parquetMetadata(Uint8Array.from(whole).buffer)
+  const { total_uncompressed_size, total_compressed_size } = row_groups[0]!.columns[index]!.meta_data!
+  // Fields 6 and 7 of the metadata of a column, i64 each: a head of 0x16, then zigzag as a varint.
+  const field = (value: bigint) => [0x16, ...varint(value * 2n)]
+  const packed = field(total_compressed_size)
+  const old = Buffer.from([...field(total_uncompressed_size), ...packed])
+  const footer = whole.length - 8 - whole.readUInt32LE(whole.length - 8)
+  const at = whole.indexOf(old, footer)
+  const changed = [
+    ...whole.subarray(footer, at),
+    ...field(bytes),
+    ...packed,
+    ...whole.subarray(at + old.length, -8),
+  ]
+  const length = Buffer.alloc(4)
+  length.writeUInt32LE(changed.length)
+  const path = place(
+    Buffer.concat([whole.subarray(0, footer), Buffer.from(changed), length, whole.subarray(-4)]),
+  )
+  const read = parquetMetadata(Uint8Array.from(readFileSync(path)).buffer).row_groups[0]!.columns
+  expect(read[index]!.meta_data!.total_uncompressed_size).toBe(bytes)
+  return path
+}
+function varint(value: bigint): number[] {
+  return value < 128n ? [Number(value)] : [Number(value & 127n) | 128, ...varint(value >> 7n)]
+}
+
+test('a column that is not asked for may be of any size', async () => {
+  const path = await withSize(1, 2n ** 40n)
+  expect((await rowsOf(path, ['text'])).map((row) => (row as unknown[])[1])).toContain('the sea')
+})
+test('columns larger than what is read are refused, with the way to write them', async () => {
+  const path = await withSize(0, 2n ** 30n + 1n)
+  const reading = rowsOf(path, ['text'])
+  await expect(reading).rejects.toMatchObject({
+    code: 'PARE_E_PARQUET',
+    message: expect.stringMatching(
+      /rows 0 to 3: at most 1073741824 bytes .* 1073741825 in text; write smaller row groups$/,
+    ),
+  })
+})
 test('only the columns that are asked for are read', async () => {
   expect((await rowsOf(place(bytesOf('snappy')), ['label']))[1]).toEqual([1, undefined, 1n])
 })

@@ -11,7 +11,7 @@ export interface ParquetRow {
   values: Readonly<Record<string, unknown>>
 }
 
-/** Bytes of one page or one row group, unpacked; larger ones are refused before memory is taken for them. */
+/** Bytes of one page, or of the columns of one row group, unpacked; larger ones are refused before memory is taken for them. */
 const LARGEST_PAGE = 2 ** 28
 const LARGEST_GROUP = 2 ** 30
 
@@ -42,7 +42,7 @@ export async function* parquetRows(path: string, columns: readonly string[]): As
     for (const group of metadata.row_groups) {
       const end = start + Number(group.num_rows)
       const place = `rows ${start} to ${end - 1}`
-      checkGroup(path, place, group)
+      checkGroup(path, place, group, columns)
       const compressors = unpackers(snappyUncompress)
       const options = { file, metadata, columns: [...columns], rowStart: start, rowEnd: end, compressors }
       const rows = await guarded(path, place, () => parquetReadObjects(options))
@@ -73,14 +73,26 @@ function checkColumns(path: string, found: readonly string[], needed: readonly s
   )
 }
 
-function checkGroup(path: string, place: string, group: FileMetaData['row_groups'][number]): void {
-  const bytes = group.columns.reduce(
-    (sum, { meta_data }) => sum + Number(meta_data?.total_uncompressed_size ?? 0),
-    0,
-  )
-  if (!(Number(group.num_rows) >= 0 && bytes >= 0)) throw damaged(path, `${place}: sizes below 0`)
-  if (bytes > LARGEST_GROUP || Number(group.num_rows) > LARGEST_GROUP / 8)
-    throw damaged(path, `${place}: one row group has ${bytes} bytes, at most ${LARGEST_GROUP} are read`)
+/** Of the columns that are read; a file can have others that are larger. */
+function checkGroup(
+  path: string,
+  place: string,
+  { columns, num_rows }: FileMetaData['row_groups'][number],
+  read: readonly string[],
+): void {
+  const sizes = columns
+    .filter(({ meta_data }) => read.includes(String(meta_data?.path_in_schema?.[0])))
+    .map(({ meta_data }) => Number(meta_data?.total_uncompressed_size ?? 0))
+  const rows = Number(num_rows)
+  if (!(rows >= 0 && sizes.every((size) => size >= 0))) throw damaged(path, `${place}: sizes below 0`)
+  const bytes = sizes.reduce((sum, size) => sum + size, 0)
+  const tooLarge = (found: number, most: number, unit: string) =>
+    new FormatError(
+      `${printable(path)}: ${place}: at most ${most} ${unit} of a row group are read, it has ${found} in ${read.map((n) => printable(n)).join(', ')}; write smaller row groups`,
+      { code: 'PARE_E_PARQUET', facts: { path, found, most } },
+    )
+  if (bytes > LARGEST_GROUP) throw tooLarge(bytes, LARGEST_GROUP, 'bytes')
+  if (rows > LARGEST_GROUP / 8) throw tooLarge(rows, LARGEST_GROUP / 8, 'rows')
 }
 
 type Unpack = (input: Uint8Array, length: number) => Uint8Array

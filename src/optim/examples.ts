@@ -1,5 +1,6 @@
 /** What a loader draws batches from: examples with stable ids. */
 import { createHash } from 'node:crypto'
+import { updateInSlices } from '../tensor/hash_slices.ts'
 import type { RandomStream, Tensor } from '../tensor/index.ts'
 import type { TrainingBatch } from './training_task.ts'
 
@@ -26,7 +27,8 @@ export function fingerprintOf(...parts: readonly (string | Uint8Array | Uint32Ar
   const hash = createHash('sha256')
   for (const part of parts) {
     hash.update(typeof part === 'string' ? 's' : 'b').update(`${part.length}/`)
-    hash.update(part)
+    if (typeof part === 'string') hash.update(part)
+    else updateInSlices(hash, part)
   }
   return hash.digest('hex')
 }

@@ -14,6 +14,7 @@ import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { createSafetensors } from '../formats/safetensors/writer.ts'
 import { type DType, sizeOf } from '../tensor/dtype.ts'
 import { FormatError, OptionError, printable, StateError } from '../tensor/errors.ts'
+import { updateInSlices } from '../tensor/hash_slices.ts'
 import { dispose, fromBytes, type Tensor } from '../tensor/index.ts'
 import type { TrainerPosition } from './trainer.ts'
 
@@ -82,7 +83,7 @@ export function writeCheckpoint(
 /** SHA-256 of all numbers, by name: they may stand in another order in the file. */
 function sumOf(tensors: Readonly<Record<string, Tensor>>): string {
   const sum = createHash('sha256')
-  for (const name of Object.keys(tensors).sort()) sum.update(tensors[name]!.bytes())
+  for (const name of Object.keys(tensors).sort()) updateInSlices(sum, tensors[name]!.bytes())
   return sum.digest('hex')
 }
 
