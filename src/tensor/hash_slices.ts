@@ -1,4 +1,4 @@
-/** Hashes of more than one call of Node can take. */
+/** Hashes of more bytes than one call of Node takes. */
 import type { Hash } from 'node:crypto'
 
 /** Elements of one call, which takes fewer than 2^31 bytes. */
