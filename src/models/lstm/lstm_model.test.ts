@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Parameters } from '../../nn/parameters.ts'
 import { expectNear, onNative, valuesOf } from '../../tensor/contract/claims.suite.ts'
-import { FormatError, OptionError } from '../../tensor/errors.ts'
+import { FormatError, OptionError, ShapeError } from '../../tensor/errors.ts'
 import {
   crossEntropy,
   elementCount,
@@ -13,6 +13,7 @@ import {
   type Tensor,
   tensor,
   valueAndGrad,
+  zeros,
 } from '../../tensor/index.ts'
 import { freshWeights } from '../classifiers/fresh_weights.ts'
 import { checkLstmConfig, type LstmConfig, lstmFromJson, lstmToJson } from './config.ts'
@@ -173,6 +174,25 @@ test('a folder gives the same logits back, without what only training needs', ()
     } finally {
       rmSync(folder, { recursive: true })
     }
+  })
+})
+test('states of another number of texts, or of another width, are refused', () => {
+  onNative(() => {
+    const { parameters, model } = made(small)
+    const states = (first: Shape, second: Shape) =>
+      Array.from({ length: 2 }, () => ({ hidden: zeros(first), cell: zeros(second) }))
+    expect(model.forward(tokens(0), { state: states([2, 4], [2, 4]) }).logits.shape).toEqual([2, 5, 7])
+    for (const [first, second, wrong] of [
+      [[1, 4], [1, 4], 'hidden'],
+      [[2, 4], [1, 4], 'cell'],
+      [[2, 4], [4], 'cell'],
+      [[2, 1], [2, 4], 'hidden'],
+    ] as const) {
+      const forward = () => model.forward(tokens(0), { state: states(first, second) })
+      expect(forward).toThrow(ShapeError)
+      expect(forward).toThrow(`the ${wrong} state of layer 0 needs [2, 4]`)
+    }
+    parameters.dispose()
   })
 })
 test('shapes that cannot be are refused', () => {
