@@ -1,6 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { Parameters } from '../../nn/parameters.ts'
 import { expectNear, onNative, valuesOf } from '../../tensor/contract/claims.suite.ts'
@@ -17,7 +15,6 @@ import {
 } from '../../tensor/index.ts'
 import { freshWeights } from '../classifiers/fresh_weights.ts'
 import { checkLstmConfig, type LstmConfig, lstmFromJson, lstmToJson } from './config.ts'
-import { loadLstm, saveLstm } from './lstm_folder.ts'
 import { LstmLanguageModel } from './lstm_model.ts'
 
 interface TorchValues {
@@ -147,33 +144,6 @@ test('dropout acts in training alone, and between the layers alone', () => {
     // Three places of 2 x 5 x 4 numbers, none of them a state; a block holds four.
     expect(dropped.stream().position).toBe(30n)
     parameters.dispose()
-  })
-})
-test('a folder gives the same logits back, without what only training needs', () => {
-  onNative(() => {
-    const folder = mkdtempSync(join(tmpdir(), 'pare-test-'))
-    try {
-      for (const config of [small, { ...small, embedding: 3, tied: false, dropout: 0.25 }]) {
-        const { parameters, model } = made(config)
-        parameters.addBuffer('state.0.hidden', tokens(0))
-        parameters.freeze('embedding.weight')
-        saveLstm(folder, config, parameters)
-        const loaded = loadLstm(folder)
-        expect(loaded.model.config).toEqual(config)
-        expect(loaded.parameters.has('state.0.hidden')).toBe(false)
-        expect(loaded.model.logits(tokens(0)).bytes()).toEqual(model.logits(tokens(0)).bytes())
-        for (const all of [parameters, loaded.parameters]) all.dispose()
-      }
-      writeFileSync(
-        join(folder, 'config.json'),
-        JSON.stringify({ ...lstmToJson(small), hidden_size: 5, embedding_size: 5 }),
-      )
-      expect(() => loadLstm(folder)).toThrow(/embedding\.weight: the config asks for \[7, 5\]/)
-      rmSync(join(folder, 'config.json'))
-      expect(() => loadLstm(folder)).toThrow(/has no config\.json/)
-    } finally {
-      rmSync(folder, { recursive: true })
-    }
   })
 })
 test('states of another number of texts, or of another width, are refused', () => {
