@@ -11,10 +11,12 @@
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
+ *   classifyImage  the likeliest classes of an image, with what openEfficientNetLite0 opened
  *
  * Jobs run in the thread that calls them; put them in a worker where the thread must stay free. Every error that a
  * user can cause is a `PareError`.
  */
+export { type LabelledTexts, labelledTexts } from './data/text_rows.ts'
 export type { ChatMessage } from './formats/tokenizer/chat_template.ts'
 export type { Tokenizer } from './formats/tokenizer/tokenizer.ts'
 export type { LanguageMetrics } from './metrics/language.ts'
@@ -33,6 +35,13 @@ export {
   loadClassifier,
 } from './models/classifiers/load_classifier.ts'
 export type { Classifier } from './models/classifiers/network.ts'
+export { classifyImage, type ImageClass } from './models/efficientnet/classify_image.ts'
+export type { EfficientNetConfig } from './models/efficientnet/config.ts'
+export {
+  type EfficientNet,
+  openEfficientNetLite0,
+  type ResidentEfficientNet,
+} from './models/efficientnet/efficientnet.ts'
 export type { LlamaConfig } from './models/llama/config.ts'
 export type { Llama } from './models/llama/llama.ts'
 export { loadLanguageModel, loadModel, openLanguageModel, openModel } from './models/load_model.ts'
@@ -50,12 +59,28 @@ export {
   resolveSource,
   type SourceProgress,
 } from './models/source/source.ts'
+export {
+  BatchNorm,
+  type BatchNormMode,
+  type BatchNormOptions,
+  type BatchNormWeights,
+} from './nn/batch_norm.ts'
+export { estimateStatistics } from './nn/batch_norm_estimation.ts'
+export { foldConvolution, identityNorm } from './nn/batch_norm_folding.ts'
+export { Convolution, type ConvolutionGeometry } from './nn/convolution.ts'
 export { type Match, Parameters } from './nn/parameters.ts'
-export { type Average, type AverageFor, exponentialAverage, meanAverage } from './optim/averages.ts'
+export { denseSource, type SourceSize, type WeightSource } from './nn/weight_source.ts'
+export {
+  type Average,
+  type AverageFor,
+  exponentialAverage,
+  meanAverage,
+  warmedDecay,
+} from './optim/averages.ts'
 export { type AveragingMethod, averaging } from './optim/averaging.ts'
 export type { Batch, Examples } from './optim/examples.ts'
 export { type FitOptions, type FitResult, fit } from './optim/fit.ts'
-export { clipFactor, type GradientNorm, gradientNorm } from './optim/gradients.ts'
+export { clipFactor, clipValues, type GradientNorm, gradientNorm } from './optim/gradients.ts'
 export { createLoader, type EpochOrder, type LoaderOptions, type LoaderState } from './optim/loader.ts'
 export type { Optimiser, OptimiserFor } from './optim/optimiser.ts'
 export { type OptimiserName, optimisers } from './optim/optimisers.ts'
@@ -125,6 +150,7 @@ export {
   randomStream,
   rmsNorm,
   type Shape,
+  State,
   scope,
   setThreads,
   stack,

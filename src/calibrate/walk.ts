@@ -8,7 +8,7 @@
  */
 
 import { type ActivationOptions, ActivationSet } from '../models/activations.ts'
-import { type Batch, batchesOf, embedBatch } from '../models/batches.ts'
+import { batchesOf, embedBatch, type SequenceBatch } from '../models/batches.ts'
 import type { Stage, StageContext, StagePlan, StageState } from '../models/stage.ts'
 import type { Linear } from '../nn/linear.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
@@ -112,7 +112,7 @@ export async function walk(options: WalkOptions): Promise<void> {
   }
 }
 
-function embedAll(model: WalkModel, batches: readonly Batch[], { current, dense }: Chains): void {
+function embedAll(model: WalkModel, batches: readonly SequenceBatch[], { current, dense }: Chains): void {
   for (const [index, batch] of batches.entries()) {
     scope(() => {
       const hidden = embedBatch(model, batch)
@@ -125,7 +125,7 @@ function embedAll(model: WalkModel, batches: readonly Batch[], { current, dense 
 /** The work on one stage. */
 class StageWalk {
   private readonly options: WalkOptions
-  private readonly batches: readonly Batch[]
+  private readonly batches: readonly SequenceBatch[]
   private readonly plan: StagePlan
   private readonly index: number
   private readonly pass: number
@@ -136,7 +136,7 @@ class StageWalk {
 
   constructor(
     options: WalkOptions,
-    batches: readonly Batch[],
+    batches: readonly SequenceBatch[],
     plan: StagePlan,
     index: number,
     pass: number,

@@ -10,6 +10,7 @@
  */
 import { OptionError } from '../tensor/errors.ts'
 import { type RandomStream, scope } from '../tensor/index.ts'
+import { wholeBelow } from './whole_draw.ts'
 
 export interface AugmentOptions {
   /** Black pixels around the image before it is cropped. @default no crop */
@@ -57,8 +58,7 @@ export function drawPlacements(
   const draws = scope(() => random.uniform([count, 5]).toArray() as Float32Array)
   const padding = crop?.padding ?? 0
   return Array.from({ length: count }, (_, i) => {
-    /** A whole number from 0 to limit - 1. */
-    const below = (column: number, limit: number) => Math.floor(draws[5 * i + column]! * limit)
+    const below = (column: number, limit: number) => wholeBelow(draws[5 * i + column]!, limit)
     const placement: Placement = {
       down: below(0, 2 * padding + 1) - padding,
       right: below(1, 2 * padding + 1) - padding,

@@ -9,7 +9,7 @@
  * tokens at a time.
  */
 import { ActivationSet, usualMemoryLimit } from '../models/activations.ts'
-import { type Batch, batchesOf, embedBatch, usualBatchTokens } from '../models/batches.ts'
+import { batchesOf, embedBatch, type SequenceBatch, usualBatchTokens } from '../models/batches.ts'
 import type { LanguageHead, LanguageModel } from '../models/language_model.ts'
 import { runStage } from '../models/stage.ts'
 import { AbortError } from '../tensor/errors.ts'
@@ -126,7 +126,7 @@ async function pause(signal: AbortSignal | undefined): Promise<void> {
 /** The hidden states of every batch of windows after the last stage. */
 async function runStages(
   model: LanguageModel,
-  batches: readonly Batch[],
+  batches: readonly SequenceBatch[],
   hidden: ActivationSet,
   signal: AbortSignal | undefined,
   stageDone: () => void,

@@ -1,7 +1,7 @@
 /** Sequences of equal length that run through a model at once, so that each weight is read fewer times. */
 import type { Tensor } from '../tensor/index.ts'
 
-export interface Batch {
+export interface SequenceBatch {
   /** Token ids of all its sequences, one after the other. */
   readonly ids: Uint32Array
   /** Sequences. */
@@ -14,8 +14,11 @@ export interface Batch {
 export const usualBatchTokens = 2048
 
 /** Neighbouring sequences of equal length, stacked up to `most` tokens; a longer one stands alone. */
-export function batchesOf(sequences: readonly Uint32Array[], most: number = usualBatchTokens): Batch[] {
-  const batches: Batch[] = []
+export function batchesOf(
+  sequences: readonly Uint32Array[],
+  most: number = usualBatchTokens,
+): SequenceBatch[] {
+  const batches: SequenceBatch[] = []
   for (let start = 0; start < sequences.length; ) {
     const tokens = sequences[start]!.length
     let end = start + 1
@@ -29,7 +32,7 @@ export function batchesOf(sequences: readonly Uint32Array[], most: number = usua
 }
 
 /** The embedding of a batch, [count, tokens, hidden]. */
-export function embedBatch(model: { embed(ids: Uint32Array): Tensor }, batch: Batch): Tensor {
+export function embedBatch(model: { embed(ids: Uint32Array): Tensor }, batch: SequenceBatch): Tensor {
   const rows = model.embed(batch.ids)
   return rows.reshape([batch.count, batch.tokens, rows.extent(-1)])
 }

@@ -41,7 +41,7 @@ export const followedRun = (name: `${'llama' | 'resnet'}-${'sgd' | 'adamw'}`): F
   JSON.parse(readFileSync(`${folder}${name}.json`, 'utf8'))
 
 /** Inputs of a step and what they should give. */
-export interface Batch<Inputs> {
+export interface FollowedBatch<Inputs> {
   inputs: Inputs
   targets: Uint32Array
 }
@@ -64,7 +64,7 @@ export const followedLlamaWeights = (seed: number): Map<string, Tensor> =>
   freshWeights(followedLlama, { seed, deviation: 0.1 })
 
 /** Token ids [4 * 32], one sequence after another, and the token after each. */
-export function followedTokens(seed: number, steps: number): Batch<Uint32Array>[] {
+export function followedTokens(seed: number, steps: number): FollowedBatch<Uint32Array>[] {
   const [sequences, context] = [4, followedLlama.context]
   const stream = randomStream(seed, 'tokens')
   return Array.from({ length: steps }, () => {
@@ -95,7 +95,7 @@ export function followedResNetWeights({ seed, initial }: Followed): Map<string, 
 }
 
 /** Images [8, 16, 16, 3] in f32 and their classes. */
-export function followedImages(seed: number, steps: number): Batch<Tensor>[] {
+export function followedImages(seed: number, steps: number): FollowedBatch<Tensor>[] {
   const [noise, labels] = [randomStream(seed, 'images'), randomStream(seed, 'labels')]
   return scope(() => {
     const patterns = randomStream(seed, 'patterns').normal([10, 16, 16, 3], 'f64')

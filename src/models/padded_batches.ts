@@ -1,5 +1,6 @@
 /** Sequences of different lengths that run through a model at once: short ones are filled up, and a mask hides that. */
 import { type ComputeType, type Tensor, tensor } from '../tensor/index.ts'
+import { usualBatchTokens } from './batches.ts'
 
 export interface PaddedBatch {
   /** Token ids of all its sequences, one after the other, each filled up to `tokens`. */
@@ -29,7 +30,7 @@ export interface BatchOptions {
  */
 export function paddedBatches(
   sequences: readonly Uint32Array[],
-  { padId, most = 2048 }: BatchOptions,
+  { padId, most = usualBatchTokens }: BatchOptions,
 ): { batch: PaddedBatch; places: number[] }[] {
   const lengthOf = (place: number) => sequences[place]!.length
   const ordered = sequences.map((_, place) => place).sort((a, b) => lengthOf(a) - lengthOf(b) || a - b)

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { OptionError } from '../tensor/errors.ts'
-import { type Tensor, tensor } from '../tensor/index.ts'
+import { ones, scope, type Tensor, tensor, valueAndGrad } from '../tensor/index.ts'
 import {
   type AffineValues,
   affineGrid,
@@ -11,6 +11,7 @@ import {
   gridSource,
   groupWidth,
   neighbourGroups,
+  type Values,
 } from './grid.ts'
 
 const numbers = (x: Tensor) => Array.from(x.toArray(), Number)
@@ -34,7 +35,41 @@ test('a source multiplies and shows what its values decode to', () => {
     [-0.5, 0, 4, 0, -1, -8],
   ])
   expect(numbers(source.matmul(tensor([2, 1, 0.5], [1, 3]), tensor([10, 20])))).toEqual([11, 15])
-  expect([...source.parameters().keys()]).toEqual(['scales'])
+})
+test('a product keeps nothing of the expanded weight, and a decoded one nothing but its numbers', () => {
+  scope(() => {
+    const x = ones([1, 3])
+    const { memory } = x.kernels
+    const grown = (body: () => Tensor) => {
+      const before = memory().live
+      const { size } = body()
+      return memory().live - before - 4 * size
+    }
+    const blocks: Values = {
+      kind: 'blocks',
+      type: 'Q8_0',
+      shape: [2, 32],
+      bytes: tensor(new Uint8Array(68), [2, 34], 'u8'),
+    }
+    expect(grown(() => gridSource(values).matmul(x))).toBe(0)
+    expect(grown(() => gridSource(blocks).matmul(ones([1, 32])))).toBe(4 * 32)
+    expect(grown(() => decodeValues(values))).toBe(0)
+  })
+})
+test('training is given nothing to change, as no gradient reaches the scales', () => {
+  scope(() => {
+    const source = gridSource(values)
+    const { gradients } = valueAndGrad(() => source.matmul(ones([1, 3])).sum(), { scales: values.scales })
+    expect(numbers(gradients.scales)).toEqual([0, 0, 0, 0])
+    expect(source.parameters().size).toBe(0)
+  })
+})
+test('the gradient of the inputs comes through a product whose weight is freed', () => {
+  scope(() => {
+    const x = ones([1, 3])
+    const { gradients } = valueAndGrad(() => gridSource(values).matmul(x).sum(), { x })
+    expect(numbers(gradients.x)).toEqual([-0.5, -1, -4])
+  })
 })
 
 describe('stored bits', () => {

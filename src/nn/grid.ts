@@ -4,7 +4,7 @@
  */
 
 import { OptionError } from '../tensor/errors.ts'
-import { linear, Tensor, tensor } from '../tensor/index.ts'
+import { linear, scope, Tensor, tensor } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
 import { type BlockTypeName, blockTypeOf } from './block_types.ts'
 import type { SourceSize, WeightSource } from './weight_source.ts'
@@ -98,7 +98,7 @@ export type Values = AffineValues | BlockValues
 export const neighbourGroups = (columns: number, width: number): Uint32Array =>
   Uint32Array.from({ length: columns }, (_, column) => Math.floor(column / width))
 
-/** f32 [rows, columns] */
+/** f32 [rows, columns]. No gradient goes back through it. */
 export function decodeValues(values: Values): Tensor {
   if (values.kind === 'blocks') {
     const { type, bytes, shape } = values
@@ -106,12 +106,14 @@ export function decodeValues(values: Values): Tensor {
     return new Tensor(bytes.kernels, handle, 'f32', shape)
   }
   const { codes, scales, zeros, groupOf } = values
-  const groups = tensor(groupOf, [groupOf.length], 'u32')
-  const wide = zeros.cast('f32')
-  const handle = callNative((native) =>
-    native.decodeGrid(codes.handle, groups.handle, scales.handle, wide.handle, 0, undefined, undefined),
-  )
-  return new Tensor(codes.kernels, handle, 'f32', codes.shape)
+  return scope(() => {
+    const groups = tensor(groupOf, [groupOf.length], 'u32')
+    const wide = zeros.cast('f32')
+    const handle = callNative((native) =>
+      native.decodeGrid(codes.handle, groups.handle, scales.handle, wide.handle, 0, undefined, undefined),
+    )
+    return new Tensor(codes.kernels, handle, 'f32', codes.shape)
+  })
 }
 
 function sizeOfValues(values: Values): SourceSize {
@@ -130,15 +132,18 @@ export interface GridSource extends WeightSource {
   readonly values: Values
 }
 
-/** A weight that is held as grid values. Products expand it for the length of the call. */
+/**
+ * A weight that is held as grid values. Products expand it for the length of the call, and of the tape where one records.
+ * Training changes nothing of it, since no gradient reaches the scales.
+ */
 export function gridSource(values: Values): GridSource {
   const shape = (values.kind === 'blocks' ? values.shape : values.codes.shape) as [number, number]
   return {
     values,
     shape,
-    matmul: (x, bias) => linear(x, decodeValues(values), bias),
+    matmul: (x, bias) => scope(() => linear(x, decodeValues(values), bias)),
     dense: () => decodeValues(values),
-    parameters: () => (values.kind === 'grid' ? new Map([['scales', values.scales]]) : new Map()),
+    parameters: () => new Map(),
     size: () => sizeOfValues(values),
     resources: () => (values.kind === 'grid' ? [values.codes, values.scales, values.zeros] : [values.bytes]),
   }

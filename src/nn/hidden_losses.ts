@@ -8,6 +8,7 @@
  */
 import { OptionError, ShapeError } from '../tensor/errors.ts'
 import { sameShape, scope, showShape, type Tensor, unrecorded } from '../tensor/index.ts'
+import { bySamples, meanOfRows } from './sample_means.ts'
 
 export const hiddenLossKinds = ['mse', 'normalised', 'cosine'] as const
 export type HiddenLossKind = (typeof hiddenLossKinds)[number]
@@ -48,11 +49,12 @@ export function hiddenLosses(student: Tensor, teacher: Tensor, options: HiddenLo
   return scope(() => {
     const [s, t] = [shown(student), unrecorded(() => shown(teacher))]
     const counts = attended && bySamples(attended.cast(wide)) // [samples, places]
+    const means = (losses: Tensor) => meanOfRows(counts ? bySamples(losses).mul(counts) : losses, attended)
     if (kind === 'cosine') {
-      const cosines = s.mul(t).sum(-1).div(lengths(s, t))
-      return meanOfSamples(bySamples(cosines.neg().add(1)), counts)
+      const cosines = s.mul(t).sum(-1).div(normProducts(s, t))
+      return means(cosines.neg().add(1))
     }
-    const losses = meanOfSamples(bySamples(s.sub(t).square().mean(-1)), counts)
+    const losses = means(s.sub(t).square().mean(-1))
     if (kind === 'mse') return losses
     const scale = unrecorded(() => {
       const squares = t.square().mean(-1)
@@ -71,11 +73,5 @@ export function checkHiddenLoss({ epsilon = 0, kind = 'mse' }: HiddenLossOptions
 }
 
 /** |s| |t| of each place. */
-const lengths = (s: Tensor, t: Tensor): Tensor =>
+const normProducts = (s: Tensor, t: Tensor): Tensor =>
   s.square().sum(-1).mul(t.square().sum(-1)).clamp({ min: noDirection }).sqrt()
-
-/** [samples, ..] -> [samples, places] */
-const bySamples = (x: Tensor): Tensor => x.reshape([x.extent(0), x.size / Math.max(1, x.extent(0))])
-
-const meanOfSamples = (losses: Tensor, counts: Tensor | undefined): Tensor =>
-  counts ? losses.mul(counts).sum(1).div(counts.sum(1).maximum(1)) : losses.mean(1)

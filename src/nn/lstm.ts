@@ -38,28 +38,21 @@ function gatesToState(fromInput: Tensor, state: LstmState, { hidden }: LstmWeigh
   })
 }
 
-/** One step: x [batch, in]. @example state = lstmCell(x, state, weights) */
-export function lstmCell(x: Tensor, state: LstmState, weights: LstmWeights): LstmState {
-  return scope(() => gatesToState(weights.input.forward(x), state, weights))
-}
-
 export interface LstmOptions {
   /** Before the first token. @default zeros */
   state?: LstmState | undefined
-  /** From the last token to the first; the outputs stay in the order of the tokens. @default false */
-  reverse?: boolean
 }
 
 /**
  * A sequence through one layer: x [batch, tokens, in], outputs [batch, tokens, hidden]. The products with the inputs of
- * all tokens are one. A bidirectional layer is two of these, one in reverse, side by side.
+ * all tokens are one.
  *
  * @throws ShapeError where x is no sequence, or has no tokens.
  */
 export function lstm(
   x: Tensor,
   weights: LstmWeights,
-  { state, reverse = false }: LstmOptions = {},
+  { state }: LstmOptions = {},
 ): { outputs: Tensor; state: LstmState } {
   if (x.rank !== 3 || x.extent(1) === 0)
     throw new ShapeError(`lstm: needs x [batch, tokens, in] with a token at least, got ${showShape(x.shape)}`)
@@ -69,10 +62,10 @@ export function lstm(
     const empty = () => zerosLike(steps[0]!.slice(1, 0, width))
     let current = state ?? { hidden: empty(), cell: empty() }
     const outputs: Tensor[] = []
-    for (const step of reverse ? steps.toReversed() : steps) {
+    for (const step of steps) {
       current = gatesToState(step, current, weights)
       outputs.push(current.hidden)
     }
-    return { outputs: stack(reverse ? outputs.toReversed() : outputs, 1), state: current }
+    return { outputs: stack(outputs, 1), state: current }
   })
 }

@@ -38,6 +38,19 @@ test('a layer computes with zeros where the mask is, and the weight stays as it 
     expect(source.parameters().get('weight')).toBe(w)
   })
 })
+test('a product keeps nothing of the masked weight', () => {
+  on(() => {
+    const given = x()
+    const { memory } = given.kernels
+    for (const straightThrough of [false, true]) {
+      const kept = mask()
+      const source = maskedSource(denseSource(weight()), () => kept, { straightThrough })
+      const before = memory().live
+      const { size } = source.matmul(given)
+      expect(memory().live - before).toBe(4 * size)
+    }
+  })
+})
 test('the weight of a convolution is masked as the matrix of its rows', () => {
   on(() => {
     const kernel = tensor([1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 2, 2])

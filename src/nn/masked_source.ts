@@ -23,13 +23,14 @@ export function maskedSource(
   mask: () => Tensor,
   { straightThrough = false }: MaskedSourceOptions = {},
 ): WeightSource {
-  const dense = () => {
-    const [weight, kept] = [inner.dense(), mask().reshape(inner.shape)]
-    return straightThrough ? throughMask(weight, kept) : kept.where(weight, 0)
-  }
+  const dense = () =>
+    scope(() => {
+      const [weight, kept] = [inner.dense(), mask().reshape(inner.shape)]
+      return straightThrough ? throughMask(weight, kept) : kept.where(weight, 0)
+    })
   return {
     shape: inner.shape,
-    matmul: (x, bias) => linear(x, dense(), bias),
+    matmul: (x, bias) => scope(() => linear(x, dense(), bias)),
     dense,
     parameters: () => inner.parameters(),
     size() {

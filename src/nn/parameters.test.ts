@@ -67,6 +67,15 @@ test('what was saved loads to the same bits, buffers with it', () => {
   parameters.load(saved)
   for (const [path, state] of parameters.states()) expect(state.bytes()).toEqual(saved[path]!.bytes())
 })
+test('a parameter is not replaced by numbers that cannot be trained, a buffer by any', () => {
+  const w = parameters.add('w', tensor([1, 2]))
+  parameters.addBuffer('seen', tensor([7], [1], 'u32'))
+  expect(() => parameters.replace('w', tensor([1], [1], 'u32'))).toThrow(ShapeError)
+  expect(parameters.tensors().get('w')).toBe(w)
+  expect([...w.toArray()]).toEqual([1, 2])
+  expect(parameters.replace('seen', tensor([1, 0], [2], 'bool')).dtype).toBe('bool')
+  expect(parameters.replace('w', tensor([1, 2, 3], [3], 'f64')).dtype).toBe('f64')
+})
 test('a saved state that does not fit is refused before anything changes', () => {
   three()
   const saved = { ...parameters.state(), 'layers.0.weight': zeros([2]) }

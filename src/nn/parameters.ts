@@ -54,10 +54,7 @@ export class Parameters {
    * @throws OptionError for a path that is empty or taken; ShapeError for other number types
    */
   add(path: string, init: Tensor): Tensor {
-    if (!computes(init.dtype))
-      throw new ShapeError(
-        `parameter ${printable(path)}: needs f32, f64 or bf16, got ${init.dtype}; cast it, or add a buffer`,
-      )
+    checkTrainable(path, init)
     return this.#insert(path, init, false).tensor
   }
 
@@ -77,9 +74,12 @@ export class Parameters {
    * need their moments resized (`edit`) or forgotten (`reset`).
    *
    * @returns the new tensor for the layer
+   * @throws OptionError for a path that is not there; ShapeError where a parameter, which is no buffer, would get a number
+   * type that `add` refuses. The old one then stays
    */
   replace(path: string, init: Tensor): Tensor {
     const old = this.#entry(path)
+    if (!old.isBuffer) checkTrainable(path, init)
     const next = { ...makeEntry(path, init, old.isBuffer), frozen: old.frozen }
     this.#entries.set(path, next)
     free(old)
@@ -195,6 +195,13 @@ export class Parameters {
       facts: { pattern: asked, nearest },
     })
   }
+}
+
+function checkTrainable(path: string, { dtype }: Tensor): void {
+  if (!computes(dtype))
+    throw new ShapeError(
+      `parameter ${printable(path)}: needs f32, f64 or bf16, got ${dtype}; cast it, or add a buffer`,
+    )
 }
 
 function makeEntry(path: string, init: Tensor, isBuffer: boolean): Entry {

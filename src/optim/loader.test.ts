@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { OptionError, StateError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
 import type { Examples } from './examples.ts'
-import { createLoader, type LoaderOptions, type LoaderState } from './loader.ts'
+import { createLoader, type EpochOrder, type LoaderOptions, type LoaderState } from './loader.ts'
 import type { Loader } from './training_task.ts'
 
 interface Drawn {
@@ -103,6 +103,73 @@ describe('a position', () => {
     refuse(numbers(9), options, { order: undefined })
     expect(() => createLoader(numbers(9), options).load(null as never)).toThrow(StateError)
   })
+})
+
+describe('an order', () => {
+  const forwards: EpochOrder = (_epoch, _random, count) => Uint32Array.from({ length: count }, (_, i) => i)
+  const backwards: EpochOrder = (_epoch, _random, count) =>
+    Uint32Array.from({ length: count }, (_, i) => count - 1 - i)
+  /** Of a name that a given one has. */
+  const shuffled: EpochOrder = (...given) => backwards(...given)
+  const loaderOf = (order: EpochOrder | 'shuffled' | 'in order') =>
+    createLoader(numbers(10), { batch: 2, dropLast: true, order })
+  const position = (order: EpochOrder | 'shuffled' | 'in order', batches: number) => {
+    const loader = loaderOf(order)
+    for (let i = 0; i < batches; i++) loader.next()
+    return JSON.parse(JSON.stringify(loader.state()))
+  }
+  test('goes on with its own positions and refuses those of others, inside an epoch and between two', () => {
+    const orders = ['shuffled', 'in order', forwards, backwards, shuffled] as const
+    for (const batches of [0, 2, 5])
+      for (const saved of orders)
+        for (const order of orders) {
+          const load = () => loaderOf(order).load(position(saved, batches))
+          if (order === saved) load()
+          else expect(load, `${String(saved)} into ${String(order)}`).toThrow(StateError)
+        }
+  })
+  test('is named by the error, and a position without its name is refused', () => {
+    expect(() => loaderOf('shuffled').load(position('in order', 2))).toThrow(
+      'the saved position has the order in order, this run shuffled',
+    )
+    const { orderName: _, ...nameless } = position('shuffled', 2)
+    expect(() => loaderOf('shuffled').load(nameless)).toThrow('has the order no name, this run shuffled')
+  })
+  test('needs a name', () => {
+    expect(() =>
+      loaderOf(
+        (
+          () => (_epoch: number) =>
+            Uint32Array.of(0, 1)
+        )(),
+      ),
+    ).toThrow(OptionError)
+  })
+  test('is told the examples of a batch', () => {
+    const given: number[] = []
+    const order: EpochOrder = (_epoch, _random, count, batch) => {
+      given.push(batch)
+      return forwards(0, _random, count, batch)
+    }
+    loaderOf(order).next()
+    expect(given).toEqual([2])
+  })
+})
+test('a position that is refused leaves the loader where it was', () => {
+  const options = { batch: 3, dropLast: true, seed: 1 }
+  const loader = createLoader(numbers(9), options)
+  const other = createLoader(numbers(9), options)
+  for (const each of [loader, other]) each.next()
+  const ahead = createLoader(numbers(9), options)
+  for (let i = 0; i < 5; i++) ahead.next()
+  const state = ahead.state() as LoaderState
+  const damaged = { ...state.augmentation, position: '-' }
+  for (const changes of [{ augmentation: damaged }, { taken: 9 }, { taken: 8 }, { order: damaged }]) {
+    expect(() => loader.load({ ...state, ...changes })).toThrow(StateError)
+    expect(loader.state()).toEqual(other.state())
+  }
+  const rest = (from: Loader<Drawn>) => Array.from({ length: 6 }, () => from.next())
+  expect(rest(loader)).toEqual(rest(other))
 })
 
 test('no data, too little of it, and impossible options are refused at once', () => {

@@ -4,13 +4,17 @@
  * The order of an epoch comes from the random stream `order`, augmentation from `augmentation`: another order leaves
  * the crops as they are, and the reverse.
  */
-import { OptionError, StateError } from '../tensor/errors.ts'
+import { OptionError, printable, StateError } from '../tensor/errors.ts'
 import { type RandomStream, randomStream, type StreamState, scope } from '../tensor/index.ts'
 import type { Examples } from './examples.ts'
 import type { Loader } from './training_task.ts'
 
-/** The ids of one epoch in their order: all, some, or some repeatedly. `random` is the stream `order`. */
-export type EpochOrder = (epoch: number, random: RandomStream, count: number) => Uint32Array
+/**
+ * The ids of one epoch in their order: all, some, or some repeatedly. `random` is the stream `order`, `batch` the examples
+ * of a batch. A saved position carries the name of the function and goes on with an order of that name alone, so another
+ * order, or one with other numbers in it, needs another name.
+ */
+export type EpochOrder = (epoch: number, random: RandomStream, count: number, batch: number) => Uint32Array
 
 export interface LoaderOptions {
   /** Examples a batch. */
@@ -31,6 +35,8 @@ export interface LoaderState {
   data: string
   batch: number
   dropLast: boolean
+  /** `shuffled`, `in order`, or `function NAME`. */
+  orderName: string
   /** Epochs that are over. */
   epoch: number
   /** Examples of this epoch that are used. */
@@ -45,13 +51,15 @@ const shuffled: EpochOrder = (_epoch, random, count) =>
   scope(() => random.permutation(count).toArray() as Uint32Array)
 
 /**
- * @throws OptionError where there are no examples, or fewer than a batch and `dropLast` is set.
+ * @throws OptionError where there are no examples, or fewer than a batch and `dropLast` is set, and for an order without a
+ *   name.
  * @example const loader = createLoader(windows, { batch: 8, dropLast: true, seed: 1 })
  */
 export function createLoader<B>(examples: Examples<B>, options: LoaderOptions): Loader<B> {
   const { batch, dropLast, seed = 0, epochs = Number.POSITIVE_INFINITY, order = 'shuffled' } = options
   checkOptions(examples, { batch, dropLast, epochs })
   const orderOf = order === 'shuffled' ? shuffled : order === 'in order' ? inOrder : order
+  const orderName = nameOf(order)
   const orderStream = randomStream(seed, 'order')
   const augmentation = randomStream(seed, 'augmentation')
   let epoch = 0
@@ -63,9 +71,13 @@ export function createLoader<B>(examples: Examples<B>, options: LoaderOptions): 
   const current = (): Uint32Array => {
     if (ids) return ids
     before = orderStream.state()
-    ids = orderOf(epoch, orderStream, examples.count)
-    checkOrder(examples, ids, { epoch, batch: dropLast ? batch : 1 })
+    ids = drawOrder(epoch, orderStream)
     return ids
+  }
+  const drawOrder = (epoch: number, stream: RandomStream): Uint32Array => {
+    const drawn = orderOf(epoch, stream, examples.count, batch)
+    checkOrder(examples, drawn, { epoch, batch: dropLast ? batch : 1 })
+    return drawn
   }
   const startNextEpoch = () => {
     epoch += 1
@@ -91,6 +103,7 @@ export function createLoader<B>(examples: Examples<B>, options: LoaderOptions): 
       data: examples.fingerprint,
       batch,
       dropLast,
+      orderName,
       epoch,
       taken,
       order: ids ? before : orderStream.state(),
@@ -98,20 +111,32 @@ export function createLoader<B>(examples: Examples<B>, options: LoaderOptions): 
     }),
     load(saved) {
       const place = `loader of ${examples.name}`
-      const state = checkState(place, saved, { data: examples.fingerprint, batch, dropLast })
-      orderStream.load(state.order)
-      augmentation.load(state.augmentation)
-      ids = undefined
+      const state = checkState(place, saved, { data: examples.fingerprint, batch, dropLast, orderName })
+      // On streams of its own, so that a position that does not fit leaves the loader where it is.
+      const [order, drawing] = [randomStream(seed, 'order'), randomStream(seed, 'augmentation')]
+      order.load(state.order)
+      drawing.load(state.augmentation)
+      const drawn = state.taken > 0 ? drawOrder(state.epoch, order) : undefined
+      if (drawn && drawn.length - state.taken < (dropLast ? batch : 1))
+        throw new StateError(
+          `${place}: the saved epoch ${state.epoch} has ${state.taken} examples behind it, more than its order holds; the file is damaged`,
+        )
+      orderStream.load(order.state())
+      augmentation.load(drawing.state())
+      before = state.order
+      ids = drawn
       epoch = state.epoch
       taken = state.taken
-      if (taken === 0) return
-      const left = current().length - taken
-      if (left < (dropLast ? batch : 1))
-        throw new StateError(
-          `${place}: the saved epoch ${epoch} has ${taken} examples behind it, more than its order holds; the file is damaged`,
-        )
     },
   }
+}
+
+function nameOf(order: 'shuffled' | 'in order' | EpochOrder): string {
+  if (typeof order === 'string') return order
+  if (order.name !== '') return `function ${order.name}`
+  throw new OptionError(
+    'order: needs a function with a name, got one without, which a saved position could not tell from others; give it a name',
+  )
 }
 
 function checkOptions(
@@ -151,7 +176,7 @@ function checkOrder(
 function checkState(
   place: string,
   saved: unknown,
-  wanted: Pick<LoaderState, 'data' | 'batch' | 'dropLast'>,
+  wanted: Pick<LoaderState, 'data' | 'batch' | 'dropLast' | 'orderName'>,
 ): LoaderState {
   const state = saved as LoaderState
   const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
@@ -164,5 +189,12 @@ function checkState(
       throw new StateError(
         `${place}: the saved position has ${field} ${state[field]}, this run ${wanted[field]}; start again, or go back to it`,
       )
+  if (state.orderName !== wanted.orderName) {
+    const found = typeof state.orderName === 'string' ? printable(state.orderName) : 'no name'
+    throw new StateError(
+      `${place}: the saved position has the order ${found}, this run ${printable(wanted.orderName)}; start again, or go back to it`,
+      { facts: { saved: state.orderName, wanted: wanted.orderName } },
+    )
+  }
   return state
 }

@@ -33,7 +33,7 @@ function made(methods: readonly TrainingMethod[], { carried = false, tied = true
       batch,
       dropLast: true,
       seed: 1,
-      ...(carried && { order: continuingOrder(batch) }),
+      ...(carried && { order: continuingOrder }),
     }),
     optimiser: adamW({ rate: 2e-2, decay: 0 })(parameters),
     methods,

@@ -3,7 +3,7 @@
  * logits part on a text that both read. One model is in memory at a time, whole and in f32.
  */
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
-import { type Batch, embedBatch } from '../models/batches.ts'
+import { embedBatch, type SequenceBatch } from '../models/batches.ts'
 import { GrowingCache } from '../models/key_value_cache.ts'
 import type { ResidentLlama } from '../models/llama/llama.ts'
 import type { OpenLanguageModel } from '../models/open_model.ts'
@@ -136,7 +136,7 @@ async function continued(
   const ended = new Set<number>()
   const count = starts.length
   try {
-    let batch: Batch = {
+    let batch: SequenceBatch = {
       ids: Uint32Array.from(starts.flatMap((ids) => [...ids])),
       count,
       tokens: starts[0]!.length,

@@ -30,7 +30,7 @@ interface Carried {
  * @throws OptionError from a step with another number of windows
  * @example
  * const task = carriedLanguageTask(model, parameters, 20)
- * const loader = createLoader(windows, { batch: 20, dropLast: true, order: continuingOrder(20) })
+ * const loader = createLoader(windows, { batch: 20, dropLast: true, order: continuingOrder })
  */
 export function carriedLanguageTask(
   model: LstmLanguageModel,

@@ -10,6 +10,7 @@
 import { checkDivergence, type DivergenceKind, divergence } from '../nn/divergence.ts'
 import { checkHiddenLoss, type HiddenLossKind, hiddenLosses } from '../nn/hidden_losses.ts'
 import { nearestNames } from '../nn/nearest_names.ts'
+import { meanOfRows } from '../nn/sample_means.ts'
 import { readSites, type SiteReader } from '../nn/sites.ts'
 import type { ForwardPass, TrainingBatch } from '../optim/training_task.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
@@ -171,14 +172,6 @@ function checkWidths(pair: number, { student, teacher, map }: HiddenPair, own: T
     `hidden[${pair}]: ${printable(student)} has ${from} channels${map ? ' behind its map' : ''} and ${printable(teacher)} ${to}; give map: { from: ${map ? map.from : from}, to: ${to} }`,
     { facts: { from, to } },
   )
-}
-
-/** The mean over the rows of each sample that count. */
-function meanOfRows(rows: Tensor, counted: Tensor | undefined): Tensor {
-  const shape = [rows.extent(0), rows.size / Math.max(1, rows.extent(0))]
-  if (!counted) return rows.reshape(shape).mean(1)
-  const counts = counted.cast(rows.dtype).reshape(shape).sum(1).maximum(1)
-  return rows.reshape(shape).sum(1).div(counts)
 }
 
 function checkOptions<B extends TrainingBatch>(

@@ -1,5 +1,6 @@
 /** Models that give logits, in training on labels: the next tokens of a text, or the classes of images. */
 import type { Parameters } from '../nn/parameters.ts'
+import { bySamples, meanOfRows } from '../nn/sample_means.ts'
 import type {
   ForwardContext,
   ForwardPass,
@@ -56,10 +57,7 @@ export function labelledTask<B extends LabelledBatch>(options: LabelledTaskOptio
         smoothing,
         ...(ignored === undefined ? {} : { ignored }),
       })
-      const bySample = bySamples(rows)
-      if (ignored === undefined) return bySample.mean(1).cast(found.dtype)
-      const count = bySamples(labels.notEqual(ignored).cast(rows.dtype)).sum(1)
-      return bySample.sum(1).div(count.maximum(1)).cast(found.dtype)
+      return meanOfRows(rows, ignored === undefined ? undefined : labels.notEqual(ignored)).cast(found.dtype)
     })
   return {
     parameters,
@@ -77,6 +75,3 @@ export function labelledTask<B extends LabelledBatch>(options: LabelledTaskOptio
     ...(evaluate && { evaluate }),
   }
 }
-
-/** [samples, ..] -> [samples, rows] */
-const bySamples = (x: Tensor): Tensor => x.reshape([x.extent(0), x.size / Math.max(1, x.extent(0))])

@@ -12,6 +12,7 @@
 import { OptionError } from '../../tensor/errors.ts'
 import { type RandomStream, randomStream, scope } from '../../tensor/index.ts'
 import { type ImageSet, imageSet } from '../image_set.ts'
+import { wholeBelow } from '../whole_draw.ts'
 import { type AssetOptions, digitClasses, mnistData, type Split } from './digits.ts'
 import { heldOutPhotographs, type Photograph, readPhotographs, trainingPhotographs } from './photographs.ts'
 
@@ -110,13 +111,11 @@ function firstOfEachClass({ labels }: ImageSet, order: readonly number[], perCla
 /** Numbers an image: photograph, zoom, top, left, side, top, left, opacity, and two times red, green, blue. */
 const DRAWS = 14
 
-const below = (draw: number, limit: number) => Math.floor(draw * limit)
-
 function paintBackground(image: Uint8Array, photographs: readonly Photograph[], draws: Float64Array): void {
-  const { height, width, pixels } = photographs[below(draws[0]!, photographs.length)]!
-  const zoom = 1 + below(draws[1]!, 3)
-  const top = below(draws[2]!, height - SIDE * zoom + 1)
-  const left = below(draws[3]!, width - SIDE * zoom + 1)
+  const { height, width, pixels } = photographs[wholeBelow(draws[0]!, photographs.length)]!
+  const zoom = 1 + wholeBelow(draws[1]!, 3)
+  const top = wholeBelow(draws[2]!, height - SIDE * zoom + 1)
+  const left = wholeBelow(draws[3]!, width - SIDE * zoom + 1)
   for (let y = 0; y < SIDE; y++)
     for (let x = 0; x < SIDE; x++)
       for (let c = 0; c < 3; c++) {
@@ -129,9 +128,9 @@ function paintBackground(image: Uint8Array, photographs: readonly Photograph[], 
 }
 
 function paintDigit(image: Uint8Array, digit: Uint8Array, draws: Float64Array): void {
-  const side = 14 + below(draws[4]!, 15)
-  const top = below(draws[5]!, SIDE - side + 1)
-  const left = below(draws[6]!, SIDE - side + 1)
+  const side = 14 + wholeBelow(draws[4]!, 15)
+  const top = wholeBelow(draws[5]!, SIDE - side + 1)
+  const left = wholeBelow(draws[6]!, SIDE - side + 1)
   const opacity = 0.6 + 0.4 * draws[7]!
   const colour = colourFor(image, draws)
   for (let y = 0; y < side; y++)
@@ -147,7 +146,7 @@ function paintDigit(image: Uint8Array, digit: Uint8Array, draws: Float64Array): 
 function colourFor(image: Uint8Array, draws: Float64Array): readonly number[] {
   const brightness = image.reduce((sum, value) => sum + value, 0) / image.length
   for (const from of [8, 11]) {
-    const colour = [0, 1, 2].map((c) => below(draws[from + c]!, 256))
+    const colour = [0, 1, 2].map((c) => wholeBelow(draws[from + c]!, 256))
     const mean = (colour[0]! + colour[1]! + colour[2]!) / 3
     if (Math.abs(mean - brightness) >= 64) return colour
   }
@@ -173,6 +172,6 @@ function withLabelNoise(set: ImageSet, share: number, random: RandomStream): Ima
   const order = scope(() => Array.from(random.permutation(set.count).toArray(), Number))
   const shifts = scope(() => random.uniform([set.count], 'f64').toArray() as Float64Array)
   const labels = set.labels.slice()
-  for (const id of order.slice(0, wrong)) labels[id] = (labels[id]! + 1 + below(shifts[id]!, 9)) % 10
+  for (const id of order.slice(0, wrong)) labels[id] = (labels[id]! + 1 + wholeBelow(shifts[id]!, 9)) % 10
   return { ...set, labels }
 }

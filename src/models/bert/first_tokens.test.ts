@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { numbersBelow } from '../../formats/mulberry32.suite.ts'
 import { loadTokenizer } from '../../formats/tokenizer/tokenizer.ts'
-import { boundedEncoder } from './first_tokens.ts'
+import { OptionError } from '../../tensor/errors.ts'
+import { boundedEncoder, countFrame } from './first_tokens.ts'
 import { encoderPath } from './fixtures.suite.ts'
 
 const tokenizer = loadTokenizer(encoderPath('bert-sentence'))
@@ -34,6 +35,12 @@ test('the first ids of any text are those of the whole, with the special ones ar
       expect([...encode(text, most)], `seed ${seed}, ${most}`).toEqual(expected)
     }
   }
+})
+test('a length that the special ids alone pass is refused', () => {
+  expect(countFrame(tokenizer)).toBe(2)
+  const encode = boundedEncoder(tokenizer)
+  expect(encode('cat', 2)).toHaveLength(2)
+  for (const most of [1, 0, -1, Number.NaN]) expect(() => encode('cat', most)).toThrow(OptionError)
 })
 test('of a long text only the beginning is tokenised', () => {
   const asked: number[] = []

@@ -1,9 +1,17 @@
-/** The first ids of a text: a long one is neither tokenised as a whole nor held in tokens. */
+/**
+ * The first ids of a text. With a WordPiece tokenizer only the beginning of a long text is tokenised; with another the whole
+ * text is, and then cut.
+ */
 
 import { isRecord } from '../../formats/json.ts'
 import type { Tokenizer } from '../../formats/tokenizer/tokenizer.ts'
+import { OptionError } from '../../tensor/errors.ts'
 
-/** Ids of a text, special ones around it, at most `most` of them in all. */
+/**
+ * Ids of a text, special ones around it, at most `most` of them in all.
+ *
+ * @throws OptionError where the special ones alone are more
+ */
 export type BoundedEncoder = (text: string, most: number) => Uint32Array
 
 /**
@@ -15,7 +23,11 @@ export function boundedEncoder(tokenizer: Tokenizer): BoundedEncoder {
   const [before, after] = frameOf(tokenizer)
   const word = longestWord(tokenizer)
   return (text, most) => {
-    const room = Math.max(0, most - before.length - after.length)
+    const room = most - before.length - after.length
+    if (!(room >= 0))
+      throw new OptionError(
+        `length of a text: needs ${before.length + after.length} ids for the special ones alone, got ${most}; take a longer one`,
+      )
     const ids = firstTokens(tokenizer, text, room, word)
     const whole = new Uint32Array(before.length + ids.length + after.length)
     whole.set(before)
@@ -23,6 +35,12 @@ export function boundedEncoder(tokenizer: Tokenizer): BoundedEncoder {
     whole.set(after, before.length + ids.length)
     return whole
   }
+}
+
+/** How many special ids stand around every text. */
+export function countFrame(tokenizer: Tokenizer): number {
+  const [before, after] = frameOf(tokenizer)
+  return before.length + after.length
 }
 
 /** The special ids before and after a text. */

@@ -10,7 +10,7 @@ import { loadLanguageModel, openLanguageModel, openModel } from '../load_model.t
 import { type EncoderName, encoderPath, encoders, expectedOf, openEncoder } from './fixtures.suite.ts'
 import { pool } from './pooling.ts'
 import { embedTexts, sentenceEncoder } from './sentence_encoder.ts'
-import { readSentenceSettings } from './sentence_settings.ts'
+import { longestText, readSentenceSettings } from './sentence_settings.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'pare-sentences-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -147,6 +147,34 @@ describe('settings', () => {
     expect(() => readSentenceSettings(path)).toThrow(FormatError)
     expect(() => readSentenceSettings(path)).toThrow(message)
   })
+})
+
+test('a length with room for a token is kept to, and one without is refused before weights are read', () => {
+  const path = join(folder, 'short')
+  const ofLength = (longest: number) => {
+    rmSync(path, { recursive: true, force: true })
+    cpSync(encoderPath('bert-sentence'), path, { recursive: true })
+    writeFileSync(join(path, 'sentence_bert_config.json'), JSON.stringify({ max_seq_length: longest }))
+    return openModel(path)
+  }
+  for (const longest of [1, 2]) {
+    const open = ofLength(longest)
+    const load = () => scope(() => sentenceEncoder(open))
+    expect(load).toThrow(FormatError)
+    expect(load).toThrow(
+      `sentence_bert_config.json: max_seq_length needs 3 at least, for 2 special tokens and one of a text, got ${longest}`,
+    )
+    open.close()
+  }
+  const open = ofLength(3)
+  expect(scope(() => sentenceEncoder(open).encode('cat cat'))).toHaveLength(3)
+  open.close()
+  const settings = { pooling: 'mean', normalize: false, lowerCase: false } as const
+  expect(() => longestText({ ...settings, longest: 9 }, 2, 2)).toThrow(
+    /^config\.json: max_position_embeddings/,
+  )
+  expect(longestText({ ...settings, longest: 9 }, 8, 2)).toBe(8)
+  expect(longestText(settings, 8, 2)).toBe(8)
 })
 
 describe('families', () => {

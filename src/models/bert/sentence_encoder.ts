@@ -5,9 +5,9 @@
 import { dispose, type ResourceHolder, scope } from '../../tensor/index.ts'
 import { type OpenModel, textEncoder } from '../open_model.ts'
 import { paddedBatches } from '../padded_batches.ts'
-import { boundedEncoder } from './first_tokens.ts'
+import { boundedEncoder, countFrame } from './first_tokens.ts'
 import { pool } from './pooling.ts'
-import { readSentenceSettings } from './sentence_settings.ts'
+import { longestText, readSentenceSettings } from './sentence_settings.ts'
 
 export interface EmbedOptions {
   /** Type of weights and activations; bf16 takes half the memory. @default 'f32' */
@@ -46,7 +46,7 @@ export function sentenceEncoder(
   const { model, path, tokenizer } = textEncoder(open)
   const settings = readSentenceSettings(path)
   const { context, padId, hidden } = model.config
-  const longest = Math.min(context, settings.longest ?? context)
+  const longest = longestText(settings, context, countFrame(tokenizer()))
   const bounded = boundedEncoder(tokenizer())
   const resident = model.load(dtype)
   const encode = (text: string) => bounded(settings.lowerCase ? text.toLowerCase() : text, longest)

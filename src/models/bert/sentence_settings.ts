@@ -59,6 +59,25 @@ function lengthSettings(folder: string): Pick<SentenceSettings, 'longest' | 'low
   }
 }
 
+/**
+ * Tokens of a text, special ones included: as many as the settings say, and no more than the model has positions.
+ *
+ * @param context positions of the model
+ * @param frame special tokens around every text
+ * @throws FormatError where no token of a text has room beside the special ones
+ */
+export function longestText({ longest }: SentenceSettings, context: number, frame: number): number {
+  const [file, field, found] =
+    longest !== undefined && longest < context
+      ? ['sentence_bert_config.json', 'max_seq_length', longest]
+      : ['config.json', 'max_position_embeddings', context]
+  if (found > frame) return found
+  throw new FormatError(
+    `${file}: ${field} needs ${frame + 1} at least, for ${frame} special tokens and one of a text, got ${found}; correct it, or fetch the model again`,
+    { code: 'PARE_E_SENTENCE_LENGTH', facts: { needed: frame + 1, found } },
+  )
+}
+
 /** The steps of modules.json; none without the file. */
 function readModules(folder: string): { type: string; path: string }[] {
   const text = readText(join(folder, modulesFile), largestModules)

@@ -1,10 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { Parameters } from '../../nn/parameters.ts'
 import { expectNear, onNative, valuesOf } from '../../tensor/contract/claims.suite.ts'
-import { FormatError, OptionError } from '../../tensor/errors.ts'
+import { FormatError, OptionError, ShapeError } from '../../tensor/errors.ts'
 import {
   crossEntropy,
   elementCount,
@@ -13,10 +11,10 @@ import {
   type Tensor,
   tensor,
   valueAndGrad,
+  zeros,
 } from '../../tensor/index.ts'
 import { freshWeights } from '../classifiers/fresh_weights.ts'
 import { checkLstmConfig, type LstmConfig, lstmFromJson, lstmToJson } from './config.ts'
-import { loadLstm, saveLstm } from './lstm_folder.ts'
 import { LstmLanguageModel } from './lstm_model.ts'
 
 interface TorchValues {
@@ -148,31 +146,23 @@ test('dropout acts in training alone, and between the layers alone', () => {
     parameters.dispose()
   })
 })
-test('a folder gives the same logits back, without what only training needs', () => {
+test('states of another number of texts, or of another width, are refused', () => {
   onNative(() => {
-    const folder = mkdtempSync(join(tmpdir(), 'pare-test-'))
-    try {
-      for (const config of [small, { ...small, embedding: 3, tied: false, dropout: 0.25 }]) {
-        const { parameters, model } = made(config)
-        parameters.addBuffer('state.0.hidden', tokens(0))
-        parameters.freeze('embedding.weight')
-        saveLstm(folder, config, parameters)
-        const loaded = loadLstm(folder)
-        expect(loaded.model.config).toEqual(config)
-        expect(loaded.parameters.has('state.0.hidden')).toBe(false)
-        expect(loaded.model.logits(tokens(0)).bytes()).toEqual(model.logits(tokens(0)).bytes())
-        for (const all of [parameters, loaded.parameters]) all.dispose()
-      }
-      writeFileSync(
-        join(folder, 'config.json'),
-        JSON.stringify({ ...lstmToJson(small), hidden_size: 5, embedding_size: 5 }),
-      )
-      expect(() => loadLstm(folder)).toThrow(/embedding\.weight: the config asks for \[7, 5\]/)
-      rmSync(join(folder, 'config.json'))
-      expect(() => loadLstm(folder)).toThrow(/has no config\.json/)
-    } finally {
-      rmSync(folder, { recursive: true })
+    const { parameters, model } = made(small)
+    const states = (first: Shape, second: Shape) =>
+      Array.from({ length: 2 }, () => ({ hidden: zeros(first), cell: zeros(second) }))
+    expect(model.forward(tokens(0), { state: states([2, 4], [2, 4]) }).logits.shape).toEqual([2, 5, 7])
+    for (const [first, second, wrong] of [
+      [[1, 4], [1, 4], 'hidden'],
+      [[2, 4], [1, 4], 'cell'],
+      [[2, 4], [4], 'cell'],
+      [[2, 1], [2, 4], 'hidden'],
+    ] as const) {
+      const forward = () => model.forward(tokens(0), { state: states(first, second) })
+      expect(forward).toThrow(ShapeError)
+      expect(forward).toThrow(`the ${wrong} state of layer 0 needs [2, 4]`)
     }
+    parameters.dispose()
   })
 })
 test('shapes that cannot be are refused', () => {

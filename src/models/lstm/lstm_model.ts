@@ -13,7 +13,7 @@ import { visit } from '../../nn/sites.ts'
 import { denseSource } from '../../nn/weight_source.ts'
 import type { ForwardPass } from '../../optim/training_task.ts'
 import { ShapeError } from '../../tensor/errors.ts'
-import { dropout, scope, type Tensor } from '../../tensor/index.ts'
+import { dropout, sameShape, scope, showShape, type Tensor } from '../../tensor/index.ts'
 import type { WeightMaker } from '../weight_maker.ts'
 import { checkLstmConfig, type LstmConfig } from './config.ts'
 
@@ -75,13 +75,14 @@ export class LstmLanguageModel {
   /**
    * Ids, u32 [batch, tokens], that follow those which `state` has seen.
    *
-   * @throws ShapeError for other shapes, or ids without a row.
+   * @throws ShapeError for other shapes, of ids or of states, or ids without a row.
    */
   forward(ids: Tensor, { at, training, state }: LstmForward = {}): LstmOutput {
     if (ids.rank !== 2 || (state && state.length !== this.cells.length))
       throw new ShapeError(
         `lstm: needs ids [batch, tokens] and states of ${this.cells.length} layers, got ${ids.rank} axes and ${state?.length ?? 'no'} states`,
       )
+    for (const [layer, found] of (state ?? []).entries()) this.checkState(ids.extent(0), layer, found)
     const { dropout: share } = this.config
     const dropped = (x: Tensor) => (training && share > 0 ? dropout(x, share, training.stream('dropout')) : x)
     return scope(() => {
@@ -93,6 +94,16 @@ export class LstmLanguageModel {
       })
       return { logits: visit(at, 'logits', this.head.forward(hidden)), state: next }
     })
+  }
+
+  /** A state of one row would be that of all rows, by broadcasting. */
+  private checkState(batch: number, layer: number, state: LstmState): void {
+    const shape = [batch, this.config.hidden]
+    for (const part of ['hidden', 'cell'] as const)
+      if (!sameShape(state[part].shape, shape))
+        throw new ShapeError(
+          `lstm: the ${part} state of layer ${layer} needs ${showShape(shape)} for these ids, got ${showShape(state[part].shape)}; give a row for each text, or none to begin anew`,
+        )
   }
 
   /** Windows that begin anew, for training: ids u32 [batch, tokens] -> [batch, tokens, vocabulary]. */

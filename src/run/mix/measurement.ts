@@ -14,7 +14,7 @@ import { GramStatistic, type Statistics } from '../../calibrate/statistics.ts'
 import { type WalkVisitor, walk } from '../../calibrate/walk.ts'
 import { type EvaluationSplit, usualSplit } from '../../metrics/language.ts'
 import { ActivationSet } from '../../models/activations.ts'
-import { type Batch, batchesOf, embedBatch } from '../../models/batches.ts'
+import { batchesOf, embedBatch, type SequenceBatch } from '../../models/batches.ts'
 import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { runStage, type Stage } from '../../models/stage.ts'
 import type { Linear } from '../../nn/linear.ts'
@@ -65,7 +65,7 @@ export async function measureLevels(options: MeasurementOptions): Promise<void> 
 class Measurement {
   private readonly options: MeasurementOptions
   private readonly split: EvaluationSplit
-  private readonly batches: readonly Batch[]
+  private readonly batches: readonly SequenceBatch[]
   private readonly needsGram: boolean
   /** The source on the windows: before the stage at hand, and after the last one. */
   private readonly inputs: ActivationSet

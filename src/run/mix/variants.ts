@@ -5,7 +5,7 @@
 import type { EvaluationSplit } from '../../metrics/language.ts'
 import { type Divergence, StateDivergence } from '../../metrics/state_divergence.ts'
 import { type ActivationOptions, ActivationSet } from '../../models/activations.ts'
-import type { Batch } from '../../models/batches.ts'
+import type { SequenceBatch } from '../../models/batches.ts'
 import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { runStage, type Stage } from '../../models/stage.ts'
 import { NumericalError, printable } from '../../tensor/errors.ts'
@@ -20,7 +20,7 @@ export type VariantDivergence = Variant & Divergence
 
 export class Variants {
   private readonly source: OpenLanguageModel
-  private readonly batches: readonly Batch[]
+  private readonly batches: readonly SequenceBatch[]
   private readonly split: EvaluationSplit
   /** One entry for each variant and batch. */
   private readonly states: ActivationSet
@@ -28,7 +28,7 @@ export class Variants {
 
   constructor(
     source: OpenLanguageModel,
-    batches: readonly Batch[],
+    batches: readonly SequenceBatch[],
     split: EvaluationSplit,
     place: ActivationOptions,
   ) {

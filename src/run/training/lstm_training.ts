@@ -56,7 +56,7 @@ function trained(
     family: 'lstm',
     task,
     classes: model.config.vocabulary,
-    ...(carried && { order: continuingOrder(options.batch) }),
+    ...(carried && { order: continuingOrder }),
     evaluate: (examples, signal) => evaluateLanguage(task, options, examples, signal),
     files: () => languageFiles(lstmToJson(model.config), options.data.tokenizer),
   }

@@ -1,9 +1,18 @@
 /** What a training does to a folder that holds something else. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { OptionError, PareError } from '../../tensor/errors.ts'
+import { freshWeights } from '../../models/classifiers/fresh_weights.ts'
+import { type LstmConfig, lstmToJson } from '../../models/lstm/config.ts'
+import { loadLstm } from '../../models/lstm/lstm_folder.ts'
+import { LstmLanguageModel } from '../../models/lstm/lstm_model.ts'
+import { Parameters } from '../../nn/parameters.ts'
+import { FormatError, OptionError, PareError } from '../../tensor/errors.ts'
+import { scope, tensor, zeros } from '../../tensor/index.ts'
+import { carriedPrefix } from '../../train/carried_state.ts'
+import { distillationPrefix } from '../../train/distillation.ts'
 import { train } from './train.ts'
+import { writeTrainingResult } from './training_folder.ts'
 import type { TrainingRecipe } from './training_recipe.ts'
 import { classifierRecipe, temporaryFolders } from './training_recipes.suite.ts'
 
@@ -95,4 +104,35 @@ test('a refused training leaves no trace in the folder of a finished one', async
   const before = readdirSync(recipe.output!)
   expect((await refused({ ...recipe, seed: 9 })).exitCode).toBe(3)
   expect(readdirSync(recipe.output!)).toEqual(before)
+})
+test('a result gives the same logits back, without what only the training needs', () => {
+  const output = folder()
+  const small: LstmConfig = { vocabulary: 7, embedding: 4, hidden: 4, layers: 2, dropout: 0, tied: true }
+  const configFile = join(output, 'config.json')
+  const ids = tensor([3, 0, 6, 1, 2, 5], [2, 3], 'u32')
+  for (const config of [small, { ...small, embedding: 3, tied: false, dropout: 0.25 }]) {
+    const parameters = new Parameters()
+    const model = new LstmLanguageModel(config, freshWeights(parameters, { seed: 0 }))
+    const own = parameters.matching()
+    parameters.addBuffer(`${carriedPrefix}0.hidden`, zeros([2, 4]))
+    parameters.add(`${distillationPrefix}0.weight`, zeros([4, 4]))
+    parameters.freeze('embedding.weight')
+    writeTrainingResult(output, {
+      parameters,
+      files: new Map([['config.json', JSON.stringify(lstmToJson(config))]]),
+      stored: 'f32',
+      report: (files) => ({ files }),
+    })
+    const loaded = loadLstm(output)
+    expect(loaded.model.config).toEqual(config)
+    expect(loaded.parameters.matching()).toEqual(own)
+    const logitsOf = (from: LstmLanguageModel) => scope(() => from.logits(ids).bytes())
+    expect(logitsOf(loaded.model)).toEqual(logitsOf(model))
+    for (const all of [parameters, loaded.parameters]) all.dispose()
+  }
+  writeFileSync(configFile, JSON.stringify({ ...lstmToJson(small), hidden_size: 5, embedding_size: 5 }))
+  expect(() => loadLstm(output)).toThrow(/embedding\.weight: the config asks for \[7, 5\]/)
+  rmSync(configFile)
+  expect(() => loadLstm(output)).toThrow(FormatError)
+  expect(() => loadLstm(output)).toThrow(/has no config\.json/)
 })
