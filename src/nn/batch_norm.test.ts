@@ -50,6 +50,17 @@ describe('running statistics', () => {
       expect(statistics()).toEqual([[2], [8]])
     })
   })
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])('of %f are gone after a reset', (broken) => {
+    onNative(() => {
+      const { layer, statistics } = made(1, { momentum: 0.25 })
+      const { runningMean, runningVariance } = layer.weights
+      for (const state of [runningMean, runningVariance]) state.assign(tensor([broken], [1], 'f64'))
+      layer.resetStatistics()
+      expect(statistics()).toEqual([[0], [1]])
+      layer.forward(pair(), 'batch')
+      expect(statistics()).toEqual([[0.5], [1 + 0.25 * 7]])
+    })
+  })
   test('stay where the momentum is 0, and follow once where a checkpoint runs the forward twice', () => {
     onNative(() => {
       const still = made(1, { momentum: 0 })

@@ -9,13 +9,16 @@ import {
   batchNorm,
   batchNormWith,
   elementCount,
+  fullLike,
   isRecomputing,
   type NormEnding,
   type State,
   scope,
   type Tensor,
   unrecorded,
+  zerosLike,
 } from '../tensor/index.ts'
+import type { ResourceHolder } from '../tensor/scope.ts'
 
 export interface BatchNormWeights {
   /** [channels] */
@@ -43,7 +46,7 @@ export interface BatchNormOptions {
  */
 export type BatchNormMode = 'batch' | 'running'
 
-export class BatchNorm {
+export class BatchNorm implements ResourceHolder {
   readonly weights: BatchNormWeights
   readonly epsilon: number
   momentum: number | 'cumulative'
@@ -74,14 +77,18 @@ export class BatchNorm {
     return this.batches
   }
 
-  /** As before the first batch: means 0, variances 1. */
+  /** As before the first batch: means 0, variances 1, whatever they were, NaN too. */
   resetStatistics(): void {
     const { runningMean, runningVariance } = this.weights
     this.batches = 0
     scope(() => {
-      runningMean.assign(runningMean.tensor().mul(0))
-      runningVariance.assign(runningVariance.tensor().mul(0).add(1))
+      runningMean.assign(zerosLike(runningMean.tensor()))
+      runningVariance.assign(fullLike(runningVariance.tensor(), 1))
     })
+  }
+
+  resources(): Iterable<unknown> {
+    return Object.values(this.weights)
   }
 
   private follow(mean: Tensor, variance: Tensor, rows: number): void {

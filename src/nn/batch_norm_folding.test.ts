@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { exactTensor, onNative, valuesOf } from '../tensor/contract/claims.suite.ts'
 import { OptionError } from '../tensor/errors.ts'
-import { State, type Tensor, tensor } from '../tensor/index.ts'
+import { dispose, State, scope, type Tensor, tensor } from '../tensor/index.ts'
 import { BatchNorm } from './batch_norm.ts'
 import { estimateStatistics } from './batch_norm_estimation.ts'
 import { foldConvolution, foldNorm, identityNorm } from './batch_norm_folding.ts'
@@ -90,5 +90,27 @@ test('statistics are taken anew over all batches, without traces in the momentum
     expect(norm.momentum).toBe(0.5)
     expect(() => estimateStatistics([norm], () => {})).toThrow(OptionError)
     expect(norm.momentum).toBe(0.5)
+  })
+})
+test.each([Number.NaN, Number.NEGATIVE_INFINITY])('statistics of %f are mended by an estimate', (broken) => {
+  onNative(() => {
+    const norm = identityNorm('norm', 1)
+    const { runningMean, runningVariance } = norm.weights
+    for (const part of [runningMean, runningVariance]) part.assign(tensor([broken], [1]))
+    estimateStatistics([norm], () => norm.forward(tensor([0, 4], [2, 1]), 'batch'))
+    expect([...valuesOf(runningMean.value()), ...valuesOf(runningVariance.value())]).toEqual([2, 8])
+  })
+})
+test('a norm leaves its scope with its weights, shares none with the statistics, and is freed whole', () => {
+  onNative(() => {
+    const statistics = { mean: tensor([1, 2]), variance: tensor([4, 9]) }
+    const norm = scope(() => identityNorm('norm', 2, { epsilon: 0, statistics }))
+    const { weight, bias } = norm.weights
+    dispose(statistics)
+    const x = tensor([5, 6], [1, 2])
+    expect(valuesOf(norm.forward(x, 'running'))).toEqual([5, 6])
+    dispose(norm)
+    expect([weight!.alive, bias!.alive]).toEqual([false, false])
+    expect(() => norm.forward(x, 'running')).toThrow(/no longer alive/)
   })
 })

@@ -5,7 +5,7 @@
  *   fold     s = weight / sqrt(variance + epsilon);   W' = s W,   b' = s (b - mean) + bias
  *   insert   weight = sqrt(variance + epsilon),   bias = mean
  */
-import { State, scope, type Tensor } from '../tensor/index.ts'
+import { fullLike, State, scope, type Tensor } from '../tensor/index.ts'
 import { BatchNorm, type BatchNormOptions } from './batch_norm.ts'
 import { Convolution } from './convolution.ts'
 import { denseSource } from './weight_source.ts'
@@ -59,8 +59,8 @@ export function foldConvolution(convolution: Convolution, norm: BatchNorm): Conv
 /**
  * A norm to put behind a layer of a network that has none, or whose norm was folded: with running statistics it changes
  * nothing. Without statistics that is exact: mean 0, and a variance that gives 1 with epsilon. With the mean and variance
- * [channels] that the layer puts out it holds but for rounding, and the norm later follows what they become. The caller
- * owns its tensors and states.
+ * [channels] that the layer puts out it holds but for rounding, and the norm later follows what they become. Both are
+ * copied. The caller owns the norm's tensors and states.
  *
  * @example const norm = identityNorm('stem.norm', 32, { statistics: { mean, variance } })
  */
@@ -76,18 +76,11 @@ export function identityNorm(
   const { epsilon = 1e-5 } = options
   if (!statistics) {
     const norm = new BatchNorm({ runningMean, runningVariance }, options)
-    scope(() =>
-      runningVariance.assign(
-        runningVariance
-          .tensor()
-          .mul(0)
-          .add(1 - epsilon),
-      ),
-    )
+    scope(() => runningVariance.assign(fullLike(runningVariance.tensor(), 1 - epsilon)))
     return norm
   }
   runningMean.assign(statistics.mean)
   runningVariance.assign(statistics.variance)
   const weight = scope(() => statistics.variance.add(epsilon).sqrt())
-  return new BatchNorm({ weight, bias: statistics.mean.contiguous(), runningMean, runningVariance }, options)
+  return new BatchNorm({ weight, bias: runningMean.value(), runningMean, runningVariance }, options)
 }
