@@ -48,7 +48,10 @@ export interface TrainingMethod<B extends TrainingBatch = TrainingBatch> {
   prepare?(context: StepContext): void
   /** Another batch in place of the one that was drawn. */
   batch?(batch: B, context: StepContext): B
-  /** How much each sample counts, [samples], from their losses, [samples]; neither is on the tape. */
+  /**
+   * How much each sample counts, [samples], from their losses, [samples]; neither is on the tape. Where all weights are 0
+   * the loss is 0, and so are the gradients.
+   */
   weigh?(losses: Tensor, batch: B, context: StepContext): Tensor
   /** Gradients of this worker, before they meet those of others. */
   gradients?(gradients: Gradients, context: StepContext): Gradients

@@ -56,7 +56,8 @@ export interface TrainingTask<B extends TrainingBatch> {
   losses(batch: B, context: ForwardContext): Tensor
   /**
    * How much each sample counts, [samples], such as its tokens that are not ignored. Where samples count the same the
-   * loss of a step is the mean of `losses`. @default the same
+   * loss of a step is the mean of `losses`. A batch in which none counts has the loss 0 and gradients of 0; it is a step
+   * like others, in which momentum and weight decay act. @default the same
    */
   counts?(batch: B): Tensor
   /** Units of work of a batch for the live line: tokens or images. @default samples */

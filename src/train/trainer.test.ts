@@ -91,6 +91,29 @@ test('the data ends after its epochs', () => {
     expect(epochs).toEqual([0, 0, 0, 1, 1, 1])
   })
 })
+test('a batch in which nothing counts has the loss 0 and moves nothing, and others follow those that count', () => {
+  on(() => {
+    const counting = (counts: (id: number) => number) => {
+      const task = pointTask()
+      const counted = {
+        ...task,
+        counts: ({ ids }: PointBatch) => tensor(Array.from(ids, counts), [ids.length], 'f64'),
+      }
+      const loader = pointLoader({ samples: 4, size: 2 })
+      const optimiser = sgd({ rate: 0.1 })(task.parameters)
+      return { task, trainer: new Trainer({ task: counted, loader, optimiser, clip: 1 }) }
+    }
+    const silent = counting(() => 0)
+    expect(silent.trainer.next()).toMatchObject({ step: 1, loss: 0, gradientNorm: 0 })
+    expect(numbersOf(silent.task)).toEqual([0.5, 0])
+    const unweighed = made({ methods: [{ name: 'none', weigh: (losses) => losses.mul(0) }] })
+    expect(unweighed.trainer.next()).toMatchObject({ loss: 0, gradientNorm: 0 })
+    // Two batches of two; the sample 0 alone counts: x is 1/4, the target -1/4, the value 1/8.
+    const one = counting((id) => (id === 0 ? 3 : 0))
+    const losses = [one.trainer.next()!.loss, one.trainer.next()!.loss].toSorted((a, b) => a - b)
+    expect(losses).toEqual([0, expect.closeTo(9 / 64, 14)])
+  })
+})
 
 describe('a loss that is not finite', () => {
   const poison = (...steps: number[]): TrainingMethod<PointBatch> => ({
@@ -107,6 +130,14 @@ describe('a loss that is not finite', () => {
       expect(numbersOf(task)).toEqual(before)
       const other = made({ methods: [poison(0)] })
       expect(() => other.trainer.next()).toThrow(/step 1: .*loss NaN/)
+    })
+  })
+  test('is found in a sample that does not count', () => {
+    on(() => {
+      const silent: TrainingMethod<PointBatch> = { name: 'silent', weigh: (losses) => losses.mul(0) }
+      const { task, trainer } = made({ methods: [silent] })
+      task.parameters.assign('line.w', tensor([Number.POSITIVE_INFINITY], [1], 'f64'))
+      expect(() => trainer.next()).toThrow(/loss NaN/)
     })
   })
   test('is left out as often as that is allowed, and said', () => {

@@ -244,7 +244,7 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
       const own = unrecorded(() => method.weigh!(losses, batch, context))
       return product ? product.mul(own) : own
     }, counts)
-    return weights ? losses.mul(weights).sum().div(weights.sum()) : losses.mean()
+    return weights ? losses.mul(weights).sum().div(totalOf(weights)) : losses.mean()
   }
 
   private context(epoch: number): StepContext {
@@ -260,4 +260,10 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
     this.streams.set(name, stream)
     return stream
   }
+}
+
+/** The sum, or 1 where every weight is 0: the loss of a batch that says nothing is 0, and so are its gradients. */
+function totalOf(weights: Tensor): Tensor {
+  const nothing = weights.abs().sum().equal(0)
+  return weights.sum().add(nothing.cast(weights.dtype))
 }
