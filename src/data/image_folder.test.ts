@@ -1,10 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp, { type Sharp } from 'sharp'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { readImage } from '../formats/image_file.ts'
-import { FormatError, OptionError, SourceError } from '../tensor/errors.ts'
+import { AbortError, FormatError, OptionError, SourceError } from '../tensor/errors.ts'
 import { readImageFolder } from './image_folder.ts'
 
 let folder: string
@@ -94,5 +94,62 @@ describe('a folder', () => {
     await place('a/1.png', raw(red, 1).png())
     await place('a/2.png', Uint8Array.of(1, 2, 3))
     await expect(readImageFolder(folder, { height: 2, width: 2 })).rejects.toThrow(/2\.png/)
+  })
+  test('takes links to folders as the folders, with and without classes that are given', async () => {
+    await place('set/a/1.png', raw(red, 1).png())
+    await place('elsewhere/1.png', raw(grey, 1).png())
+    symlinkSync(join(folder, 'elsewhere'), join(folder, 'set', 'b'))
+    // A link to a file is no class.
+    await place('notes.txt', Uint8Array.of(65))
+    symlinkSync(join(folder, 'notes.txt'), join(folder, 'set', 'notes.txt'))
+    const read = (classes?: string[]) =>
+      readImageFolder(join(folder, 'set'), { height: 1, width: 1, ...(classes && { classes }) })
+    const set = await read()
+    expect([set.classes, [...set.pixels]]).toEqual([
+      ['a', 'b'],
+      [...red, ...grey],
+    ])
+    expect([...(await read(['b', 'a'])).labels]).toEqual([0, 1])
+    await expect(read(['a'])).rejects.toThrow(/the label b is none of the classes a/)
+    symlinkSync(join(folder, 'gone'), join(folder, 'set', 'c'))
+    await expect(read()).rejects.toThrow(SourceError)
+    await expect(read()).rejects.toThrow(/set.c: cannot be read \(ENOENT\)/)
+  })
+  test('with an image beside the classes is refused by its name, and by that of a link to one', async () => {
+    await place('set/a/1.png', raw(red, 1).png())
+    await place('set/README.txt', Uint8Array.of(65))
+    const read = (classes?: string[]) =>
+      readImageFolder(join(folder, 'set'), { height: 1, width: 1, ...(classes && { classes }) })
+    expect((await read()).count).toBe(1)
+    const image = await place('2.JPEG', raw(red, 1).jpeg())
+    symlinkSync(image, join(folder, 'set', '2.JPEG'))
+    for (const classes of [undefined, ['a']]) {
+      await expect(read(classes)).rejects.toThrow(FormatError)
+      await expect(read(classes)).rejects.toThrow(/set.2\.JPEG: an image needs a class.*move it into one/)
+    }
+  })
+  test('of many images keeps their order, and names the first that is damaged', async () => {
+    const names = Array.from({ length: 30 }, (_, i) => `${100 + i}.png`)
+    for (const [i, name] of names.entries()) {
+      // The first ones take longest.
+      const side = i % 8 === 0 ? 256 : 1
+      await place(`a/${name}`, raw(Array(side * side * 3).fill(i), side).png())
+    }
+    const { pixels } = await readImageFolder(folder, { height: 1, width: 1 })
+    expect([...pixels]).toEqual(names.flatMap((_, i) => [i, i, i]))
+    const noise = Array.from({ length: 3 * 256 * 256 }, (_, i) => (i * i * 31) % 256)
+    const whole = await raw(noise, 256).png().toBuffer()
+    await place(`a/${names[10]}`, whole.subarray(0, whole.length - 40))
+    await place(`a/${names[12]}`, Uint8Array.of(1, 2, 3))
+    await expect(readImageFolder(folder, { height: 1, width: 1 })).rejects.toThrow(/110\.png/)
+  })
+  test('stops where the signal says so', async () => {
+    for (let i = 0; i < 30; i++) await place(`a/${i}.png`, raw(red, 1).png())
+    const stop = new AbortController()
+    const read = () => readImageFolder(folder, { height: 2, width: 2, signal: stop.signal })
+    expect((await read()).count).toBe(30)
+    setImmediate(() => stop.abort())
+    await expect(read()).rejects.toThrow(AbortError)
+    await expect(read()).rejects.toThrow(AbortError)
   })
 })

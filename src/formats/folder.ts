@@ -1,5 +1,6 @@
 /** What lies in a folder of the user. */
-import { type Dirent, readdirSync } from 'node:fs'
+import { type Dirent, readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { printable, SourceError } from '../tensor/errors.ts'
 
 /**
@@ -11,11 +12,30 @@ export function visibleEntries(folder: string): Dirent[] {
   try {
     return readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith('.'))
   } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
-    throw new SourceError(`${printable(folder)}: cannot be read (${reason}); check the path`, {
-      code: 'PARE_E_CANNOT_READ',
-      facts: { path: folder, reason },
-      cause,
-    })
+    throw unreadable(folder, cause)
   }
+}
+
+/**
+ * Whether an entry is a folder, or a link to one.
+ *
+ * @throws SourceError for a link that leads nowhere
+ */
+export function leadsToFolder(folder: string, entry: Dirent): boolean {
+  if (!entry.isSymbolicLink()) return entry.isDirectory()
+  const path = join(folder, entry.name)
+  try {
+    return statSync(path).isDirectory()
+  } catch (cause) {
+    throw unreadable(path, cause)
+  }
+}
+
+function unreadable(path: string, cause: unknown): SourceError {
+  const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
+  return new SourceError(`${printable(path)}: cannot be read (${reason}); check the path`, {
+    code: 'PARE_E_CANNOT_READ',
+    facts: { path, reason },
+    cause,
+  })
 }

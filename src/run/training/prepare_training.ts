@@ -47,7 +47,7 @@ export async function prepareTraining(
   const source = 'source' in asked ? hashOfFiles(modelFiles(asked.source)) : undefined
   const { data, make } = await (settings.train.data.kind === 'text'
     ? textTraining(settings, signal)
-    : imageTraining(settings))
+    : imageTraining(settings, signal))
   // Before the model, which may be large.
   const steps = stepsOf(settings, data)
   const model = make()
@@ -102,11 +102,14 @@ async function textTraining(
   }
 }
 
-async function imageTraining({ seed, train }: TrainingSettings): Promise<Parts> {
+async function imageTraining(
+  { seed, train }: TrainingSettings,
+  signal: AbortSignal | undefined,
+): Promise<Parts> {
   const { model, data: recipe, dtype, batch } = train
   if (recipe.kind === 'text') throw new Error('images are asked for')
   const loaded = 'source' in model ? loadClassifier(classifierFolder(model.source), { dtype }) : undefined
-  const data = await readImageData(recipe, loaded?.config.normalise)
+  const data = await readImageData(recipe, { normalise: loaded?.config.normalise, signal })
   const options = { data, seed, dtype, batch, fits: memoryFor(train) }
   return {
     data: { train: data.train, heldOut: data.heldOut, unit: 'images', unitsEach: 1 },

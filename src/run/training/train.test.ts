@@ -84,7 +84,7 @@ test.each([
   expect(evaluation.accuracy).toBeGreaterThan(0.5)
   const { classifier, config, parameters } = loadClassifier(recipe.output!, { dtype })
   expect(config.classes).toEqual([...'0123456789'])
-  const { heldOut } = await readImageData(recipe.train.data as AnyImageRecipe, config.normalise)
+  const { heldOut } = await readImageData(recipe.train.data as AnyImageRecipe, config)
   scope(() => {
     const ids = Uint32Array.from({ length: heldOut.count }, (_, i) => i)
     const { inputs, labels } = heldOut.batch(ids, randomStream(0, 'none'))
