@@ -2,10 +2,11 @@
 import { FormatError, OptionError, printable } from '../../tensor/errors.ts'
 import { type ConfigJson, wholeField } from '../config_fields.ts'
 import type { WeightMaker } from '../weight_maker.ts'
-import { lenet } from './lenet.ts'
-import { mlp } from './mlp.ts'
+import { checkLenet, lenet } from './lenet.ts'
+import { checkMlp, mlp } from './mlp.ts'
 import type { Classifier } from './network.ts'
-import { resnet } from './resnet.ts'
+import { checkResnet, resnet } from './resnet.ts'
+import { checkWidths } from './widths.ts'
 
 /** Widths of a network; `image` is height, width and channels. */
 export type ClassifierShape =
@@ -23,26 +24,59 @@ export interface ClassifierConfig {
   normalise: { mean: readonly number[]; deviation: readonly number[] }
 }
 
+/** @throws OptionError for shapes that cannot be, and for a `normalise` that does not fit the channels */
+export function checkClassifierConfig(config: ClassifierConfig): void {
+  const { image, normalise } = config
+  const [height, width, channels] = image
+  checkWidths('classifier', { height, width, channels, classes: config.classes.length })
+  networkOf(config).check()
+  const { mean, deviation } = normalise
+  const fits = [mean, deviation].every((list) => list.length === channels && list.every(Number.isFinite))
+  if (!fits || deviation.some((x) => x <= 0))
+    throw new OptionError(
+      `classifier: normalise needs a mean and a deviation above 0 for each of ${channels} channels, got [${mean.join(', ')}] and [${deviation.join(', ')}]; take those of the training images`,
+      { facts: { field: 'normalise' } },
+    )
+}
+
 /**
  * The network of a config over weights that `weights` hands out.
  *
- * @throws OptionError for shapes that cannot be
+ * @throws OptionError for what `checkClassifierConfig` refuses, before a weight is asked for
  */
-export function classifierOf({ shape, image, classes }: ClassifierConfig, weights: WeightMaker): Classifier {
+export function classifierOf(config: ClassifierConfig, weights: WeightMaker): Classifier {
+  checkClassifierConfig(config)
+  return networkOf(config).make(weights)
+}
+
+interface Network {
+  check(): void
+  make(weights: WeightMaker): Classifier
+}
+
+function networkOf({ shape, image, classes: names }: ClassifierConfig): Network {
   const [height, width, channels] = image
+  const classes = names.length
+  const network = <Options>(
+    check: (options: Options) => void,
+    make: (options: Options, weights: WeightMaker) => Classifier,
+    options: Options,
+  ): Network => ({ check: () => check(options), make: (weights) => make(options, weights) })
   switch (shape.family) {
     case 'resnet':
-      return resnet({ depth: shape.depth, width: shape.width, channels, classes: classes.length }, weights)
+      return network(checkResnet, resnet, { depth: shape.depth, width: shape.width, channels, classes })
     case 'lenet':
-      return lenet(
-        { image, classes: classes.length, convolutions: shape.convolutions, hidden: shape.hidden },
-        weights,
-      )
+      return network(checkLenet, lenet, {
+        image,
+        convolutions: shape.convolutions,
+        hidden: shape.hidden,
+        classes,
+      })
     case 'mlp':
-      return mlp({ widths: [height * width * channels, ...shape.hidden, classes.length] }, weights)
+      return network(checkMlp, mlp, { widths: [height * width * channels, ...shape.hidden, classes] })
     default:
       throw new OptionError(
-        `classifier: ${printable(String((shape satisfies never as ClassifierShape).family))} is no family`,
+        `classifier: ${printable(String((shape satisfies never as ClassifierShape).family))} is no family; choose ${families.join(', ')}`,
       )
   }
 }
@@ -67,7 +101,7 @@ export function classifierToJson({ shape, image, classes, normalise }: Classifie
   }
 }
 
-/** @throws FormatError for a config.json that is none of a classifier */
+/** @throws FormatError for a config.json that is none of a classifier, or holds shapes that cannot be */
 export function classifierFromJson(json: ConfigJson): ClassifierConfig {
   const family = families.find((name) => json.model_type === prefix + name)
   if (!family)
@@ -79,7 +113,7 @@ export function classifierFromJson(json: ConfigJson): ClassifierConfig {
   const classes = json.classes
   if (!Array.isArray(classes) || classes.length < 1 || !classes.every((name) => typeof name === 'string'))
     throw wrongField('classes', 'a list of names', classes)
-  return {
+  const config: ClassifierConfig = {
     shape: shapeOf(family, json),
     image: [height!, width!, channels!],
     classes,
@@ -88,6 +122,12 @@ export function classifierFromJson(json: ConfigJson): ClassifierConfig {
       deviation: numbers(json, 'image_std', channels!, 'above 0', (x) => x > 0),
     },
   }
+  try {
+    checkClassifierConfig(config)
+  } catch (error) {
+    throw new FormatError(`config.json: ${(error as Error).message}`, { code: 'PARE_E_CONFIG', cause: error })
+  }
+  return config
 }
 
 const wrongField = (key: string, needed: string, found: unknown) =>
@@ -99,7 +139,7 @@ const wrongField = (key: string, needed: string, found: unknown) =>
 function shapeOf(family: (typeof families)[number], json: ConfigJson): ClassifierShape {
   if (family === 'resnet')
     return { family, depth: wholeField(json, 'depth'), width: wholeField(json, 'width') }
-  if (family === 'mlp') return { family, hidden: wholes(json, 'hidden') }
+  if (family === 'mlp') return { family, hidden: wholes(json, 'hidden', undefined, 0) }
   const [first, second] = wholes(json, 'convolutions', 2)
   return { family, convolutions: [first!, second!], hidden: wholeField(json, 'hidden') }
 }
@@ -117,9 +157,9 @@ function numbers(
   throw wrongField(key, `a list of ${count} numbers ${range}`.trimEnd(), value)
 }
 
-function wholes(json: ConfigJson, key: string, count?: number): number[] {
+function wholes(json: ConfigJson, key: string, count?: number, least = 1): number[] {
   const value = json[key]
-  const fits = Array.isArray(value) && value.length >= 1 && value.length <= 1000
+  const fits = Array.isArray(value) && value.length >= least && value.length <= 1000
   if (
     fits &&
     (count === undefined || value.length === count) &&

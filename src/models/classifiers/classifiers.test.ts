@@ -75,4 +75,29 @@ test('shapes that cannot be are refused', () => {
   expect(() => resnet({ depth: 21, classes: 10 }, weights)).toThrow(OptionError)
   expect(() => lenet({ classes: 10, image: [30, 28, 1] }, weights)).toThrow(/multiples of 4/)
   expect(() => mlp({ widths: [10] }, weights)).toThrow(OptionError)
+  expect(() => mlp({ widths: Array(1003).fill(2) }, weights)).toThrow(
+    /at most 1000 hidden layers are made, got 1001/,
+  )
 })
+test.each([0, -4, 1.5, Number.NaN, 2 ** 31])(
+  'a width of %f is refused by its name before a weight is made',
+  (wrong) => {
+    const weights: WeightMaker = {
+      weight: () => expect.fail('a weight'),
+      buffer: () => expect.fail('a buffer'),
+    }
+    const refuse = (make: () => unknown, name: string) => {
+      expect(make, name).toThrow(OptionError)
+      const found = String(wrong)
+      expect(make).toThrow(`${name} needs a whole number from 1 to 2^31 - 1, got ${found}`)
+    }
+    for (const name of ['width', 'channels', 'classes'])
+      refuse(() => resnet({ depth: 8, classes: 10, [name]: wrong }, weights), name)
+    for (const name of ['hidden', 'classes'])
+      refuse(() => lenet({ classes: 10, [name]: wrong }, weights), name)
+    refuse(() => lenet({ classes: 10, convolutions: [5, wrong] }, weights), 'convolutions[1]')
+    refuse(() => lenet({ classes: 10, image: [wrong, 4, 1] }, weights), 'height')
+    refuse(() => lenet({ classes: 10, image: [4, 4, wrong] }, weights), 'channels')
+    refuse(() => mlp({ widths: [10, wrong, 2] }, weights), 'widths[1]')
+  },
+)

@@ -10,6 +10,7 @@ import { OptionError } from '../../tensor/errors.ts'
 import { maxPool2d, relu, scope } from '../../tensor/index.ts'
 import type { WeightMaker } from '../weight_maker.ts'
 import type { Classifier } from './network.ts'
+import { checkWidths } from './widths.ts'
 
 export interface LenetOptions {
   classes: number
@@ -21,18 +22,37 @@ export interface LenetOptions {
   hidden?: number
 }
 
+const filled = ({
+  classes,
+  image = [28, 28, 1],
+  convolutions = [20, 50],
+  hidden = 500,
+}: LenetOptions): Required<LenetOptions> => ({ classes, image, convolutions, hidden })
+
+/** @throws OptionError for an image that two poolings do not divide, and for widths that are no whole numbers from 1 on */
+export function checkLenet(options: LenetOptions): void {
+  const { classes, image, convolutions, hidden } = filled(options)
+  const [height, width, channels] = image
+  if (convolutions.length !== 2)
+    throw new OptionError(`lenet: convolutions need two widths, got [${[...convolutions].join(', ')}]`)
+  const [first, second] = convolutions
+  checkWidths('lenet', { height, width, channels, 'convolutions[0]': first, 'convolutions[1]': second })
+  checkWidths('lenet', { hidden, classes })
+  if (height % 4 !== 0 || width % 4 !== 0)
+    throw new OptionError(
+      `lenet: height and width must be multiples of 4, got ${height} and ${width}; scale the images`,
+    )
+}
+
 /**
  * x [batch, height, width, channels] -> logits [batch, classes]; weights `conv1`, `conv2`, `fc1`, `fc2`.
  *
- * @throws OptionError for an image that two poolings do not divide.
+ * @throws OptionError for shapes that cannot be, as `checkLenet` says
  */
-export function lenet(
-  { classes, image = [28, 28, 1], convolutions = [20, 50], hidden = 500 }: LenetOptions,
-  weights: WeightMaker,
-): Classifier {
+export function lenet(options: LenetOptions, weights: WeightMaker): Classifier {
+  checkLenet(options)
+  const { classes, image, convolutions, hidden } = filled(options)
   const [height, width, channels] = image
-  if (height % 4 !== 0 || width % 4 !== 0)
-    throw new OptionError(`lenet: height and width must be multiples of 4, got ${height} and ${width}`)
   const bias = (name: string, size: number) =>
     weights.weight(`${name}.bias`, [size], { kind: 'constant', value: 0 })
   const convolution = (name: string, inputs: number, outputs: number) => {

@@ -37,7 +37,7 @@ export function loadClassifier(
  * A network with new weights, which depend on the seed and their names alone.
  *
  * @param dtype that the network computes in; masters of bf16 are f32. @default f32
- * @throws OptionError for shapes that cannot be
+ * @throws OptionError for shapes that cannot be, and a `normalise` that does not fit the channels
  * @example
  * const { classifier, parameters } = freshClassifier({
  *   shape: { family: 'mlp', hidden: [32] },

@@ -13,6 +13,7 @@ import { OptionError } from '../../tensor/errors.ts'
 import { relu, scope, type Tensor } from '../../tensor/index.ts'
 import type { WeightMaker } from '../weight_maker.ts'
 import type { Classifier, ForwardOptions } from './network.ts'
+import { checkWidths } from './widths.ts'
 
 export interface ResnetOptions {
   /** 6n + 2: 8, 14, 20, 56. */
@@ -22,6 +23,14 @@ export interface ResnetOptions {
   channels?: number
   /** Channels of the first stage. @default 16 */
   width?: number
+}
+
+/** @throws OptionError for a depth that is not 6n + 2, and for widths that are no whole numbers from 1 on */
+export function checkResnet({ depth, classes, channels = 3, width = 16 }: ResnetOptions): void {
+  const blocks = (depth - 2) / 6
+  if (!(Number.isInteger(blocks) && blocks >= 1))
+    throw new OptionError(`resnet: the depth must be 6n + 2, such as 8, 20 or 56, got ${depth}`)
+  checkWidths('resnet', { width, channels, classes })
 }
 
 interface Block {
@@ -37,16 +46,13 @@ interface Block {
  * x [batch, height, width, channels] -> logits [batch, classes]. Weights are called as in
  * `stages.0.0.conv1.weight`, `stages.0.0.norm1.weight`, `stem.conv.weight`, `head.weight`.
  *
- * @throws OptionError for a depth that is not 6n + 2.
+ * @throws OptionError for shapes that cannot be, as `checkResnet` says
  * @example resnet({ depth: 20, classes: 10 }, freshWeights(parameters, { seed: 0 })).forward(x, { training: true })
  */
-export function resnet(
-  { depth, classes, channels = 3, width = 16 }: ResnetOptions,
-  weights: WeightMaker,
-): Classifier {
+export function resnet(options: ResnetOptions, weights: WeightMaker): Classifier {
+  checkResnet(options)
+  const { depth, classes, channels = 3, width = 16 } = options
   const blocks = (depth - 2) / 6
-  if (!(Number.isInteger(blocks) && blocks >= 1))
-    throw new OptionError(`resnet: the depth must be 6n + 2, such as 8, 20 or 56, got ${depth}`)
   const layers = new Map<string, Linear | Convolution>()
   const convolution = (name: string, inputs: number, outputs: number, stride = 1): Convolution => {
     const weight = weights.weight(`${name}.weight`, [outputs, 3, 3, inputs], {
