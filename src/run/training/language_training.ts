@@ -36,8 +36,13 @@ export function continuedLlama(open: OpenLanguageModel, options: LanguageTrainin
   checkContext(config, options.length)
   checkVocabulary(config, options)
   const parameters = new Parameters()
-  for (const name of weightShapes(config).keys())
-    scope(() => parameters.add(name, open.weights.load(name).cast(options.dtype)))
+  try {
+    for (const name of weightShapes(config).keys())
+      scope(() => parameters.add(name, open.weights.load(name).cast(options.dtype)))
+  } catch (error) {
+    parameters.dispose()
+    throw error
+  }
   const files = new Map(
     companionNames
       .map((name) => [name, join(open.path, name)] as const)

@@ -5,6 +5,7 @@ import { isClassifierConfig } from '../../models/classifiers/classifier_config.t
 import { loadClassifier } from '../../models/classifiers/load_classifier.ts'
 import { isFolder, openLanguageModel } from '../../models/load_model.ts'
 import { isLstmFolder, loadLstm } from '../../models/lstm/lstm_folder.ts'
+import type { Parameters } from '../../nn/parameters.ts'
 import type { Batch, Examples } from '../../optim/examples.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { hashOfFiles, modelFiles } from '../fingerprint.ts'
@@ -45,26 +46,34 @@ export async function prepareTraining(
   const { model: asked } = settings.train
   checkNewModel(settings.train)
   const source = 'source' in asked ? hashOfFiles(modelFiles(asked.source)) : undefined
-  const { data, make } = await (settings.train.data.kind === 'text'
+  const { data, make, loaded, close } = await (settings.train.data.kind === 'text'
     ? textTraining(settings, signal)
     : imageTraining(settings, signal))
-  // Before the model, which may be large.
-  const steps = stepsOf(settings, data)
-  const model = make()
-  const { distill } = settings.train
   const kind = data.unit === 'tokens' ? 'text' : 'images'
+  let model: TrainedModel | undefined
   try {
+    // Before the model, which may be large.
+    const steps = stepsOf(settings, data)
+    model = make()
+    const { distill } = settings.train
     const teacher = distill && openTeacher(distill.teacher, kind, model.classes)
     return { model, data, steps, source, teacher }
   } catch (error) {
-    model.task.parameters.dispose()
+    const parameters = model?.task.parameters ?? loaded
+    parameters?.dispose()
     throw error
+  } finally {
+    close()
   }
 }
 
 interface Parts {
   data: TrainingData
   make: () => TrainedModel
+  /** Weights that were read already, until `make` gives them to the model. */
+  loaded: Parameters | undefined
+  /** Gives back the files that `make` reads. */
+  close: () => void
 }
 
 async function textTraining(
@@ -85,19 +94,18 @@ async function textTraining(
     return {
       data: { train: data.train, heldOut: data.heldOut, unit: 'tokens', unitsEach: recipe.length },
       make() {
-        try {
-          if (lstm) return continuedLstm(lstm, options)
-          if (open) return continuedLlama(open, options)
-          if ('family' in model && model.family === 'llama') return newLlama(model, options)
-          if ('family' in model && model.family === 'lstm') return newLstm(model, options)
-          throw new Error('a family that learns from text is asked for')
-        } finally {
-          close()
-        }
+        if (lstm) return continuedLstm(lstm, options)
+        if (open) return continuedLlama(open, options)
+        if ('family' in model && model.family === 'llama') return newLlama(model, options)
+        if ('family' in model && model.family === 'lstm') return newLstm(model, options)
+        throw new Error('a family that learns from text is asked for')
       },
+      loaded: lstm?.parameters,
+      close,
     }
   } catch (error) {
     close()
+    lstm?.parameters.dispose()
     throw error
   }
 }
@@ -109,16 +117,23 @@ async function imageTraining(
   const { model, data: recipe, dtype, batch } = train
   if (recipe.kind === 'text') throw new Error('images are asked for')
   const loaded = 'source' in model ? loadClassifier(classifierFolder(model.source), { dtype }) : undefined
-  const data = await readImageData(recipe, { normalise: loaded?.config.normalise, signal })
-  const options = { data, seed, dtype, batch, fits: memoryFor(train) }
-  return {
-    data: { train: data.train, heldOut: data.heldOut, unit: 'images', unitsEach: 1 },
-    make() {
-      if (loaded) return continuedClassifier(loaded, options)
-      if ('family' in model && model.family !== 'llama' && model.family !== 'lstm')
-        return newClassifier(model, options)
-      throw new Error('a family that learns from images is asked for')
-    },
+  try {
+    const data = await readImageData(recipe, { normalise: loaded?.config.normalise, signal })
+    const options = { data, seed, dtype, batch, fits: memoryFor(train) }
+    return {
+      data: { train: data.train, heldOut: data.heldOut, unit: 'images', unitsEach: 1 },
+      make() {
+        if (loaded) return continuedClassifier(loaded, options)
+        if ('family' in model && model.family !== 'llama' && model.family !== 'lstm')
+          return newClassifier(model, options)
+        throw new Error('a family that learns from images is asked for')
+      },
+      loaded: loaded?.parameters,
+      close() {},
+    }
+  } catch (error) {
+    loaded?.parameters.dispose()
+    throw error
   }
 }
 
