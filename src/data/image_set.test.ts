@@ -80,8 +80,11 @@ describe('a set of images', () => {
     expect(mean).toEqual([0.5, 0.4])
     expect(deviation[0]).toBeCloseTo(0.5, 12)
     expect(deviation[1]).toBeCloseTo(0.2, 12)
-    const black = { ...set, pixels: new Uint8Array(8) }
-    expect(() => channelStatistics(black)).toThrow(/deviation above 0/)
+    const flat = { ...set, pixels: set.pixels.map((value, i) => (i % 2 === 1 ? 51 : value)) }
+    expect(() => channelStatistics(flat)).toThrow(OptionError)
+    expect(() => channelStatistics(flat)).toThrow(
+      /^two: channel 1 \(from 0\) of 2 needs a deviation above 0, every pixel of it is 51; leave the channel out/,
+    )
   })
 })
 
@@ -161,6 +164,9 @@ describe('a batch', () => {
       expect(() => imageExamples(numbered(2), options)).toThrow(OptionError)
     refuse({ normalise: { mean: [0], deviation: [0] } })
     refuse({ normalise: { mean: [0, 0], deviation: [1, 1] } })
+    expect(() => imageExamples(numbered(2), { normalise: { mean: [0], deviation: [0] } })).toThrow(
+      /for each of 1 channels, got \[0\] and \[0\]; take what channelStatistics gives/,
+    )
     refuse({ normalise: plain, augment: { crop: { padding: 5 } } })
     refuse({ normalise: plain, augment: { crop: { padding: 0.5 } } })
     refuse({ normalise: plain, augment: { cutout: { size: 0 } } })

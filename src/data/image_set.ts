@@ -86,7 +86,11 @@ export interface Normalisation {
   deviation: readonly number[]
 }
 
-/** Mean and standard deviation of each channel over a set; for held-out images, take those of the training set. */
+/**
+ * Mean and standard deviation of each channel over a set; for held-out images, take those of the training set.
+ *
+ * @throws OptionError for a channel whose pixels are all the same, by which nothing can be divided
+ */
 export function channelStatistics({ name, pixels, channels, maximum }: ImageSet): Normalisation {
   const [sums, squares] = [new Float64Array(channels), new Float64Array(channels)]
   for (let i = 0; i < pixels.length; i++) {
@@ -99,6 +103,12 @@ export function channelStatistics({ name, pixels, channels, maximum }: ImageSet)
     const variance = square / each - (sums[c]! / each) ** 2
     return Math.sqrt(Math.max(0, variance)) / maximum
   })
+  const constant = deviation.indexOf(0)
+  if (constant >= 0)
+    throw new OptionError(
+      `${name}: channel ${constant} (from 0) of ${channels} needs a deviation above 0, every pixel of it is ${pixels[constant]}; leave the channel out, or give images that differ in it`,
+      { code: 'PARE_E_IMAGES', facts: { channel: constant, value: pixels[constant]! } },
+    )
   checkNormalisation(name, { mean, deviation }, channels)
   return { mean, deviation }
 }
@@ -107,7 +117,7 @@ function checkNormalisation(name: string, { mean, deviation }: Normalisation, ch
   const fits = [mean, deviation].every((list) => list.length === channels && list.every(Number.isFinite))
   if (fits && deviation.every((d) => d > 0)) return
   throw new OptionError(
-    `${name}: needs a mean and a deviation above 0 for each of ${channels} channels, got ${mean.join(', ')} and ${deviation.join(', ')}`,
+    `${name}: needs a mean and a deviation above 0 for each of ${channels} channels, got [${mean.join(', ')}] and [${deviation.join(', ')}]; take what channelStatistics gives for the training images`,
   )
 }
 

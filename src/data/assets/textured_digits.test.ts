@@ -48,10 +48,47 @@ test('backgrounds come from the photographs of their own side', () => {
   expect(most(heldOut, [200])).toBeGreaterThan(60)
   expect(most(heldOut, [10, 20])).toBeLessThan(10)
 })
-test('every digit is used once, and stands out from its background', () => {
+/** A frame of ink around the bits of `first`, `first + 1`, .. as columns of 4 pixels, lowest first. */
+function numberedDigits(count: number, first: number): ImageSet {
+  const pixels = new Uint8Array(count * 784).map((_, at) => {
+    const [number, row, column] = [first + Math.floor(at / 784), Math.floor((at % 784) / 28), at % 28]
+    const bit = (number >> Math.floor(column / 4)) & 1
+    return row < 4 || row >= 24 || bit === 1 ? 255 : 0
+  })
+  const labels = Uint32Array.from({ length: count }, (_, i) => i % 10)
+  const [height, width] = [28, 28]
+  return imageSet({ name: 'numbers', height, width, channels: 1, pixels, labels, classes: digitClasses })
+}
+/** The number of each digit, read from its painting on black, whatever its side, place and colour. */
+const numbersIn = ({ pixels, count }: ImageSet): number[] =>
+  Array.from({ length: count }, (_, i) => {
+    const ink = Array.from({ length: 1024 }, (_, at) =>
+      Math.max(...pixels.subarray(i * 3072 + at * 3, i * 3072 + at * 3 + 3)),
+    )
+    const painted = ink.flatMap((value, at) => (value > 0 ? [at] : []))
+    const columns = painted.map((at) => at % 32)
+    const [top, left] = [Math.floor(painted[0]! / 32), Math.min(...columns)]
+    const side = Math.max(...columns) - left + 1
+    const middle = (top + Math.floor(side / 2)) * 32 + left
+    // A bit is at least 2 pixels wide, so that the pixel around its middle lies inside.
+    const bits = Array.from({ length: 7 }, (_, k) => ink[middle + Math.floor(((k + 0.5) * side) / 7)]!)
+    return bits.reduce((sum, value, k) => sum + (value > ink[painted[0]!]! / 2 ? 2 ** k : 0), 0)
+  })
+
+test('every digit is used once, under its label', () => {
+  const black = { ...photograph(0), pixels: new Uint8Array(97 * 130 * 3) }
+  const { train, heldOut } = digitsOnTextures(
+    { train: numberedDigits(60, 0), heldOut: numberedDigits(20, 60) },
+    { train: [black], heldOut: [black] },
+  )
+  const sorted = (set: ImageSet) => numbersIn(set).toSorted((a, b) => a - b)
+  expect(sorted(train)).toEqual(Array.from({ length: 60 }, (_, i) => i))
+  expect(sorted(heldOut)).toEqual(Array.from({ length: 20 }, (_, i) => 60 + i))
+  for (const set of [train, heldOut]) expect(numbersIn(set).map((n) => n % 10)).toEqual([...set.labels])
+})
+test('every digit stands out from its background', () => {
   const { train } = make()
-  const counts = digitClasses.map((_, label) => train.labels.filter((l) => l === label).length)
-  expect(counts).toEqual(Array(10).fill(6))
+  expect(train.count).toBe(60)
   for (let i = 0; i < train.count; i++) {
     const painted = Array.from({ length: 1024 }, (_, at) => train.pixels[i * 3072 + at * 3]!)
     expect(painted.filter((red) => red !== 10 && red !== 20).length).toBeGreaterThan(8)
