@@ -165,7 +165,7 @@ describe('a batch', () => {
     refuse({ normalise: { mean: [0], deviation: [0] } })
     refuse({ normalise: { mean: [0, 0], deviation: [1, 1] } })
     expect(() => imageExamples(numbered(2), { normalise: { mean: [0], deviation: [0] } })).toThrow(
-      /for each of 1 channels, got \[0\] and \[0\]; take what channelStatistics gives/,
+      /for each of 1 channels, got \[0\] and \[0\]; take those of the training images/,
     )
     refuse({ normalise: plain, augment: { crop: { padding: 5 } } })
     refuse({ normalise: plain, augment: { crop: { padding: 0.5 } } })

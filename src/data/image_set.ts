@@ -117,7 +117,7 @@ function checkNormalisation(name: string, { mean, deviation }: Normalisation, ch
   const fits = [mean, deviation].every((list) => list.length === channels && list.every(Number.isFinite))
   if (fits && deviation.every((d) => d > 0)) return
   throw new OptionError(
-    `${name}: needs a mean and a deviation above 0 for each of ${channels} channels, got [${mean.join(', ')}] and [${deviation.join(', ')}]; take what channelStatistics gives for the training images`,
+    `${name}: needs a mean and a deviation above 0 for each of ${channels} channels, got [${mean.join(', ')}] and [${deviation.join(', ')}]; take those of the training images`,
   )
 }
 
