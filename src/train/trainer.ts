@@ -244,7 +244,13 @@ export class Trainer<B extends TrainingBatch = TrainingBatch> {
       const own = unrecorded(() => method.weigh!(losses, batch, context))
       return product ? product.mul(own) : own
     }, counts)
-    return weights ? losses.mul(weights).sum().div(totalOf(weights)) : losses.mean()
+    if (!weights) return losses.mean()
+    // bf16 would round counts from 257 on.
+    const wide = (x: Tensor) => x.cast(losses.dtype === 'f64' ? 'f64' : 'f32')
+    return wide(losses)
+      .mul(wide(weights))
+      .sum()
+      .div(totalOf(wide(weights)))
   }
 
   private context(epoch: number): StepContext {
