@@ -85,6 +85,14 @@ test('the page has one line for each algorithm and distribution, and states imag
   expect(text.match(/^\| (?!algorithm|---)/gm)).toHaveLength(2 * (1 + 8 * 2 + 2) + 5)
   expect(text).not.toMatch(/NaN|undefined|Stale/)
 })
+test('a shorter training tells its own claims, those that fail too', () => {
+  const runs = usual.map((each) =>
+    epochs(each) === 10 && each.algorithm === 'magnitude' ? { ...each, score: 0 } : each,
+  )
+  const text = page({ experiment: 'jaxpruner', commit: '', command: '', sources: 'abc', runs }, false)
+  const [long, short] = text.split('## The same with 10 epochs') as [string, string]
+  expect([long.match(/\*\*Does not hold/g), short.match(/\*\*Does not hold/g)?.length]).toEqual([null, 2])
+})
 test('the figure has a point for each algorithm and sparsity', async () => {
   const svg = await drawFigure(figures({ runs: usual }).get('jaxpruner.svg')!)
   const [, symbols] = /<g class="mark-symbol role-mark"[^>]*>(.*?)<\/g>/s.exec(svg)!

@@ -190,7 +190,7 @@ The accuracy is that on the held-out images in percent. In brackets stands the m
 in percent. A seed decides weights, batches and random masks; the data stay.
 
 ![Accuracy over sparsity](jaxpruner.svg)
-${shorter.map((runs) => `\n## The same with ${epochsOf(runs[0]!)} epochs\n\n${imagePart(runs)}\n`).join('')}
+${shorter.map((runs) => `\n## The same with ${epochsOf(runs[0]!)} epochs\n\n${claimLines(claims({ runs }))}\n\n${imagePart(runs)}\n`).join('')}
 ## A language model at 80%
 
 ${text ? `A llama of ${(text.parameters / 1e6).toFixed(2)} M parameters, tied embedding included, sees ${text.tokens!.toLocaleString('en')} tokens of State of the Union addresses and Moby Dick. All matrices are pruned, also the embedding.` : 'Not run yet.'}

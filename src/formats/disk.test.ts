@@ -18,6 +18,7 @@ test('a file in place of a folder, or above it, is an error of the system', () =
   expect(() => systemDisk.makeFolder(file)).toThrow(/EEXIST/)
   expect(() => systemDisk.makeFolder(join(file, 'below'))).toThrow(/ENOTDIR/)
 })
+// Linux alone has a folder that is there and in which none can be made, whoever asks.
 test.skipIf(!existsSync('/proc'))(
   'a folder that lets none be made in it ends with an error, and not never',
   () => {

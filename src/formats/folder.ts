@@ -1,7 +1,7 @@
 /** What lies in a folder of the user. */
 import { type Dirent, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { printable, SourceError } from '../tensor/errors.ts'
+import { cannotRead } from './cannot_read.ts'
 
 /**
  * The entries of a folder but those whose names begin with a point, in the order of the system.
@@ -12,7 +12,7 @@ export function visibleEntries(folder: string): Dirent[] {
   try {
     return readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith('.'))
   } catch (cause) {
-    throw unreadable(folder, cause)
+    throw cannotRead(folder, cause)
   }
 }
 
@@ -27,15 +27,6 @@ export function leadsToFolder(folder: string, entry: Dirent): boolean {
   try {
     return statSync(path).isDirectory()
   } catch (cause) {
-    throw unreadable(path, cause)
+    throw cannotRead(path, cause)
   }
-}
-
-function unreadable(path: string, cause: unknown): SourceError {
-  const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
-  return new SourceError(`${printable(path)}: cannot be read (${reason}); check the path`, {
-    code: 'PARE_E_CANNOT_READ',
-    facts: { path, reason },
-    cause,
-  })
 }

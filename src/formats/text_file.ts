@@ -1,6 +1,7 @@
 /** Text files and pipes, read from front to end in bounded memory. */
 import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs'
-import { FormatError, OptionError, printable, SourceError } from '../tensor/errors.ts'
+import { FormatError, OptionError, printable } from '../tensor/errors.ts'
+import { cannotRead } from './cannot_read.ts'
 
 /** @throws SourceError for the first file that cannot be read; none is opened. */
 export function checkTexts(files: readonly string[]): void {
@@ -17,15 +18,6 @@ function checkFile(file: string): void {
   } catch (cause) {
     throw cannotRead(file, cause)
   }
-}
-
-function cannotRead(file: string, cause: unknown): SourceError {
-  const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
-  return new SourceError(`${printable(file)}: cannot be read (${reason}); check the path`, {
-    code: 'PARE_E_CANNOT_READ',
-    facts: { path: file, reason },
-    cause,
-  })
 }
 
 /** Bytes of a file in memory at a time. */

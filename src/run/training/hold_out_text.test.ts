@@ -56,7 +56,7 @@ describe('a text is cut', () => {
     )
   })
   test.skipIf(!asset('data', 'text-moby-dick', 'data', 'data.txt'))(
-    'of the novel of the zoo in the same place as the data of the experiments',
+    'of the novel of the zoo in the same place as the data of the experiments (needs PARE_ASSETS)',
     () => {
       const parts = languageData({ assets: assets! })
       const [train, heldOut] = [parts.train.at(-1)!.text, parts.heldOut.at(-1)!.text]
