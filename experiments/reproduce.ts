@@ -1,9 +1,10 @@
 /** Runs experiments by name; `pare reproduce` calls it. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { instructionSet } from 'pare'
 import { disk } from '#src/formats/disk.ts'
+import { writeFailure } from '#src/formats/output.ts'
 import { nearestField } from '#src/nn/nearest_names.ts'
 import { tryLock, unlockWork } from '#src/run/run_lock.ts'
 import { OptionError, printable, SourceError, StateError } from '#src/tensor/errors.ts'
@@ -197,11 +198,21 @@ function assetFolder(
   )
 }
 
+/** The folder of the results, made where it is not there. @throws OptionError for a file, ResourceError where none can be made */
 function outputFolder(given: string | undefined, quick: boolean): string {
   const own = join(root, 'docs/results')
   const output =
     given ?? (quick ? mkdtempSync(join(tmpdir(), 'pare-result-')) : existsSync(own) ? own : 'results')
-  disk().makeFolder(output)
+  if (output === '' || (existsSync(output) && !statSync(output).isDirectory()))
+    throw new OptionError(
+      `--output: a folder is needed, got ${output === '' ? 'nothing' : `the file ${printable(output)}`}; name one that is there or can be made`,
+      { code: 'PARE_E_OUTPUT', facts: { output } },
+    )
+  try {
+    disk().makeFolder(output)
+  } catch (cause) {
+    throw writeFailure(cause, output, 0)
+  }
   return output
 }
 

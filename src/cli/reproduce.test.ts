@@ -1,5 +1,5 @@
 /** `pare reproduce` as a process: the list, and what is missing. */
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { jsonError, pare, temporaryFolder } from './pare_process.suite.ts'
@@ -24,12 +24,12 @@ test('a folder of assets that is not there, and an output that is no folder or c
   const missing = pare(['reproduce', 'gptq', '--quick', '--assets', join(folder, 'none'), '--json'])
   expect([missing.code, missing.stdout]).toEqual([6, ''])
   expect(jsonError(missing)).toMatchObject({ code: 'PARE_E_ASSET' })
-  expect(jsonError(missing).message).toMatch(
-    /none: a folder of assets is needed, there is none; fill one with/,
-  )
+  expect(jsonError(missing).message).toMatch(/reads smollm2.*none lacks them; fill one with/)
   const file = join(folder, 'file')
   writeFileSync(file, '')
-  const args = ['reproduce', 'gmp', '--assets', folder, '--json', '--output']
+  mkdirSync(join(folder, '.sums'))
+  writeFileSync(join(folder, '.sums', 'images-sklearn'), '')
+  const args = ['reproduce', 'gmp', '--quick', '--assets', folder, '--json', '--output']
   const taken = pare([...args, file])
   expect([taken.code, jsonError(taken).code]).toEqual([2, 'PARE_E_OUTPUT'])
   const below = pare([...args, join(file, 'below')])

@@ -1,11 +1,8 @@
 /** `pare reproduce`: the experiments behind the pages, which are compiled beside the command line. */
-import { existsSync, mkdtempSync, rmdirSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type Command, InvalidArgumentError } from 'commander'
-import { writeFailure } from '../formats/output.ts'
-import { checkPlace } from '../run/output_place.ts'
-import { OptionError, printable, SourceError, StateError } from '../tensor/errors.ts'
+import { OptionError, StateError } from '../tensor/errors.ts'
 import { showJson } from './show_json.ts'
 
 const examples = `
@@ -59,46 +56,12 @@ export function addReproduce(pare: Command): void {
         throw new OptionError('reproduce: name an experiment; `pare reproduce --list` shows them', {
           code: 'PARE_E_USAGE',
         })
-      if (experiments.list().some((experiment) => experiment.name === name)) checkFolders(options)
       const outcome = await experiments.reproduce(name, options)
       if (json) showJson(outcome)
       else process.stdout.write(outcomeText(outcome))
       if (outcome.failures.length > 0) process.exitCode = 1
     })
 }
-
-/** Refuses folders that cannot be read or made, before anything is measured. */
-function checkFolders({
-  assets = process.env.PARE_ASSETS,
-  output,
-}: {
-  assets?: string
-  output?: string
-}): void {
-  if (assets && !isFolder(assets))
-    throw new SourceError(
-      `${printable(assets)}: a folder of assets is needed, there is none; fill one with \`bash interop/assets.sh DIR\`, and name it with --assets or PARE_ASSETS`,
-      { code: 'PARE_E_ASSET', facts: { assets } },
-    )
-  if (output === undefined) return
-  if (output === '' || (existsSync(output) && !isFolder(output)))
-    throw new OptionError(
-      `--output: a folder is needed, got ${output === '' ? 'nothing' : `the file ${printable(output)}`}; name one that is there or can be made`,
-      { code: 'PARE_E_OUTPUT', facts: { output } },
-    )
-  checkPlace(output)
-  if (existsSync(output)) return
-  let above = dirname(output)
-  while (!existsSync(above)) above = dirname(above)
-  try {
-    // Some folders that may be written, such as /proc, let none be made in them.
-    rmdirSync(mkdtempSync(join(above, '.pare-')))
-  } catch (cause) {
-    throw writeFailure(cause, output, 0)
-  }
-}
-
-const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
 
 const outcomeText = ({ quick, output, claims, failures }: Outcome): string =>
   [
