@@ -1,4 +1,4 @@
-/** Opens a Hugging Face folder (plain or GPTQ) or a Pare folder as a model. */
+/** Opens a Hugging Face folder, plain or with layers stored as codes, or a Pare folder as a model. */
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { TensorArchive } from '../formats/archive.ts'
@@ -12,9 +12,10 @@ import type { ConfigJson } from './config_fields.ts'
 import { families, familyOf } from './families.ts'
 import { finiteWeights } from './finite_weights.ts'
 import { firstCall } from './first_call.ts'
-import { huggingFaceWeights, readGptqConfig } from './huggingface_weights.ts'
 import type { OpenModel } from './open_model.ts'
-import { pareWeights } from './pare_weights.ts'
+import { checkpointOf } from './stored/checkpoint.ts'
+import { pareLayers } from './stored/pare_layers.ts'
+import { storedWeights } from './stored/stored_weights.ts'
 
 export function openFolderModel(folder: string, name: string): OpenModel & { configJson: ConfigJson } {
   const configJson = readJsonFile(join(folder, 'config.json'))
@@ -30,18 +31,18 @@ export function openFolderModel(folder: string, name: string): OpenModel & { con
   try {
     const fileBytes = sizeOfFiles(archive)
     const isPare = existsSync(join(folder, 'pare.json'))
-    const quantization = configJson.quantization_config as Record<string, unknown> | undefined
-    const gptq = quantization ? readGptqConfig(quantization) : undefined
-    const weights = finiteWeights(
-      isPare
-        ? pareWeights(archive, readPareJson(readJsonFile(join(folder, 'pare.json'))), fileBytes)
-        : huggingFaceWeights(archive, gptq, fileBytes),
-    )
+    const { format, layers } = isPare
+      ? {
+          format: 'pare' as const,
+          layers: pareLayers(archive, readPareJson(readJsonFile(join(folder, 'pare.json')))),
+        }
+      : checkpointOf(archive, configJson)
+    const weights = finiteWeights(storedWeights(archive, fileBytes, layers))
     const open = {
       family,
       name,
       path: folder,
-      format: isPare ? 'pare' : gptq ? 'gptq' : 'huggingface',
+      format,
       model: modelOver(weights),
       weights,
       tokenizer: firstCall(() => loadTokenizer(folder)),

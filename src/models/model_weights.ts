@@ -1,4 +1,5 @@
 /** The weights of a model under the names of a Hugging Face checkpoint, wherever and however they are stored. */
+import type { StoredValues } from '../nn/values/values.ts'
 import type { DType, Tensor } from '../tensor/index.ts'
 
 export interface WeightInfo {
@@ -26,6 +27,8 @@ export interface ModelWeights {
   rows(name: string, ids: Uint32Array): Tensor
   /** Rows `start` to `end` (exclusive) of a matrix in f32, [end - start, in]; the same values as in `load`. */
   slice(name: string, start: number, end: number): Tensor
+  /** Rows of a weight as codes, where it is stored as codes; else undefined. @default all rows */
+  stored?(name: string, start?: number, end?: number): StoredValues | undefined
   /** The bytes as the file has them, of all rows or of some; only where the store can keep them. */
   raw?(name: string, rows?: { start: number; end: number }): Uint8Array
   close(): void

@@ -4,6 +4,7 @@ import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { type FamilyName, families, type ModelOf } from './families.ts'
 import type { ModelWeights } from './model_weights.ts'
+import type { CheckpointFormat } from './stored/checkpoint.ts'
 
 export interface OpenModelOf<Name extends FamilyName> {
   /** Tells the type of `model`. */
@@ -12,7 +13,7 @@ export interface OpenModelOf<Name extends FamilyName> {
   readonly name: string
   /** File or folder. */
   readonly path: string
-  readonly format: 'gguf' | 'huggingface' | 'gptq' | 'pare'
+  readonly format: 'gguf' | 'huggingface' | 'pare' | CheckpointFormat
   readonly model: ModelOf<Name>
   readonly weights: ModelWeights
   /** Made on the first call. @throws FormatError where the model has none that Pare reads. */

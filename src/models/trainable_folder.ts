@@ -6,7 +6,7 @@ import { Parameters } from '../nn/parameters.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
 import { type ComputeType, scope } from '../tensor/index.ts'
 import { finiteWeights } from './finite_weights.ts'
-import { huggingFaceWeights } from './huggingface_weights.ts'
+import { storedWeights } from './stored/stored_weights.ts'
 import type { WeightMaker } from './weight_maker.ts'
 import { checkWeightShape } from './weight_shape.ts'
 
@@ -27,7 +27,7 @@ export function readTrainable<N>(
       `${printable(folder)}: has no config.json, so that it is no folder of a model; check the path`,
       { code: 'PARE_E_NO_CONFIG', facts: { folder } },
     )
-  const weights = finiteWeights(huggingFaceWeights(openSafetensors(folder), undefined, 0))
+  const weights = finiteWeights(storedWeights(openSafetensors(folder), 0))
   const parameters = new Parameters()
   const load = (path: string, shape: readonly number[], type: ComputeType) => {
     checkWeightShape(weights, path, shape)

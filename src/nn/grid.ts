@@ -11,14 +11,22 @@ import type { SourceSize, WeightSource } from './weight_source.ts'
 
 export type GridBits = 2 | 3 | 4 | 8
 
-/** Evenly spaced levels: value = scale * (code - zero), codes 0 .. 2^bits - 1. */
-export interface AffineGrid {
-  kind: 'affine'
-  bits: GridBits
+/** Evenly spaced levels as they are stored: value = scale * (code - zero), codes 0 .. 2^bits - 1. */
+export interface GridForm {
+  /** 1 to 8. */
+  bits: number
   /** Columns per scale; the last group of a row may be shorter. `row` is one scale a row. */
   groupSize: number | 'row'
   /** The zero stands in the middle: 2^(bits - 1). */
   symmetric: boolean
+  /** Type that scales are stored in. */
+  scaleType: 'f16' | 'bf16' | 'f32'
+}
+
+/** A form that weights are rounded to, and how. */
+export interface AffineGrid extends GridForm {
+  kind: 'affine'
+  bits: GridBits
   /** Searches a narrower range for each group (80 steps, error to the power 2.4). */
   search: boolean
   /** Type that scales are stored in, and rounded to before any weight is. */
@@ -55,7 +63,7 @@ export function gridName(grid: Grid): string {
 }
 
 /** Width of a group for a matrix of `columns`. */
-export const groupWidth = ({ groupSize }: AffineGrid, columns: number): number =>
+export const groupWidth = ({ groupSize }: Pick<GridForm, 'groupSize'>, columns: number): number =>
   groupSize === 'row' ? columns : Math.min(groupSize, columns)
 
 /** Stored bits of a matrix on a grid, metadata included; `actOrder` adds an i32 per column. */
@@ -64,20 +72,24 @@ export function gridBits(grid: Grid, [rows, columns]: readonly [number, number],
     const type = blockTypeOf(grid.type)
     return ((rows * columns) / type.blockLength) * type.blockBytes * 8
   }
-  const groups = Math.ceil(columns / groupWidth(grid, columns))
-  const scaleBits = grid.scaleType === 'f16' ? 16 : 32
-  return rows * columns * grid.bits + rows * groups * (scaleBits + grid.bits) + (actOrder ? 32 * columns : 0)
+  return formBits(grid, [rows, columns], actOrder)
+}
+
+function formBits(form: GridForm, [rows, columns]: readonly [number, number], sorted: boolean): number {
+  const groups = Math.ceil(columns / groupWidth(form, columns))
+  const scaleBits = form.scaleType === 'f32' ? 32 : 16
+  return rows * columns * form.bits + rows * groups * (scaleBits + form.bits) + (sorted ? 32 * columns : 0)
 }
 
 /** Codes with their scales and zeros. */
 export interface AffineValues {
   kind: 'grid'
-  grid: AffineGrid
+  grid: GridForm
   /** u8 [rows, columns] */
   codes: Tensor
   /** f32 [rows, groups], exactly representable in the grid's scale type. */
   scales: Tensor
-  /** u8 [rows, groups] */
+  /** u8 [rows, groups]; f32 where a file has zeros between the levels. */
   zeros: Tensor
   /** Group of each column; neighbours share one unless the columns were sorted. */
   groupOf: Uint32Array
@@ -116,7 +128,8 @@ export function decodeValues(values: Values): Tensor {
   })
 }
 
-function sizeOfValues(values: Values): SourceSize {
+/** Bits of codes, scales, zeros and, where columns were sorted, of the groups' names. */
+export function sizeOfValues(values: Values): SourceSize {
   if (values.kind === 'blocks') {
     const bits = gridBits({ kind: 'blocks', type: values.type }, values.shape)
     return { informationBits: bits, storedBits: bits }
@@ -124,7 +137,7 @@ function sizeOfValues(values: Values): SourceSize {
   const { grid, codes, groupOf } = values
   const shape = codes.shape as [number, number]
   const sorted = groupOf.some((group, column) => group !== Math.floor(column / groupWidth(grid, shape[1])))
-  const bits = gridBits(grid, shape, sorted)
+  const bits = formBits(grid, shape, sorted)
   return { informationBits: bits, storedBits: bits }
 }
 

@@ -4,8 +4,8 @@ import { openTorch } from '../../formats/torch/torch.ts'
 import { type Sites, visit } from '../../nn/sites.ts'
 import { globalAveragePool, linear, scope, type Tensor } from '../../tensor/index.ts'
 import { finiteWeights } from '../finite_weights.ts'
-import { huggingFaceWeights } from '../huggingface_weights.ts'
 import type { ModelWeights } from '../model_weights.ts'
+import { storedWeights } from '../stored/stored_weights.ts'
 import { checkWeightShape } from '../weight_shape.ts'
 import { FoldedConvolution, InvertedResidual, relu6 } from './block.ts'
 import { type EfficientNetConfig, efficientNetLite0, isResidual } from './config.ts'
@@ -112,7 +112,7 @@ export class ResidentEfficientNet {
  * @example const { model, close } = openEfficientNetLite0('efficientnet-lite0-57934424.pth')
  */
 export function openEfficientNetLite0(path: string): { model: EfficientNet; close(): void } {
-  const weights = finiteWeights(huggingFaceWeights(openTorch(path), undefined, statSync(path).size))
+  const weights = finiteWeights(storedWeights(openTorch(path), statSync(path).size))
   try {
     return { model: new EfficientNet(efficientNetLite0, weights), close: () => weights.close() }
   } catch (error) {

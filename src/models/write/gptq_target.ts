@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
 import { disk } from '../../formats/disk.ts'
-import { packAcross, packDown, storedZeros } from '../../formats/gptq_packing.ts'
+import { type GptqBits, packAcross, packDown, storedZeros } from '../../formats/gptq_packing.ts'
 import { writeWhole } from '../../formats/output.ts'
 import { layOut } from '../../formats/safetensors/header.ts'
 import { createSafetensors } from '../../formats/safetensors/writer.ts'
@@ -181,15 +181,17 @@ function encoders({ checkpointFormat = 'gptq' }: GptqTargetOptions): Encoders {
         )
       const stem = name.replace(/\.weight$/, '')
       const { codes, scales, zeros, groupOf, grid } = values
+      // The plan has a grid of these bits.
+      const bits = grid.bits as GptqBits
       const [rows, columns] = codes.shape as [number, number]
       const groups = scales.extent(1)
       return scope(() => {
         const down = codes.transpose().contiguous().bytes() // [in, out]
         const across = zeros.transpose().contiguous().bytes() // [groups, out]
-        const stored = storedZeros(across, grid.bits, checkpointFormat)
+        const stored = storedZeros(across, bits, checkpointFormat)
         return [
-          { name: `${stem}.qweight`, bytes: bytesOf(packDown(down, columns, rows, grid.bits)) },
-          { name: `${stem}.qzeros`, bytes: bytesOf(packAcross(stored, groups, rows, grid.bits)) },
+          { name: `${stem}.qweight`, bytes: bytesOf(packDown(down, columns, rows, bits)) },
+          { name: `${stem}.qzeros`, bytes: bytesOf(packAcross(stored, groups, rows, bits)) },
           { name: `${stem}.scales`, bytes: scales.transpose().cast('f16').bytes() },
           { name: `${stem}.g_idx`, bytes: bytesOf(groupOf) },
         ]

@@ -2,10 +2,10 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { FormatError } from '../tensor/errors.ts'
-import { readGptqConfig } from './huggingface_weights.ts'
-import { fixturePath, numbers, openFixture } from './llama/fixtures.suite.ts'
-import { openLanguageModel } from './load_model.ts'
+import { FormatError } from '../../tensor/errors.ts'
+import { fixturePath, numbers, openFixture } from '../llama/fixtures.suite.ts'
+import { openLanguageModel } from '../load_model.ts'
+import { readGptqConfig } from './gptq_layers.ts'
 
 let folder: string
 beforeAll(() => {
@@ -17,23 +17,30 @@ describe('quantization_config', () => {
   const whole = { quant_method: 'gptq', bits: 4, group_size: 32 }
 
   test('fields that are missing have the defaults of the format', () => {
-    expect(readGptqConfig(whole)).toEqual({ bits: 4, groupSize: 32, symmetric: true, format: 'gptq' })
+    expect(readGptqConfig(whole)).toEqual({
+      bits: 4,
+      groupSize: 32,
+      symmetric: true,
+      format: 'gptq',
+      dynamic: new Map(),
+    })
     expect(readGptqConfig({ quant_method: 'gptq', bits: 3 }).groupSize).toBe(128)
     expect(readGptqConfig({ ...whole, group_size: -1, sym: false, checkpoint_format: 'gptq_v2' })).toEqual({
       bits: 4,
       groupSize: 'row',
       symmetric: false,
       format: 'gptq_v2',
+      dynamic: new Map(),
     })
   })
   test.each([
-    [{ quant_method: 'awq' }, /awq .* Pare reads gptq/],
     [{ bits: 5 }, /bits must be/],
     [{ bits: '4' }, /bits must be/],
     [{ group_size: 0 }, /group_size/],
     [{ group_size: 1.5 }, /group_size/],
     [{ checkpoint_format: 'marlin' }, /marlin/],
-    [{ dynamic: { '+:.*': { bits: 8 } } }, /dynamic/],
+    [{ dynamic: ['.*'] }, /dynamic/],
+    [{ dynamic: { '.*': 8 } }, /dynamic/],
   ])('%j is refused', (wrong, message) => {
     expect(() => readGptqConfig({ ...whole, ...wrong })).toThrow(FormatError)
     expect(() => readGptqConfig({ ...whole, ...wrong })).toThrow(message)
@@ -84,6 +91,34 @@ test('four tensors of a layer show as one weight with the shape of the matrix an
     bytes: 512 + 32 + 128 + 128,
   })
   open.close()
+})
+test('another method is named with those that Pare reads', () => {
+  const path = changed('method', (_, config) =>
+    Object.assign(config.quantization_config as object, { quant_method: 'bitsandbytes' }),
+  )
+  expect(() => openLanguageModel(path)).toThrow(/bitsandbytes .* Pare reads .*gptq/)
+})
+test('fields of single modules decide by the first pattern that begins like their name', () => {
+  const block: [string, object] = ['+:model\\.layers\\.0\\.mlp', {}]
+  const layer: [string, object] = ['model.*up_proj', { bits: 8 }]
+  // Found from the beginning of a name, so that this one takes nothing.
+  const end: [string, object] = ['up_proj', { bits: 2 }]
+  const [first, second] = [
+    [block, layer, end],
+    [end, layer, block],
+  ].map((fields, i) =>
+    changed(`dynamic-${i}`, (_, config) =>
+      Object.assign(config.quantization_config as object, { dynamic: Object.fromEntries(fields) }),
+    ),
+  ) as [string, string]
+  expect(load(first)).toEqual(load(fixturePath('llama-gptq-4')))
+  expect(() => load(second)).toThrow(stem)
+})
+test('a pattern that never ends is refused by name within its second', () => {
+  const path = changed('endless', (_, config) =>
+    Object.assign(config.quantization_config as object, { dynamic: { '(([a-z_0-9.]+)+)+!': { bits: 8 } } }),
+  )
+  expect(() => openLanguageModel(path)).toThrow(/dynamic/)
 })
 test('without a quantization_config the codes cannot be read', () => {
   const path = changed('unsaid', (_, config) => void delete config.quantization_config)

@@ -1,0 +1,54 @@
+/** One table of the checkpoint formats whose layers are codes: what config.json calls them, and who reads them. */
+import type { TensorArchive } from '../../formats/archive.ts'
+import { FormatError, printable } from '../../tensor/errors.ts'
+import { gptqLayers, readGptqConfig } from './gptq_layers.ts'
+import type { StoredLayer } from './stored_layer.ts'
+
+/** Reads the configuration and lists the layers; their tensors are read when values are asked for. */
+type LayerReader = (archive: TensorArchive, quantization: Record<string, unknown>) => StoredLayer[]
+
+/** By `quant_method`. */
+const readers = {
+  gptq: (archive, quantization) => gptqLayers(archive, readGptqConfig(quantization)),
+} satisfies Record<string, LayerReader>
+
+export type CheckpointFormat = keyof typeof readers
+
+export interface Checkpoint {
+  readonly format: CheckpointFormat | 'huggingface'
+  readonly layers: readonly StoredLayer[]
+}
+
+/**
+ * The layers of a Hugging Face folder that are stored as codes, by the `quantization_config` of its config.json.
+ *
+ * @throws FormatError for a method that Pare does not read, and for codes that no configuration explains.
+ */
+export function checkpointOf(archive: TensorArchive, configJson: Record<string, unknown>): Checkpoint {
+  const quantization = configJson.quantization_config
+  if (quantization === undefined || quantization === null) {
+    refuseCodes(archive)
+    return { format: 'huggingface', layers: [] }
+  }
+  const method = (quantization as Record<string, unknown>).quant_method
+  if (typeof method !== 'string' || !Object.hasOwn(readers, method))
+    throw new FormatError(
+      `quantization_config: quant_method ${printable(String(method))} is not supported; Pare reads ${Object.keys(readers).join(', ')}`,
+      { code: 'PARE_E_QUANT_METHOD', facts: { method: String(method) } },
+    )
+  const format = method as CheckpointFormat
+  const read: LayerReader = readers[format]
+  return { format, layers: read(archive, quantization as Record<string, unknown>) }
+}
+
+/** Codes that nothing explains would be taken for weights. */
+function refuseCodes(archive: TensorArchive): void {
+  const code = [...archive.tensors.keys()].find((name) =>
+    /\.(?:qweight|weight_packed|dense_weights)$/.test(name),
+  )
+  if (code !== undefined)
+    throw new FormatError(
+      `${printable(code)}: config.json has no quantization_config that says how to read it; fetch the whole folder`,
+      { code: 'PARE_E_QUANT_METHOD', facts: { tensor: code } },
+    )
+}

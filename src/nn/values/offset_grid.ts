@@ -1,0 +1,38 @@
+/** Evenly spaced levels that begin anywhere: value = scale * code + offset, as MLX and ggml's Q4_1 store them. */
+import { scope, Tensor, tensor } from '../../tensor/index.ts'
+import { callNative } from '../../tensor/native.ts'
+import { type GridForm, groupWidth } from '../grid.ts'
+
+export interface OffsetValues {
+  kind: 'offset'
+  /** A form without zeros: `symmetric` means nothing. */
+  form: Omit<GridForm, 'symmetric'>
+  /** u8 [rows, columns] */
+  codes: Tensor
+  /** f32 [rows, groups], exactly representable in the scale type. */
+  scales: Tensor
+  /** f32 [rows, groups], added; exactly representable in the scale type. */
+  offsets: Tensor
+  /** Group of each column. */
+  groupOf: Uint32Array
+}
+
+/** f32 [rows, columns]; the product is rounded once, and the sum once. */
+export function decodeOffsets({ codes, scales, offsets, groupOf }: OffsetValues): Tensor {
+  return scope(() => {
+    const groups = tensor(groupOf, [groupOf.length], 'u32')
+    // The kernel subtracts.
+    const { handle: subtracted } = offsets.neg()
+    const handle = callNative((native) =>
+      native.decodeGrid(codes.handle, groups.handle, scales.handle, undefined, 0, subtracted, undefined),
+    )
+    return new Tensor(codes.kernels, handle, 'f32', codes.shape)
+  })
+}
+
+/** Codes, and a scale and an offset a group. */
+export function bitsOfOffsets({ form, codes }: OffsetValues): number {
+  const [rows, columns] = codes.shape as [number, number]
+  const groups = Math.ceil(columns / groupWidth(form, columns))
+  return rows * columns * form.bits + rows * groups * 2 * (form.scaleType === 'f32' ? 32 : 16)
+}
