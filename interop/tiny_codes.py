@@ -1,7 +1,7 @@
 """Random quantised linears in the layout of each format: codes, scales and orders come from the counter.
 
-Every function takes a stream of the counter, the module's name and its shape [out, in], and returns its tensors. Scales are
-such that weights have about the size of those of the dense checkpoints.
+Every function takes a stream of the counter, the module's name and its shape [out, in], and returns its tensors. Scales
+are such that weights have about the size of those of the dense checkpoints.
 """
 
 from __future__ import annotations

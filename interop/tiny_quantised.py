@@ -114,10 +114,10 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     ),
     "awq": Checkpoint(
         {
-            "quant_method": "awq", "bits": 4, "group_size": 16, "zero_point": True, "version": "gemm",
+            "quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm",
             "modules_to_not_convert": ["v_proj"],
         },
-        partial(awq, group=16), dtype="float16", apart={"v_proj": None},
+        partial(awq, group=32), dtype="float16", stated=WIDE, apart={"v_proj": None},
     ),
     "ct-group-4": Checkpoint(
         compressed(PACKED, "0.10.0", (ALL, scheme(4, 16))), partial(packed_integers, bits=4, group=16)

@@ -91,7 +91,8 @@ class SafetensorsFolder:
             places: dict[str, str] = json.loads(index.read_text())["weight_map"]
         else:
             places = {name: "model.safetensors" for name in SafetensorsFile(folder / "model.safetensors").header}
-        files = {name: SafetensorsFile(folder / name) for name in set(places.values())}
+        self.paths = sorted({folder / place for place in places.values()})
+        files = {path.name: SafetensorsFile(path) for path in self.paths}
         for name, place in places.items():
             if name not in files[place].header:
                 raise ValueError(f"{index}: {name} is not in {place}")
