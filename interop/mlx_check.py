@@ -3,9 +3,9 @@
     mlx_check.py [FOLDER...]   folders of MLX, and of AWQ (which mlx-lm turns into its own layout)
 
 Always: the layout, by matrices that mlx.core.quantize makes, for all bits and group sizes. Then of each MLX folder
-every weight, dequantised by mlx.core in float32 and in the folder's own type; and of each folder the logits of mlx-lm in
-float32, for the tokens of expected.json or else 16 from the counter. mlx-lm fails on tensors that it does not know or
-lacks.
+every weight, dequantised by mlx.core in float32 and in the folder's own type; and of each folder the logits of mlx-lm
+in float32, for the tokens of expected.json or else 16 from the counter. mlx-lm fails on tensors that it does not know
+or that are missing.
 """
 
 from __future__ import annotations
