@@ -8,8 +8,7 @@ Each Hugging Face folder holds config.json, safetensors and expected.json; each 
 NAME.expected.json: {"tokens": [...], "vocabulary": V, "logits": base64 of little-endian float32 [tokens, V]},
 computed in float64. The logits of different machines may differ in the last bit; all other bytes are fixed.
 
-Weights come from a counter: element i of the tensor named n is u * sqrt(3 / inputs), where u in [-1, 1) is
-(top 24 bits of splitmix64(fnv1a64("MODEL/n") + i)) / 2^23 - 1. Norms are 1 + u/4, biases u/2.
+All numbers come from a counter (tiny_llama.py); quantised checkpoints have a table of their own (tiny_quantised.py).
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import math
 import sys
 import tempfile
 from pathlib import Path
@@ -28,16 +26,15 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent / "oracle"))
 
-from counter import uniform, words  # noqa: E402
 from gguf_writer import write_gguf  # noqa: E402
-from gptq_reader import unpack  # noqa: E402
 from llama_forward import LINEARS, NORMS, base_frequencies, llama3_divisors, load  # noqa: E402
-from safetensors_reader import bf16_words, write_safetensors  # noqa: E402
+from safetensors_reader import write_safetensors  # noqa: E402
 from tiny_bert import write_bert_folders  # noqa: E402
+from tiny_llama import DTYPES, VOCABULARY, Tensors, config, expected, shapes, stored, weight  # noqa: E402
+from tiny_quantised import write_quantised_folders  # noqa: E402
 
 Array = NDArray[Any]
 
-VOCABULARY, WIDTH, HIDDEN, CONTEXT = 32, 32, 32, 16
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -46,18 +43,6 @@ LLAMA3 = {
     "original_max_position_embeddings": 512,
 }
 LINEAR = {"rope_type": "linear", "factor": 4.0}
-
-
-def config(model_type: str, layers: int, heads: int, kv_heads: int, **rest: Any) -> dict[str, Any]:
-    names = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
-    return {
-        "architectures": [names[model_type]], "model_type": model_type, "vocab_size": VOCABULARY,
-        "hidden_size": WIDTH, "intermediate_size": HIDDEN, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "hidden_act": "silu",
-        "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-        "tie_word_embeddings": True, "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2,
-    } | rest  # fmt: skip
-
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "llama-tied": config("llama", 2, heads=4, kv_heads=2),
@@ -68,12 +53,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mistral": config("mistral", 1, heads=4, kv_heads=2, sliding_window=8, torch_dtype="float16"),
     "qwen2": config("qwen2", 1, heads=4, kv_heads=2, rms_norm_eps=1e-6, use_sliding_window=False),
     "smollm": config("llama", 2, heads=3, kv_heads=1, hidden_size=24, rope_theta=100000.0),
-    "llama-gptq-4": config("llama", 1, heads=4, kv_heads=2),
-    "llama-gptq-3": config("llama", 1, heads=4, kv_heads=4),
 }
 SHARDS = {"llama-untied": 2}
-# bits, group size, act-order, layout version, symmetric
-GPTQ = {"llama-gptq-4": (4, 16, True, 1, False), "llama-gptq-3": (3, 32, False, 2, True)}
 # File name, the model whose weights it holds, and the type of its matrices.
 GGUFS = [
     ("llama-f16", "llama-tied", "F16"),
@@ -95,95 +76,12 @@ TOKENIZER: list[tuple[str, str, Any]] = [
 ]  # fmt: skip
 
 
-def shapes(stated: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    width, hidden = stated["hidden_size"], stated["intermediate_size"]
-    size = stated.get("head_dim") or width // stated["num_attention_heads"]
-    q, kv = stated["num_attention_heads"] * size, stated["num_key_value_heads"] * size
-    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (VOCABULARY, width)}
-    for index in range(stated["num_hidden_layers"]):
-        linears = {
-            "self_attn.q_proj": (q, width), "self_attn.k_proj": (kv, width), "self_attn.v_proj": (kv, width),
-            "self_attn.o_proj": (width, q), "mlp.gate_proj": (hidden, width), "mlp.up_proj": (hidden, width),
-            "mlp.down_proj": (width, hidden),
-        }  # fmt: skip
-        for name, shape in linears.items():
-            found[f"model.layers.{index}.{name}.weight"] = shape
-            if stated["model_type"] == "qwen2" and name[-6] in "qkv" and name.startswith("self_attn"):
-                found[f"model.layers.{index}.{name}.bias"] = shape[:1]
-        for name in NORMS:
-            found[f"model.layers.{index}.{name}.weight"] = (width,)
-    found["model.norm.weight"] = (width,)
-    if not stated["tie_word_embeddings"]:
-        found["lm_head.weight"] = (VOCABULARY, width)
-    return found
-
-
-def weight(model: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    u = uniform(f"{model}/{name}", shape)
-    if "norm" in name:
-        return 1 + u / 4
-    if name.endswith(".bias"):
-        return u / 2
-    # Embeddings enter unscaled by inputs: their rows are the inputs.
-    return u if "embed_tokens" in name else u * math.sqrt(3 / shape[1])
-
-
-def packed(codes: Array, bits: int, axis: int) -> Array:
-    """Codes to int32 words, as one little-endian bit stream along the axis."""
-    moved = np.moveaxis(codes, axis, -1).astype(np.uint8)
-    stream = np.unpackbits(moved[..., None], axis=-1, bitorder="little")[..., :bits]
-    stored = np.packbits(stream.reshape(*moved.shape[:-1], -1), axis=-1, bitorder="little")
-    whole = np.ascontiguousarray(np.moveaxis(stored.view("<i4"), -1, axis))
-    assert (unpack(whole, bits, axis) == codes).all()
-    return whole
-
-
-def gptq_tensors(model: str, name: str, shape: tuple[int, ...]) -> dict[str, tuple[str, Array]]:
-    """A random GPTQ linear: codes, zeros, scales and the order of the inputs come from the counter."""
-    bits, group, act_order, version, symmetric = GPTQ[model]
-    outputs, inputs = shape
-    groups, top = inputs // group, np.uint64(2**bits)
-    codes = (words(f"{model}/{name}.codes", inputs * outputs) % top).reshape(inputs, outputs)
-    zeros = np.full((groups, outputs), 2 ** (bits - 1), dtype=np.uint64)
-    if not symmetric:  # 1..2^bits - 1: version 1 cannot hold 0
-        zeros = words(f"{model}/{name}.zeros", groups * outputs).reshape(groups, outputs) % (top - np.uint64(1))
-        zeros = zeros + np.uint64(1)
-    order = np.argsort(words(f"{model}/{name}.order", inputs)) if act_order else np.arange(inputs)
-    g_idx = np.empty(inputs, dtype=np.int32)
-    g_idx[order] = np.arange(inputs) // group
-    scales = (1.5 + uniform(f"{model}/{name}.scales", (groups, outputs))) / 2**bits * math.sqrt(3 / inputs)
-    return {
-        f"{name}.qweight": ("I32", packed(codes, bits, 0)),
-        f"{name}.qzeros": ("I32", packed(zeros - np.uint64(2 - version), bits, 1)),
-        f"{name}.scales": ("F16", scales.astype(np.float16)),
-        f"{name}.g_idx": ("I32", g_idx),
-    }
-
-
-def stored_tensors(model: str, stated: dict[str, Any]) -> dict[str, tuple[str, Array]]:
-    dtype = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}[stated["torch_dtype"]]
-    tensors: dict[str, tuple[str, Array]] = {}
-    for name, shape in shapes(stated).items():
-        linear = name.removesuffix(".weight")
-        if model in GPTQ and linear.split(".", 3)[-1] in LINEARS:
-            tensors |= gptq_tensors(model, linear, shape)
-            continue
-        values = weight(model, name, shape)
-        tensors[name] = (dtype, bf16_words(values) if dtype == "BF16" else values)
-    return tensors
-
-
 def write_folder(folder: Path, model: str) -> None:
-    stated = dict(CONFIGS[model])
-    if model in GPTQ:
-        bits, group, act_order, version, symmetric = GPTQ[model]
-        stated["quantization_config"] = {
-            "quant_method": "gptq", "bits": bits, "group_size": group, "desc_act": act_order, "sym": symmetric,
-            "checkpoint_format": "gptq" if version == 1 else "gptq_v2", "lm_head": False, "pack_dtype": "int32",
-        }  # fmt: skip
+    stated = CONFIGS[model]
+    dtype = DTYPES[stated["torch_dtype"]]
+    tensors = {name: stored(weight(model, name, shape), dtype) for name, shape in shapes(stated).items()}
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(stated, indent=2) + "\n")
-    tensors = stored_tensors(model, stated)
     count = SHARDS.get(model, 1)
     if count == 1:
         write_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
@@ -192,7 +90,7 @@ def write_folder(folder: Path, model: str) -> None:
     (folder / "expected.json").write_text(expected(folder, model))
 
 
-def write_shards(folder: Path, tensors: dict[str, tuple[str, Array]], count: int) -> None:
+def write_shards(folder: Path, tensors: Tensors, count: int) -> None:
     places: dict[str, str] = {}
     for shard in range(count):
         names = list(tensors)[shard * len(tensors) // count : (shard + 1) * len(tensors) // count]
@@ -202,13 +100,6 @@ def write_shards(folder: Path, tensors: dict[str, tuple[str, Array]], count: int
     total = sum(array.nbytes for _, array in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
-
-
-def expected(path: Path, model: str) -> str:
-    tokens = (words(f"{model}/tokens", CONTEXT) % np.uint64(VOCABULARY)).tolist()
-    logits = load(path, np.float64).logits(tokens).astype("<f4")
-    text = base64.b64encode(logits.tobytes()).decode()
-    return json.dumps({"tokens": tokens, "vocabulary": VOCABULARY, "logits": text}) + "\n"
 
 
 def permuted(rows: Array, heads: int) -> Array:
@@ -266,6 +157,7 @@ def write_all(folder: Path) -> None:
     for name, model, kind in GGUFS:
         write_gguf_version(folder / f"{name}.gguf", folder / model, kind)
         (folder / f"{name}.expected.json").write_text(expected(folder / f"{name}.gguf", model))
+    write_quantised_folders(folder)
     write_bert_folders(folder)
 
 

@@ -50,6 +50,8 @@ def averaged(scores: list[dict[str, float]]) -> dict[str, float]:
 
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
+    if Path(arguments.tokenizer or arguments.model).is_dir():
+        raise SystemExit("a folder's tokenizer is not read; name a GGUF file of the same model with --tokenizer")
     tokenizer = Tokenizer(GgufFile(arguments.tokenizer or arguments.model).metadata)
     texts = [Path(path).read_bytes().decode("utf-8") for path in arguments.texts]
     if arguments.protocol == "head":
@@ -81,10 +83,10 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="GGUF file or Hugging Face folder")
+    parser.add_argument("model", help="GGUF file, or Hugging Face or MLX folder (README.md lists the formats)")
     parser.add_argument("protocol", choices=["nonoverlap", "head"])
     parser.add_argument("--texts", nargs="+", required=True)
-    parser.add_argument("--tokenizer", help="GGUF file with the tokenizer (default: the model itself)")
+    parser.add_argument("--tokenizer", help="GGUF file with the tokenizer (default: the model itself; folders need it)")
     parser.add_argument("--against", help="source model, GGUF file or folder")
     parser.add_argument("--context", type=int, default=512, help="nonoverlap: tokens a window (default 512)")
     parser.add_argument("--windows", type=int, help="nonoverlap: at most so many (default: all)")

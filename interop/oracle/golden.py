@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bit_stream import unpack
 from gguf_reader import TYPES, GgufFile
-from gptq_reader import GptqConfig, dequantise, unpack
+from golden_quantised import check_quantised
+from gptq_reader import GptqConfig, dequantise
 from safetensors_reader import SafetensorsFile, bf16_words, write_safetensors
 
 # One block whose byte k is (73k + 41) mod 256, with every fp16 field set to 1.0:
@@ -136,5 +138,6 @@ if __name__ == "__main__":
         check_gguf_container(Path(scratch))
         check_safetensors(Path(scratch))
     check_gptq()
+    check_quantised(check)
     print(f"{failures} failed")
     sys.exit(1 if failures else 0)

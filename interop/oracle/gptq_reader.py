@@ -1,17 +1,19 @@
 """Dequantises GPTQ checkpoints: bits 2, 3, 4 or 8, layout version 1 or 2, with or without act-order.
 
-All words are unpacked as one little-endian bit stream along the packed axis. For 2, 4 and 8 bits that is
-the same as packing 32/bits codes a word; for 3 bits it is the definition (32 codes in three words).
+GPTQModel's `dynamic` changes settings of single modules: {regular expression: settings}. The first expression that
+matches a module's name from its start decides; with `-:` before it the module is left dense, `+:` says nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bit_stream import unpack
 from safetensors_reader import SafetensorsFolder
 
 
@@ -19,6 +21,12 @@ from safetensors_reader import SafetensorsFolder
 class GptqConfig:
     bits: int
     version: int  # 1: zeros stored minus one; 2: as they are
+    group_size: int = -1  # used where there is no g_idx; -1 is one group
+    dynamic: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.bits not in (2, 3, 4, 8):
+            raise ValueError(f"{self.bits} bits are not 2, 3, 4 or 8")
 
     @staticmethod
     def parse(config: dict[str, Any]) -> GptqConfig:
@@ -28,20 +36,18 @@ class GptqConfig:
         layout = config.get("checkpoint_format", config.get("format", "gptq"))
         if layout not in ("gptq", "gptq_v2"):
             raise ValueError(f"checkpoint format {layout} is not gptq or gptq_v2")
-        if config["bits"] not in (2, 3, 4, 8):
-            raise ValueError(f"{config['bits']} bits are not 2, 3, 4 or 8")
-        return GptqConfig(config["bits"], 2 if layout == "gptq_v2" else 1)
+        version = 2 if layout == "gptq_v2" else 1
+        return GptqConfig(config["bits"], version, config.get("group_size", -1), config.get("dynamic") or {})
 
-
-def unpack(words: NDArray[Any], bits: int, axis: int) -> NDArray[np.int32]:
-    """int32 words along an axis to codes 0..2^bits-1 along the same axis."""
-    moved = np.ascontiguousarray(np.moveaxis(words, axis, -1)).astype("<i4")
-    if moved.shape[-1] * 32 % bits:
-        raise ValueError(f"{moved.shape[-1]} words do not hold whole {bits}-bit codes")
-    stream = np.unpackbits(moved.view(np.uint8), axis=-1, bitorder="little")
-    fields = stream.reshape(*moved.shape[:-1], -1, bits).astype(np.int32)
-    codes = (fields << np.arange(bits, dtype=np.int32)).sum(axis=-1, dtype=np.int32)
-    return np.moveaxis(codes, -1, axis)
+    def of(self, module: str) -> GptqConfig | None:
+        """The settings of a module; None where it is left dense."""
+        for rule, settings in self.dynamic.items():
+            if re.match(rule.removeprefix("-:").removeprefix("+:"), module):
+                if rule.startswith("-:"):
+                    return None
+                bits = settings.get("bits", self.bits)
+                return replace(self, bits=bits, group_size=settings.get("group_size", self.group_size))
+        return self
 
 
 def dequantise(
@@ -65,10 +71,22 @@ def dequantise(
 
 def read_linear(folder: SafetensorsFolder, name: str, config: GptqConfig) -> NDArray[np.float32]:
     """The dense weight of the quantised linear `name` (without `.weight`)."""
-    return dequantise(
-        folder.read(f"{name}.qweight"),
-        folder.read(f"{name}.qzeros"),
-        folder.as_float32(f"{name}.scales"),
-        folder.read(f"{name}.g_idx").astype(np.int64),
-        config,
-    )
+    qweight = folder.read(f"{name}.qweight")
+    inputs = len(qweight) * 32 // config.bits
+    if f"{name}.g_idx" in folder:
+        g_idx = folder.read(f"{name}.g_idx").astype(np.int64)
+    else:
+        g_idx = np.arange(inputs) // (inputs if config.group_size == -1 else config.group_size)
+    zeros, scales = folder.read(f"{name}.qzeros"), folder.as_float32(f"{name}.scales")
+    return dequantise(qweight, zeros, scales, g_idx, config)
+
+
+def read_all(folder: SafetensorsFolder, stated: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
+    """The weights of all quantised modules, by module."""
+    config, weights = GptqConfig.parse(stated), {}
+    for module in folder.modules("qweight"):
+        own = config.of(module)
+        if own is None:
+            raise ValueError(f"{module} is quantised, but `dynamic` leaves it dense")
+        weights[module] = read_linear(folder, module, own)
+    return weights

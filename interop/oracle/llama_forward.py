@@ -1,6 +1,6 @@
 """Forward pass of the llama family (llama, mistral, qwen2, smollm) in plain NumPy, for judging other programs.
 
-Reads a GGUF file, or a Hugging Face folder with dense or GPTQ weights. Everything is spelled out: no fused
+Reads a GGUF file, or a Hugging Face folder with dense or quantised weights. Everything is spelled out: no fused
 step, no cache, explicit attention scores. Layer names are Hugging Face's.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from checkpoint_weights import read_weights
 from gguf_reader import GgufFile
-from gptq_reader import GptqConfig, read_linear
 from safetensors_reader import SafetensorsFolder
 
 Array = NDArray[Any]
@@ -204,16 +204,7 @@ def from_folder(folder: Path) -> Llama:
         frequencies=folder_frequencies(stated),
         window=folder_window(stated),
     )
-    quantised = stated.get("quantization_config")
-    gptq = GptqConfig.parse(quantised) if quantised else None
-    files = SafetensorsFolder(folder)
-    weights = {name: files.as_float32(name) for name in files.files if name.endswith((".weight", ".bias"))}
-    for name in files.files:
-        if name.endswith(".qweight"):
-            if gptq is None:
-                raise ValueError(f"{folder}: {name} without quantization_config")
-            linear = name.removesuffix(".qweight")
-            weights[f"{linear}.weight"] = read_linear(files, linear, gptq)
+    weights = read_weights(SafetensorsFolder(folder), stated)
     if stated.get("tie_word_embeddings", False):
         weights.pop("lm_head.weight", None)
     elif "lm_head.weight" not in weights:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# BF16 is held as its 16-bit words; `as_float32` widens them.
+# BF16 is held as its 16-bit words and F8_E4M3 as its bytes; `as_float32` widens them.
 DTYPES = {
     "BOOL": "?",
     "U8": "<u1",
     "I8": "<i1",
+    "F8_E4M3": "<u1",
     "U16": "<u2",
     "I16": "<i2",
     "F16": "<f2",
@@ -32,7 +33,7 @@ DTYPES = {
     "F64": "<f8",
 }
 # The reference writer's order: wide items first, so that every tensor is aligned to its item size.
-WRITE_ORDER = ["U64", "I64", "F64", "U32", "I32", "F32", "BF16", "F16", "U16", "I16", "I8", "U8", "BOOL"]
+WRITE_ORDER = ["U64", "I64", "F64", "U32", "I32", "F32", "BF16", "F16", "U16", "I16", "F8_E4M3", "I8", "U8", "BOOL"]
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class SafetensorsFile:
         return self.header[name]["dtype"]
 
     def read(self, name: str) -> Array:
-        """The tensor as stored; BF16 as uint16 words."""
+        """The tensor as stored; BF16 as uint16 words, F8_E4M3 as bytes."""
         entry = self.header[name]
         begin, stop = entry["data_offsets"]
         return np.frombuffer(self.buffer[begin:stop], DTYPES[entry["dtype"]]).reshape(entry["shape"])
@@ -75,6 +76,8 @@ class SafetensorsFile:
         stored = self.read(name)
         if self.dtype(name) == "BF16":
             return (stored.astype(np.uint32) << 16).view(np.float32)
+        if self.dtype(name) == "F8_E4M3":
+            return f8_e4m3(stored)
         return stored.astype(np.float32)
 
 
@@ -88,7 +91,8 @@ class SafetensorsFolder:
             places: dict[str, str] = json.loads(index.read_text())["weight_map"]
         else:
             places = {name: "model.safetensors" for name in SafetensorsFile(folder / "model.safetensors").header}
-        files = {name: SafetensorsFile(folder / name) for name in set(places.values())}
+        self.paths = sorted({folder / place for place in places.values()})
+        files = {path.name: SafetensorsFile(path) for path in self.paths}
         for name, place in places.items():
             if name not in files[place].header:
                 raise ValueError(f"{index}: {name} is not in {place}")
@@ -97,11 +101,27 @@ class SafetensorsFolder:
     def __contains__(self, name: str) -> bool:
         return name in self.files
 
+    def modules(self, part: str) -> list[str]:
+        """Names of modules that have a tensor `part`."""
+        return [name.removesuffix(f".{part}") for name in self.files if name.endswith(f".{part}")]
+
+    def dtype(self, name: str) -> str:
+        return self.files[name].dtype(name)
+
     def read(self, name: str) -> Array:
         return self.files[name].read(name)
 
     def as_float32(self, name: str) -> NDArray[np.float32]:
         return self.files[name].as_float32(name)
+
+
+def f8_e4m3(stored: Array) -> NDArray[np.float32]:
+    """Sign, four bits of exponent (bias 7), three of mantissa; no infinities, all ones is NaN; the largest is 448."""
+    exponent, mantissa = (stored >> 3 & 15).astype(np.int32), (stored & 7).astype(np.float32)
+    normal = np.ldexp(8 + mantissa, exponent - 10)
+    size = np.where(exponent == 0, np.ldexp(mantissa, -9), normal).astype(np.float32)
+    size[(stored & 127) == 127] = np.nan
+    return np.where(stored >> 7, -size, size)
 
 
 def bf16_words(values: Array) -> NDArray[np.uint16]:
@@ -113,7 +133,7 @@ def bf16_words(values: Array) -> NDArray[np.uint16]:
 def write_safetensors(
     path: str | Path, tensors: dict[str, tuple[str, Array]], metadata: dict[str, str] | None = None
 ) -> None:
-    """Writes (dtype name, array) pairs; BF16 arrays are given as uint16 words."""
+    """Writes (dtype name, array) pairs; BF16 arrays are given as uint16 words, F8_E4M3 as bytes."""
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
     ordered = sorted(tensors.items(), key=lambda item: (WRITE_ORDER.index(item[1][0]), item[0]))
     parts, offset = [], 0
