@@ -1,6 +1,7 @@
 /** Weights of a Pare folder, as numbers or as the grid values they are stored as. */
 import type { TensorArchive, TensorEntry } from '../formats/archive.ts'
-import { type PareWeight, rowWords, unpackRows } from '../formats/pare_folder.ts'
+import { rowWords, unpackRows } from '../formats/bit_stream.ts'
+import type { PareWeight } from '../formats/pare_folder.ts'
 import { isBlockType, rowBytes } from '../nn/block_types.ts'
 import { affineGrid, decodeValues, gridName, neighbourGroups, type Values } from '../nn/grid.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
