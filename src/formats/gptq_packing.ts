@@ -9,6 +9,10 @@
  * AutoGPTQ/AutoGPTQ qlinear_cuda_old.py, ModelCloud/GPTQModel.
  */
 import { FormatError, OptionError } from '../tensor/errors.ts'
+import { packColumns, packRows, rowWords, unpackColumns, unpackRows } from './bit_stream.ts'
+import { checkCodes, checkLength } from './packing_checks.ts'
+
+const code = 'PARE_E_GPTQ'
 
 export type GptqBits = 2 | 3 | 4 | 8
 /** `checkpoint_format` of config.json: "gptq" is version 1. */
@@ -17,44 +21,30 @@ type Words = Int32Array | Uint32Array
 
 /** Codes [rows, columns] to words [rows*bits/32, columns]: the layout of qweight, rows being inputs. */
 export function packDown(codes: Uint8Array, rows: number, columns: number, bits: GptqBits): Int32Array {
-  checkCodes(codes, rows * columns, bits)
-  const words = new Int32Array(wordCount(rows, bits) * columns)
-  for (let column = 0; column < columns; column++)
-    for (let row = 0; row < rows; row++)
-      putBits(words, column, columns, row * bits, codes[row * columns + column]!, bits)
-  return words
+  checkCodes(codes, rows * columns, bits, code)
+  checkFilled(rows, bits)
+  return new Int32Array(packColumns(codes, rows, columns, bits).buffer)
 }
 
 /** Words [rows*bits/32, columns] to codes [rows, columns]. */
 export function unpackDown(words: Words, rows: number, columns: number, bits: GptqBits): Uint8Array {
-  checkWords(words, wordCount(rows, bits) * columns)
-  const codes = new Uint8Array(rows * columns)
-  for (let column = 0; column < columns; column++)
-    for (let row = 0; row < rows; row++)
-      codes[row * columns + column] = getBits(words, column, columns, row * bits, bits)
-  return codes
+  checkFilled(rows, bits)
+  checkLength('packed words', words, rowWords(rows, bits) * columns, code)
+  return unpackColumns(words, rows, columns, bits)
 }
 
 /** Codes [rows, columns] to words [rows, columns*bits/32]: the layout of qzeros, columns being outputs. */
 export function packAcross(codes: Uint8Array, rows: number, columns: number, bits: GptqBits): Int32Array {
-  checkCodes(codes, rows * columns, bits)
-  const width = wordCount(columns, bits)
-  const words = new Int32Array(rows * width)
-  for (let row = 0; row < rows; row++)
-    for (let column = 0; column < columns; column++)
-      putBits(words, row * width, 1, column * bits, codes[row * columns + column]!, bits)
-  return words
+  checkCodes(codes, rows * columns, bits, code)
+  checkFilled(columns, bits)
+  return new Int32Array(packRows(codes, rows, columns, bits).buffer)
 }
 
 /** Words [rows, columns*bits/32] to codes [rows, columns]. */
 export function unpackAcross(words: Words, rows: number, columns: number, bits: GptqBits): Uint8Array {
-  const width = wordCount(columns, bits)
-  checkWords(words, rows * width)
-  const codes = new Uint8Array(rows * columns)
-  for (let row = 0; row < rows; row++)
-    for (let column = 0; column < columns; column++)
-      codes[row * columns + column] = getBits(words, row * width, 1, column * bits, bits)
-  return codes
+  checkFilled(columns, bits)
+  checkLength('packed words', words, rows * rowWords(columns, bits), code)
+  return unpackRows(words, rows, columns, bits)
 }
 
 /**
@@ -120,7 +110,7 @@ export function dequantizeGptq(layer: GptqTensors): Float32Array {
     throw new FormatError(
       `${scales.length} scales do not fill rows of ${outputs} outputs; the layer is damaged`,
       {
-        code: 'PARE_E_GPTQ',
+        code,
         facts: { scales: scales.length, outputs },
       },
     )
@@ -129,7 +119,7 @@ export function dequantizeGptq(layer: GptqTensors): Float32Array {
   if (wrong !== undefined)
     throw new FormatError(
       `g_idx needs ${inputs} groups from 0 to ${groups - 1}, found ${groupOf.length === inputs ? wrong : `${wrong} entries`}; the layer is damaged`,
-      { code: 'PARE_E_GPTQ', facts: { inputs, groups, found: wrong } },
+      { code, facts: { inputs, groups, found: wrong } },
     )
   const codes = unpackDown(qweight, inputs, outputs, bits)
   const zeros = loadedZeros(unpackAcross(qzeros, groups, outputs, bits), bits, format)
@@ -142,53 +132,12 @@ export function dequantizeGptq(layer: GptqTensors): Float32Array {
   return weights
 }
 
-/** Words of one packed run; a run must fill them, since nothing says where a shorter one would end. */
-function wordCount(length: number, bits: GptqBits): number {
+/** A run must fill its words, since nothing says where a shorter one would end. */
+function checkFilled(length: number, bits: GptqBits): void {
   const perRun = bits === 3 ? 32 : 32 / bits
-  if (length % perRun === 0) return (length * bits) / 32
+  if (length % perRun === 0) return
   throw new OptionError(
     `${length} codes of ${bits} bits do not fill 32-bit words; GPTQ needs sizes divisible by ${perRun}, leave this layer out`,
-    { code: 'PARE_E_GPTQ', facts: { length, bits } },
+    { code, facts: { length, bits } },
   )
-}
-
-function putBits(
-  words: Int32Array,
-  start: number,
-  stride: number,
-  at: number,
-  code: number,
-  bits: number,
-): void {
-  const [word, shift] = [at >>> 5, at & 31]
-  words[start + word * stride]! |= code << shift
-  if (shift + bits > 32) words[start + (word + 1) * stride]! |= code >>> (32 - shift)
-}
-
-function getBits(words: Words, start: number, stride: number, at: number, bits: number): number {
-  const [word, shift] = [at >>> 5, at & 31]
-  // Unsigned shifts: the words are signed in the file, the fields are not.
-  let code = words[start + word * stride]! >>> shift
-  if (shift + bits > 32) code |= words[start + (word + 1) * stride]! << (32 - shift)
-  return code & ((1 << bits) - 1)
-}
-
-function checkCodes(codes: Uint8Array, length: number, bits: GptqBits): void {
-  const largest = 2 ** bits - 1
-  const wrong = codes.length === length ? codes.find((code) => code > largest) : codes.length
-  if (wrong !== undefined)
-    throw new OptionError(
-      codes.length === length
-        ? `a code of ${bits} bits is at most ${largest}, got ${wrong}; quantise to ${bits} bits first`
-        : `${length} codes are needed, got ${wrong}; the shape is wrong`,
-      { code: 'PARE_E_GPTQ', facts: { bits, found: wrong } },
-    )
-}
-
-function checkWords(words: Words, length: number): void {
-  if (words.length !== length)
-    throw new FormatError(`${length} packed words are needed, found ${words.length}; the layer is damaged`, {
-      code: 'PARE_E_GPTQ',
-      facts: { needed: length, found: words.length },
-    })
 }

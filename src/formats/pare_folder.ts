@@ -1,4 +1,4 @@
-/** The description of compressed weights in a Pare folder (pare.json), and its packing of codes. */
+/** The description of compressed weights in a Pare folder (pare.json); codes are packed as `bit_stream.ts` does. */
 import { FormatError, printable } from '../tensor/errors.ts'
 
 /** Later versions of Pare read it. */
@@ -15,47 +15,6 @@ export type PareWeight =
       scaleType: 'f16' | 'f32'
     }
   | { kind: 'blocks'; shape: [number, number]; type: string }
-
-/** Words of a packed row. */
-export const rowWords = (columns: number, bits: number): number => Math.ceil((columns * bits) / 32)
-
-/** Codes [rows, columns] as one little-endian bit stream a row, padded to whole words. */
-export function packRows(codes: Uint8Array, rows: number, columns: number, bits: number): Uint32Array {
-  const width = rowWords(columns, bits)
-  const words = new Uint32Array(rows * width)
-  for (let row = 0; row < rows; row++) {
-    let [word, filled, at] = [0, 0, row * width]
-    for (let column = 0; column < columns; column++) {
-      const code = codes[row * columns + column]!
-      word |= code << filled
-      filled += bits
-      if (filled >= 32) {
-        words[at++] = word >>> 0
-        filled -= 32
-        word = filled > 0 ? code >>> (bits - filled) : 0
-      }
-    }
-    if (filled > 0) words[at] = word >>> 0
-  }
-  return words
-}
-
-/** The inverse of `packRows`. */
-export function unpackRows(words: Uint32Array, rows: number, columns: number, bits: number): Uint8Array {
-  const width = rowWords(columns, bits)
-  const codes = new Uint8Array(rows * columns)
-  const mask = 2 ** bits - 1
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
-      const bit = column * bits
-      const [at, shift] = [row * width + (bit >>> 5), bit & 31]
-      const low = words[at]! >>> shift
-      const high = shift + bits > 32 ? words[at + 1]! << (32 - shift) : 0
-      codes[row * columns + column] = (low | high) & mask
-    }
-  }
-  return codes
-}
 
 /** Checks what pare.json says. @throws FormatError for a newer version or a field that is not understood. */
 export function readPareJson(value: unknown): Map<string, PareWeight> {

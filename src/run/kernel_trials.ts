@@ -1,8 +1,8 @@
 /** The kernels of a probe, each at a shape of a run or, where those are large, at a smaller one. */
 import { createHash } from 'node:crypto'
 import { inverseFactor } from '../calibrate/inverse_factor.ts'
+import { packRows, unpackRows } from '../formats/bit_stream.ts'
 import { packDown, unpackDown } from '../formats/gptq_packing.ts'
-import { packRows, unpackRows } from '../formats/pare_folder.ts'
 import { type BlockTypeName, blockTypeOf, rowBytes } from '../nn/block_types.ts'
 import { columnSweep } from '../nn/column_sweep.ts'
 import { type AffineGrid, affineGrid, decodeValues, type Grid, neighbourGroups } from '../nn/grid.ts'

@@ -1,6 +1,7 @@
 /** Weights of a Pare folder that are stored as codes, as pare.json describes them. */
 import type { TensorArchive } from '../../formats/archive.ts'
-import { type PareWeight, rowWords, unpackRows } from '../../formats/pare_folder.ts'
+import { rowWords, unpackRows } from '../../formats/bit_stream.ts'
+import type { PareWeight } from '../../formats/pare_folder.ts'
 import { isBlockType, rowBytes } from '../../nn/block_types.ts'
 import { gridName, neighbourGroups, type Values } from '../../nn/grid.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'

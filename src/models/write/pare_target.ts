@@ -10,8 +10,9 @@
  */
 import { join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
+import { packRows, rowWords } from '../../formats/bit_stream.ts'
 import { writeWhole } from '../../formats/output.ts'
-import { type PareWeight, packRows, pareFolderVersion, rowWords } from '../../formats/pare_folder.ts'
+import { type PareWeight, pareFolderVersion } from '../../formats/pare_folder.ts'
 import { layOut } from '../../formats/safetensors/header.ts'
 import { createSafetensors } from '../../formats/safetensors/writer.ts'
 import { type BlockTypeName, isCodedType, rowBytes, typeForRow } from '../../nn/block_types.ts'
