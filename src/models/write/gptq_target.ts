@@ -46,8 +46,9 @@ function fittingSizes(columns: readonly number[]): number[] {
   return [16, 32, 48, 64, 96, 128, 192, 256].filter((size) => columns.every((n) => n % size === 0))
 }
 
-/** Float type of what is not quantised: bf16 where the source has it, else f16. */
-export const plainType = (sourceType: string): 'F16' | 'BF16' => (sourceType === 'BF16' ? 'BF16' : 'F16')
+/** Float type of what is not quantised: bf16 where the source has it or f16 has not its range, else f16. */
+export const plainType = (sourceType: string): 'F16' | 'BF16' =>
+  sourceType === 'BF16' || sourceType === 'F8_E8M0' ? 'BF16' : 'F16'
 
 export function planGptq(source: FolderSource, options: GptqTargetOptions): TargetPlan {
   const { grid, actOrder, choices } = options
