@@ -48,7 +48,11 @@ export function partialSource(name: string, size: number): PartialSource {
       const holder = segments.find(
         ({ start, bytes }) => start <= offset && offset + length <= start + bytes.length,
       )
-      if (holder) return holder.bytes.slice(offset - holder.start, offset - holder.start + length)
+      if (holder) {
+        const at = offset - holder.start
+        // A copy of its own: `slice` of a Buffer would be none.
+        return new Uint8Array(holder.bytes.subarray(at, at + length))
+      }
       if (length === 0) return new Uint8Array(0)
       // What is here already need not come again.
       const begun = segments.find(({ start, bytes }) => start <= offset && offset < start + bytes.length)

@@ -2,12 +2,12 @@ import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { writeTinyFolder } from '../cli/tiny_model.suite.ts'
+import { compress } from '../run/compress.ts'
+import { resolveOptions } from '../run/compress_options.ts'
+import { plan } from '../run/plan.ts'
+import { fromRecipe, resolvedRecipe } from '../run/recipe_options.ts'
 import { OptionError } from '../tensor/errors.ts'
-import { compress } from './compress.ts'
-import { resolveOptions } from './compress_options.ts'
-import { plan } from './plan.ts'
-import { fromRecipe, resolvedRecipe } from './recipe_options.ts'
+import { writeTinyFolder } from './tiny_model.suite.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'pare-shards-'))
 const source = join(folder, 'source')
