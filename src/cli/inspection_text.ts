@@ -54,7 +54,9 @@ export function tensorLine({
 
 /** A sentence, and what can and cannot be done, with one line for each reason. */
 export function supportText({ supported, reason, support }: Inspection): string {
-  const possible = support.filter((step) => step.possible).map(({ step }) => step)
+  const possible = support
+    .filter((step) => step.possible)
+    .map(({ step, flags }) => (flags === undefined ? step : `${step} (${flags})`))
   return [
     reason === undefined
       ? `Pare can compress it as ${printable(supported!)}.`

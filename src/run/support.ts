@@ -18,6 +18,8 @@ export interface Support {
   possible: boolean
   /** Why it is not. */
   reason?: string
+  /** What must be asked for, where the defaults do not fit: `--group-size 32`. */
+  flags?: string
 }
 
 const steps: readonly SupportedStep[] = [
@@ -34,45 +36,56 @@ export const unsupported = (reason: string): Support[] =>
 
 /** Every step for an open model; what only its data or tokenizer rules can tell may still stop one. */
 export function supportOf(open: OpenModel): Support[] {
-  const reasons = new Map<SupportedStep, string | undefined>()
-  for (const target of targets)
-    reasons.set(
-      `export ${target}`,
-      reasonOf(() => {
-        const source = languageModel(open)
-        checkTypes(source)
-        planTarget(source, resolveOptions({ source: open.path, output: '', target }))
-      }),
-    )
-  const first = targets.map((target) => reasons.get(`export ${target}`))
+  const exports = targets.map((target) => exportTo(target, open))
   // One target is enough.
-  reasons.set('compress', first.includes(undefined) ? undefined : first[0])
+  const compress = exports.find(({ possible }) => possible) ?? exports[0]!
   const onText = reasonOf(() => {
     checkTypes(languageModel(open))
     checkTokenizer(open)
   })
-  reasons.set('evaluate', onText)
-  reasons.set('generate', onText)
-  reasons.set(
-    'embed',
-    reasonOf(() => {
-      textEncoder(open)
-      checkTokenizer(open)
-    }),
-  )
-  return steps.map((step) => {
-    const reason = reasons.get(step)
-    return reason === undefined ? { step, possible: true } : { step, possible: false, reason }
+  const embed = reasonOf(() => {
+    textEncoder(open)
+    checkTokenizer(open)
   })
+  return [
+    stepOf('compress', compress.reason),
+    stepOf('evaluate', onText),
+    stepOf('generate', onText),
+    stepOf('embed', embed),
+    ...exports,
+  ]
 }
 
-/** The message of the error that stops it. */
-function reasonOf(step: () => void): string | undefined {
+const stepOf = (step: SupportedStep, reason: string | undefined): Support =>
+  reason === undefined ? { step, possible: true } : { step, possible: false, reason }
+
+/** Plans the target with its defaults, and with a group size that fits where the default does not. */
+function exportTo(target: TargetName, open: OpenModel): Support {
+  const step = `export ${target}` as const
+  const planned = (groupSize?: number | 'row') =>
+    errorOf(() => {
+      const source = languageModel(open)
+      checkTypes(source)
+      const grid = groupSize === undefined ? {} : { groupSize }
+      planTarget(source, resolveOptions({ source: open.path, output: '', target, ...grid }))
+    })
+  const error = planned()
+  if (error?.code !== 'PARE_E_GROUP_SIZE') return stepOf(step, error?.message)
+  const { fitting } = error.facts as { fitting?: readonly number[] }
+  const groupSize = fitting?.findLast((size) => size <= 128) ?? 'row'
+  const still = planned(groupSize)
+  return still ? stepOf(step, still.message) : { step, possible: true, flags: `--group-size ${groupSize}` }
+}
+
+const reasonOf = (step: () => void): string | undefined => errorOf(step)?.message
+
+/** The error that stops it. */
+function errorOf(step: () => void): PareError | undefined {
   try {
     step()
     return undefined
   } catch (error) {
-    if (error instanceof PareError) return error.message
+    if (error instanceof PareError) return error
     throw error
   }
 }

@@ -42,5 +42,6 @@ export async function takeBytes(body: AsyncIterable<Uint8Array>, wanted: number)
       done += part.length
       if (done === wanted) break
     }
-  return Buffer.concat(chunks)
+  // A Buffer may be a view of a larger one, which readers of a header do not expect.
+  return new Uint8Array(Buffer.concat(chunks))
 }
