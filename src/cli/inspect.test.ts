@@ -26,6 +26,9 @@ describe('the listing', () => {
         /model\.layers\.\{0-1\}\.self_attn\.q_proj\.weight .*F16 .*\[64, 64\] {2}16\.00 bits {2}2 tensors/,
       ),
     ])
+    expect(short.find((line) => line.startsWith('types'))).toMatch(
+      /^types {4}15 F16 of 0\.\d MB, 5 F32 of 0\.0 MB$/,
+    )
     expect(lines([model, '--all']).filter((line) => line.includes('q_proj'))).toHaveLength(2)
   })
   test('says for every step whether it can be done', () => {
@@ -112,13 +115,16 @@ describe('what Pare does not compute', () => {
     for (const name of readdirSync(model)) writeFileSync(join(other, name), readFileSync(join(model, name)))
     const config = JSON.parse(readFileSync(join(other, 'config.json'), 'utf8'))
     const quantization = { quant_method: 'spinning', weights: { bits: 3 } }
+    const names = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [i, `class ${i}`]))
     writeFileSync(
       join(other, 'config.json'),
-      JSON.stringify({ ...config, quantization_config: quantization }),
+      JSON.stringify({ ...config, quantization_config: quantization, id2label: names }),
     )
     const text = lines([other]).join('\n')
     expect(text).toMatch(/quantization_config\.quant_method +"spinning"/)
     expect(text).toMatch(/quantization_config\.weights\.bits +3/)
+    // A thousand classes are one line.
+    expect(text.match(/id2label/g)).toHaveLength(1)
     expect(text).toMatch(/cannot compress it: .*spinning/)
   })
   test('weights of whole numbers are refused by name', () => {

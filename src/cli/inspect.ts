@@ -4,7 +4,7 @@ import type { RunHooks } from '../run/evaluate.ts'
 import { fetchProgress } from '../run/evaluate.ts'
 import { type Inspection, inspectSource } from '../run/inspect.ts'
 import { chooseNames, summarizeValues, type TensorValues } from '../run/value_summary.ts'
-import { OptionError } from '../tensor/errors.ts'
+import { OptionError, printable } from '../tensor/errors.ts'
 import { addRunFlags, modelArgument } from './flags.ts'
 import { inspectionText, supportText, tensorLine, valuesLine } from './inspection_text.ts'
 import { interruptible } from './interrupt.ts'
@@ -63,7 +63,7 @@ async function inspectModel(
   const chosen = new Set(names)
   if (histogram && result.headersOf !== undefined)
     throw new OptionError(
-      `--histogram: the weights are needed, of ${model} only headers were fetched; run pare pull ${model} first`,
+      `--histogram: the weights are needed, of ${printable(model)} only headers were fetched; run pare pull ${printable(model)} first`,
       { code: 'PARE_E_HEADERS_ONLY', facts: { source: model } },
     )
   const read = (each: (values: TensorValues) => void) =>

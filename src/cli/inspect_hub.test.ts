@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { createShardedSafetensors } from '../formats/safetensors/writer.ts'
-import { commit, servedHub } from '../models/source/hub_server.suite.ts'
+import { commit, servedHub, sha256 } from '../models/source/hub_server.suite.ts'
 import { inspect, inspectSource } from '../run/inspect.ts'
 import { FormatError, SourceError } from '../tensor/errors.ts'
 import { writeTinyFolder, writeTinyGguf } from './tiny_model.suite.ts'
@@ -100,6 +100,15 @@ describe('a model of the hub is described as the same files on a disk are', () =
   })
 })
 
+test('a hash in the source is held against the one that the hub declares', async () => {
+  local = writeTinyGguf(join(hub.folder, 'tiny.gguf'))
+  const file = readFileSync(local)
+  hub.files = { 'tiny.gguf': file }
+  expect((await look(`hf:org/name#sha256=${sha256(file)}`)).tensors.length).toBeGreaterThan(10)
+  await expect(look(`hf:org/name#sha256=${'0'.repeat(64)}`)).rejects.toMatchObject({
+    code: 'PARE_E_SOURCE_HASH',
+  })
+})
 test('nothing of the weights is kept, and the branch still names what is here whole', async () => {
   await look()
   const snapshot = join(hub.repositoryFolder(), 'snapshots', commit)

@@ -24,6 +24,7 @@ export function inspectionText(
     `file     ${printable(path, 4096)}`,
     ...(headersOf === undefined ? [] : [`headers  of commit ${headersOf}; the weights were not fetched`]),
     `format   ${format}, ${megabytes(fileBytes)}, ${tensors.length} tensors, ${(parameters / 1e6).toFixed(1)} M weights`,
+    ...typeLines(tensors),
     ...metadata.map(
       ({ key, value }) => `  ${printable(key).padEnd(44)} ${printable(value, all ? 4096 : 80)}`,
     ),
@@ -31,6 +32,19 @@ export function inspectionText(
       ? listed.map((tensor) => tensorLine({ ...tensor, count: 1 }))
       : groupTensors(listed).map(tensorLine)),
   ].join('\n')
+}
+
+/** The types, most bytes first, where there are several. */
+function typeLines(tensors: Inspection['tensors']): string[] {
+  const types = new Map<string, { count: number; bytes: number }>()
+  for (const { type, bytes } of tensors) {
+    const { count, bytes: before } = types.get(type) ?? { count: 0, bytes: 0 }
+    types.set(type, { count: count + 1, bytes: before + bytes })
+  }
+  if (types.size < 2) return []
+  const sorted = [...types].toSorted(([, a], [, b]) => b.bytes - a.bytes)
+  const parts = sorted.map(([type, { count, bytes }]) => `${count} ${printable(type)} of ${megabytes(bytes)}`)
+  return [`types    ${parts.join(', ')}`]
 }
 
 /** `  model.layers.{0-29}.mlp.up_proj.weight   BF16   [1536, 576]  16.00 bits  30 tensors` */

@@ -47,7 +47,7 @@ export function inspect(path: string): Inspection {
     return {
       path,
       ...contents(archive, folder ? path : undefined, sizeOfFiles(archive)),
-      ...uses(() => openForUse(path, folder)),
+      ...uses(() => openForUse(path, folder || archive.format === 'gguf')),
     }
   } finally {
     archive.close()
@@ -111,8 +111,9 @@ export function openArchive(path: string, folder: boolean): TensorArchive {
   return /\.(?:pth|pt|bin|ckpt)$/.test(path) ? openTorch(path) : openGguf(path)
 }
 
-function openForUse(path: string, folder: boolean): OpenModel {
-  if (folder || !/\.(?:safetensors|pth|pt|bin|ckpt)$/.test(path)) return openModel(path)
+/** @param complete whether the path says what model it is, and does not hold weights alone */
+function openForUse(path: string, complete: boolean): OpenModel {
+  if (complete) return openModel(path)
   throw new FormatError(
     `${printable(path)}: a file of weights does not say which model they are of; give the folder with its config.json`,
     { code: 'PARE_E_NO_CONFIG', facts: { path } },
@@ -129,6 +130,9 @@ function folderMetadata(folder: string): { key: string; value: string }[] {
   return settings.flatMap(([file, prefix]) => entries(readJsonFile(join(folder, file)) ?? {}, prefix, 3))
 }
 
+/** Larger maps, such as the names of a thousand classes, stay one value. */
+const LARGEST_OPENED = 32
+
 /** A line for every value; maps inside of it are opened, such as `quantization_config.bits`. */
 function entries(
   map: Record<string, unknown>,
@@ -136,11 +140,13 @@ function entries(
   depth: number,
 ): { key: string; value: string }[] {
   return Object.entries(map).flatMap(([name, value]) =>
-    depth > 1 && isRecord(value) && Object.keys(value).length > 0
+    depth > 1 && isRecord(value) && isOpened(Object.keys(value).length)
       ? entries(value, `${prefix}${name}.`, depth - 1)
       : [{ key: `${prefix}${name}`, value: JSON.stringify(value) ?? '' }],
   )
 }
+
+const isOpened = (keys: number) => keys > 0 && keys <= LARGEST_OPENED
 
 /** A metadata value in one line; arrays by their length. */
 function show(value: unknown): string {

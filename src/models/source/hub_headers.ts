@@ -22,6 +22,7 @@ import {
   orHint,
 } from './hub.ts'
 import { weightFiles } from './hub_weights.ts'
+import { wrongHash } from './packaged_model.ts'
 import type { ResolvedSource } from './resolved.ts'
 import type { HubSpec } from './spec.ts'
 
@@ -92,6 +93,8 @@ async function headersOf(
   const names = await weightFiles(candidate, files, subject, place)
   // Of a GGUF in several files the first has the metadata, as on a disk.
   const fetcher = new HeaderFetcher(request, commit)
+  if (spec.sha256 !== undefined)
+    await checkDeclaredHash(request, spec.sha256, addressOf(request, commit, names[0]!))
   const sources: PartialSource[] = []
   const wanted = isGguf ? names.slice(0, 1) : names
   for (let from = 0; from < wanted.length; from += PARALLEL) {
@@ -121,6 +124,19 @@ async function headersOf(
   }
 }
 
+const addressOf = ({ spec }: HubRequest, commit: string, file: string): string =>
+  `${spec.repository}/resolve/${commit}/${file.split('/').map(encodeURIComponent).join('/')}`
+
+/** The bytes cannot be hashed without all of them, but the hub says which hash they have. */
+async function checkDeclaredHash(
+  { client, subject }: HubRequest,
+  wanted: string,
+  address: string,
+): Promise<void> {
+  const { etag } = await client.metadata(address)
+  if (etag !== wanted) throw wrongHash(subject, wanted, etag)
+}
+
 /** Brings the bytes that readers of headers ask for. */
 class HeaderFetcher {
   readonly #request: HubRequest
@@ -138,10 +154,8 @@ class HeaderFetcher {
 
   /** A weight file with its first bytes. */
   async open(file: string, name: string, first: number): Promise<PartialSource> {
-    const { spec, client } = this.#request
-    const path = file.split('/').map(encodeURIComponent).join('/')
-    const address = `${spec.repository}/resolve/${this.#commit}/${path}`
-    const { bytes, size } = await client.range(address, 0, first)
+    const address = addressOf(this.#request, this.#commit, file)
+    const { bytes, size } = await this.#request.client.range(address, 0, first)
     const source = partialSource(name, size)
     source.add(0, bytes)
     this.#addresses.set(source, address)
