@@ -8,7 +8,8 @@
  *   train       a small language model or a classifier from a recipe, with checkpoints
  *   Trainer     steps of a training over any task, with pruningMethods and optimisers by name; fit without phases
  *   evaluate    perplexity, and KL and agreement against a source
- *   inspect     what a file holds
+ *   inspect     what a file holds and what Pare can do with it; inspectSource also of a hub, by headers; summarizeValues reads
+ *               the values
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
  *   classifyImage  the likeliest classes of an image, with what openEfficientNetLite0 opened
@@ -102,7 +103,7 @@ export { type QuantizerName, quantizers } from './quantize/methods.ts'
 export { compress } from './run/compress.ts'
 export type { CompressOptions, TargetName } from './run/compress_options.ts'
 export { type EvaluateOptions, type Evaluation, evaluate, type RunHooks } from './run/evaluate.ts'
-export { type Inspection, inspect } from './run/inspect.ts'
+export { type Inspection, inspect, inspectSource } from './run/inspect.ts'
 export type { Override } from './run/override.ts'
 export { type CompressionPlan, type PlanOptions, plan } from './run/plan.ts'
 export type { OnProgress, Phase, ProgressEvent } from './run/progress.ts'
@@ -110,6 +111,7 @@ export type { Recipe, RecipeStep } from './run/recipe.ts'
 export { fromRecipe } from './run/recipe_options.ts'
 export type { Baseline, CompressionReport, LayerReport, MixReport } from './run/report.ts'
 export { reportPage } from './run/report_page/report_page.ts'
+export type { Support, SupportedStep } from './run/support.ts'
 export type { RuleReport, StepReport } from './run/tensor_rules.ts'
 export type { DataRecipe } from './run/training/data_fields.ts'
 export type { DistillationRecipe } from './run/training/distillation_fields.ts'
@@ -120,6 +122,13 @@ export { type TrainingHooks, train } from './run/training/train.ts'
 export type { TrainingFields, TrainingRecipe } from './run/training/training_recipe.ts'
 export type { TrainingReport } from './run/training/training_report.ts'
 export type { TrainingProgress } from './run/training_run.ts'
+export {
+  type Histogram,
+  summarizeValues,
+  type TensorValues,
+  type ValueOptions,
+  type ValueSummary,
+} from './run/value_summary.ts'
 export { version } from './run/version.ts'
 export type { WeightStep } from './run/weight_step.ts'
 export * from './tensor/errors.ts'

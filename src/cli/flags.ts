@@ -61,6 +61,11 @@ export function addResultFlags(command: Command): Command {
       'gguf: fail where a type does not fit a row, instead of storing another type there',
     )
     .option(
+      '--shard-size <size>',
+      'weights in one safetensors file at most, such as 5GB or 500MB; more get several files and an index. For gptq and pare (default: 5GB)',
+      size,
+    )
+    .option(
       '--override <rule>',
       'PATTERN=scheme:Q5_K, PATTERN=bits:8,group-size:32,symmetric or PATTERN=keep: how the tensors are stored that the pattern matches, such as model.layers.0.**, lm_head or re:down_proj. May be repeated; later ones win (default: none)',
       override,

@@ -1,52 +1,103 @@
-/** `pare inspect`: what a model file holds and what Pare can do with it. Reads headers only. */
-import type { Command } from 'commander'
-import { resolveSource } from '../models/source/source.ts'
+/** `pare inspect`: what a model file holds and what Pare can do with it. */
+import { type Command, Option } from 'commander'
+import type { RunHooks } from '../run/evaluate.ts'
 import { fetchProgress } from '../run/evaluate.ts'
-import { type Inspection, inspect } from '../run/inspect.ts'
-import { printable } from '../tensor/errors.ts'
+import { type Inspection, inspectSource } from '../run/inspect.ts'
+import { chooseNames, summarizeValues, type TensorValues } from '../run/value_summary.ts'
+import { OptionError, printable } from '../tensor/errors.ts'
 import { addRunFlags, modelArgument } from './flags.ts'
+import { inspectionText, supportText, tensorLine, valuesLine } from './inspection_text.ts'
 import { interruptible } from './interrupt.ts'
 import { showJson } from './show_json.ts'
-import { megabytes, terminalProgress } from './terminal.ts'
+import { terminalProgress } from './terminal.ts'
+
+interface InspectFlags {
+  json?: boolean
+  offline?: boolean
+  all?: boolean
+  histogram?: boolean
+  only?: string
+}
+
+const notes = `
+Of a model of the hub only configuration, tokenizer and the headers of its weight files are fetched, unless all of it is in
+the cache; pare pull fetches the rest.`
 
 export function addInspect(pare: Command): void {
   const command = pare
     .command('inspect')
     .description(
-      'List the metadata and tensors of a model, and say whether Pare can compress it. Reads headers only.',
+      'List the metadata and tensors of a model, and say what Pare can do with it and why not. Reads headers only, without --histogram.',
     )
     .argument('<model>', modelArgument)
-  addRunFlags(command, 'everything as JSON').action(async (model: string, { json, offline }) => {
-    const { show, stop } = terminalProgress({ quiet: json })
-    const resolved = await interruptible((signal) =>
-      resolveSource(model, { signal, progress: fetchProgress(show), offline: offline || undefined }),
-    ).finally(stop)
-    const result = inspect(resolved.path)
-    if (json) showJson(result)
-    else process.stdout.write(`${inspectionText(result)}\n`)
-  })
+    .optionsGroup('Listing:')
+    .option('--all', 'a line for every tensor, where layers that repeat are one line without it')
+    .addOption(
+      new Option(
+        '--only <pattern>',
+        'tensors that are listed, such as model.layers.0.**, lm_head or re:down_proj (default: all)',
+      ),
+    )
+    .option(
+      '--histogram',
+      'read the values too: for every tensor 16 bins of up to three standard deviations around the mean, range, mean, deviation, share of zeros, NaN and infinities',
+    )
+    .addHelpText('after', notes)
+  addRunFlags(command, 'everything as JSON').action((model: string, flags: InspectFlags) =>
+    interruptible((signal) => inspectModel(model, flags, signal)),
+  )
 }
 
-function inspectionText({
-  path,
-  format,
-  fileBytes,
-  tensors,
-  parameters,
-  metadata,
-  supported,
-  reason,
-}: Inspection): string {
-  return [
-    `file     ${printable(path, 4096)}`,
-    `format   ${format}, ${megabytes(fileBytes)}, ${tensors.length} tensors, ${(parameters / 1e6).toFixed(1)} M weights`,
-    ...metadata.map(({ key, value }) => `  ${printable(key).padEnd(44)} ${printable(value, 80)}`),
-    ...tensors.map(
-      ({ name, type, shape, bits }) =>
-        `  ${printable(name).padEnd(52)} ${printable(type).padEnd(8)} [${shape.join(', ')}]  ${bits.toFixed(2)} bits`,
-    ),
-    reason === undefined
-      ? `Pare can compress it as ${printable(supported!)}.`
-      : `Pare ${supported ? `computes it as ${printable(supported)}, but ` : ''}cannot compress it: ${printable(reason, 400)}`,
-  ].join('\n')
+async function inspectModel(
+  model: string,
+  { json = false, offline, all = false, histogram = false, only }: InspectFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  const { show, stop } = terminalProgress({ quiet: json })
+  const fetching = { signal, progress: fetchProgress(show), offline: offline || undefined }
+  const result = await inspectSource(model, fetching).finally(stop)
+  const names = chooseNames(
+    result.tensors.map(({ name }) => name),
+    only,
+  )
+  const chosen = new Set(names)
+  if (histogram && result.headersOf !== undefined)
+    throw new OptionError(
+      `--histogram: the weights are needed, of ${printable(model)} only headers were fetched; run pare pull ${printable(model)} first`,
+      { code: 'PARE_E_HEADERS_ONLY', facts: { source: model } },
+    )
+  const read = (each: (values: TensorValues) => void) =>
+    histogram ? readValues(result, only, { signal, progress: show }, each).finally(stop) : undefined
+  if (json) {
+    const values = new Map<string, TensorValues>()
+    await read((found) => values.set(found.name, found))
+    const tensors = result.tensors
+      .filter(({ name }) => chosen.has(name))
+      .map((tensor) => ({ ...tensor, ...valueFields(values.get(tensor.name)) }))
+    return showJson({ ...result, tensors })
+  }
+  const byName = new Map(result.tensors.map((tensor) => [tensor.name, tensor]))
+  const print = (text: string) => void process.stdout.write(`${text}\n`)
+  print(inspectionText(result, { all, chosen: histogram ? new Set() : chosen }))
+  await read((values) => {
+    stop()
+    print(`${tensorLine({ ...byName.get(values.name)!, count: 1 })}\n${valuesLine(values)}`)
+  })
+  print(supportText(result))
 }
+
+async function readValues(
+  { path }: Inspection,
+  only: string | undefined,
+  hooks: RunHooks,
+  each: (values: TensorValues) => void,
+): Promise<void> {
+  for await (const values of summarizeValues(path, { only }, hooks)) each(values)
+}
+
+const valueFields = (values: TensorValues | undefined) =>
+  values === undefined
+    ? {}
+    : 'summary' in values
+      ? { values: values.summary }
+      : { valuesMissing: values.missing }

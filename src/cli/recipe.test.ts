@@ -44,6 +44,7 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--symmetric', step({ symmetric: true })],
   ['--embedding Q6_K', { embedding: 'Q6_K' }],
   ['--no-fallback', { fallback: false }],
+  ['--shard-size 500MB', { shardSize: '500MB' }],
   [
     '--override lm_head=bits:8,group-size:32,symmetric',
     { overrides: [{ match: 'lm_head', bits: 8, groupSize: 32, symmetric: true }] },

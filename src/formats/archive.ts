@@ -82,19 +82,26 @@ export function archiveOver<Value>(
     readRows(name, start, end) {
       const entry = find(name)
       checkRows(entry, start, end)
-      const rows = entry.shape[0]!
-      const rowBytes = rows === 0 ? 0 : entry.bytes / rows
-      if (!Number.isInteger(rowBytes))
-        throw new OptionError(
-          `${printable(name)}: a row of ${entry.type} with shape [${entry.shape}] is no whole number of bytes; read the whole tensor`,
-          { code: 'PARE_E_ROWS', facts: { tensor: name, type: entry.type, shape: [...entry.shape] } },
-        )
-      return readPart(entry, start * rowBytes, (end - start) * rowBytes)
+      const [from, to] = [rowStart(entry, start), rowStart(entry, end)]
+      return readPart(entry, from, to - from)
     },
     close() {
       for (const source of sources.values()) source.close()
     },
   }
+}
+
+/** The byte at which a row begins. @throws OptionError where it begins within a byte. */
+function rowStart({ name, type, shape, bytes }: TensorEntry, row: number): number {
+  const rows = shape[0]!
+  if (rows === 0 || bytes % rows === 0) return rows === 0 ? 0 : row * (bytes / rows)
+  // The product may exceed 2^53.
+  const product = BigInt(row) * BigInt(bytes)
+  if (product % BigInt(rows) === 0n) return Number(product / BigInt(rows))
+  throw new OptionError(
+    `${printable(name)}: row ${row} of ${type} with shape [${shape}] begins within a byte; read from one that does not, or the whole tensor`,
+    { code: 'PARE_E_ROWS', facts: { tensor: name, type, shape: [...shape], row } },
+  )
 }
 
 /** @throws OptionError where the tensor has no axis of rows, or not these. */

@@ -8,6 +8,8 @@ export interface ByteSource {
   readonly name: string
   /** Size in bytes, fixed when it was opened. */
   readonly size: number
+  /** Bytes that a reader of many small values had better ask for at a time. @default 2^20 */
+  readonly readAhead?: number
   /**
    * `length` bytes from `offset`, in a buffer that the caller owns.
    *

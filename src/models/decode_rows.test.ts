@@ -6,7 +6,7 @@ import type { TensorArchive } from '../formats/archive.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { createSafetensors } from '../formats/safetensors/writer.ts'
 import { FormatError } from '../tensor/errors.ts'
-import { gatherRows, loadFloatRows, loadFloats } from './decode_rows.ts'
+import { gatherRows, loadFloatRows, loadFloatSlice, loadFloats } from './decode_rows.ts'
 import { numbers } from './llama/fixtures.suite.ts'
 import type { WeightInfo } from './model_weights.ts'
 
@@ -23,9 +23,13 @@ const stored = {
   F32: new Uint32Array([0x3fc00000, 0xc0000000, 0x3e800000, 0, 0x40400000, 0xbf000000]),
   F16: new Uint16Array([0x3e00, 0xc000, 0x3400, 0, 0x4200, 0xb800]),
   BF16: new Uint16Array([0x3fc0, 0xc000, 0x3e80, 0, 0x4040, 0xbf00]),
+  F8_E4M3: new Uint8Array([0x3c, 0xc0, 0x28, 0, 0x44, 0xb0]),
+  F8_E5M2: new Uint8Array([0x3e, 0xc0, 0x34, 0, 0x42, 0xb8]),
+  F8_E4M3FNUZ: new Uint8Array([0x44, 0xc8, 0x30, 0, 0x4c, 0xb8]),
+  F8_E5M2FNUZ: new Uint8Array([0x42, 0xc4, 0x38, 0, 0x46, 0xbc]),
   I32: new Int32Array(6),
 }
-const types = ['F64', 'F32', 'F16', 'BF16'] as const
+const types = Object.keys(stored).filter((type) => type !== 'I32')
 
 let folder: string
 let archive: TensorArchive
@@ -69,4 +73,39 @@ test('whole numbers are no weight', () => {
     expect(load).toThrow(FormatError)
     expect(load).toThrow(/^I32: needs a float type, got I32/)
   }
+})
+
+test('rows that begin within a byte are those of the whole weight', () => {
+  const path = join(folder, 'small.safetensors')
+  const shapes = { F4: [6, 3], F6_E2M3: [8, 3], F6_E3M2: [4, 6], F8_E8M0: [3, 5] }
+  const sizes = { F4: 9, F6_E2M3: 18, F6_E3M2: 18, F8_E8M0: 15 }
+  const writer = createSafetensors(
+    path,
+    Object.entries(shapes).map(([type, shape]) => ({ name: type, type, shape })),
+  )
+  for (const [name, bytes] of Object.entries(sizes))
+    writer.append(
+      name,
+      Uint8Array.from({ length: bytes }, (_, i) => (37 * i + 11) & 127),
+    )
+  writer.finish()
+  const small = openSafetensors(path)
+  for (const [type, [rows, columns]] of Object.entries(shapes) as [string, [number, number]][]) {
+    const info = small.tensors.get(type)!
+    const whole = numbers(loadFloats(small, info))
+    expect(new Set(whole).size).toBeGreaterThan(4)
+    for (let start = 0; start <= rows; start++)
+      for (let end = start; end <= rows; end++)
+        expect(numbers(loadFloatSlice(small, info, start, end))).toEqual(
+          whole.slice(start * columns, end * columns),
+        )
+    const ids = Uint32Array.from({ length: rows }, (_, i) => rows - 1 - i)
+    const reversed = [...ids].flatMap((id) => whole.slice(id * columns, (id + 1) * columns))
+    expect(numbers(loadFloatRows(small, info, ids))).toEqual(reversed)
+    expect(() => loadFloatRows(small, info, Uint32Array.of(rows))).toThrow(RangeError)
+  }
+  // The archive itself hands out whole bytes only.
+  expect(() => small.readRows('F4', 1, 2)).toThrow(/row 1 of F4 with shape \[6,3\] begins within a byte/)
+  expect(small.readRows('F4', 2, 4)).toHaveLength(3)
+  small.close()
 })

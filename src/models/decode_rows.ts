@@ -1,8 +1,14 @@
 /** Weights that a file stores as they are, decoded to f32: whole, a few megabytes at a time, or some rows. */
 import type { TensorArchive } from '../formats/archive.ts'
+import {
+  decodeSmallFloats,
+  isSmallFloat,
+  type SmallFloatName,
+  smallFloatBits,
+} from '../formats/small_floats.ts'
 import { type BlockTypeName, isBlockType, rowBytes } from '../nn/block_types.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { type DType, elementCount, fromBytes, scope, type Tensor, zeros } from '../tensor/index.ts'
+import { type DType, elementCount, fromBytes, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
 import type { WeightInfo } from './model_weights.ts'
 
@@ -49,7 +55,7 @@ export function decodeSlice(
   return target
 }
 
-/** Float types of safetensors that Pare computes from. */
+/** Float types of safetensors that tensors have too; those of 8 bits and less are decoded from tables. */
 const floats: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16', F64: 'f64' }
 
 /**
@@ -67,17 +73,46 @@ export function loadFloats(archive: TensorArchive, info: WeightInfo): Tensor {
 /** Rows `start` to `end` (exclusive) of such a weight [rows, columns] in f32. */
 export function loadFloatSlice(archive: TensorArchive, info: WeightInfo, start: number, end: number): Tensor {
   const { name, type, shape } = info
-  return isBlockType(type)
-    ? scope(() => decodeSlice(archive, name, type, shape, start, end))
-    : decodeFloats(info, archive.readRows(name, start, end), [end - start, shape[1]!])
+  if (isBlockType(type)) return scope(() => decodeSlice(archive, name, type, shape, start, end))
+  const rows = [end - start, shape[1]!]
+  return isSmallFloat(type)
+    ? tensor(smallFloatRows(archive, info, type, start, end), rows)
+    : decodeFloats(info, archive.readRows(name, start, end), rows)
 }
 
 /** Rows `ids` of such a weight [rows, columns] in f32, [ids.length, columns]. */
 export function loadFloatRows(archive: TensorArchive, info: WeightInfo, ids: Uint32Array): Tensor {
-  return decodeFloats(info, gatherRows(archive, info, ids), [ids.length, info.shape[1]!])
+  const columns = info.shape[1]!
+  const { type } = info
+  if (!isSmallFloat(type)) return decodeFloats(info, gatherRows(archive, info, ids), [ids.length, columns])
+  checkRows(info, ids)
+  const values = new Float32Array(ids.length * columns)
+  for (const [i, id] of ids.entries())
+    values.set(smallFloatRows(archive, info, type, id, id + 1), i * columns)
+  return tensor(values, [ids.length, columns])
+}
+
+/**
+ * Rows of a small float type. Rows that share a byte with a neighbour, as those of F4 with odd columns do, are read with
+ * it: every second or fourth row begins with a byte, and the last of a weight ends with one.
+ */
+function smallFloatRows(
+  archive: TensorArchive,
+  { name, shape }: WeightInfo,
+  type: SmallFloatName,
+  start: number,
+  end: number,
+): Float32Array {
+  const [rows, columns] = shape as [number, number]
+  const rest = (columns * smallFloatBits(type)) % 8
+  const step = rest === 0 ? 1 : rest === 4 ? 2 : 4
+  const from = start - (start % step)
+  const bytes = archive.readRows(name, from, Math.min(rows, Math.ceil(end / step) * step))
+  return decodeSmallFloats(type, bytes, (end - start) * columns, (start - from) * columns)
 }
 
 function decodeFloats({ name, type }: WeightInfo, bytes: Uint8Array, shape: readonly number[]): Tensor {
+  if (isSmallFloat(type)) return tensor(decodeSmallFloats(type, bytes, elementCount(shape)), shape)
   const dtype = floats[type]
   if (!dtype)
     throw new FormatError(`${printable(name)}: needs a float type, got ${printable(type)}`, {

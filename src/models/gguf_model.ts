@@ -11,8 +11,13 @@ import { configFromGguf } from './llama/gguf_config.ts'
 import { Llama } from './llama/llama.ts'
 import type { OpenModelOf } from './open_model.ts'
 
-export function openGgufModel(path: string, name: string): OpenModelOf<'llama'> & { gguf: GgufArchive } {
-  const archive = openGguf(path)
+/** @param opened the file at the path, and its size @default the file there */
+export function openGgufModel(
+  path: string,
+  name: string,
+  opened?: { archive: GgufArchive; fileBytes: number },
+): OpenModelOf<'llama'> & { gguf: GgufArchive } {
+  const archive = opened?.archive ?? openGguf(path)
   try {
     const config = configFromGguf(
       (key) => {
@@ -22,7 +27,7 @@ export function openGgufModel(path: string, name: string): OpenModelOf<'llama'> 
       (tensor) => archive.tensors.get(tensor)?.shape,
       rotaryDivisors(archive),
     )
-    const weights = finiteWeights(ggufWeights(archive, config, statSync(path).size))
+    const weights = finiteWeights(ggufWeights(archive, config, opened?.fileBytes ?? statSync(path).size))
     return {
       family: 'llama',
       name,

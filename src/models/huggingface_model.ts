@@ -17,7 +17,19 @@ import { checkpointOf } from './stored/checkpoint.ts'
 import { pareLayers } from './stored/pare_layers.ts'
 import { storedWeights } from './stored/stored_weights.ts'
 
-export function openFolderModel(folder: string, name: string): OpenModel & { configJson: ConfigJson } {
+/** Weights that are open already; the model closes them. */
+export interface OpenWeights {
+  archive: TensorArchive
+  /** Size of all files of the weights. */
+  fileBytes: number
+}
+
+/** @param opened the weights of the folder @default what lies in it */
+export function openFolderModel(
+  folder: string,
+  name: string,
+  opened?: OpenWeights,
+): OpenModel & { configJson: ConfigJson } {
   const configJson = readJsonFile(join(folder, 'config.json'))
   if (!configJson) {
     throw new FormatError(`${printable(folder)}: has no config.json, so that it is no model folder`, {
@@ -27,9 +39,9 @@ export function openFolderModel(folder: string, name: string): OpenModel & { con
   }
   const family = familyOf(configJson)
   const modelOver = families[family].read(configJson)
-  const archive = openWeights(folder)
+  const archive = opened?.archive ?? openWeights(folder)
   try {
-    const fileBytes = sizeOfFiles(archive)
+    const fileBytes = opened?.fileBytes ?? sizeOfFiles(archive)
     const isPare = existsSync(join(folder, 'pare.json'))
     const { format, layers } = isPare
       ? {
@@ -58,15 +70,15 @@ export function openFolderModel(folder: string, name: string): OpenModel & { con
   }
 }
 
-/** Safetensors; without any, the torch file that older checkpoints have. */
-function openWeights(folder: string): TensorArchive {
+/** Safetensors of a folder; without any, the torch file that older checkpoints have. */
+export function openWeights(folder: string): TensorArchive {
   const torch = join(folder, 'pytorch_model.bin')
   const isOld =
     existsSync(torch) && !readdirSync(folder).some((name) => /\.safetensors(?:\.index\.json)?$/.test(name))
   return isOld ? openTorch(torch) : openSafetensors(folder)
 }
 
-function sizeOfFiles(archive: TensorArchive): number {
+export function sizeOfFiles(archive: TensorArchive): number {
   const files = new Set([...archive.tensors.values()].map(({ file }) => file))
   return [...files].reduce((sum, file) => sum + statSync(file).size, 0)
 }

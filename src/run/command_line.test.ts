@@ -12,6 +12,7 @@ test('options that were given become flags, and no others', () => {
       groupSize: 'row',
       symmetric: true,
       fallback: false,
+      shardSize: 1_500_000,
       actOrder: false,
       staticGroups: true,
       search: false,
@@ -23,7 +24,7 @@ test('options that were given become flags, and no others', () => {
       limits: { targetSize: 60_000_000 },
     }).join(' '),
   ).toBe(
-    'pare compress m.gguf --target-size 60MB --bits 3 --group-size row --symmetric --no-fallback --no-act-order --static-groups --calib a.txt b.jsonl --no-side-by-side --no-baselines --levels Q3_K,Q4_K --output out',
+    'pare compress m.gguf --target-size 60MB --bits 3 --group-size row --symmetric --no-fallback --shard-size 1500kB --no-act-order --static-groups --calib a.txt b.jsonl --no-side-by-side --no-baselines --levels Q3_K,Q4_K --output out',
   )
 })
 test('a path that looks like a flag becomes one that does not', () => {

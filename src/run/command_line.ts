@@ -3,7 +3,7 @@ import { sizeText } from './byte_size.ts'
 import type { CompressOptions } from './compress_options.ts'
 
 /** How an option is written: the flag takes its value, stands where it is true, where it is false, or for either. */
-type Kind = 'value' | 'path' | 'paths' | 'on' | 'off' | 'either'
+type Kind = 'value' | 'size' | 'path' | 'paths' | 'on' | 'off' | 'either'
 
 /** File of a result that holds it. */
 export const recipeFile = 'recipe.json'
@@ -18,6 +18,7 @@ const flags: Readonly<
   symmetric: 'on',
   embedding: 'value',
   fallback: 'off',
+  shardSize: 'size',
   method: 'value',
   actOrder: 'either',
   staticGroups: 'either',
@@ -66,6 +67,7 @@ export function commandArguments(options: CompressOptions): string[] {
     const flag = (name === 'calibration' ? 'calib' : name).replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
     if (kind === 'paths') args.push(`--${flag}`, ...(value as readonly string[]).map(path))
     else if (kind === 'path') args.push(`--${flag}`, path(String(value)))
+    else if (kind === 'size') args.push(`--${flag}`, sizeText(Number(value)))
     else if (kind === 'value') args.push(`--${flag}`, String(value))
     else if (value === true && kind !== 'off') args.push(`--${flag}`)
     else if (value === false && kind !== 'on') args.push(`--no-${flag}`)

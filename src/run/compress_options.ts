@@ -1,5 +1,6 @@
 /** What a compression is asked to do, with every default and rule in one place. */
 
+import { defaultShardBytes } from '../formats/safetensors/writer.ts'
 import { blockTypeNames } from '../nn/block_types.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { Limits } from './limits.ts'
@@ -42,6 +43,8 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOpt
   embedding?: string
   /** A block type may be replaced where 256 does not divide the rows. @default true */
   fallback?: boolean
+  /** Bytes of weights in one safetensors file at most; for gptq and pare. @default 5e9 */
+  shardSize?: number
   /** Text or JSONL files to calibrate with. @default the text that comes with Pare */
   calibration?: readonly string[]
   /** @default 40 */
@@ -94,6 +97,8 @@ export interface ResolvedCompressOptions {
   trueSequential: boolean
   embedding: string | undefined
   fallback: boolean
+  /** Nothing for a target that is one file. */
+  shardSize: number | undefined
   calibration: readonly string[] | undefined
   samples: number
   length: number
@@ -132,6 +137,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     trueSequential: options.trueSequential ?? true,
     embedding: embeddingOf(options.embedding, target),
     fallback: options.fallback ?? true,
+    shardSize: shardSizeOf(options.shardSize, target),
     calibration: options.calibration,
     samples: options.samples ?? 40,
     length: options.length ?? 512,
@@ -180,5 +186,13 @@ function embeddingOf(asked: string | undefined, target: TargetName): string | un
     possible.length === 0
       ? `--embedding: a GPTQ file keeps the embedding in half floats; leave it out`
       : `--embedding: there is no ${printable(asked)} for --target ${target}; possible are ${possible.join(', ')}`,
+  )
+}
+
+function shardSizeOf(asked: number | undefined, target: TargetName): number | undefined {
+  if (asked === undefined) return target === 'gguf' ? undefined : defaultShardBytes
+  if (target !== 'gguf') return checkValue(wholeFields.shardSize, asked, () => '--shard-size')
+  throw new OptionError(
+    `--shard-size: shards are for --target gptq and pare, got ${asked} bytes for gguf, which is one file; leave it out`,
   )
 }

@@ -42,6 +42,7 @@ test('every option that changes the result does', () => {
     { windows: 3 },
     { evaluate: false },
     { embedding: 'Q8_0' },
+    { shardSize: 1e9 },
   ])
     expect(of(change), JSON.stringify(change)).not.toEqual(of())
 })

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { defaultEvaluationText } from '../calibrate/text_samples.ts'
+import { defaultShardBytes } from '../formats/safetensors/writer.ts'
 import { isFolder } from '../models/load_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import { printable, StateError } from '../tensor/errors.ts'
@@ -88,8 +89,10 @@ export function fingerprintOf(
   hashes: { source: string; calibration: string | undefined; evaluation: string | undefined },
 ): Fingerprint {
   const fields: Fingerprint = { version, instructionSet: instructionSet(), source: hashes.source }
-  const { evaluation, ...recipe } = resolvedRecipe(options)
+  const { evaluation, shardSize, ...recipe } = resolvedRecipe(options)
   addLeaves(fields, '', { ...recipe, ...(evaluation ? { evaluation } : {}) })
+  // The default is left out, as runs that began before there was a choice have none.
+  if (options.shardSize !== defaultShardBytes) addLeaves(fields, 'shardSize', shardSize)
   if (hashes.calibration) fields['calibration.files'] = hashes.calibration
   if (hashes.evaluation) fields['evaluation.files'] = hashes.evaluation
   return fields

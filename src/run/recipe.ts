@@ -47,6 +47,8 @@ export interface Recipe {
   embedding?: string
   /** A block type may be replaced where it does not fit the rows. @default true */
   fallback?: boolean
+  /** Weights in one safetensors file at most: bytes or text such as `5GB`. For gptq and pare. @default '5GB' */
+  shardSize?: number | string
   /** Weights of a stage see the outputs of the compressed ones before them. @default true */
   trueSequential?: boolean
   calibration?: {
@@ -133,6 +135,7 @@ export const recipeSchema = record({
   seed: optional(wholeFields.seed),
   embedding: optional(wholeFields.embedding),
   fallback: optional(wholeFields.fallback),
+  shardSize: optional(wholeFields.shardSize),
   trueSequential: optional(wholeFields.trueSequential),
   calibration: optional(calibrationSchema),
   evaluation: optional(

@@ -37,12 +37,25 @@ function optionsOf(value: unknown, place: Place): CompressOptions & { threads?: 
   const checked = checkValue(recipeSchema, value, (path) =>
     path.length > 0 ? place(path) : `${place([]).replace(/: $/, '')}`,
   )
-  const { pare: _, source, output, calibration, evaluation, steps, overrides, limits, ...rest } = checked
+  const {
+    pare: _,
+    source,
+    output,
+    calibration,
+    evaluation,
+    steps,
+    overrides,
+    limits,
+    shardSize,
+    ...rest
+  } = checked
   const { files, ...samples } = calibration ?? {}
   const { files: text, ...windows } = evaluation || {}
   return given({
     ...rest,
     source: source ?? '',
+    // The schema has read the text of a size.
+    shardSize: shardSize as number | undefined,
     output: output ?? '',
     ...samples,
     calibration: files,
@@ -91,6 +104,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     seed,
     embedding,
     fallback,
+    shardSize: options.shardSize === undefined ? undefined : sizeText(options.shardSize),
     trueSequential,
     calibration: given({ files: calibration, samples, length }),
     evaluation: evaluate ? given({ files: text, context, windows, every }) : (false as const),

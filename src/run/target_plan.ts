@@ -17,8 +17,9 @@ export function planTarget(
   options: ResolvedCompressOptions,
   choices: TensorChoices = tensorRules(source, options).choices,
 ): TargetPlan {
-  const { target, steps, embedding, trueSequential, fallback } = options
+  const { target, steps, embedding, trueSequential, fallback, shardSize } = options
   const [{ grid, damping }] = steps
+  const sharding = shardSize === undefined ? {} : { maxShardBytes: shardSize }
   const actOrder = steps.some((step) => step.actOrder)
   const groupsSorted = steps.some((step) => step.actOrder && !step.staticGroups)
   switch (target) {
@@ -45,6 +46,7 @@ export function planTarget(
         damping,
         trueSequential,
         choices,
+        ...sharding,
       })
     case 'pare':
       return planPare(folderSource(source), {
@@ -52,6 +54,7 @@ export function planTarget(
         groupsSorted,
         embedding: embedding as BlockTypeName | undefined,
         choices,
+        ...sharding,
       })
   }
 }

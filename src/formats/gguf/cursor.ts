@@ -89,7 +89,10 @@ export class Cursor {
     let start = this.position - this.#windowStart
     if (start < 0 || start + length > this.#window.length) {
       this.#windowStart = this.position
-      this.#window = this.#source.read(this.position, Math.min(this.remaining, Math.max(WINDOW, length)))
+      this.#window = this.#source.read(
+        this.position,
+        Math.min(this.remaining, Math.max(this.#source.readAhead ?? WINDOW, length)),
+      )
       this.#view = new DataView(this.#window.buffer, this.#window.byteOffset, this.#window.byteLength)
       start = 0
     }

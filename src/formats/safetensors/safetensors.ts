@@ -87,11 +87,19 @@ function inFolder(folder: string): string {
   )
 }
 
-function openIndex(path: string): TensorArchive<string> {
+/**
+ * Opens the shards of an index.
+ *
+ * @param open gives the source of a shard by the path beside the index; its name must be that path @default openFile
+ */
+export function openIndex(
+  path: string,
+  open: (path: string) => ByteSource = openFile,
+): TensorArchive<string> {
   const map = readIndex(path)
   const sources: ByteSource[] = []
   try {
-    for (const name of new Set(map.values())) sources.push(openFile(join(dirname(path), name)))
+    for (const name of new Set(map.values())) sources.push(open(join(dirname(path), name)))
   } catch (error) {
     for (const source of sources) source.close()
     throw error

@@ -1,5 +1,5 @@
 /** Writes safetensors as the reference does: wide types first, then by name; the header ends on a multiple of 8. */
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { type ArchiveWriter, elementCount, type TensorInfo } from '../archive.ts'
 import { createOutput, writeWhole } from '../output.ts'
@@ -18,6 +18,10 @@ export interface ShardedOptions extends SafetensorsOptions {
   maxShardBytes?: number
 }
 
+const standardMetadata = { format: 'pt' }
+/** 5 GB. */
+export const defaultShardBytes = 5e9
+
 /**
  * Starts one file. Tensors may come in any order and in parts: their places are known from the start.
  *
@@ -30,10 +34,51 @@ export interface ShardedOptions extends SafetensorsOptions {
 export function createSafetensors(
   path: string,
   tensors: readonly TensorInfo[],
-  { metadata = { format: 'pt' } }: SafetensorsOptions = {},
+  { metadata = standardMetadata }: SafetensorsOptions = {},
 ): ArchiveWriter {
   checkTensors(tensors)
   return writeFiles([{ path, tensors }], metadata)
+}
+
+/** The files that a folder's worth of tensors takes. */
+export interface ShardLayout {
+  /** Names inside of the folder, with the tensors and the size of each. */
+  files: readonly { name: string; tensors: readonly TensorInfo[]; bytes: number }[]
+  /** Content of `model.safetensors.index.json`, where there is more than one file. */
+  index?: string
+}
+
+/**
+ * What `createShardedSafetensors` writes, to the byte.
+ *
+ * @throws OptionError as that does.
+ * @example layOutShards(tensors, { maxShardBytes: 2e9 }).files.map(({ bytes }) => bytes)
+ */
+export function layOutShards(
+  tensors: readonly TensorInfo[],
+  { metadata = standardMetadata, maxShardBytes = defaultShardBytes }: ShardedOptions = {},
+): ShardLayout {
+  if (!(maxShardBytes > 0))
+    throw new OptionError(`maxShardBytes must be above 0, got ${maxShardBytes}; 5e9 is usual`, {
+      facts: { maxShardBytes },
+    })
+  checkTensors(tensors)
+  const shards = dealOut(tensors, maxShardBytes)
+  const files = shards.map((shard, i) => ({
+    name:
+      shards.length === 1 ? SINGLE_FILE : `model-${padded(i + 1)}-of-${padded(shards.length)}.safetensors`,
+    tensors: shard,
+    bytes: layOut(shard, metadata).size,
+  }))
+  if (files.length === 1) return { files }
+  const weightMap = files.flatMap(({ name, tensors: own }) =>
+    own.map((tensor) => [tensor.name, name] as const),
+  )
+  const index = {
+    metadata: { total_size: tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0) },
+    weight_map: Object.fromEntries(weightMap),
+  }
+  return { files, index: `${JSON.stringify(index, null, 2)}\n` }
 }
 
 /**
@@ -45,32 +90,21 @@ export function createSafetensors(
 export function createShardedSafetensors(
   folder: string,
   tensors: readonly TensorInfo[],
-  { metadata = { format: 'pt' }, maxShardBytes = 5e9 }: ShardedOptions = {},
+  { metadata = standardMetadata, maxShardBytes }: ShardedOptions = {},
 ): ArchiveWriter {
-  if (!(maxShardBytes > 0))
-    throw new OptionError(`maxShardBytes must be above 0, got ${maxShardBytes}; 5e9 is usual`, {
-      facts: { maxShardBytes },
-    })
-  checkTensors(tensors)
-  const shards = dealOut(tensors, maxShardBytes)
-  if (shards.length === 1) return writeFiles([{ path: join(folder, SINGLE_FILE), tensors }], metadata)
-  const files = shards.map((shard, i) => ({
-    path: join(folder, `model-${padded(i + 1)}-of-${padded(shards.length)}.safetensors`),
-    tensors: shard,
-  }))
-  const writer = writeFiles(files, metadata)
+  const { files, index } = layOutShards(tensors, {
+    metadata,
+    ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+  })
+  const writer = writeFiles(
+    files.map(({ name, tensors: own }) => ({ path: join(folder, name), tensors: own })),
+    metadata,
+  )
   return {
     ...writer,
     finish() {
       writer.finish()
-      const weightMap = files.flatMap(({ path, tensors: own }) =>
-        own.map(({ name }) => [name, basename(path)] as const),
-      )
-      const index = {
-        metadata: { total_size: tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0) },
-        weight_map: Object.fromEntries(weightMap),
-      }
-      writeWhole(join(dirname(files[0]!.path), INDEX_FILE), `${JSON.stringify(index, null, 2)}\n`)
+      if (index !== undefined) writeWhole(join(folder, INDEX_FILE), index)
     },
   }
 }

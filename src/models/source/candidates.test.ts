@@ -113,6 +113,11 @@ test('a sentence encoder needs the list of its steps and their settings', () => 
   const [candidate] = findCandidates(names)
   expect(neededFiles(candidate!, names)).toEqual([...names.slice(0, 5)].sort())
 })
+test('a Pare folder needs the file that says how its weights are put together', () => {
+  const names = ['config.json', 'model.safetensors', 'notes.json', 'pare.json']
+  const [candidate] = findCandidates(names)
+  expect(neededFiles(candidate!, names)).toEqual(['config.json', 'model.safetensors', 'pare.json'])
+})
 test('of several gguf files only the chosen one is needed', () => {
   const names = ['p/a.gguf', 'p/b.gguf', 'p/README.md', 'LICENSE']
   const [a] = findCandidates(names)

@@ -90,7 +90,7 @@ export function chooseCandidate(
 
 /** Files beside the weights that say how to read and to use a model. */
 const companion =
-  /^(?:config\.json|generation_config\.json|tokenizer[^/]*|special_tokens_map\.json|added_tokens\.json|vocab\.(?:json|txt)|merges\.txt|(?:spiece|sentencepiece\.bpe)\.model|chat_template[^/]*|(?:pre)?processor_config\.json|quantize_config\.json|modules\.json|sentence_bert_config\.json|[^/]*\.safetensors\.index\.json|README\.md)$/
+  /^(?:config\.json|generation_config\.json|tokenizer[^/]*|special_tokens_map\.json|added_tokens\.json|vocab\.(?:json|txt)|merges\.txt|(?:spiece|sentencepiece\.bpe)\.model|chat_template[^/]*|(?:pre)?processor_config\.json|quantize_config\.json|pare\.json|modules\.json|sentence_bert_config\.json|[^/]*\.safetensors\.index\.json|README\.md)$/
 /** The steps of a sentence encoder have folders of their own: `1_Pooling/config.json`. */
 const stepConfig = /^\d_\w+\/config\.json$/
 const license = /^(?:licen[cs]e|copying|notice|unlicense|use_policy)(?:[._-][^/]*)?$/i

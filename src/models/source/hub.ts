@@ -29,14 +29,16 @@ const maximumFiles = 100_000
 /** Milliseconds between two reports of progress. */
 const progressInterval = 200
 
-type HubOptions = ResolveOptions & { environment: NodeJS.ProcessEnv }
+export type HubOptions = ResolveOptions & { environment: NodeJS.ProcessEnv }
 /** A request with all that was found out about it. */
-interface Request {
+export interface HubRequest {
   spec: HubSpec
   options: HubOptions
   subject: string
   repository: HubRepository
   client: HubClient
+  /** Only the cache may be used. */
+  offline: boolean
 }
 
 /**
@@ -48,6 +50,27 @@ interface Request {
  * @throws SourceError, OptionError (environment), ResourceError (disk), AbortError
  */
 export async function resolveHub(spec: HubSpec, options: HubOptions): Promise<ResolvedSource> {
+  const request = await beginRequest(spec, options)
+  if (request.offline) return fromCache(request)
+  // Without the names of all its files, a snapshot of Python's could be another model of the same commit.
+  const known = isCommit(spec.revision) && (await request.repository.readListing(spec.revision)) !== undefined
+  const pinned = known ? await findComplete(request, spec.revision) : undefined
+  return pinned ?? orHint(request, () => fromHub(request))
+}
+
+/** `work`, which asks the hub; where that cannot be reached, the error says whether the cache has a copy. */
+export async function orHint<T>(request: HubRequest, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof PareError && error.code === 'PARE_E_HUB_UNREACHABLE')
+      throw await withOfflineHint(error, request)
+    throw permissionError(error, dirname(request.repository.folder))
+  }
+}
+
+/** What is needed to ask the hub for a model. */
+export async function beginRequest(spec: HubSpec, options: HubOptions): Promise<HubRequest> {
   const settings = await readHubSettings(options.environment)
   const subject = formatSource(spec)
   const repository = new HubRepository(settings.cacheFolder, spec.repository)
@@ -57,22 +80,10 @@ export async function resolveHub(spec: HubSpec, options: HubOptions): Promise<Re
     signal: options.signal,
     subject,
   })
-  const request = { spec, options, subject, repository, client }
-  if (options.offline ?? settings.offline) return fromCache(request)
-  // Without the names of all its files, a snapshot of Python's could be another model of the same commit.
-  const known = isCommit(spec.revision) && (await repository.readListing(spec.revision)) !== undefined
-  const pinned = known ? await findComplete(request, spec.revision) : undefined
-  if (pinned) return pinned
-  try {
-    return await fromHub(request)
-  } catch (error) {
-    if (error instanceof PareError && error.code === 'PARE_E_HUB_UNREACHABLE')
-      throw await withOfflineHint(error, request)
-    throw permissionError(error, settings.cacheFolder)
-  }
+  return { spec, options, subject, repository, client, offline: options.offline ?? settings.offline }
 }
 
-async function fromHub(request: Request): Promise<ResolvedSource> {
+async function fromHub(request: HubRequest): Promise<ResolvedSource> {
   const { spec, repository, options } = request
   options.progress?.({ stage: 'fetch', text: `asking the hub for ${spec.repository}` })
   const { commit, files } = await listRepository(request)
@@ -90,11 +101,11 @@ async function fromHub(request: Request): Promise<ResolvedSource> {
 }
 
 /** The commit of the revision and the names of its files. */
-async function listRepository({
+export async function listRepository({
   spec,
   client,
   subject,
-}: Request): Promise<{ commit: string; files: string[] }> {
+}: HubRequest): Promise<{ commit: string; files: string[] }> {
   const answer = await client.json(
     `api/models/${spec.repository}/revision/${encodeURIComponent(spec.revision)}`,
   )
@@ -121,7 +132,7 @@ async function listRepository({
   return { commit: sha, files: [...new Set(files)].sort() }
 }
 
-function choose({ spec, subject }: Request, files: readonly string[]): ModelCandidate {
+export function choose({ spec, subject }: HubRequest, files: readonly string[]): ModelCandidate {
   const candidates = findCandidates(files)
   const top = candidates.find(({ kind, path }) => kind === 'folder' && path === '')
   const candidate =
@@ -144,7 +155,7 @@ function choose({ spec, subject }: Request, files: readonly string[]): ModelCand
   return candidate
 }
 
-async function fetchFile(request: Request, commit: string, file: string): Promise<void> {
+export async function fetchFile(request: HubRequest, commit: string, file: string): Promise<void> {
   const { spec, options, subject, repository, client } = request
   if (await repository.hasFile(commit, file)) return
   const path = file.split('/').map(encodeURIComponent).join('/')
@@ -179,7 +190,7 @@ async function fetchFile(request: Request, commit: string, file: string): Promis
 }
 
 async function resolved(
-  request: Request,
+  request: HubRequest,
   commit: string,
   candidate: ModelCandidate,
 ): Promise<ResolvedSource> {
@@ -213,7 +224,7 @@ async function resolved(
 }
 
 /** The model if every file it needs is on this disk. */
-async function findComplete(request: Request, commit: string): Promise<ResolvedSource | undefined> {
+export async function findComplete(request: HubRequest, commit: string): Promise<ResolvedSource | undefined> {
   const { repository } = request
   const present = await repository.snapshotFiles(commit)
   if (present.length === 0) return undefined
@@ -243,7 +254,7 @@ async function findComplete(request: Request, commit: string): Promise<ResolvedS
   }
 }
 
-async function fromCache(request: Request): Promise<ResolvedSource> {
+export async function fromCache(request: HubRequest): Promise<ResolvedSource> {
   const { spec, repository, subject } = request
   const commit = await repository.readReference(spec.revision)
   const complete = commit === undefined ? undefined : await findComplete(request, commit)
@@ -257,7 +268,7 @@ async function fromCache(request: Request): Promise<ResolvedSource> {
 }
 
 /** Says that a complete copy is there; it is not used unasked, since the hub may hold a newer one. */
-async function withOfflineHint(error: PareError, request: Request): Promise<PareError> {
+async function withOfflineHint(error: PareError, request: HubRequest): Promise<PareError> {
   const { spec, repository } = request
   const commit = await repository.readReference(spec.revision)
   const copy = commit && (await findComplete(request, commit).catch(() => undefined))

@@ -4,6 +4,7 @@
  */
 import { AbortError, PareError, printable, SourceError } from '../../tensor/errors.ts'
 import { pause } from './abort.ts'
+import { answeredRange, declaredBytes, takeBytes, withLinked } from './hub_answers.ts'
 import { malformedAnswer, statusError, TransientFailure, unreachable } from './hub_errors.ts'
 
 export interface HubClientOptions {
@@ -122,6 +123,34 @@ export class HubClient {
     }
   }
 
+  /**
+   * Bytes `from` to `end` (exclusive) of a file, fewer where it ends before, and its size. They are not checked: a hash
+   * covers whole files.
+   */
+  async range(path: string, from: number, end: number): Promise<{ bytes: Uint8Array; size: number }> {
+    return this.retry(async () => {
+      const exchange = await this.#exchange(this.#url(path), { method: 'GET', leave: true, from, end })
+      try {
+        // A server without ranges sends the file from its beginning.
+        await this.#checkStatus(exchange, from > 0 ? [206] : [200, 206, 416])
+        const { status, headers, body } = exchange
+        const { first, size } = answeredRange(status, headers)
+        if (size === undefined || (status === 206 && first !== from))
+          throw malformedAnswer(
+            this.#options.subject,
+            `a range from byte ${from} on with the size of the file`,
+          )
+        const wanted = status === 416 ? 0 : Math.max(0, Math.min(end, size) - from)
+        const bytes = await takeBytes(body, wanted)
+        if (bytes.length < wanted)
+          throw new TransientFailure(`the connection ended at byte ${bytes.length} of ${wanted}`)
+        return { bytes, size }
+      } finally {
+        await exchange.close()
+      }
+    })
+  }
+
   /** Repeats `work` after a TransientFailure, at most `maximumRetries` times. */
   async retry<T>(work: () => Promise<T>): Promise<T> {
     for (let failures = 0; ; failures++) {
@@ -162,7 +191,7 @@ export class HubClient {
   /** Sends a request and follows redirects, with `leave` to other origins too. */
   async #exchange(
     url: URL,
-    how: { method: 'GET' | 'HEAD'; leave: boolean; from?: number },
+    how: { method: 'GET' | 'HEAD'; leave: boolean; from?: number; end?: number },
   ): Promise<Exchange> {
     const { endpoint } = this.#options
     let endpointHeaders = new Headers()
@@ -190,13 +219,13 @@ export class HubClient {
 
   async #send(
     url: URL,
-    { method, from = 0 }: { method: string; from?: number },
+    { method, from = 0, end }: { method: string; from?: number; end?: number },
     trusted: boolean,
   ): Promise<Omit<Exchange, 'endpointHeaders'>> {
     const { token, timeout, signal } = this.#options
     const headers: Record<string, string> = { 'accept-encoding': 'identity', 'user-agent': 'pare' }
     if (trusted && token !== undefined) headers.authorization = `Bearer ${token}`
-    if (from > 0) headers.range = `bytes=${from}-`
+    if (from > 0 || end !== undefined) headers.range = `bytes=${from}-${end === undefined ? '' : end - 1}`
     const stalled = new AbortController()
     const timer = setTimeout(() => stalled.abort(new Error(`no byte for ${timeout} ms`)), timeout)
     const signals = signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal
@@ -253,21 +282,4 @@ export class HubClient {
     const { subject, token } = this.#options
     throw statusError(status, headers, { subject, hasToken: token !== undefined, wanted })
   }
-}
-
-/** The newest headers, but with the first linked hash and size: later hops of the same host may leave them out. */
-function withLinked(before: Headers, now: Headers): Headers {
-  const headers = new Headers(now)
-  for (const name of ['x-linked-etag', 'x-linked-size']) {
-    const value = before.get(name)
-    if (value !== null) headers.set(name, value)
-  }
-  return headers
-}
-
-function declaredBytes(headers: Headers, redirected: boolean): number | undefined {
-  const linked = headers.get('x-linked-size')
-  const plain = redirected || headers.has('content-encoding') ? null : headers.get('content-length')
-  const text = linked ?? plain
-  return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : undefined
 }

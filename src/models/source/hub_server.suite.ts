@@ -168,17 +168,19 @@ function answerHub(
   }
 }
 
-/** The content, or its end where the request has a range. */
+/** The content, or the part of it that the request's range asks for. */
 export function sendFile(request: IncomingMessage, response: ServerResponse, content: Buffer): void {
-  const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0)
-  if (from >= content.length && from > 0) {
-    response.writeHead(416).end()
+  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? []
+  const from = Number(first ?? 0)
+  if (first !== undefined && from >= content.length) {
+    response.writeHead(416, { 'content-range': `bytes */${content.length}` }).end()
     return
   }
-  const part = content.subarray(from)
-  response.writeHead(from > 0 ? 206 : 200, {
+  const end = Math.min(content.length, last ? Number(last) + 1 : content.length)
+  const part = content.subarray(from, end)
+  response.writeHead(first === undefined ? 200 : 206, {
     'content-length': part.length,
-    ...(from > 0 && { 'content-range': `bytes ${from}-${content.length - 1}/${content.length}` }),
+    ...(first !== undefined && { 'content-range': `bytes ${from}-${end - 1}/${content.length}` }),
   })
   response.end(request.method === 'HEAD' ? undefined : part)
 }

@@ -1,5 +1,6 @@
 /** One table of the checkpoint formats whose layers are codes: what config.json calls them, and who reads them. */
 import type { TensorArchive } from '../../formats/archive.ts'
+import { isSmallFloat } from '../../formats/small_floats.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { gptqLayers, readGptqConfig } from './gptq_layers.ts'
 import type { StoredLayer } from './stored_layer.ts'
@@ -41,11 +42,16 @@ export function checkpointOf(archive: TensorArchive, configJson: Record<string, 
   return { format, layers: read(archive, quantization as Record<string, unknown>) }
 }
 
-/** Codes that nothing explains would be taken for weights. */
+/** What the scale of a weight is called beside the weight: compressed-tensors, and DeepSeek's FP8. */
+const scaleEndings = ['_scale', '_scale_inv']
+
+/** Codes that nothing explains, or small floats without their scale, would be taken for weights. */
 function refuseCodes(archive: TensorArchive): void {
-  const code = [...archive.tensors.keys()].find((name) =>
-    /\.(?:qweight|weight_packed|dense_weights)$/.test(name),
-  )
+  const isScaled = (name: string) => scaleEndings.some((ending) => archive.tensors.has(`${name}${ending}`))
+  const code = [...archive.tensors.values()].find(
+    ({ name, type }) =>
+      /\.(?:qweight|weight_packed|dense_weights)$/.test(name) || (isSmallFloat(type) && isScaled(name)),
+  )?.name
   if (code !== undefined)
     throw new FormatError(
       `${printable(code)}: config.json has no quantization_config that says how to read it; fetch the whole folder`,

@@ -4,17 +4,17 @@ import type { TensorInfo } from '../../formats/archive.ts'
 import { disk } from '../../formats/disk.ts'
 import { type GptqBits, packAcross, packDown, storedZeros } from '../../formats/gptq_packing.ts'
 import { writeWhole } from '../../formats/output.ts'
-import { layOut } from '../../formats/safetensors/header.ts'
-import { createSafetensors } from '../../formats/safetensors/writer.ts'
+import { createShardedSafetensors, layOutShards } from '../../formats/safetensors/writer.ts'
 import { type AffineGrid, type GridSource, gridName, groupWidth } from '../../nn/grid.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { bytesOf, scope, type Tensor } from '../../tensor/index.ts'
 import type { WeightInfo } from '../model_weights.ts'
 import type { ModelWriter, TargetPlan } from './model_writer.ts'
+import { type Sharding, shardNotes } from './sharding.ts'
 import { keptNumbers, type TensorChoice, type TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
-export interface GptqTargetOptions {
+export interface GptqTargetOptions extends Sharding {
   grid: AffineGrid
   actOrder: boolean
   /** Version of the zeros: `gptq` stores them less 1. @default 'gptq' */
@@ -46,8 +46,9 @@ function fittingSizes(columns: readonly number[]): number[] {
   return [16, 32, 48, 64, 96, 128, 192, 256].filter((size) => columns.every((n) => n % size === 0))
 }
 
-/** Float type of what is not quantised: bf16 where the source has it, else f16. */
-export const plainType = (sourceType: string): 'F16' | 'BF16' => (sourceType === 'BF16' ? 'BF16' : 'F16')
+/** Float type of what is not quantised: bf16 where the source has it or f16 has not its range, else f16. */
+export const plainType = (sourceType: string): 'F16' | 'BF16' =>
+  sourceType === 'BF16' || sourceType === 'F8_E8M0' ? 'BF16' : 'F16'
 
 export function planGptq(source: FolderSource, options: GptqTargetOptions): TargetPlan {
   const { grid, actOrder, choices } = options
@@ -90,13 +91,18 @@ export function planGptq(source: FolderSource, options: GptqTargetOptions): Targ
       ? layerTensors(plan.name, plan.shape as [number, number], options)
       : [{ name: plan.name, type: plan.type, shape: plan.shape }],
   )
+  const shards = layOutShards(infos, options)
   return {
     target: 'gptq',
     tensors,
-    fileBytes: layOut(infos, { format: 'pt' }).size,
+    fileBytes: shards.files.reduce((sum, { bytes }) => sum + bytes, 0),
     alignment: 1,
-    notes:
-      actOrder && !options.staticGroups ? ['columns were sorted, so that a reader must honour g_idx'] : [],
+    notes: [
+      ...(actOrder && !options.staticGroups
+        ? ['columns were sorted, so that a reader must honour g_idx']
+        : []),
+      ...shardNotes(shards),
+    ],
     stored: ({ name, shape, bytes, grid }) =>
       grid
         ? layerTensors(name, shape as [number, number], options).map((info) => ({
@@ -212,7 +218,7 @@ function gptqWriter(
 ): ModelWriter {
   disk().makeFolder(folder)
   const { config, files } = source.companions()
-  const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
+  const writer = createShardedSafetensors(folder, infos, options)
   return {
     append: (name, bytes) => writer.append(name, bytes),
     finish() {

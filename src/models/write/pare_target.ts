@@ -13,18 +13,18 @@ import type { TensorInfo } from '../../formats/archive.ts'
 import { packRows, rowWords } from '../../formats/bit_stream.ts'
 import { writeWhole } from '../../formats/output.ts'
 import { type PareWeight, pareFolderVersion } from '../../formats/pare_folder.ts'
-import { layOut } from '../../formats/safetensors/header.ts'
-import { createSafetensors } from '../../formats/safetensors/writer.ts'
+import { createShardedSafetensors, layOutShards } from '../../formats/safetensors/writer.ts'
 import { type BlockTypeName, isCodedType, rowBytes, typeForRow } from '../../nn/block_types.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
 import { type AffineGrid, type Grid, type GridSource, gridName, groupWidth } from '../../nn/grid.ts'
 import { bytesOf, scope, type Tensor } from '../../tensor/index.ts'
 import { asType, type FolderSource, json, plainType } from './gptq_target.ts'
 import type { EncodedTensor, ModelWriter, TargetPlan } from './model_writer.ts'
+import { type Sharding, shardNotes } from './sharding.ts'
 import { keptNumbers, type TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
-export interface PareTargetOptions {
+export interface PareTargetOptions extends Sharding {
   grid: AffineGrid
   /** Groups of sorted columns need to be named. */
   groupsSorted: boolean
@@ -57,16 +57,17 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
     return planned(type, isCodedType(type) ? { kind: 'blocks', type } : undefined, note)
   })
   const infos = tensors.flatMap((plan) => storedTensors(plan, options))
+  const shards = layOutShards(infos, options)
   return {
     target: 'pare',
     tensors,
-    fileBytes: layOut(infos, { format: 'pt' }).size,
+    fileBytes: shards.files.reduce((sum, { bytes }) => sum + bytes, 0),
     alignment: 1,
-    notes: [],
+    notes: shardNotes(shards),
     stored: (plan) => storedTensors(plan, options).map((info) => ({ name: info.name, bytes: bytesIn(info) })),
     ...encoders(options),
     check: () => void source.companions(),
-    create: (folder) => pareWriter(folder, source, tensors, infos),
+    create: (folder) => pareWriter(folder, source, tensors, infos, options),
   }
 }
 
@@ -136,9 +137,10 @@ function pareWriter(
   source: FolderSource,
   plans: readonly TensorPlan[],
   infos: readonly TensorInfo[],
+  sharding: Sharding,
 ): ModelWriter {
   const { config, files } = source.companions()
-  const writer = createSafetensors(join(folder, 'model.safetensors'), infos)
+  const writer = createShardedSafetensors(folder, infos, sharding)
   return {
     append: (name, bytes) => writer.append(name, bytes),
     finish() {
