@@ -26,7 +26,8 @@ export interface ModelWriter {
 }
 
 export interface TargetPlan {
-  readonly target: 'gguf' | 'gptq' | 'pare'
+  /** The format of the files. */
+  readonly target: 'gguf' | 'gptq' | 'awq' | 'compressed-tensors' | 'mlx' | 'pare'
   readonly tensors: readonly TensorPlan[]
   /** Size of the weight files, to the byte. */
   readonly fileBytes: number

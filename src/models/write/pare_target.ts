@@ -18,7 +18,7 @@ import { type BlockTypeName, isCodedType, rowBytes, typeForRow } from '../../nn/
 import { columnSweep } from '../../nn/column_sweep.ts'
 import { type AffineGrid, type Grid, type GridSource, gridName, groupWidth } from '../../nn/grid.ts'
 import { bytesOf, scope, type Tensor } from '../../tensor/index.ts'
-import { asType, type FolderSource, json, plainType } from './gptq_target.ts'
+import { asType, type FolderSource, json, plainType } from './folder_source.ts'
 import type { EncodedTensor, ModelWriter, TargetPlan } from './model_writer.ts'
 import { type Sharding, shardNotes } from './sharding.ts'
 import { keptNumbers, type TensorChoices } from './tensor_choice.ts'

@@ -11,8 +11,8 @@ import { configToHuggingFace, type LlamaConfig } from '../llama/config.ts'
 import { llamaGgufMetadata } from '../llama/gguf_metadata.ts'
 import { rotaryDivisors } from '../llama/rotary_divisors.ts'
 import type { OpenLanguageModel } from '../open_model.ts'
+import type { FolderSource } from './folder_source.ts'
 import type { GgufSource } from './gguf_target.ts'
-import type { FolderSource } from './gptq_target.ts'
 
 /** Names of the matrices that methods compress. */
 export const matricesOf = ({ model }: Pick<OpenLanguageModel, 'model'>): Set<string> =>
