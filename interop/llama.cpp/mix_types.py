@@ -123,16 +123,16 @@ def types_of(llama: ctypes.CDLL, model: Path, ftype: int, columns: dict[str, int
     return {name: info.type.name for name, info in GgufFile(result).tensors.items() if len(info.shape) > 1}
 
 
-def in_runs(types: dict[str, str]) -> dict[str, str]:
-    """By part, layer after layer: `Q6_K*3 Q4_K Q6_K`."""
+def in_runs(types: dict[str, str]) -> str:
+    """By part, layer after layer: `output Q6_K, attn_v Q6_K*3 Q4_K Q6_K`."""
     parts: dict[str, list[str]] = {}
     ordered = sorted(types, key=lambda name: int(name.split(".")[1]) if name.startswith("blk.") else -1)
     for name in ordered:
         parts.setdefault(name.split(".")[-2], []).append(types[name])
-    return {
-        part: " ".join(f"{kind}*{n}" if (n := len(list(run))) > 1 else kind for kind, run in groupby(found))
+    return ", ".join(
+        " ".join([part, *(f"{kind}*{n}" if (n := len(list(run))) > 1 else kind for kind, run in groupby(found))])
         for part, found in parts.items()
-    }
+    )
 
 
 def main(libraries: str, target: str) -> None:
@@ -142,17 +142,17 @@ def main(libraries: str, target: str) -> None:
         for name, facts in MODELS.items():
             model = Path(folder) / "model.gguf"
             columns = write_model(model, facts)
-            mixes: dict[str, Any] = {}
+            mixes: dict[str, str] = {}
             for mix, ftype in MIXES.items():
                 weighted = in_runs(types_of(llama, model, ftype, columns))
                 # llama.cpp makes this one with an importance matrix only.
                 plain = weighted if mix == "Q2_K_S" else in_runs(types_of(llama, model, ftype, None))
-                different = {part: types for part, types in weighted.items() if plain[part] != types}
-                mixes[mix] = {"types": plain, **({"imatrix": different} if different else {})}
+                mixes[mix] = plain
+                if weighted != plain:
+                    mixes[f"{mix} imatrix"] = weighted
             cases.append({"name": name, **facts, "mixes": mixes})
     version = next(Path(libraries).glob("libllama.v*.so")).name.removeprefix("libllama.").removesuffix(".so")
-    lines = ",\n".join(json.dumps(case) for case in cases)
-    Path(target).write_text(f'{{"llama.cpp": "{version}", "models": [\n{lines}\n]}}\n')
+    Path(target).write_text(f"{json.dumps({'llama.cpp': version, 'models': cases}, indent=2)}\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--scheme <type>',
-      'type of the weights in a GGUF file, such as Q8_0, Q6_K, Q4_K, IQ4_NL, Q3_K: fewer bits are smaller and worse. A type that does not fit a row is replaced and noted. For gguf (default: Q4_K)',
+      'type of the weights in a GGUF file, such as Q8_0, Q6_K, Q4_K, IQ4_NL, Q3_K: fewer bits are smaller and worse. Or a mix of llama.cpp, which has a type for each tensor: Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S or Q5_K_M. A type that does not fit a row is replaced and noted. For gguf (default: Q4_K)',
     )
     .option(
       '--bits <n>',

@@ -1,5 +1,6 @@
 /** What a compression is asked to do, with every default and rule in one place. */
 
+import { isMixScheme } from '../models/write/gguf_mix.ts'
 import { blockTypeNames } from '../nn/block_types.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { Limits } from './limits.ts'
@@ -127,7 +128,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     method: [...new Set(steps.map(({ method }) => method))].join('+'),
     overrides: resolveOverrides(options.overrides ?? [], target),
     limits,
-    mix: resolveMix(options, target, limits),
+    mix: checkMix(resolveMix(options, target, limits), steps),
     target,
     trueSequential: options.trueSequential ?? true,
     embedding: embeddingOf(options.embedding, target),
@@ -149,6 +150,17 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     offline: options.offline ?? false,
     probe: options.probe ?? true,
   }
+}
+
+/** @throws OptionError where both a mix and a size decide about the types of the matrices. */
+function checkMix(mix: ResolvedMix | undefined, steps: readonly ResolvedStep[]): ResolvedMix | undefined {
+  const named = steps.map(({ scheme = '' }) => scheme).find(isMixScheme)
+  if (mix && named)
+    throw new OptionError(
+      `--scheme: ${named} says the type of each tensor, and so does a target size; leave one of them out`,
+      { code: 'PARE_E_SCHEME', facts: { scheme: named } },
+    )
+  return mix
 }
 
 const { files: _, ...calibrationNumbers } = calibrationFields

@@ -1,5 +1,6 @@
 /** Several steps as one method: each weight goes through the steps that take it, in their order. */
 import type { WeightMethod } from '../calibrate/method.ts'
+import { mainTypeOf } from '../models/write/gguf_mix.ts'
 import { isCodedType, typeForRow } from '../nn/block_types.ts'
 import type { Grid } from '../nn/grid.ts'
 import { patternMatches } from '../nn/name_pattern.ts'
@@ -61,6 +62,7 @@ function methodOf({ method, damping, actOrder, staticGroups, onSingular }: Resol
 /** What a step rounds to for itself; nothing where no block type fits the row. */
 function ownGrid({ scheme, grid }: ResolvedStep, columns: number): Grid | undefined {
   if (scheme === undefined) return grid
-  const type = typeForRow(scheme, columns)
+  // What a mix gives a tensor is what is stored in the end.
+  const type = typeForRow(mainTypeOf(scheme), columns)
   return isCodedType(type) ? { kind: 'blocks', type } : undefined
 }

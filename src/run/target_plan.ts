@@ -1,6 +1,7 @@
 /** How a target stores the tensors of a model, from headers alone. */
 import { basename } from 'node:path'
 import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { GgufScheme } from '../models/write/gguf_mix.ts'
 import { planGguf } from '../models/write/gguf_target.ts'
 import { planGptq } from '../models/write/gptq_target.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
@@ -56,11 +57,11 @@ export function planTarget(
   }
 }
 
-/** The block type that most of the linear weights are asked to have: the file is named for it. */
-function mainScheme(source: OpenLanguageModel, choices: TensorChoices, first: BlockTypeName): BlockTypeName {
-  const weights = new Map<BlockTypeName, number>()
+/** The block type or mix that most of the linear weights are asked to have: the file is named for it. */
+function mainScheme(source: OpenLanguageModel, choices: TensorChoices, first: GgufScheme): GgufScheme {
+  const weights = new Map<GgufScheme, number>()
   for (const name of matricesOf(source)) {
-    const { scheme } = choices.get(name) ?? {}
+    const { mix, scheme = mix } = choices.get(name) ?? {}
     const [rows, columns] = source.weights.infos.get(name)!.shape as [number, number]
     if (scheme) weights.set(scheme, (weights.get(scheme) ?? 0) + rows * columns)
   }

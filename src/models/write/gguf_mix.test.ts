@@ -3,8 +3,6 @@ import { describe, expect, test } from 'vitest'
 import type { BlockTypeName } from '../../nn/block_types.ts'
 import { type GgufMixName, ggufMixNames, type MixFacts, mixedType } from './gguf_mix.ts'
 
-/** Types layer after layer, as `Q6_K*3 Q4_K`. */
-type Runs = Record<string, string>
 interface Model {
   name: string
   architecture?: string
@@ -16,16 +14,22 @@ interface Model {
   hidden?: number
   attention?: number
   intermediate?: number
-  mixes: Record<GgufMixName, { types: Runs; imatrix?: Runs }>
+  /** By mix, with ` imatrix` where that makes a difference: types by part, layer after layer. */
+  mixes: Record<string, string>
 }
 // Written by interop/llama.cpp/mix_types.py.
 const golden = new URL('./golden/gguf_mixes.json', import.meta.url)
 const { models } = JSON.parse(readFileSync(golden, 'utf8')) as { models: Model[] }
 
-const listed = (runs: string): string[] =>
-  runs.split(' ').flatMap((run) => {
-    const [type, count = '1'] = run.split('*')
-    return Array<string>(Number(count)).fill(type!)
+/** Reads `output Q6_K, attn_v Q6_K*3 Q4_K`. */
+const typesOf = (mix: string): (readonly [part: string, types: string[]])[] =>
+  mix.split(', ').map((text) => {
+    const [part, ...runs] = text.split(' ')
+    const types = runs.flatMap((run) => {
+      const [type, count = '1'] = run.split('*')
+      return Array<string>(Number(count)).fill(type!)
+    })
+    return [part!, types] as const
   })
 
 function columnsOf({ hidden = 256, attention = 256, intermediate = 256 }: Model, part: string): number {
@@ -44,11 +48,10 @@ const factsOf = (model: Model, imatrix: boolean): MixFacts => ({
 
 describe.each(models)('every tensor has the type that llama.cpp gives it: $name', (model) => {
   test.each(ggufMixNames)('%s', (mix) => {
-    const { types, imatrix } = model.mixes[mix]
+    const plain = model.mixes[mix]!
     for (const weighted of [false, true]) {
       const facts = factsOf(model, weighted)
-      for (const [part, runs] of Object.entries(weighted ? { ...types, ...imatrix } : types)) {
-        const expected = listed(runs)
+      for (const [part, expected] of typesOf((weighted && model.mixes[`${mix} imatrix`]) || plain)) {
         const isOuter = part === 'output' || part === 'token_embd'
         expect(expected.length).toBe(isOuter ? 1 : model.layers)
         const found = expected.map((_, i) => {
@@ -80,10 +83,10 @@ test('norms, biases and routers stay as they are', () => {
     expect(mixedType('Q4_K_M', name, shape, facts)).toBeUndefined()
 })
 test('what a mix asks for is told beside what stands in', () => {
-  const typesOf = (mix: GgufMixName, part: string, columns: number) =>
+  const typesIn = (mix: GgufMixName, part: string, columns: number) =>
     Object.values(mixedType(mix, `blk.0.${part}.weight`, [2, columns], facts)!) as BlockTypeName[]
-  expect(typesOf('Q4_K_M', 'attn_v', 256)).toEqual(['Q6_K', 'Q6_K'])
-  expect(typesOf('Q4_K_M', 'attn_v', 288)).toEqual(['Q6_K', 'Q8_0'])
-  expect(typesOf('Q3_K_S', 'attn_q', 288)).toEqual(['Q3_K', 'Q4_0'])
-  expect(typesOf('Q3_K_S', 'attn_q', 40)).toEqual(['Q3_K', 'F16'])
+  expect(typesIn('Q4_K_M', 'attn_v', 256)).toEqual(['Q6_K', 'Q6_K'])
+  expect(typesIn('Q4_K_M', 'attn_v', 288)).toEqual(['Q6_K', 'Q8_0'])
+  expect(typesIn('Q3_K_S', 'attn_q', 288)).toEqual(['Q3_K', 'Q4_0'])
+  expect(typesIn('Q3_K_S', 'attn_q', 40)).toEqual(['Q3_K', 'F16'])
 })

@@ -9,7 +9,7 @@
  * `tensor_allows_quantization` (what is left alone). Architectures whose rules differ, such as falcon, are none that Pare
  * writes. Names are those of GGUF.
  */
-import { type BlockTypeName, isCodedType, typeForRow } from '../../nn/block_types.ts'
+import { type BlockTypeName, isBlockType, isCodedType, typeForRow } from '../../nn/block_types.ts'
 
 /** The type of most matrices of each mix. */
 const mainTypes = {
@@ -37,6 +37,18 @@ const mainTypes = {
 /** Every mix that llama.cpp makes of types that Pare knows. */
 export type GgufMixName = keyof typeof mainTypes
 export const ggufMixNames = Object.keys(mainTypes) as GgufMixName[]
+
+/** The mixes whose name is that of no block type: Q4_K alone is one type for all matrices. */
+export type MixScheme = Exclude<GgufMixName, BlockTypeName>
+export const mixSchemes = ggufMixNames.filter((name) => !isBlockType(name)) as MixScheme[]
+/** What a GGUF file can be asked to be. */
+export type GgufScheme = BlockTypeName | MixScheme
+export const isMixScheme = (name: string): name is MixScheme =>
+  (mixSchemes as readonly string[]).includes(name)
+
+/** The type of most matrices; a block type is its own. */
+export const mainTypeOf = (scheme: GgufScheme): BlockTypeName =>
+  isMixScheme(scheme) ? mainTypes[scheme] : scheme
 
 /** What of a model decides about the types of its tensors. */
 export interface MixFacts {

@@ -16,21 +16,27 @@ import type { GridSource } from '../../nn/grid.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { indexSelect, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { LlamaConfig } from '../llama/config.ts'
-import { ggufName, ggufRowOrder, rotaryHeads } from '../llama/names.ts'
+import { ggufName, ggufRowOrder, headName, rotaryHeads } from '../llama/names.ts'
 import type { WeightInfo } from '../model_weights.ts'
+import { type GgufScheme, isMixScheme, type MixFacts, mainTypeOf, mixedType } from './gguf_mix.ts'
 import type { EncodedTensor, TargetPlan } from './model_writer.ts'
 import { keptNumbers, type TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
 export interface GgufTargetOptions {
-  /** Block type of the matrices. @default 'Q4_K' */
-  scheme?: BlockTypeName
-  /** Type of the embedding and the head; `keep` copies what a GGUF source has. @default 'keep', else Q6_K */
+  /** Block type of the matrices, or a mix, which has a type for each tensor. @default 'Q4_K' */
+  scheme?: GgufScheme
+  /**
+   * Type of the embedding and the head; `keep` copies what a GGUF source has.
+   * @default what the mix says; without one 'keep', else Q6_K
+   */
   embedding?: BlockTypeName | 'keep' | undefined
   /** Another type may stand in where 256 does not divide the rows. @default true */
   fallback?: boolean
   /** What is asked for single tensors. */
   choices?: TensorChoices
+  /** The importance of inputs is known, which some mixes take into account. @default false */
+  imatrix?: boolean
   /** File name without its ending. */
   fileName: string
 }
@@ -50,6 +56,7 @@ export interface GgufSource {
 
 export function planGguf(source: GgufSource, options: GgufTargetOptions): TargetPlan {
   const { scheme = 'Q4_K', fallback = true, fileName } = options
+  const facts = mixFacts(source, options.imatrix ?? false)
   const tensors = [...source.infos.values()].map((info): TensorPlan => {
     const { name, shape } = info
     const role = roleOf(info, source.matrices)
@@ -59,9 +66,16 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     const choice = options.choices?.get(name)
     if (choice?.keep && !source.isGguf) return { ...base, ...keptNumbers(info, choice.by, 'a GGUF file') }
     if (choice?.keep) return { ...base, type: info.type, kept: true, bytes: info.bytes }
+    const mix = choice
+      ? choice.mix
+      : (role === 'matrix' || options.embedding === undefined) && isMixScheme(scheme)
+        ? scheme
+        : undefined
+    const mixed = mix && mixedType(mix, ggufName(name)!, shape, facts)
     const asked =
+      mixed?.asked ??
       choice?.scheme ??
-      (role === 'matrix' ? scheme : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K')))
+      (role === 'matrix' ? mainTypeOf(scheme) : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K')))
     if (asked === 'keep') {
       if (!source.isGguf || !isBlockType(info.type)) {
         throw new OptionError(
@@ -70,9 +84,10 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
       }
       return { ...base, type: info.type, kept: true, bytes: info.bytes }
     }
-    const type = typeForRow(asked, columns)
+    const type = mixed?.type ?? typeForRow(asked, columns)
     // The default type of an embedding is a choice of Pare's, not the user's.
-    if (type !== asked && !fallback && (role === 'matrix' || choice || options.embedding !== undefined)) {
+    const isWanted = role === 'matrix' || choice || mixed || options.embedding !== undefined
+    if (type !== asked && !fallback && isWanted) {
       throw new OptionError(
         `${name}: ${asked} needs rows that 256 divides, got ${columns}; leave --no-fallback out or choose a type with blocks of 32 such as IQ4_NL`,
         { code: 'PARE_E_FALLBACK', facts: { tensor: name, columns, type: asked } },
@@ -108,8 +123,21 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
   }
 }
 
+function mixFacts({ config, infos }: GgufSource, imatrix: boolean): MixFacts {
+  const { architecture, layers } = config
+  const [{ heads, kvHeads }] = layers as [(typeof layers)[number]]
+  return {
+    architecture,
+    layers: layers.length,
+    heads,
+    keyHeads: kvHeads,
+    tied: !infos.has(headName),
+    imatrix,
+  }
+}
+
 /** The source's metadata with the type of the new file. */
-function targetMetadata(metadata: GgufMetadata, scheme: BlockTypeName): GgufMetadata {
+function targetMetadata(metadata: GgufMetadata, scheme: GgufScheme): GgufMetadata {
   const fileType = fileTypes[scheme] ?? fileTypes[`${scheme}_S`] ?? fileTypes.F16!
   const changed: [string, GgufValue][] = [
     ['general.file_type', gguf.u32(fileType)],
