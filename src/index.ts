@@ -8,6 +8,7 @@
  *   train       a small language model or a classifier from a recipe, with checkpoints
  *   Trainer     steps of a training over any task, with pruningMethods and optimisers by name; fit without phases
  *   evaluate    perplexity, and KL and agreement against a source
+ *   measureImportance  how much inputs are used, as the file of llama-imatrix; readImatrix reads one
  *   inspect     what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
@@ -17,6 +18,7 @@
  * user can cause is a `PareError`.
  */
 export { type LabelledTexts, labelledTexts } from './data/text_rows.ts'
+export { type Imatrix, readImatrix } from './formats/gguf/imatrix.ts'
 export type { ChatMessage } from './formats/tokenizer/chat_template.ts'
 export type { Tokenizer } from './formats/tokenizer/tokenizer.ts'
 export type { LanguageMetrics } from './metrics/language.ts'
@@ -103,6 +105,11 @@ export { compress } from './run/compress.ts'
 export type { CompressOptions, TargetName } from './run/compress_options.ts'
 export { type EvaluateOptions, type Evaluation, evaluate, type RunHooks } from './run/evaluate.ts'
 export { type Inspection, inspect } from './run/inspect.ts'
+export {
+  type ImportanceOptions,
+  type MeasuredImportance,
+  measureImportance,
+} from './run/measure_importance.ts'
 export type { Override } from './run/override.ts'
 export { type CompressionPlan, type PlanOptions, plan } from './run/plan.ts'
 export type { OnProgress, Phase, ProgressEvent } from './run/progress.ts'

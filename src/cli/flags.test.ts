@@ -41,6 +41,7 @@ const typed: [args: string, options: object][] = [
   ['--sensitivity-windows 2', { sensitivityWindows: 2 }],
   ['--embedding Q6_K', { embedding: 'Q6_K' }],
   ['--no-fallback', { fallback: false }],
+  ['--imatrix i.gguf', { imatrix: 'i.gguf' }],
   [
     '--override model.layers.0.**=scheme:Q5_K',
     { override: [{ match: 'model.layers.0.**', scheme: 'Q5_K', at: '--override' }] },

@@ -104,6 +104,10 @@ export function addMethodFlags(command: Command): Command {
       'gptq: added to the diagonal of the inputs’ second moments, as a share of its mean, above 0. More where a weight is reported as singular (default: 0.01)',
       positive,
     )
+    .option(
+      '--imatrix <file>',
+      'rtn: how much each input is used, as pare imatrix and llama-imatrix write it: scales are fitted to the inputs that matter. For gguf (default: none)',
+    )
     .addOption(
       new Option(
         '--on-singular <what>',

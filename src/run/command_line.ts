@@ -18,6 +18,7 @@ const flags: Readonly<
   symmetric: 'on',
   embedding: 'value',
   fallback: 'off',
+  imatrix: 'path',
   method: 'value',
   actOrder: 'either',
   staticGroups: 'either',

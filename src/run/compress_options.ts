@@ -43,6 +43,11 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOpt
   embedding?: string
   /** A block type may be replaced where 256 does not divide the rows. @default true */
   fallback?: boolean
+  /**
+   * File with the importance of inputs, as llama-imatrix writes it: weighs the fits of rounding to nearest to block types.
+   * For the target gguf with the method rtn. @default none
+   */
+  imatrix?: string
   /** Text or JSONL files to calibrate with. @default the text that comes with Pare */
   calibration?: readonly string[]
   /** @default 40 */
@@ -95,6 +100,7 @@ export interface ResolvedCompressOptions {
   trueSequential: boolean
   embedding: string | undefined
   fallback: boolean
+  imatrix: string | undefined
   calibration: readonly string[] | undefined
   samples: number
   length: number
@@ -133,6 +139,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     trueSequential: options.trueSequential ?? true,
     embedding: embeddingOf(options.embedding, target),
     fallback: options.fallback ?? true,
+    imatrix: imatrixOf(options, target, steps),
     calibration: options.calibration,
     samples: options.samples ?? 40,
     length: options.length ?? 512,
@@ -150,6 +157,26 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     offline: options.offline ?? false,
     probe: options.probe ?? true,
   }
+}
+
+/** @throws OptionError where nothing would read the importance of inputs. */
+function imatrixOf(
+  { imatrix, limits }: CompressOptions,
+  target: TargetName,
+  steps: readonly ResolvedStep[],
+): string | undefined {
+  if (imatrix === undefined) return undefined
+  const refuse = (what: string) =>
+    new OptionError(`--imatrix: ${what}`, { code: 'PARE_E_IMATRIX', facts: { target } })
+  if (target !== 'gguf')
+    throw refuse(
+      `weighs the fits of block types, and --target ${target} has evenly spaced levels; leave it out`,
+    )
+  if (!steps.some(({ method }) => method === 'rtn'))
+    throw refuse('gptq measures the inputs itself; give --method rtn, or leave it out')
+  if (limits?.targetSize !== undefined || limits?.targetBpw !== undefined)
+    throw refuse('what widths cost is measured without it; leave out the target size, or name a --scheme')
+  return imatrix
 }
 
 /** @throws OptionError where both a mix and a size decide about the types of the matrices. */

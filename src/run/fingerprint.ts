@@ -58,6 +58,7 @@ export const runFingerprint = (
   fingerprintOf(options, {
     source: sourceHash(source),
     calibration,
+    imatrix: options.imatrix === undefined ? undefined : hashOfFiles([options.imatrix]),
     evaluation: options.evaluate ? hashOfFiles(options.text ?? [defaultEvaluationText()]) : undefined,
   })
 
@@ -72,6 +73,7 @@ const indifferent = new Set([
   'offline',
   'probe',
   'calibration.files',
+  'imatrix',
   'evaluation.files',
   'limits.maxKl',
   'baselines',
@@ -81,16 +83,23 @@ const indifferent = new Set([
 /**
  * @param source SHA-256 of the source's files
  * @param calibration SHA-256 of the texts to calibrate with, where there are any
+ * @param imatrix SHA-256 of the importance of inputs, where it is given
  * @param evaluation SHA-256 of the texts to evaluate with, where there are any
  */
 export function fingerprintOf(
   options: ResolvedCompressOptions,
-  hashes: { source: string; calibration: string | undefined; evaluation: string | undefined },
+  hashes: {
+    source: string
+    calibration: string | undefined
+    imatrix?: string | undefined
+    evaluation: string | undefined
+  },
 ): Fingerprint {
   const fields: Fingerprint = { version, instructionSet: instructionSet(), source: hashes.source }
   const { evaluation, ...recipe } = resolvedRecipe(options)
   addLeaves(fields, '', { ...recipe, ...(evaluation ? { evaluation } : {}) })
   if (hashes.calibration) fields['calibration.files'] = hashes.calibration
+  if (hashes.imatrix) fields.imatrix = hashes.imatrix
   if (hashes.evaluation) fields['evaluation.files'] = hashes.evaluation
   return fields
 }

@@ -87,6 +87,7 @@ export const wholeFields = {
   seed: whole(0),
   embedding: text('keep, F16 or a block type', 32),
   fallback: yesOrNo,
+  imatrix: text('the path of a file'),
   trueSequential: yesOrNo,
   sideBySide: yesOrNo,
   baselines: yesOrNo,

@@ -47,6 +47,8 @@ export interface Recipe {
   embedding?: string
   /** A block type may be replaced where it does not fit the rows. @default true */
   fallback?: boolean
+  /** File with the importance of inputs, for the target gguf with rtn. @default none */
+  imatrix?: string
   /** Weights of a stage see the outputs of the compressed ones before them. @default true */
   trueSequential?: boolean
   calibration?: {
@@ -133,6 +135,7 @@ export const recipeSchema = record({
   seed: optional(wholeFields.seed),
   embedding: optional(wholeFields.embedding),
   fallback: optional(wholeFields.fallback),
+  imatrix: optional(wholeFields.imatrix),
   trueSequential: optional(wholeFields.trueSequential),
   calibration: optional(calibrationSchema),
   evaluation: optional(

@@ -5,6 +5,7 @@ import { isCodedType, typeForRow } from '../nn/block_types.ts'
 import type { Grid } from '../nn/grid.ts'
 import { patternMatches } from '../nn/name_pattern.ts'
 import { quantizers } from '../quantize/methods.ts'
+import { weightedRtn } from '../quantize/weighted_rtn.ts'
 import { scope } from '../tensor/index.ts'
 import type { ResolvedStep } from './weight_step.ts'
 
@@ -22,10 +23,17 @@ export function stepsByName(
 
 /**
  * Each step sees as `current` what the one before made of the weight. The last one rounds to the grid of the task,
- * which is that of the plan, those before it to their own.
+ * which is that of the plan, those before it to their own. Rounding to nearest takes the importance of inputs into
+ * account where it is known.
  */
-export function stepsAsMethod(steps: readonly ResolvedStep[], names: readonly string[]): WeightMethod {
-  const methods = steps.map(methodOf)
+export function stepsAsMethod(
+  steps: readonly ResolvedStep[],
+  names: readonly string[],
+  importance?: ReadonlyMap<string, Float32Array>,
+): WeightMethod {
+  const methods = steps.map((step) =>
+    step.method === 'rtn' && importance ? weightedRtn(importance) : methodOf(step),
+  )
   const byName = stepsByName(steps, names)
   const used = new Set([...byName.values()].flat())
   return {

@@ -10,6 +10,7 @@ import { folderSource, ggufSource, matricesOf } from '../models/write/target.ts'
 import type { TensorChoices } from '../models/write/tensor_choice.ts'
 import type { BlockTypeName } from '../nn/block_types.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import { inputImportance } from './input_importance.ts'
 import { tensorRules } from './tensor_rules.ts'
 
 /** The plan of a target for an open model; `choices` are what the options ask for single tensors, or others. */
@@ -18,13 +19,14 @@ export function planTarget(
   options: ResolvedCompressOptions,
   choices: TensorChoices = tensorRules(source, options).choices,
 ): TargetPlan {
-  const { target, steps, embedding, trueSequential, fallback } = options
+  const { target, steps, embedding, trueSequential, fallback, imatrix } = options
   const [{ grid, damping }] = steps
   const actOrder = steps.some((step) => step.actOrder)
   const groupsSorted = steps.some((step) => step.actOrder && !step.staticGroups)
   switch (target) {
     case 'gguf': {
       const from = ggufSource(source)
+      const importance = inputImportance(source, imatrix)
       const scheme = mainScheme(source, choices, steps[0].scheme!)
       const fileName = `${basename(source.name)
         .replace(/[^\w.-]+/g, '-')
@@ -34,9 +36,10 @@ export function planTarget(
         choices,
         embedding: embedding as BlockTypeName | 'keep' | undefined,
         fallback,
+        importance,
         fileName,
       })
-      return { ...plan, notes: [...plan.notes, ...from.losses] }
+      return { ...plan, notes: [...plan.notes, ...unknownNote(from.matrices, importance), ...from.losses] }
     }
     case 'gptq':
       return planGptq(folderSource(source), {
@@ -55,6 +58,20 @@ export function planTarget(
         choices,
       })
   }
+}
+
+/** What an importance matrix does not tell. */
+function unknownNote(
+  matrices: ReadonlySet<string>,
+  importance: ReadonlyMap<string, Float32Array> | undefined,
+): string[] {
+  if (!importance) return []
+  const missing = [...matrices].filter((name) => !importance.has(name))
+  return missing.length === 0
+    ? []
+    : [
+        `imatrix: the inputs of ${missing.length} of ${matrices.size} weights are not in it, such as ${missing[0]}`,
+      ]
 }
 
 /** The block type or mix that most of the linear weights are asked to have: the file is named for it. */

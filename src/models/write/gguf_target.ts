@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
 import { type GgufMetadata, type GgufValue, gguf } from '../../formats/gguf/metadata.ts'
 import { createGguf, layOutGguf } from '../../formats/gguf/writer.ts'
+import { fitBlocks } from '../../nn/block_fit.ts'
 import {
   type BlockTypeName,
   fileTypes,
@@ -35,8 +36,11 @@ export interface GgufTargetOptions {
   fallback?: boolean
   /** What is asked for single tensors. */
   choices?: TensorChoices
-  /** The importance of inputs is known, which some mixes take into account. @default false */
-  imatrix?: boolean
+  /**
+   * The mean square of each input, by weight: mixes take it into account, and the fit of embedding and head.
+   * @default not known
+   */
+  importance?: ReadonlyMap<string, Float32Array> | undefined
   /** File name without its ending. */
   fileName: string
 }
@@ -56,7 +60,7 @@ export interface GgufSource {
 
 export function planGguf(source: GgufSource, options: GgufTargetOptions): TargetPlan {
   const { scheme = 'Q4_K', fallback = true, fileName } = options
-  const facts = mixFacts(source, options.imatrix ?? false)
+  const facts = mixFacts(source, options.importance !== undefined)
   const tensors = [...source.infos.values()].map((info): TensorPlan => {
     const { name, shape } = info
     const role = roleOf(info, source.matrices)
@@ -113,7 +117,7 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     alignment: layout.alignment,
     notes: [],
     stored: ({ name, bytes }) => [{ name: ggufName(name)!, bytes }],
-    ...encoders(source.config),
+    ...encoders(source.config, options.importance),
     check() {},
     create(folder) {
       const writer = createGguf(file(folder), metadata, infos())
@@ -148,7 +152,10 @@ function targetMetadata(metadata: GgufMetadata, scheme: GgufScheme): GgufMetadat
 
 type Encoders = Pick<TargetPlan, 'encodeSource' | 'encodeNumbers' | 'encodeKept'>
 
-function encoders({ architecture, headSize }: LlamaConfig): Encoders {
+function encoders(
+  { architecture, headSize }: LlamaConfig,
+  importance: GgufTargetOptions['importance'],
+): Encoders {
   /** Rows in the order of the file; each row is whole bytes, so packed rows move as they are. */
   const inFileOrder = (name: string, rows: Tensor): Tensor => {
     if (architecture !== 'llama' || !rotaryHeads(name)) return rows
@@ -169,7 +176,11 @@ function encoders({ architecture, headSize }: LlamaConfig): Encoders {
     encodeNumbers: ({ name, type, grid }, values) =>
       scope(() => {
         if (!grid) return encoded(name, values.cast(type === 'F32' ? 'f32' : type === 'F16' ? 'f16' : 'bf16'))
-        const { values: blocks } = columnSweep(values, { grid })
+        const own = importance?.get(name)
+        const blocks =
+          own && grid.kind === 'blocks'
+            ? fitBlocks(values, grid.type, own)
+            : columnSweep(values, { grid }).values
         return blocks.kind === 'blocks' ? encoded(name, blocks.bytes) : []
       }),
     encodeKept: ({ name }, bytes) => [{ name: ggufName(name)!, bytes }],
