@@ -37,36 +37,39 @@ async function planned(options: Partial<CompressOptions>): Promise<Record<string
   )
 }
 
-test('the file has the types of the mix, its number and its name', async () => {
-  const options = asked({ scheme: 'q4_k_m' })
-  const report = await compress(options)
-  const [file] = readdirSync(options.output).filter((name) => name.endsWith('.gguf'))
-  expect(file).toBe('wide-Q4_K_M.gguf')
-  const path = join(options.output, file!)
-  expect(statSync(path).size).toBe(report.bytes)
-  const archive = openGguf(path)
-  expect(archive.metadata.get('general.file_type')).toEqual({ type: 'u32', value: 15 })
-  // Of two layers the second is among the last eighth, and no first eighth is there.
-  const types = [...archive.tensors.values()].filter(({ shape }) => shape.length > 1)
-  expect(Object.fromEntries(types.map(({ name, type }) => [name.replace('.weight', ''), type]))).toEqual({
-    token_embd: 'Q6_K',
-    'blk.0.attn_q': 'Q4_K',
-    'blk.0.attn_k': 'Q4_K',
-    'blk.0.attn_v': 'Q4_K',
-    'blk.0.attn_output': 'Q4_K',
-    'blk.0.ffn_gate': 'Q4_K',
-    'blk.0.ffn_up': 'Q4_K',
-    'blk.0.ffn_down': 'Q4_K',
-    'blk.1.attn_q': 'Q4_K',
-    'blk.1.attn_k': 'Q4_K',
-    'blk.1.attn_v': 'Q6_K',
-    'blk.1.attn_output': 'Q4_K',
-    'blk.1.ffn_gate': 'Q4_K',
-    'blk.1.ffn_up': 'Q4_K',
-    'blk.1.ffn_down': 'Q6_K',
-  })
-  archive.close()
-})
+test.each(['rtn', 'gptq'] as const)(
+  '%s: the file has the types of the mix, its number and its name',
+  async (method) => {
+    const options = asked({ scheme: 'q4_k_m', method, samples: 2, length: 32 })
+    const report = await compress(options)
+    const [file] = readdirSync(options.output).filter((name) => name.endsWith('.gguf'))
+    expect(file).toBe('wide-Q4_K_M.gguf')
+    const path = join(options.output, file!)
+    expect(statSync(path).size).toBe(report.bytes)
+    const archive = openGguf(path)
+    expect(archive.metadata.get('general.file_type')).toEqual({ type: 'u32', value: 15 })
+    // Of two layers the second is among the last eighth, and no first eighth is there.
+    const types = [...archive.tensors.values()].filter(({ shape }) => shape.length > 1)
+    expect(Object.fromEntries(types.map(({ name, type }) => [name.replace('.weight', ''), type]))).toEqual({
+      token_embd: 'Q6_K',
+      'blk.0.attn_q': 'Q4_K',
+      'blk.0.attn_k': 'Q4_K',
+      'blk.0.attn_v': 'Q4_K',
+      'blk.0.attn_output': 'Q4_K',
+      'blk.0.ffn_gate': 'Q4_K',
+      'blk.0.ffn_up': 'Q4_K',
+      'blk.0.ffn_down': 'Q4_K',
+      'blk.1.attn_q': 'Q4_K',
+      'blk.1.attn_k': 'Q4_K',
+      'blk.1.attn_v': 'Q6_K',
+      'blk.1.attn_output': 'Q4_K',
+      'blk.1.ffn_gate': 'Q4_K',
+      'blk.1.ffn_up': 'Q4_K',
+      'blk.1.ffn_down': 'Q6_K',
+    })
+    archive.close()
+  },
+)
 test('Q4_K alone is one type for all matrices', async () => {
   const { embed_tokens: embedding, ...matrices } = await planned({ scheme: 'Q4_K' })
   expect(embedding).toBe('F16')
