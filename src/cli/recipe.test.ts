@@ -45,6 +45,10 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--embedding Q6_K', { embedding: 'Q6_K' }],
   ['--no-fallback', { fallback: false }],
   [
+    '--imatrix i.gguf --target gguf --method rtn',
+    { imatrix: 'i.gguf', target: 'gguf', ...step({ method: 'rtn' }) },
+  ],
+  [
     '--override lm_head=bits:8,group-size:32,symmetric',
     { overrides: [{ match: 'lm_head', bits: 8, groupSize: 32, symmetric: true }] },
   ],
