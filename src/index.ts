@@ -10,6 +10,7 @@
  *   evaluate    perplexity, and KL and agreement against a source
  *   inspect     what a file holds and what Pare can do with it; inspectSource also of a hub, by headers; summarizeValues reads
  *               the values
+ *   measureImportance  how much inputs are used, as the file of llama-imatrix; readImatrix reads one
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
  *   classifyImage  the likeliest classes of an image, with what openEfficientNetLite0 opened
@@ -18,6 +19,7 @@
  * user can cause is a `PareError`.
  */
 export { type LabelledTexts, labelledTexts } from './data/text_rows.ts'
+export { type Imatrix, readImatrix } from './formats/gguf/imatrix.ts'
 export type { ChatMessage } from './formats/tokenizer/chat_template.ts'
 export type { Tokenizer } from './formats/tokenizer/tokenizer.ts'
 export type { LanguageMetrics } from './metrics/language.ts'
@@ -104,6 +106,11 @@ export { compress } from './run/compress.ts'
 export type { CompressOptions, TargetName } from './run/compress_options.ts'
 export { type EvaluateOptions, type Evaluation, evaluate, type RunHooks } from './run/evaluate.ts'
 export { type Inspection, inspect, inspectSource } from './run/inspect.ts'
+export {
+  type ImportanceOptions,
+  type MeasuredImportance,
+  measureImportance,
+} from './run/measure_importance.ts'
 export type { Override } from './run/override.ts'
 export { type CompressionPlan, type PlanOptions, plan } from './run/plan.ts'
 export type { OnProgress, Phase, ProgressEvent } from './run/progress.ts'

@@ -42,6 +42,7 @@ const typed: [args: string, options: object][] = [
   ['--embedding Q6_K', { embedding: 'Q6_K' }],
   ['--no-fallback', { fallback: false }],
   ['--shard-size 500MB', { shardSize: 500_000_000 }],
+  ['--imatrix i.gguf', { imatrix: 'i.gguf' }],
   [
     '--override model.layers.0.**=scheme:Q5_K',
     { override: [{ match: 'model.layers.0.**', scheme: 'Q5_K', at: '--override' }] },

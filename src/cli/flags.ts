@@ -21,7 +21,7 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--scheme <type>',
-      'type of the weights in a GGUF file, such as Q8_0, Q6_K, Q4_K, IQ4_NL, Q3_K: fewer bits are smaller and worse. A type that does not fit a row is replaced and noted. For gguf (default: Q4_K)',
+      'type of the weights in a GGUF file, such as Q8_0, Q6_K, Q4_K, IQ4_NL, Q3_K: fewer bits are smaller and worse. Or a mix of llama.cpp, which has a type for each tensor: Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S or Q5_K_M. A type that does not fit a row is replaced and noted. For gguf (default: Q4_K)',
     )
     .option(
       '--bits <n>',
@@ -108,6 +108,10 @@ export function addMethodFlags(command: Command): Command {
       '--damping <x>',
       'gptq: added to the diagonal of the inputs’ second moments, as a share of its mean, above 0. More where a weight is reported as singular (default: 0.01)',
       positive,
+    )
+    .option(
+      '--imatrix <file>',
+      'rtn: how much each input is used, as pare imatrix and llama-imatrix write it: scales are fitted to the inputs that matter. For gguf (default: none)',
     )
     .addOption(
       new Option(

@@ -8,6 +8,7 @@ import type { Job, JobMessage } from './job.ts'
 const jobs = {
   compress: async () => (await import('../run/compress.ts')).compress,
   evaluate: async () => (await import('../run/evaluate.ts')).evaluate,
+  imatrix: async () => (await import('../run/measure_importance.ts')).measureImportance,
   train: async () => (await import('../run/training/train.ts')).trainWith,
 }
 const { job, options, threads } = workerData as Job

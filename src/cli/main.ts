@@ -1,4 +1,4 @@
-/** The command line: `pare plan | compress | train | eval | inspect | pull | reproduce | doctor | demo`. */
+/** The command line: `pare plan | compress | train | eval | imatrix | inspect | pull | reproduce | doctor | demo`. */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
 import { OptionError, PareError } from '../tensor/errors.ts'
@@ -6,6 +6,7 @@ import { addCompress } from './compress.ts'
 import { addDemo } from './demo.ts'
 import { addDoctor } from './doctor.ts'
 import { addEval } from './eval.ts'
+import { addImatrix } from './imatrix.ts'
 import { addInspect } from './inspect.ts'
 import { addPlan } from './plan.ts'
 import { addPull } from './pull.ts'
@@ -41,6 +42,7 @@ export function program({ json = false } = {}): Command {
     addCompress,
     addTrain,
     addEval,
+    addImatrix,
     addInspect,
     addPull,
     addReproduce,

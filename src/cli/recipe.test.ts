@@ -46,6 +46,10 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--no-fallback', { fallback: false }],
   ['--shard-size 500MB', { shardSize: '500MB' }],
   [
+    '--imatrix i.gguf --target gguf --method rtn',
+    { imatrix: 'i.gguf', target: 'gguf', ...step({ method: 'rtn' }) },
+  ],
+  [
     '--override lm_head=bits:8,group-size:32,symmetric',
     { overrides: [{ match: 'lm_head', bits: 8, groupSize: 32, symmetric: true }] },
   ],

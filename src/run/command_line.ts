@@ -19,6 +19,7 @@ const flags: Readonly<
   embedding: 'value',
   fallback: 'off',
   shardSize: 'size',
+  imatrix: 'path',
   method: 'value',
   actOrder: 'either',
   staticGroups: 'either',

@@ -70,6 +70,7 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       process.cwd(),
       ...(resolved.calibration ?? []),
       ...(resolved.text ?? []),
+      ...(resolved.imatrix === undefined ? [] : [resolved.imatrix]),
     ])
     const mix = await chooseMix(source, resolved, heard)
     const own = mix?.options ?? resolved

@@ -1,6 +1,7 @@
 /** What a compression is asked to do, with every default and rule in one place. */
 
 import { defaultShardBytes } from '../formats/safetensors/writer.ts'
+import { isMixScheme } from '../models/write/gguf_mix.ts'
 import { blockTypeNames } from '../nn/block_types.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { Limits } from './limits.ts'
@@ -45,6 +46,11 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOpt
   fallback?: boolean
   /** Bytes of weights in one safetensors file at most; for gptq and pare. @default 5e9 */
   shardSize?: number
+  /**
+   * File with the importance of inputs, as llama-imatrix writes it: weighs the fits of rounding to nearest to block types.
+   * For the target gguf with the method rtn. @default none
+   */
+  imatrix?: string
   /** Text or JSONL files to calibrate with. @default the text that comes with Pare */
   calibration?: readonly string[]
   /** @default 40 */
@@ -99,6 +105,7 @@ export interface ResolvedCompressOptions {
   fallback: boolean
   /** Nothing for a target that is one file. */
   shardSize: number | undefined
+  imatrix: string | undefined
   calibration: readonly string[] | undefined
   samples: number
   length: number
@@ -132,12 +139,13 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     method: [...new Set(steps.map(({ method }) => method))].join('+'),
     overrides: resolveOverrides(options.overrides ?? [], target),
     limits,
-    mix: resolveMix(options, target, limits),
+    mix: checkMix(resolveMix(options, target, limits), steps),
     target,
     trueSequential: options.trueSequential ?? true,
     embedding: embeddingOf(options.embedding, target),
     fallback: options.fallback ?? true,
     shardSize: shardSizeOf(options.shardSize, target),
+    imatrix: imatrixOf(options, target, steps),
     calibration: options.calibration,
     samples: options.samples ?? 40,
     length: options.length ?? 512,
@@ -155,6 +163,37 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     offline: options.offline ?? false,
     probe: options.probe ?? true,
   }
+}
+
+/** @throws OptionError where nothing would read the importance of inputs. */
+function imatrixOf(
+  { imatrix, limits }: CompressOptions,
+  target: TargetName,
+  steps: readonly ResolvedStep[],
+): string | undefined {
+  if (imatrix === undefined) return undefined
+  const refuse = (what: string) =>
+    new OptionError(`--imatrix: ${what}`, { code: 'PARE_E_IMATRIX', facts: { target } })
+  if (target !== 'gguf')
+    throw refuse(
+      `weighs the fits of block types, and --target ${target} has evenly spaced levels; leave it out`,
+    )
+  if (!steps.some(({ method }) => method === 'rtn'))
+    throw refuse('gptq measures the inputs itself; give --method rtn, or leave it out')
+  if (limits?.targetSize !== undefined || limits?.targetBpw !== undefined)
+    throw refuse('what widths cost is measured without it; leave out the target size, or name a --scheme')
+  return imatrix
+}
+
+/** @throws OptionError where both a mix and a size decide about the types of the matrices. */
+function checkMix(mix: ResolvedMix | undefined, steps: readonly ResolvedStep[]): ResolvedMix | undefined {
+  const named = steps.map(({ scheme = '' }) => scheme).find(isMixScheme)
+  if (mix && named)
+    throw new OptionError(
+      `--scheme: ${named} says the type of each tensor, and so does a target size; leave one of them out`,
+      { code: 'PARE_E_SCHEME', facts: { scheme: named } },
+    )
+  return mix
 }
 
 const { files: _, ...calibrationNumbers } = calibrationFields

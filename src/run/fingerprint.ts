@@ -59,6 +59,7 @@ export const runFingerprint = (
   fingerprintOf(options, {
     source: sourceHash(source),
     calibration,
+    imatrix: options.imatrix === undefined ? undefined : hashOfFiles([options.imatrix]),
     evaluation: options.evaluate ? hashOfFiles(options.text ?? [defaultEvaluationText()]) : undefined,
   })
 
@@ -73,6 +74,7 @@ const indifferent = new Set([
   'offline',
   'probe',
   'calibration.files',
+  'imatrix',
   'evaluation.files',
   'limits.maxKl',
   'baselines',
@@ -82,11 +84,17 @@ const indifferent = new Set([
 /**
  * @param source SHA-256 of the source's files
  * @param calibration SHA-256 of the texts to calibrate with, where there are any
+ * @param imatrix SHA-256 of the importance of inputs, where it is given
  * @param evaluation SHA-256 of the texts to evaluate with, where there are any
  */
 export function fingerprintOf(
   options: ResolvedCompressOptions,
-  hashes: { source: string; calibration: string | undefined; evaluation: string | undefined },
+  hashes: {
+    source: string
+    calibration: string | undefined
+    imatrix?: string | undefined
+    evaluation: string | undefined
+  },
 ): Fingerprint {
   const fields: Fingerprint = { version, instructionSet: instructionSet(), source: hashes.source }
   const { evaluation, shardSize, ...recipe } = resolvedRecipe(options)
@@ -94,6 +102,7 @@ export function fingerprintOf(
   // The default is left out, as runs that began before there was a choice have none.
   if (options.shardSize !== defaultShardBytes) addLeaves(fields, 'shardSize', shardSize)
   if (hashes.calibration) fields['calibration.files'] = hashes.calibration
+  if (hashes.imatrix) fields.imatrix = hashes.imatrix
   if (hashes.evaluation) fields['evaluation.files'] = hashes.evaluation
   return fields
 }

@@ -12,6 +12,7 @@ import { AbortError } from '../tensor/errors.ts'
 import { dispose, scope, type Tensor } from '../tensor/index.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
+import { inputImportance } from './input_importance.ts'
 import { relativeErrors } from './relative_errors.ts'
 import type { LayerReport } from './report.ts'
 import { stepsAsMethod } from './step_sequence.ts'
@@ -72,7 +73,11 @@ export class MatrixCompression {
     this.source = source
     this.target = target
     this.plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
-    this.method = stepsAsMethod(options.steps, [...this.plans.keys()])
+    this.method = stepsAsMethod(
+      options.steps,
+      [...this.plans.keys()],
+      inputImportance(source, options.imatrix),
+    )
   }
 
   /** Compresses every matrix, from the stage `from` on. */

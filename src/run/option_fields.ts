@@ -54,7 +54,7 @@ export const record = <Shape extends z.ZodRawShape>(shape: Shape) => {
 export const pattern = text('a pattern such as model.layers.0.* or re:down_proj', longestPattern)
 export const files = list(text('the path of a file'), 'a list of files')
 const grid = {
-  scheme: text('the name of a block type such as Q4_K', 32),
+  scheme: text('the name of a block type such as Q4_K, or of a mix such as Q4_K_M', 32),
   bits: whole(1),
   groupSize: z.union([z.literal('row'), z.int().min(1)], { error: 'a whole number from 1 on or "row"' }),
   symmetric: yesOrNo,
@@ -88,6 +88,7 @@ export const wholeFields = {
   embedding: text('keep, F16 or a block type', 32),
   fallback: yesOrNo,
   shardSize: size,
+  imatrix: text('the path of a file'),
   trueSequential: yesOrNo,
   sideBySide: yesOrNo,
   baselines: yesOrNo,

@@ -49,6 +49,8 @@ export interface Recipe {
   fallback?: boolean
   /** Weights in one safetensors file at most: bytes or text such as `5GB`. For gptq and pare. @default '5GB' */
   shardSize?: number | string
+  /** File with the importance of inputs, for the target gguf with rtn. @default none */
+  imatrix?: string
   /** Weights of a stage see the outputs of the compressed ones before them. @default true */
   trueSequential?: boolean
   calibration?: {
@@ -136,6 +138,7 @@ export const recipeSchema = record({
   embedding: optional(wholeFields.embedding),
   fallback: optional(wholeFields.fallback),
   shardSize: optional(wholeFields.shardSize),
+  imatrix: optional(wholeFields.imatrix),
   trueSequential: optional(wholeFields.trueSequential),
   calibration: optional(calibrationSchema),
   evaluation: optional(

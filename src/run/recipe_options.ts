@@ -88,6 +88,7 @@ type Given<Fields> = {
 /** A recipe with every default filled in, which asks for the same again. */
 export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
   const { source, output, overwrite, restart, target, seed, embedding, fallback, trueSequential } = options
+  const { imatrix } = options
   const { calibration, samples, length, evaluate, text, context, windows, every } = options
   const { maxMemory, targetSize, ...limits } = options.limits
   const sizes = given({
@@ -105,6 +106,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     embedding,
     fallback,
     shardSize: options.shardSize === undefined ? undefined : sizeText(options.shardSize),
+    imatrix,
     trueSequential,
     calibration: given({ files: calibration, samples, length }),
     evaluation: evaluate ? given({ files: text, context, windows, every }) : (false as const),

@@ -1,9 +1,11 @@
 /** Several steps as one method: each weight goes through the steps that take it, in their order. */
 import type { WeightMethod } from '../calibrate/method.ts'
+import { mainTypeOf } from '../models/write/gguf_mix.ts'
 import { isCodedType, typeForRow } from '../nn/block_types.ts'
 import type { Grid } from '../nn/grid.ts'
 import { patternMatches } from '../nn/name_pattern.ts'
 import { quantizers } from '../quantize/methods.ts'
+import { weightedRtn } from '../quantize/weighted_rtn.ts'
 import { scope } from '../tensor/index.ts'
 import type { ResolvedStep } from './weight_step.ts'
 
@@ -21,10 +23,17 @@ export function stepsByName(
 
 /**
  * Each step sees as `current` what the one before made of the weight. The last one rounds to the grid of the task,
- * which is that of the plan, those before it to their own.
+ * which is that of the plan, those before it to their own. Rounding to nearest takes the importance of inputs into
+ * account where it is known.
  */
-export function stepsAsMethod(steps: readonly ResolvedStep[], names: readonly string[]): WeightMethod {
-  const methods = steps.map(methodOf)
+export function stepsAsMethod(
+  steps: readonly ResolvedStep[],
+  names: readonly string[],
+  importance?: ReadonlyMap<string, Float32Array>,
+): WeightMethod {
+  const methods = steps.map((step) =>
+    step.method === 'rtn' && importance ? weightedRtn(importance) : methodOf(step),
+  )
   const byName = stepsByName(steps, names)
   const used = new Set([...byName.values()].flat())
   return {
@@ -61,6 +70,7 @@ function methodOf({ method, damping, actOrder, staticGroups, onSingular }: Resol
 /** What a step rounds to for itself; nothing where no block type fits the row. */
 function ownGrid({ scheme, grid }: ResolvedStep, columns: number): Grid | undefined {
   if (scheme === undefined) return grid
-  const type = typeForRow(scheme, columns)
+  // What a mix gives a tensor is what is stored in the end.
+  const type = typeForRow(mainTypeOf(scheme), columns)
   return isCodedType(type) ? { kind: 'blocks', type } : undefined
 }

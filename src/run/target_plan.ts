@@ -1,6 +1,7 @@
 /** How a target stores the tensors of a model, from headers alone. */
 import { basename } from 'node:path'
 import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { GgufScheme } from '../models/write/gguf_mix.ts'
 import { planGguf } from '../models/write/gguf_target.ts'
 import { planGptq } from '../models/write/gptq_target.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
@@ -9,6 +10,7 @@ import { folderSource, ggufSource, matricesOf } from '../models/write/target.ts'
 import type { TensorChoices } from '../models/write/tensor_choice.ts'
 import type { BlockTypeName } from '../nn/block_types.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import { inputImportance } from './input_importance.ts'
 import { tensorRules } from './tensor_rules.ts'
 
 /** The plan of a target for an open model; `choices` are what the options ask for single tensors, or others. */
@@ -17,7 +19,7 @@ export function planTarget(
   options: ResolvedCompressOptions,
   choices: TensorChoices = tensorRules(source, options).choices,
 ): TargetPlan {
-  const { target, steps, embedding, trueSequential, fallback, shardSize } = options
+  const { target, steps, embedding, trueSequential, fallback, shardSize, imatrix } = options
   const [{ grid, damping }] = steps
   const sharding = shardSize === undefined ? {} : { maxShardBytes: shardSize }
   const actOrder = steps.some((step) => step.actOrder)
@@ -25,6 +27,7 @@ export function planTarget(
   switch (target) {
     case 'gguf': {
       const from = ggufSource(source)
+      const importance = inputImportance(source, imatrix)
       const scheme = mainScheme(source, choices, steps[0].scheme!)
       const fileName = `${basename(source.name)
         .replace(/[^\w.-]+/g, '-')
@@ -34,9 +37,10 @@ export function planTarget(
         choices,
         embedding: embedding as BlockTypeName | 'keep' | undefined,
         fallback,
+        importance,
         fileName,
       })
-      return { ...plan, notes: [...plan.notes, ...from.losses] }
+      return { ...plan, notes: [...plan.notes, ...unknownNote(from.matrices, importance), ...from.losses] }
     }
     case 'gptq':
       return planGptq(folderSource(source), {
@@ -59,11 +63,25 @@ export function planTarget(
   }
 }
 
-/** The block type that most of the linear weights are asked to have: the file is named for it. */
-function mainScheme(source: OpenLanguageModel, choices: TensorChoices, first: BlockTypeName): BlockTypeName {
-  const weights = new Map<BlockTypeName, number>()
+/** What an importance matrix does not tell. */
+function unknownNote(
+  matrices: ReadonlySet<string>,
+  importance: ReadonlyMap<string, Float32Array> | undefined,
+): string[] {
+  if (!importance) return []
+  const missing = [...matrices].filter((name) => !importance.has(name))
+  return missing.length === 0
+    ? []
+    : [
+        `imatrix: the inputs of ${missing.length} of ${matrices.size} weights are not in it, such as ${missing[0]}`,
+      ]
+}
+
+/** The block type or mix that most of the linear weights are asked to have: the file is named for it. */
+function mainScheme(source: OpenLanguageModel, choices: TensorChoices, first: GgufScheme): GgufScheme {
+  const weights = new Map<GgufScheme, number>()
   for (const name of matricesOf(source)) {
-    const { scheme } = choices.get(name) ?? {}
+    const { mix, scheme = mix } = choices.get(name) ?? {}
     const [rows, columns] = source.weights.infos.get(name)!.shape as [number, number]
     if (scheme) weights.set(scheme, (weights.get(scheme) ?? 0) + rows * columns)
   }

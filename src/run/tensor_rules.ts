@@ -1,5 +1,6 @@
 /** What the steps and overrides of a compression mean for the tensors of a model. */
 import type { OpenLanguageModel } from '../models/open_model.ts'
+import { isMixScheme } from '../models/write/gguf_mix.ts'
 import { matricesOf } from '../models/write/target.ts'
 import type { TensorChoice } from '../models/write/tensor_choice.ts'
 import { roleOf } from '../models/write/tensor_plan.ts'
@@ -143,7 +144,9 @@ function choiceOf(
   }
   if (!isMatrix) return undefined
   if (!step) return { keep: true, by }
-  return step.scheme ? { scheme: step.scheme, by } : { grid: step.grid!, by }
+  const { scheme: own, grid } = step
+  if (own === undefined) return { grid: grid!, by }
+  return isMixScheme(own) ? { mix: own, by } : { scheme: own, by }
 }
 
 function noMatch(rule: string, match: string, names: readonly string[], all: readonly string[]): OptionError {

@@ -1,4 +1,5 @@
 /** A step of a compression: a method, how its codes are stored, and the weights that it takes. */
+import { type GgufScheme, mixSchemes } from '../models/write/gguf_mix.ts'
 import { type BlockTypeName, bitsPerWeight, codedTypeNames } from '../nn/block_types.ts'
 import { type AffineGrid, affineGrid, checkGrid } from '../nn/grid.ts'
 import type { QuantizerName } from '../quantize/methods.ts'
@@ -9,7 +10,7 @@ import { checkValue, flagName, pathText, stepFields, stepSchema, type TargetName
 export interface WeightStep {
   /** @default 'gptq' */
   method?: QuantizerName
-  /** Block type of GGUF files; for the target gguf only. @default 'Q4_K' */
+  /** Block type of GGUF files, or a mix such as Q4_K_M; for the target gguf only. @default 'Q4_K' */
   scheme?: string
   /** 2, 3, 4 or 8; for the targets gptq and pare. @default 4 */
   bits?: number
@@ -35,8 +36,8 @@ export interface WeightStep {
 
 export interface ResolvedStep {
   method: QuantizerName
-  /** The block type; for the target gguf. */
-  scheme: BlockTypeName | undefined
+  /** The block type or mix; for the target gguf. */
+  scheme: GgufScheme | undefined
   /** The levels; for the targets gptq and pare. */
   grid: AffineGrid | undefined
   actOrder: boolean
@@ -120,15 +121,15 @@ export function bitsOf(bits: number, label: string): AffineGrid['bits'] {
   throw new OptionError(`${label}: 2, 3, 4 and 8 are possible, got ${bits}`)
 }
 
-function schemeOf(step: WeightStep, label: Label): BlockTypeName {
+function schemeOf(step: WeightStep, label: Label): GgufScheme {
   if (step.bits !== undefined) throw noBits(step.bits, label('bits'), label('scheme'))
   for (const field of ['groupSize', 'symmetric', 'search'] as const)
     if (step[field] !== undefined) throw noGrid(label(field))
-  return codedType(step.scheme ?? 'Q4_K', codedTypeNames, label('scheme'))
+  return codedType(step.scheme ?? 'Q4_K', [...codedTypeNames, ...mixSchemes], label('scheme'))
 }
 
 /** The block type of a name. @throws OptionError with those there are. */
-export function codedType<Name extends BlockTypeName>(
+export function codedType<Name extends GgufScheme>(
   asked: string,
   possible: readonly Name[],
   label: string,

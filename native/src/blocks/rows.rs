@@ -42,14 +42,17 @@ pub(super) fn quantize_row(
             .zip(out.as_chunks_mut::<2>().0)
             .for_each(|(v, out)| *out = bf16::from_f32(*v).to_le_bytes()),
         _ => {
+            let weights = importance.and_then(|importance| element_weights(block_type, x, importance));
             let mut codes = [0; LONGEST_BLOCK];
             for (i, (x, out)) in x
                 .chunks_exact(block_len)
                 .zip(out.chunks_exact_mut(block_bytes))
                 .enumerate()
             {
-                let importance = importance.map(|all| &all[i * block_len..(i + 1) * block_len]);
-                let parameters: BlockParameters = block_type.fit(x, importance);
+                let weights = weights
+                    .as_deref()
+                    .map(|all| &all[i * block_len..(i + 1) * block_len]);
+                let parameters: BlockParameters = block_type.fit(x, weights);
                 block_type.quantize_with(x, &parameters, &mut codes[..block_len]);
                 block_type.pack(&parameters, &codes[..block_len], out);
             }
@@ -58,7 +61,35 @@ pub(super) fn quantize_row(
     Ok(())
 }
 
-/// Encodes rows of `columns` values; `importance` has one weight per column. The error is that of the first
+/// What the error of each element of a row counts for, w_i = importance_i * sqrt(sigma^2 + x_i^2): large weights are
+/// rounded with more care. sigma^2 is the mean square of the block, or twice it, or of the row, by the type; Q6_K takes
+/// the importance alone (`quantize_row_*_impl` of ggml-quants.c). Nothing where the importance is 0 everywhere, or the
+/// type leaves no choice.
+fn element_weights(block_type: BlockType, x: &[f32], importance: &[f32]) -> Option<Vec<f32>> {
+    // The scale of weights does not matter to a fit, and numbers up to 1 do not overflow.
+    let most = importance.iter().fold(0.0, |most: f32, &w| w.max(most));
+    if most == 0.0 || block_type == Q8_0 {
+        return None;
+    }
+    let (span, factor) = match block_type {
+        Q4_0 | Q4_1 | Q5_0 | Q5_1 => (x.len().max(1), 1.0),
+        Q2_K => (block_type.block_len(), 1.0),
+        _ => (block_type.block_len(), 2.0),
+    };
+    let mut weights: Vec<f32> = importance.iter().map(|w| w / most).collect();
+    if block_type != Q6_K {
+        for (x, weights) in x.chunks(span).zip(weights.chunks_mut(span)) {
+            let variance = factor * x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+            for (x, weight) in x.iter().zip(weights) {
+                *weight *= (variance + x * x).sqrt();
+            }
+        }
+    }
+    Some(weights)
+}
+
+/// Encodes rows of `columns` values; `importance` says for each column what an error there counts for: the mean square of
+/// that input. The error is that of the first
 /// value that cannot be encoded, its position counted over the whole matrix.
 pub fn quantize(
     block_type: BlockType,

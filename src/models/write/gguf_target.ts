@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
 import { type GgufMetadata, type GgufValue, gguf } from '../../formats/gguf/metadata.ts'
 import { createGguf, layOutGguf } from '../../formats/gguf/writer.ts'
+import { fitBlocks } from '../../nn/block_fit.ts'
 import {
   type BlockTypeName,
   fileTypes,
@@ -16,21 +17,30 @@ import type { GridSource } from '../../nn/grid.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { indexSelect, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { LlamaConfig } from '../llama/config.ts'
-import { ggufName, ggufRowOrder, rotaryHeads } from '../llama/names.ts'
+import { ggufName, ggufRowOrder, headName, rotaryHeads } from '../llama/names.ts'
 import type { WeightInfo } from '../model_weights.ts'
+import { type GgufScheme, isMixScheme, type MixFacts, mainTypeOf, mixedType } from './gguf_mix.ts'
 import type { EncodedTensor, TargetPlan } from './model_writer.ts'
 import { keptNumbers, type TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
 export interface GgufTargetOptions {
-  /** Block type of the matrices. @default 'Q4_K' */
-  scheme?: BlockTypeName
-  /** Type of the embedding and the head; `keep` copies what a GGUF source has. @default 'keep', else Q6_K */
+  /** Block type of the matrices, or a mix, which has a type for each tensor. @default 'Q4_K' */
+  scheme?: GgufScheme
+  /**
+   * Type of the embedding and the head; `keep` copies what a GGUF source has.
+   * @default what the mix says; without one 'keep', else Q6_K
+   */
   embedding?: BlockTypeName | 'keep' | undefined
   /** Another type may stand in where 256 does not divide the rows. @default true */
   fallback?: boolean
   /** What is asked for single tensors. */
   choices?: TensorChoices
+  /**
+   * The mean square of each input, by weight: mixes take it into account, and the fit of embedding and head.
+   * @default not known
+   */
+  importance?: ReadonlyMap<string, Float32Array> | undefined
   /** File name without its ending. */
   fileName: string
 }
@@ -50,6 +60,7 @@ export interface GgufSource {
 
 export function planGguf(source: GgufSource, options: GgufTargetOptions): TargetPlan {
   const { scheme = 'Q4_K', fallback = true, fileName } = options
+  const facts = mixFacts(source, options.importance !== undefined)
   const tensors = [...source.infos.values()].map((info): TensorPlan => {
     const { name, shape } = info
     const role = roleOf(info, source.matrices)
@@ -59,9 +70,16 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     const choice = options.choices?.get(name)
     if (choice?.keep && !source.isGguf) return { ...base, ...keptNumbers(info, choice.by, 'a GGUF file') }
     if (choice?.keep) return { ...base, type: info.type, kept: true, bytes: info.bytes }
+    const mix = choice
+      ? choice.mix
+      : (role === 'matrix' || options.embedding === undefined) && isMixScheme(scheme)
+        ? scheme
+        : undefined
+    const mixed = mix && mixedType(mix, ggufName(name)!, shape, facts)
     const asked =
+      mixed?.asked ??
       choice?.scheme ??
-      (role === 'matrix' ? scheme : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K')))
+      (role === 'matrix' ? mainTypeOf(scheme) : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K')))
     if (asked === 'keep') {
       if (!source.isGguf || !isBlockType(info.type)) {
         throw new OptionError(
@@ -70,9 +88,10 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
       }
       return { ...base, type: info.type, kept: true, bytes: info.bytes }
     }
-    const type = typeForRow(asked, columns)
+    const type = mixed?.type ?? typeForRow(asked, columns)
     // The default type of an embedding is a choice of Pare's, not the user's.
-    if (type !== asked && !fallback && (role === 'matrix' || choice || options.embedding !== undefined)) {
+    const isWanted = role === 'matrix' || choice || mixed || options.embedding !== undefined
+    if (type !== asked && !fallback && isWanted) {
       throw new OptionError(
         `${name}: ${asked} needs rows that 256 divides, got ${columns}; leave --no-fallback out or choose a type with blocks of 32 such as IQ4_NL`,
         { code: 'PARE_E_FALLBACK', facts: { tensor: name, columns, type: asked } },
@@ -98,7 +117,7 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     alignment: layout.alignment,
     notes: [],
     stored: ({ name, bytes }) => [{ name: ggufName(name)!, bytes }],
-    ...encoders(source.config),
+    ...encoders(source.config, options.importance),
     check() {},
     create(folder) {
       const writer = createGguf(file(folder), metadata, infos())
@@ -108,8 +127,21 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
   }
 }
 
+function mixFacts({ config, infos }: GgufSource, imatrix: boolean): MixFacts {
+  const { architecture, layers } = config
+  const [{ heads, kvHeads }] = layers as [(typeof layers)[number]]
+  return {
+    architecture,
+    layers: layers.length,
+    heads,
+    keyHeads: kvHeads,
+    tied: !infos.has(headName),
+    imatrix,
+  }
+}
+
 /** The source's metadata with the type of the new file. */
-function targetMetadata(metadata: GgufMetadata, scheme: BlockTypeName): GgufMetadata {
+function targetMetadata(metadata: GgufMetadata, scheme: GgufScheme): GgufMetadata {
   const fileType = fileTypes[scheme] ?? fileTypes[`${scheme}_S`] ?? fileTypes.F16!
   const changed: [string, GgufValue][] = [
     ['general.file_type', gguf.u32(fileType)],
@@ -120,7 +152,10 @@ function targetMetadata(metadata: GgufMetadata, scheme: BlockTypeName): GgufMeta
 
 type Encoders = Pick<TargetPlan, 'encodeSource' | 'encodeNumbers' | 'encodeKept'>
 
-function encoders({ architecture, headSize }: LlamaConfig): Encoders {
+function encoders(
+  { architecture, headSize }: LlamaConfig,
+  importance: GgufTargetOptions['importance'],
+): Encoders {
   /** Rows in the order of the file; each row is whole bytes, so packed rows move as they are. */
   const inFileOrder = (name: string, rows: Tensor): Tensor => {
     if (architecture !== 'llama' || !rotaryHeads(name)) return rows
@@ -141,7 +176,11 @@ function encoders({ architecture, headSize }: LlamaConfig): Encoders {
     encodeNumbers: ({ name, type, grid }, values) =>
       scope(() => {
         if (!grid) return encoded(name, values.cast(type === 'F32' ? 'f32' : type === 'F16' ? 'f16' : 'bf16'))
-        const { values: blocks } = columnSweep(values, { grid })
+        const own = importance?.get(name)
+        const blocks =
+          own && grid.kind === 'blocks'
+            ? fitBlocks(values, grid.type, own)
+            : columnSweep(values, { grid }).values
         return blocks.kind === 'blocks' ? encoded(name, blocks.bytes) : []
       }),
     encodeKept: ({ name }, bytes) => [{ name: ggufName(name)!, bytes }],

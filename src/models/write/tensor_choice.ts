@@ -3,13 +3,16 @@ import type { BlockTypeName } from '../../nn/block_types.ts'
 import type { AffineGrid } from '../../nn/grid.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import type { WeightInfo } from '../model_weights.ts'
+import type { MixScheme } from './gguf_mix.ts'
 
-/** One of the three. */
+/** One of the four. */
 export interface TensorChoice {
   /** Stored as the source has it. */
   readonly keep?: boolean
   /** A block type, or a type of plain numbers. */
   readonly scheme?: BlockTypeName
+  /** The type that a mix gives this tensor. */
+  readonly mix?: MixScheme
   /** Evenly spaced levels. */
   readonly grid?: AffineGrid
   /** Who asks, for messages: `overrides[0]`. */

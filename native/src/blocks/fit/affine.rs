@@ -76,6 +76,36 @@ fn affine_error(x: &[f32], weights: &[f32], (scale, min): (f32, f32), top: f32, 
     })
 }
 
+/// The trials of weighted fits of the reference, `make_qkx3_quants`.
+pub(super) const WEIGHTED: Trials = Trials {
+    top: 0.0,
+    first: -0.9,
+    step: 0.05,
+    count: 36,
+    absolute: false,
+    signed_min: false,
+};
+
+/// d for numbers of at least 0 that are stored as its multiples 0 .. most: from steps near largest / most the one whose
+/// least-squares d leaves the smallest weighted error, as `make_qp_quants` of the reference tries them.
+fn weighted_step(values: &[f32], weights: &[f32], most: f32) -> f32 {
+    let top = largest(values);
+    if top <= 0.0 {
+        return 0.0;
+    }
+    let (mut step, mut best) = (top / most, -1.0);
+    for trial in -4..=4 {
+        let inverse = (most + 0.1 * trial as f32) / top;
+        let (xl, ll) = moments(values, weights, |x| {
+            x.map(|x| nearest((inverse * x).clamp(0.0, most)))
+        });
+        if ll > 0.0 && xl * xl / ll > best {
+            (best, step) = (xl * xl / ll, xl / ll);
+        }
+    }
+    step
+}
+
 pub(super) fn fit_affine_block(
     block_type: BlockType,
     x: &[f32],
@@ -108,7 +138,15 @@ pub(super) fn fit_affine_block(
             signed_min: false,
         },
     };
+    let trials = match importance {
+        Some(_) => Trials {
+            top: trials.top,
+            ..WEIGHTED
+        },
+        None => trials,
+    };
     let sub_len = block_type.sub_len();
+    let mut totals = [0.0f32; SUB_BLOCKS];
     let (mut scales, mut mins) = ([0.0f32; SUB_BLOCKS], [0.0f32; SUB_BLOCKS]);
     for (k, x) in x.chunks_exact(sub_len).enumerate() {
         let weights = weights_of(
@@ -118,10 +156,15 @@ pub(super) fn fit_affine_block(
         );
         let (scale, min) = fit_affine(x, &weights, &trials);
         (scales[k], mins[k]) = (scale, -min);
+        totals[k] = weights.iter().sum();
     }
+    let step = |values: &[f32]| match importance {
+        Some(_) => weighted_step(values, &totals, most),
+        None => largest(values) / most,
+    };
     let mut parameters = BlockParameters {
-        d: stored_scale(largest(&scales) / most),
-        dmin: stored_scale(largest(&mins) / most),
+        d: stored_scale(step(&scales)),
+        dmin: stored_scale(step(&mins)),
         ..BlockParameters::default()
     };
     for k in 0..block_type.sub_count() {

@@ -12,7 +12,7 @@ mod statistics;
 mod symmetric;
 
 use super::{BlockParameters, BlockType, BlockType::*};
-use affine::{Trials, fit_affine, fit_affine_block};
+use affine::{Trials, WEIGHTED, fit_affine, fit_affine_block};
 use non_linear::fit_non_linear;
 use rounding::{stored, stored_scale};
 use statistics::{absmax, extremes, largest};
@@ -42,11 +42,8 @@ pub(super) fn fit(block_type: BlockType, x: &[f32], importance: Option<&[f32]>) 
                 Some(_) => {
                     let trial = Trials {
                         top,
-                        first: -0.9,
-                        step: 0.05,
-                        count: 36,
-                        absolute: false,
                         signed_min: true,
+                        ..WEIGHTED
                     };
                     fit_affine(x, &weights_of(block_type, x, importance), &trial)
                 }

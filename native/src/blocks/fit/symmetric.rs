@@ -68,20 +68,25 @@ pub(super) fn fit_symmetric_block(
 ) -> BlockParameters {
     let half = block_type.zero_code() as f32;
     let sub_len = block_type.sub_len();
-    let mut scales = [0.0; SUB_BLOCKS];
+    let (mut scales, mut totals) = ([0.0; SUB_BLOCKS], [0.0; SUB_BLOCKS]);
     for (k, x) in x.chunks_exact(sub_len).enumerate() {
         let weights = weights_of(
             block_type,
             x,
             importance.map(|all| &all[k * sub_len..(k + 1) * sub_len]),
         );
+        totals[k] = weights.iter().sum();
         scales[k] = fit_symmetric(x, &weights, half);
         if block_type == Q3_K {
             scales[k] = descend(x, &weights, half, scales[k]);
         }
     }
+    let step = match importance {
+        Some(_) if block_type == Q3_K => fit_symmetric(&scales, &totals, most),
+        _ => largest(&scales) / -most,
+    };
     let mut parameters = BlockParameters {
-        d: stored_scale(largest(&scales) / -most),
+        d: stored_scale(step),
         ..BlockParameters::default()
     };
     for (stored, &scale) in parameters.scales.iter_mut().zip(&scales) {
