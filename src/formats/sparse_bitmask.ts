@@ -146,7 +146,11 @@ export function largestTwo(weights: Float32Array): Uint8Array {
 
 /** Where four marks begin that do not sum to two, or -1. */
 function wrongGroup(marks: Uint8Array): number {
-  for (let i = 0; i < marks.length; i += 4) if (countOf(marks.subarray(i, i + 4)) !== 2) return i
+  for (let i = 0; i < marks.length; i += 4) {
+    let kept = 0
+    for (let j = i; j < i + 4; j++) if (marks[j]) kept++
+    if (kept !== 2) return i
+  }
   return -1
 }
 
@@ -172,7 +176,11 @@ function keptOf<T extends SparseValues>(dense: T, marks: Uint8Array): T {
   return values
 }
 
-const countOf = (marks: Uint8Array) => marks.reduce((sum, mark) => sum + (mark ? 1 : 0), 0)
+function countOf(marks: Uint8Array): number {
+  let kept = 0
+  for (const mark of marks) if (mark) kept++
+  return kept
+}
 
 function checkCount(what: string, array: SparseValues, outputs: number, inputs: number): void {
   checkSizes({ outputs, inputs }, code)
