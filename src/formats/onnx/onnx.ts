@@ -22,8 +22,15 @@ import { namedTensors } from './tensor_names.ts'
 export interface OnnxArchive extends TensorArchive<string> {
   /** Graph, functions, and where in the file what stands. */
   readonly parsed: ParsedModel
-  /** The little-endian elements of any tensor of `parsed`: also of attributes, which the archive does not list. */
-  bytesOf(tensor: OnnxTensor): Uint8Array
+  /** The model's own file. */
+  readonly source: ByteSource
+  /** Bytes of any tensor of `parsed`, as `bytesOf` gives them. */
+  byteLength(tensor: OnnxTensor): number
+  /**
+   * Little-endian elements of any tensor of `parsed`, also of attributes, which the archive does not list: bytes
+   * `start` to `end` (exclusive). @default all of them
+   */
+  bytesOf(tensor: OnnxTensor, start?: number, end?: number): Uint8Array
 }
 
 /**
@@ -68,12 +75,15 @@ function archiveOf(source: ByteSource, openExternal: (path: string) => ByteSourc
     )
   const entries = new Map<string, TensorEntry>()
   const loose = new Map<string, () => Uint8Array>()
-  const bytesOf = (tensor: OnnxTensor): Uint8Array => {
+  const bytesOf: OnnxArchive['bytesOf'] = (tensor, start = 0, end) => {
     const storage = parsed.storages.get(tensor)!
-    if (storage.kind === 'numbers') return decodeNumbers(source, tensor, storage)
-    const { file, offset, bytes } = places.get(tensor)!
-    checkReadable(places.get(tensor)!)
-    return sources.get(file)!.read(offset, bytes)
+    if (storage.kind === 'numbers') {
+      const decoded = decodeNumbers(source, tensor, storage)
+      return start === 0 && end === undefined ? decoded : decoded.slice(start, end)
+    }
+    const entry = places.get(tensor)!
+    checkReadable(entry)
+    return sources.get(entry.file)!.read(entry.offset + start, (end ?? entry.bytes) - start)
   }
   for (const [name, tensor] of namedTensors(source.name, parsed)) {
     entries.set(name, { ...places.get(tensor)!, name })
@@ -83,7 +93,9 @@ function archiveOf(source: ByteSource, openExternal: (path: string) => ByteSourc
   return {
     ...archive,
     parsed,
+    source,
     bytesOf,
+    byteLength: (tensor) => places.get(tensor)!.bytes,
     read: (name) => loose.get(name)?.() ?? archive.read(name),
     readRows(name, start, end) {
       const entry = entries.get(name)

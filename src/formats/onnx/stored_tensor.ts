@@ -23,7 +23,7 @@ export type TensorStorage =
       readonly fields: readonly Span[]
     }
   /** Texts, or a type that nobody can size: `bytes` in the file. */
-  | { readonly kind: 'unread'; readonly bytes: number }
+  | { readonly kind: 'unread'; readonly bytes: number; readonly external: boolean }
 
 /** What `readTensor` gathers before it decides. */
 interface Gathered {
@@ -75,7 +75,7 @@ export function readTensor(file: ProtobufFile, span: Span): { tensor: OnnxTensor
       (sum, { start, end }) => sum + end - start,
       0,
     )
-    return { tensor, storage: { kind: 'unread', bytes: found.texts + bytes } }
+    return { tensor, storage: { kind: 'unread', bytes: found.texts + bytes, external: found.external } }
   }
   const bytes = elementBytes(element, count)
   if (bytes === undefined) throw refuse(`has the impossible shape [${found.shape}]`)

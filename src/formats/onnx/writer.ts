@@ -1,9 +1,15 @@
 /** Writes ONNX files: the graph at once, the weights as they come. */
 import { OptionError, printable } from '../../tensor/errors.ts'
 import type { ArchiveWriter } from '../archive.ts'
-import type { PlacedFile } from '../placed_writer.ts'
+import type { ByteSource } from '../file.ts'
 import { placedWriter } from '../placed_writer.ts'
-import { type ExternalOptions, layOutExternal, leastExternalBytes, startExternal } from './external_layout.ts'
+import {
+  type ExternalFile,
+  type ExternalOptions,
+  layOutExternal,
+  leastExternalBytes,
+  startExternal,
+} from './external_layout.ts'
 import type { OnnxGraph, OnnxModel, OnnxTensor } from './graph.ts'
 import { checkModel, tensorBytes } from './graph_check.ts'
 import { encodeModel } from './model_writer.ts'
@@ -30,19 +36,30 @@ export function createOnnx(path: string, model: OnnxModel, options: ExternalOpti
   const large = later.filter(({ bytes }) => bytes >= leastExternalBytes)
   const { files, places } = layOutExternal(path, large, options.maxChunkBytes)
   const parts = encodeModel(model, ({ name, data }) => (data ? undefined : places.get(name)))
-  return startModel(path, parts, startExternal(files))
+  return startModel(path, parts, files)
 }
 
-/** The model's own file comes last, so that it never stands there without its weights. */
-function startModel(path: string, parts: readonly Part[], beside: readonly PlacedFile[]): ArchiveWriter {
+/**
+ * Starts a model of encoded parts and the files beside it. The model's own file gets its name last, so that it never
+ * stands there without its weights.
+ *
+ * @param source what copied parts refer to
+ */
+export function startModel(
+  path: string,
+  parts: readonly Part[],
+  external: readonly ExternalFile[],
+  source?: ByteSource,
+): ArchiveWriter {
+  const bytes = partsLength(parts)
+  if (bytes > longestMessage)
+    throw new OptionError(
+      `${printable(path)}: an ONNX file has at most ${longestMessage} bytes, this one would have ${bytes}; keep its tensors in files beside it (externalData)`,
+      { code: 'PARE_E_ONNX_SIZE', facts: { path, bytes } },
+    )
+  const beside = startExternal(external)
   try {
-    const bytes = partsLength(parts)
-    if (bytes > longestMessage)
-      throw new OptionError(
-        `${printable(path)}: an ONNX file has at most ${longestMessage} bytes, this one would have ${bytes}; keep its tensors in files beside it (externalData)`,
-        { code: 'PARE_E_ONNX_SIZE', facts: { path, bytes } },
-      )
-    return placedWriter([...beside, placeMessage(path, parts)])
+    return placedWriter([...beside, placeMessage(path, parts, source)])
   } catch (error) {
     for (const { output } of beside) output.abort()
     throw error
