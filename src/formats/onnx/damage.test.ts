@@ -13,7 +13,7 @@ import { rewriteMatMulNBits } from './rewrite_matmul_nbits.ts'
 
 const fixtures = fileURLToPath(new URL('../../../interop/fixtures/onnx/', import.meta.url))
 const read = (name: string): Uint8Array => new Uint8Array(readFileSync(join(fixtures, name)))
-const cases = 2500
+const cases = 1000
 
 function damage(original: Uint8Array, below: (n: number) => number): Uint8Array {
   const bytes = original.slice(0, below(3) === 0 ? below(original.length + 1) : original.length)
@@ -97,7 +97,7 @@ test('rewriting a damaged file ends in a typed error without a file, or in a fil
     const [source, target] = [join(folder, 's.onnx'), join(folder, 't.onnx')]
     const original = read('products.onnx')
     let done = 0
-    for (let seed = 0; seed < 300; seed++) {
+    for (let seed = 0; seed < 150; seed++) {
       writeFileSync(source, damage(original, numbersBelow(seed)))
       try {
         rewriteMatMulNBits(source, target, { leastWeights: 256, symmetric: seed % 2 === 0 })
@@ -109,7 +109,7 @@ test('rewriting a damaged file ends in a typed error without a file, or in a fil
       }
       expect(readdirSync(folder), `seed ${seed}`).toEqual(['s.onnx'])
     }
-    expect(done).toBeGreaterThan(15)
+    expect(done).toBeGreaterThan(8)
   } finally {
     rmSync(folder, { recursive: true })
   }
@@ -117,13 +117,20 @@ test('rewriting a damaged file ends in a typed error without a file, or in a fil
 
 /** A file that begins with the heads of messages whose content is a few bytes again and again. */
 function endless(head: readonly number[], repeated: Uint8Array, size: number): ByteSource {
+  const copies = Math.ceil((1 << 19) / repeated.length)
+  const run = new Uint8Array(copies * repeated.length)
+  for (let i = 0; i < copies; i++) run.set(repeated, i * repeated.length)
   return {
     name: 'x',
     size,
     read(offset, length) {
       const bytes = new Uint8Array(length)
-      for (let i = 0; i < length; i++)
-        bytes[i] = head[offset + i] ?? repeated[(offset + i - head.length) % repeated.length]!
+      for (let i = 0; i < length; ) {
+        const at = offset + i - head.length
+        const part = at < 0 ? head.slice(offset + i) : run.subarray(at % repeated.length)
+        bytes.set(part.slice(0, length - i), i)
+        i += part.length
+      }
       return bytes
     },
     close() {},
@@ -173,7 +180,7 @@ test.each<[string, ByteSource]>([
     'packed sizes of one tensor',
     inGraph(
       only(
-        new MessageWriter().message(5, new MessageWriter().bytes(1, new Uint8Array(50_000).fill(1)).parts),
+        new MessageWriter().message(5, new MessageWriter().bytes(1, new Uint8Array(500_000).fill(1)).parts),
       ),
     ),
   ],

@@ -27,8 +27,10 @@ const [leastWindow, mostWindow] = [1 << 12, 1 << 18]
 const mostFields = 1 << 24
 /** Nodes, attributes, tensors, values: a graph of 100,000 nodes has some 500,000. */
 const mostMessages = 1 << 20
-/** Bytes of names and texts together. */
+/** Bytes of names, texts and packed numbers together. */
 const mostText = 1 << 27
+/** What each of them takes besides its bytes. */
+const textOverhead = 64
 
 /** A file of one message, with limits on the work and memory that all its parts together may cost. */
 export class ProtobufFile {
@@ -83,7 +85,7 @@ export class ProtobufFile {
   /** Bytes that are kept, which the limit on texts counts. */
   bytes({ start, end }: Span): Uint8Array {
     const length = end - start
-    this.#text += length
+    this.#text += length + textOverhead
     if (this.#text > this.#mostText)
       throw this.fail(
         `has more than ${this.#mostText} bytes of names, texts and numbers; it is damaged or hostile`,

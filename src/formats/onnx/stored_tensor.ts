@@ -25,6 +25,9 @@ export type TensorStorage =
   /** Texts, or a type that nobody can size: `bytes` in the file. */
   | { readonly kind: 'unread'; readonly bytes: number; readonly external: boolean }
 
+/** Runtimes compute with 8 or so. */
+const mostAxes = 64
+
 /** What `readTensor` gathers before it decides. */
 interface Gathered {
   shape: number[]
@@ -86,6 +89,8 @@ function gather(file: ProtobufFile, fields: Fields, found: Gathered): void {
   switch (fields.number) {
     case 1:
       fields.eachWhole((size) => found.shape.push(Number(size)))
+      if (found.shape.length > mostAxes)
+        throw file.fail(`has a tensor of more than ${mostAxes} axes; it is damaged`)
       return
     case 2:
       found.typeId = fields.natural('the type of a tensor')

@@ -5,7 +5,7 @@ import type { OnnxGraph, OnnxNode, OnnxTensor } from './graph.ts'
 import type { ParsedModel } from './model_reader.ts'
 
 /** Characters of all names together: a long path stands in front of every name below it. */
-const mostCharacters = 1 << 26
+const mostCharacters = 1 << 24
 
 /** The graphs inside of a node, by the attribute (and the place in it) that holds them. */
 export function subgraphsOf({ attributes }: OnnxNode): [label: string, graph: OnnxGraph][] {

@@ -1,7 +1,7 @@
-"""onnxruntime's opinion of models whose products Pare rewrote as MatMulNBits.
+"""onnxruntime's opinion of models that Pare wrote, and of models whose products it rewrote as MatMulNBits.
 
-    check_rewritten.py FOLDER MODEL.onnx TEXTS.json    MiniLM's folder, its ONNX file, and texts of ../minilm_onnx/compare.py
-    check_rewritten.py --fixtures                      the small models of ../fixtures/onnx alone
+    check_models.py FOLDER MODEL.onnx TEXTS.json    MiniLM's folder, its ONNX file, and texts of ../minilm_onnx/compare.py
+    check_models.py --fixtures                      the small models of ../fixtures/onnx alone
 
 onnxruntime must load every model, and compute what this file does: it unpacks the codes itself and puts the weights they
 stand for back into the float model. One line a check, and the counts last; exit 1 when one fails. Needs requirements.txt.
@@ -125,6 +125,28 @@ def check_fixtures(work: Path) -> None:
                 check(f"{title}, {floats:.3f} from the float model", floats < 0.05)
 
 
+def check_written(work: Path) -> None:
+    rng = np.random.default_rng(1)
+    k, n = np.mgrid[:64, :32]
+    matrix = (((5 * k + 3 * n) % 7) / 8).astype(np.float32)
+    for external in ("false", "true"):
+        target = work / f"written_{external}.onnx"
+        subprocess.run(["node", str(HERE / "write_model.js"), str(target), external], check=True)
+        onnx.checker.check_model(str(target), full_check=True)
+        x = rng.standard_normal((3, 2, 32)).astype(np.float32)
+        scores = x.reshape(3, 64) @ matrix
+        parts = np.exp(scores - scores.max(-1, keepdims=True))
+        expected = parts / parts.sum(-1, keepdims=True)
+        model = session(target)
+        apart = max(
+            float(abs(model.run(None, {"x": x, "condition": np.array(condition)})[0] - factor * expected).max())
+            for condition, factor in ((True, 2), (False, 1))
+        )
+        made = {each.key: each.value for each in onnx.load(str(target)).metadata_props}
+        title = f"a model by the writer, external data {external}, {apart:.1e} from NumPy"
+        check(title, apart < 1e-5 and made == {"made": "by Pare"} and Path(f"{target}_data").exists() == (external == "true"))
+
+
 def vectors(path: Path, ids: list[list[int]]) -> Floats:
     model = session(path)
     found = []
@@ -180,6 +202,7 @@ def check_minilm(folder: str, source: Path, texts: list[str], work: Path) -> Non
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
+        check_written(Path(temporary))
         check_fixtures(Path(temporary))
         if sys.argv[1:] != ["--fixtures"]:
             folder, model, file = sys.argv[1:4]
