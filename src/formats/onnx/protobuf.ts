@@ -35,7 +35,7 @@ const textOverhead = 64
 /** A file of one message, with limits on the work and memory that all its parts together may cost. */
 export class ProtobufFile {
   readonly source: ByteSource
-  #window: Uint8Array = new Uint8Array(0)
+  #window: Buffer = Buffer.alloc(0)
   #windowStart = 0
   #windowSize = leastWindow
   #fields = 0
@@ -77,7 +77,9 @@ export class ProtobufFile {
     const next = this.#windowStart + this.#window.length
     const near = position >= next && position < next + leastWindow
     this.#windowSize = near ? Math.min(mostWindow, 2 * this.#windowSize) : leastWindow
-    this.#window = this.source.read(position, Math.min(this.#windowSize, this.source.size - position))
+    const length = Math.min(this.#windowSize, this.source.size - position)
+    const bytes = this.source.read(position, length)
+    this.#window = Buffer.from(bytes.buffer, bytes.byteOffset, length)
     this.#windowStart = position
     return this.#window[0]!
   }
@@ -85,26 +87,39 @@ export class ProtobufFile {
   /** Bytes that are kept, which the limit on texts counts. */
   bytes({ start, end }: Span): Uint8Array {
     const length = end - start
-    this.#text += length + textOverhead
-    if (this.#text > this.#mostText)
-      throw this.fail(
-        `has more than ${this.#mostText} bytes of names, texts and numbers; it is damaged or hostile`,
-        { position: start },
-      )
+    this.#charge(length, start)
     if (length === 0) return new Uint8Array(0)
     // Through the window, since most names are short.
     this.byte(start)
     const at = start - this.#windowStart
     return at + length <= this.#window.length
-      ? this.#window.slice(at, at + length)
+      ? new Uint8Array(this.#window.subarray(at, at + length))
       : this.source.read(start, length)
+  }
+
+  #charge(length: number, position: number): void {
+    this.#text += length + textOverhead
+    if (this.#text > this.#mostText)
+      throw this.fail(
+        `has more than ${this.#mostText} bytes of names, texts and numbers; it is damaged or hostile`,
+        { position },
+      )
   }
 
   /** @throws FormatError where it is not UTF-8. */
   text(span: Span): string {
-    const text = this.textOrBytes(span)
+    const text = this.#asciiText(span) ?? this.textOrBytes(span)
     if (typeof text === 'string') return text
     throw this.fail('holds a name that is not valid UTF-8; it is damaged', { position: span.start })
+  }
+
+  /** Most names are short and in the window, where no decoder is needed. */
+  #asciiText({ start, end }: Span): string | undefined {
+    const [from, to] = [start - this.#windowStart, end - this.#windowStart]
+    if (from < 0 || to > this.#window.length) return undefined
+    for (let i = from; i < to; i++) if (this.#window[i]! > 127) return undefined
+    this.#charge(end - start, start)
+    return this.#window.toString('latin1', from, to)
   }
 
   /** Text where it is UTF-8. */
