@@ -1,4 +1,4 @@
-/** What every file of named tensors offers, whatever its layout: safetensors, GGUF and torch. */
+/** What every file of named tensors offers, whatever its layout: safetensors, GGUF, torch and ONNX. */
 import { FormatError, OptionError, printable } from '../tensor/errors.ts'
 import type { ByteSource } from './file.ts'
 
@@ -21,7 +21,7 @@ export interface TensorEntry extends TensorInfo {
   readonly file: string
 }
 
-export type ArchiveFormat = 'safetensors' | 'gguf' | 'torch'
+export type ArchiveFormat = 'safetensors' | 'gguf' | 'torch' | 'onnx'
 
 /** A tensor file (or a set of shards) with its header read and its data untouched. */
 export interface TensorArchive<Value = unknown> {

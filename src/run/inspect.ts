@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { TensorArchive } from '../formats/archive.ts'
 import { openGguf } from '../formats/gguf/container.ts'
 import { isRecord } from '../formats/json.ts'
+import { openOnnx } from '../formats/onnx/onnx.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { readJsonFile } from '../formats/tokenizer/tokenizer.ts'
 import { openTorch } from '../formats/torch/torch.ts'
@@ -108,6 +109,7 @@ function contents(archive: TensorArchive, folder: string | undefined, fileBytes:
 export function openArchive(path: string, folder: boolean): TensorArchive {
   if (folder) return openWeights(path)
   if (path.endsWith('.safetensors')) return openSafetensors(path)
+  if (path.endsWith('.onnx')) return openOnnx(path)
   return /\.(?:pth|pt|bin|ckpt)$/.test(path) ? openTorch(path) : openGguf(path)
 }
 

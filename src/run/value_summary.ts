@@ -203,7 +203,7 @@ class Bins {
 
 /** The values of a tensor in f32, part by part. */
 function* partsOf(archive: TensorArchive, entry: TensorEntry): Generator<Float32Array> {
-  if (archive.format === 'torch') {
+  if (archive.format === 'torch' || archive.format === 'onnx') {
     // Their bytes may lie in another order than their values.
     for (const bytes of rowParts(archive, entry)) {
       const size = dtypeBits[entry.type]! / 8
