@@ -30,6 +30,11 @@ say 'node-llama-cpp'
 
 check 'oracle: readers give the known values' "$python" oracle/golden.py
 check 'oracle: tiny checkpoints are as committed' "$python" tiny_checkpoints.py --check fixtures
+say 'the libraries of safetensors, gguf and mlx'
+libraries=${LIBRARIES:-$work/libraries}
+[ -x "$libraries/bin/python" ] || { python3 -m venv "$libraries" && "$libraries/bin/pip" install -q --disable-pip-version-check -r requirements-libraries.txt >&2; }
+check 'safetensors and gguf read the same tensors' "$libraries/bin/python" open_check.py fixtures/*.gguf fixtures/*/
+check 'mlx and mlx-lm give the same weights and logits' "$libraries/bin/python" mlx_check.py fixtures/mlx-* fixtures/awq
 
 source=$assets/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 speech=$assets/data/text-sotu/data/1981_jimmy_carter_d.txt
@@ -63,17 +68,20 @@ say 'compression'
 small=(--samples 4 --length 128 --calib "$book" --no-evaluate)
 pare compress "$source" --method gptq --target gguf --scheme Q3_K --output "$work/gguf" "${small[@]}" >&2
 pare compress "$source" --method gptq --target gptq --bits 4 --output "$work/gptq" "${small[@]}" >&2
+pare compress "$source" --method rtn --target gguf --scheme Q4_K_M --output "$work/mix" --no-evaluate >&2
+mix=$(echo "$work"/mix/*.gguf)
 gguf=$(echo "$work"/gguf/*.gguf)
 
 say 'the results'
 windows=(--texts "$speech" --context 512 --windows 4)
 "$python" oracle/evaluate.py "$source" nonoverlap "${windows[@]}" --dump "$results/windows.json" >&2
-for model in "gguf $gguf" "gptq $work/gptq"; do
+for model in "gguf $gguf" "mix $mix" "gptq $work/gptq"; do
   name=${model%% *}; path=${model#* }
   pare eval "$path" --text "$speech" --context 512 --windows 4 --json >"$results/pare-$name.json"
   "$python" oracle/evaluate.py "$path" nonoverlap "${windows[@]}" --tokenizer "$source" >"$results/oracle-$name.json"
 done
 node llama.cpp/perplexity.js "$gguf" "$results/windows.json" --tokenize "$work/part.txt" --tokenize "$work/speech.txt" >"$results/llama-gguf.json"
+node llama.cpp/perplexity.js "$mix" "$results/windows.json" >"$results/llama-mix.json"
 
 say 'comparison'
 counted comparison "$python" perplexities.py "$results"
@@ -84,6 +92,9 @@ if [ -f "$onnx" ]; then
   "$python" minilm_onnx/compare.py --texts "$book" "$speech" "$work/texts.json"
   node minilm_onnx/embed_texts.js "$minilm" "$work/texts.json" >"$results/minilm-pare.json"
   counted MiniLM "$python" minilm_onnx/compare.py "$minilm" "$onnx" "$work/texts.json" "$results/minilm-pare.json"
+  say 'MatMulNBits'
+  "$python" -c 'import onnx' 2>/dev/null || "$venv/bin/pip" install -q --disable-pip-version-check -r onnx/requirements.txt >&2
+  counted MatMulNBits "$python" onnx/check_models.py "$minilm" "$onnx" "$work/texts.json"
 else printf 'skipped MiniLM: its ONNX file comes through mvn, which is not here\n'; fi
 
 say 'the report in a browser'

@@ -11,6 +11,7 @@
  *   inspect     what a file holds and what Pare can do with it; inspectSource also of a hub, by headers; summarizeValues reads
  *               the values
  *   measureImportance  how much inputs are used, as the file of llama-imatrix; readImatrix reads one
+ *   rewriteMatMulNBits  an ONNX file again, with its products of 4 or 8 bits; openOnnx lists what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
  *   classifyImage  the likeliest classes of an image, with what openEfficientNetLite0 opened
@@ -20,6 +21,8 @@
  */
 export { type LabelledTexts, labelledTexts } from './data/text_rows.ts'
 export { type Imatrix, readImatrix } from './formats/gguf/imatrix.ts'
+export { openOnnx } from './formats/onnx/onnx.ts'
+export { rewriteMatMulNBits } from './formats/onnx/rewrite_matmul_nbits.ts'
 export type { ChatMessage } from './formats/tokenizer/chat_template.ts'
 export type { Tokenizer } from './formats/tokenizer/tokenizer.ts'
 export type { LanguageMetrics } from './metrics/language.ts'
