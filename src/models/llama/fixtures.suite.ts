@@ -18,6 +18,8 @@ export const folders = [
   'smollm',
   'llama-gptq-4',
   'llama-gptq-3',
+  'gptq-dynamic',
+  'awq',
 ] as const
 export const files = [
   'llama-f16.gguf',

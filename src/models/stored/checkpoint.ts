@@ -2,6 +2,7 @@
 import type { TensorArchive } from '../../formats/archive.ts'
 import { isSmallFloat } from '../../formats/small_floats.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
+import { awqLayers, readAwqConfig } from './awq_layers.ts'
 import { gptqLayers, readGptqConfig } from './gptq_layers.ts'
 import type { StoredLayer } from './stored_layer.ts'
 
@@ -11,6 +12,7 @@ type LayerReader = (archive: TensorArchive, quantization: Record<string, unknown
 /** By `quant_method`. */
 const readers = {
   gptq: (archive, quantization) => gptqLayers(archive, readGptqConfig(quantization)),
+  awq: (archive, quantization) => awqLayers(archive, readAwqConfig(quantization)),
 } satisfies Record<string, LayerReader>
 
 export type CheckpointFormat = keyof typeof readers

@@ -11,7 +11,14 @@ import type { AffineValues } from '../../nn/grid.ts'
 import { patternMatches } from '../../nn/name_pattern.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { fromBytes, scope, tensor } from '../../tensor/index.ts'
-import { bytesOfParts, type PartNeed, readPart, type StoredLayer, signedWords } from './stored_layer.ts'
+import {
+  bytesOfParts,
+  gridRows,
+  type PartNeed,
+  readPart,
+  type StoredLayer,
+  signedWords,
+} from './stored_layer.ts'
 
 /** `quantization_config` of a GPTQ checkpoint. */
 export interface GptqConfig {
@@ -107,23 +114,10 @@ function gptqLayer(archive: TensorArchive, stem: string, config: LayerConfig): S
     info,
     parts,
     values(start, end) {
-      const all = readGptq(archive, stem, info.shape as [number, number], config)
-      return start === 0 && end === out ? all : rowsOf(all, start, end)
+      return gridRows(readGptq(archive, stem, info.shape as [number, number], config), start, end)
     },
   }
 }
-
-/** Outputs stand next to each other in the words, so that some of them cost what all do. */
-const rowsOf = (
-  { codes, scales, zeros, ...rest }: AffineValues,
-  start: number,
-  end: number,
-): AffineValues => ({
-  ...rest,
-  codes: codes.slice(0, start, end).contiguous(),
-  scales: scales.slice(0, start, end).contiguous(),
-  zeros: zeros.slice(0, start, end).contiguous(),
-})
 
 function readGptq(
   archive: TensorArchive,
