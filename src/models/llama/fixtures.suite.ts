@@ -42,6 +42,9 @@ export const folders = [
   'mlx-6',
   'mlx-8',
   'mlx-overrides',
+  'aqlm-1x10',
+  'aqlm-2x8',
+  'aqlm-2x8-inputs-first',
 ] as const
 export const files = [
   'llama-f16.gguf',

@@ -2,6 +2,7 @@
 import type { TensorArchive } from '../../formats/archive.ts'
 import { isSmallFloat } from '../../formats/small_floats.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
+import { aqlmLayers, readAqlmConfig } from './aqlm_layers.ts'
 import { awqLayers, readAwqConfig } from './awq_layers.ts'
 import { readCompressedTensorsConfig } from './compressed_tensors_config.ts'
 import { compressedTensorsLayers } from './compressed_tensors_layers.ts'
@@ -18,6 +19,7 @@ const readers = {
   awq: (archive, quantization) => awqLayers(archive, readAwqConfig(quantization)),
   'compressed-tensors': (archive, quantization) =>
     compressedTensorsLayers(archive, readCompressedTensorsConfig(quantization)),
+  aqlm: (archive, quantization) => aqlmLayers(archive, readAqlmConfig(quantization)),
   mlx: (archive, quantization) => mlxLayers(archive, readMlxConfig(quantization)),
 } satisfies Record<string, LayerReader>
 
