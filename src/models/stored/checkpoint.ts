@@ -2,9 +2,13 @@
 import type { TensorArchive } from '../../formats/archive.ts'
 import { isSmallFloat } from '../../formats/small_floats.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
+import { aqlmLayers, readAqlmConfig } from './aqlm_layers.ts'
 import { awqLayers, readAwqConfig } from './awq_layers.ts'
+import { readCompressedTensorsConfig } from './compressed_tensors_config.ts'
+import { compressedTensorsLayers } from './compressed_tensors_layers.ts'
 import { gptqLayers, readGptqConfig } from './gptq_layers.ts'
-import type { StoredLayer } from './stored_layer.ts'
+import { mlxLayers, readMlxConfig } from './mlx_layers.ts'
+import { isMap, type StoredLayer } from './stored_layer.ts'
 
 /** Reads the configuration and lists the layers; their tensors are read when values are asked for. */
 type LayerReader = (archive: TensorArchive, quantization: Record<string, unknown>) => StoredLayer[]
@@ -13,6 +17,10 @@ type LayerReader = (archive: TensorArchive, quantization: Record<string, unknown
 const readers = {
   gptq: (archive, quantization) => gptqLayers(archive, readGptqConfig(quantization)),
   awq: (archive, quantization) => awqLayers(archive, readAwqConfig(quantization)),
+  'compressed-tensors': (archive, quantization) =>
+    compressedTensorsLayers(archive, readCompressedTensorsConfig(quantization)),
+  aqlm: (archive, quantization) => aqlmLayers(archive, readAqlmConfig(quantization)),
+  mlx: (archive, quantization) => mlxLayers(archive, readMlxConfig(quantization)),
 } satisfies Record<string, LayerReader>
 
 export type CheckpointFormat = keyof typeof readers
@@ -28,12 +36,14 @@ export interface Checkpoint {
  * @throws FormatError for a method that Pare does not read, and for codes that no configuration explains.
  */
 export function checkpointOf(archive: TensorArchive, configJson: Record<string, unknown>): Checkpoint {
-  const quantization = configJson.quantization_config
+  // compressed-tensors called it otherwise once, and MLX writes one name or both.
+  const quantization =
+    configJson.quantization_config ?? configJson.compression_config ?? configJson.quantization
   if (quantization === undefined || quantization === null) {
     refuseCodes(archive)
     return { format: 'huggingface', layers: [] }
   }
-  const method = (quantization as Record<string, unknown>).quant_method
+  const method = isMap(quantization) ? methodOf(quantization) : quantization
   if (typeof method !== 'string' || !Object.hasOwn(readers, method))
     throw new FormatError(
       `quantization_config: quant_method ${printable(String(method))} is not supported; Pare reads ${Object.keys(readers).join(', ')}`,
@@ -44,6 +54,10 @@ export function checkpointOf(archive: TensorArchive, configJson: Record<string, 
   return { format, layers: read(archive, quantization as Record<string, unknown>) }
 }
 
+/** MLX names no method. */
+const methodOf = (quantization: Record<string, unknown>): unknown =>
+  quantization.quant_method ?? ('bits' in quantization && 'group_size' in quantization ? 'mlx' : undefined)
+
 /** What the scale of a weight is called beside the weight: compressed-tensors, and DeepSeek's FP8. */
 const scaleEndings = ['_scale', '_scale_inv']
 
@@ -52,7 +66,8 @@ function refuseCodes(archive: TensorArchive): void {
   const isScaled = (name: string) => scaleEndings.some((ending) => archive.tensors.has(`${name}${ending}`))
   const code = [...archive.tensors.values()].find(
     ({ name, type }) =>
-      /\.(?:qweight|weight_packed|dense_weights)$/.test(name) || (isSmallFloat(type) && isScaled(name)),
+      /\.(?:qweight|weight_packed|dense_weights|compressed|codes)$/.test(name) ||
+      (isSmallFloat(type) && isScaled(name)),
   )?.name
   if (code !== undefined)
     throw new FormatError(
