@@ -89,10 +89,10 @@ test('a newer report is refused', () => {
 })
 test('a newer Pare folder is refused', () => {
   const path = join(folder, 'folder/pare.json')
-  writeFileSync(path, readFileSync(path, 'utf8').replace(/"version": ?1/, '"version": 2'))
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/"version": ?1/, '"version": 3'))
   expect(() => openLanguageModel(join(folder, 'folder'))).toThrow(FormatError)
   expect(() => openLanguageModel(join(folder, 'folder'))).toThrow(
-    newer(/version 2 of Pare folders.*use a newer Pare/),
+    newer(/version 3 of Pare folders.*use a newer Pare/),
   )
 })
 test('a newer recipe is refused', () => {
