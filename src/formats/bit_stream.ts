@@ -1,5 +1,5 @@
 /**
- * Codes of 1 to 8 bits as one little-endian stream of 32-bit words: code i of a run stands at bit b*i, and a run
+ * Codes of 1 to 16 bits as one little-endian stream of 32-bit words: code i of a run stands at bit b*i, and a run
  * is padded with zeros to whole words. Runs are rows or columns of a matrix.
  *
  * Codes must be below 2^b and arrays as long as their shapes say; `packing_checks.ts` makes sure of it where
@@ -10,7 +10,12 @@
 export const rowWords = (length: number, bits: number): number => Math.ceil((length * bits) / 32)
 
 /** Codes [rows, columns] to words [rows, rowWords(columns)], a stream for each row. */
-export function packRows(codes: Uint8Array, rows: number, columns: number, bits: number): Uint32Array {
+export function packRows(
+  codes: Uint8Array | Uint16Array,
+  rows: number,
+  columns: number,
+  bits: number,
+): Uint32Array {
   const width = rowWords(columns, bits)
   const words = new Uint32Array(rows * width)
   if (words.length === 0) return words
@@ -31,15 +36,23 @@ export function packRows(codes: Uint8Array, rows: number, columns: number, bits:
   return words
 }
 
-/** The inverse of `packRows`; padding is not looked at. */
-export function unpackRows(
+/** The inverse of `packRows` for up to 8 bits; padding is not looked at. */
+export const unpackRows = (
   words: Uint32Array | Int32Array,
   rows: number,
   columns: number,
   bits: number,
-): Uint8Array {
+): Uint8Array => unpackRowsInto(new Uint8Array(rows * columns), words, rows, columns, bits)
+
+/** As `unpackRows`, into an array that holds codes of `bits`. */
+export function unpackRowsInto<Codes extends Uint8Array | Uint16Array>(
+  codes: Codes,
+  words: Uint32Array | Int32Array,
+  rows: number,
+  columns: number,
+  bits: number,
+): Codes {
   const width = rowWords(columns, bits)
-  const codes = new Uint8Array(rows * columns)
   const mask = 2 ** bits - 1
   if (codes.length === 0) return codes
   for (let row = 0; row < rows; row++) {

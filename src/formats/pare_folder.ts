@@ -1,20 +1,9 @@
 /** The description of compressed weights in a Pare folder (pare.json); codes are packed as `bit_stream.ts` does. */
 import { FormatError, printable } from '../tensor/errors.ts'
+import { faultOf, fitsVersion1, isVersion1, type PareWeight } from './pare_weight.ts'
 
-/** Later versions of Pare read it. */
-export const pareFolderVersion = 1
-
-/** How one weight is put together. */
-export type PareWeight =
-  | {
-      kind: 'grid'
-      shape: [number, number]
-      bits: 2 | 3 | 4 | 8
-      groupSize: number | 'row'
-      symmetric: boolean
-      scaleType: 'f16' | 'f32'
-    }
-  | { kind: 'blocks'; shape: [number, number]; type: string }
+/** Later versions of Pare read it, and what was before. */
+export const pareFolderVersion = 2
 
 /** Checks what pare.json says. @throws FormatError for a newer version or a field that is not understood. */
 export function readPareJson(value: unknown): Map<string, PareWeight> {
@@ -26,29 +15,29 @@ export function readPareJson(value: unknown): Map<string, PareWeight> {
       { code: 'PARE_E_NEWER_FILE', facts: { version: version as number } },
     )
   }
-  if (format !== 'pare' || version !== pareFolderVersion) {
+  if (format !== 'pare' || (version !== 1 && version !== pareFolderVersion)) {
     throw wrong(
-      `needs format pare, version ${pareFolderVersion}, got ${printable(String(format))}, ${printable(String(version))}; the folder is damaged`,
+      `needs format pare, version 1 to ${pareFolderVersion}, got ${printable(String(format))}, ${printable(String(version))}; the folder is damaged`,
     )
   }
   if (typeof weights !== 'object' || weights === null) throw wrong('has no weights')
   const result = new Map<string, PareWeight>()
   for (const [name, weight] of Object.entries(weights as Record<string, PareWeight>)) {
-    const sizes =
-      Array.isArray(weight?.shape) &&
-      weight.shape.length === 2 &&
-      weight.shape.every((n) => Number.isSafeInteger(n) && n > 0)
-    const fits =
-      weight?.kind === 'blocks'
-        ? typeof weight.type === 'string'
-        : weight?.kind === 'grid' &&
-          [2, 3, 4, 8].includes(weight.bits) &&
-          (weight.groupSize === 'row' || (Number.isSafeInteger(weight.groupSize) && weight.groupSize > 0)) &&
-          typeof weight.symmetric === 'boolean' &&
-          (weight.scaleType === 'f16' || weight.scaleType === 'f32')
-    if (!sizes || !fits)
-      throw wrong(`does not say how ${printable(name)} is put together; the folder is damaged`)
+    const fault = version === 1 ? (fitsVersion1(weight) ? undefined : name) : faultOf(name, weight)
+    if (fault !== undefined)
+      throw wrong(`does not say how ${printable(fault)} is put together; the folder is damaged`)
     result.set(name, weight)
   }
   return result
+}
+
+/** What pare.json says: of version 1 where that can say it, so that every Pare opens the folder. */
+export function pareJson(weights: ReadonlyMap<string, PareWeight>): Record<string, unknown> {
+  const old = [...weights.values()].every(isVersion1)
+  const described = [...weights].map(([name, weight]) => {
+    if (!old || weight.kind !== 'grid') return [name, weight]
+    const { sorted: _, ...rest } = weight
+    return [name, rest]
+  })
+  return { format: 'pare', version: old ? 1 : pareFolderVersion, weights: Object.fromEntries(described) }
 }

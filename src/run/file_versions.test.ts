@@ -68,6 +68,14 @@ test('a Pare folder of version 1 is read, with grids of every kind and blocks', 
   // Of the values that were written: codes times scales are exact in f32.
   expect(hash.digest('hex')).toBe('b7f44ac661fa950c5310a4f6114dd11f233423f7f20cbfade46c7ad75956d816')
 })
+test('a Pare folder of version 2 is read, with weights of every kind', () => {
+  const { weights, close } = openLanguageModel(join(written(2), 'folder'))
+  const hash = createHash('sha256')
+  for (const name of [...weights.infos.keys()].sort())
+    scope(() => hash.update(name).update(weights.load(name).bytes()))
+  close()
+  expect(hash.digest('hex')).toBe('0c43593153697c2d8f45030effbc82a2368c4293f4554a9f6c24e95e6f73a61e')
+})
 test('a report without a version is one from before the first', () => {
   change('report.json', '"reportVersion": 1', '"more": 1')
   expect(readReport(folder).reportVersion).toBeUndefined()
@@ -89,10 +97,10 @@ test('a newer report is refused', () => {
 })
 test('a newer Pare folder is refused', () => {
   const path = join(folder, 'folder/pare.json')
-  writeFileSync(path, readFileSync(path, 'utf8').replace(/"version": ?1/, '"version": 2'))
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/"version": ?1/, '"version": 3'))
   expect(() => openLanguageModel(join(folder, 'folder'))).toThrow(FormatError)
   expect(() => openLanguageModel(join(folder, 'folder'))).toThrow(
-    newer(/version 2 of Pare folders.*use a newer Pare/),
+    newer(/version 3 of Pare folders.*use a newer Pare/),
   )
 })
 test('a newer recipe is refused', () => {

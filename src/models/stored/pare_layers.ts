@@ -1,80 +1,49 @@
 /** Weights of a Pare folder that are stored as codes, as pare.json describes them. */
 import type { TensorArchive } from '../../formats/archive.ts'
-import { rowWords, unpackRows } from '../../formats/bit_stream.ts'
-import type { PareWeight } from '../../formats/pare_folder.ts'
-import { isBlockType, rowBytes } from '../../nn/block_types.ts'
-import { gridName, neighbourGroups, type Values } from '../../nn/grid.ts'
+import type { PareWeight } from '../../formats/pare_weight.ts'
+import { formName } from '../../nn/values/form.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
-import { fromBytes, tensor } from '../../tensor/index.ts'
-import { bytesOfParts, type PartNeed, readPart, type StoredLayer, unsignedWords } from './stored_layer.ts'
+import { tensorsOfStored } from './pare_tensors.ts'
+import { readStored } from './read_stored.ts'
+import { bytesOfParts, type StoredLayer } from './stored_layer.ts'
 
-const suffixes = ['codes', 'scales', 'zeros', 'group_of', 'blocks']
-
+/** @throws FormatError for an unknown block type, and for a tensor that two weights claim. */
 export function pareLayers(
   archive: TensorArchive,
   described: ReadonlyMap<string, PareWeight>,
 ): StoredLayer[] {
-  return [...described].map(([name, weight]) => {
-    const parts = suffixes.map((suffix) => `${name}.${suffix}`).filter((part) => archive.tensors.has(part))
-    const type =
-      weight.kind === 'blocks'
-        ? weight.type
-        : gridName({ ...weight, kind: 'affine', search: false, zeroLow: 0 })
+  const claimed = new Map<string, string>()
+  return [...described].map(([name, given]) => {
+    const weight = withOrder(archive, name, given)
+    const parts = tensorsOfStored(name, weight)
+      .map((info) => info.name)
+      .filter((part) => archive.tensors.has(part))
+    for (const part of parts) {
+      const other = claimed.get(part)
+      if (other !== undefined)
+        throw new FormatError(
+          `pare.json: ${printable(part)} belongs to ${printable(other)} and to ${printable(name)}; the folder is damaged`,
+          { code: 'PARE_E_PARE_FOLDER', facts: { tensor: part } },
+        )
+      claimed.set(part, name)
+    }
     return {
-      info: { name, shape: weight.shape, type, bytes: bytesOfParts(archive, parts) },
+      info: { name, shape: weight.shape, type: weightName(weight), bytes: bytesOfParts(archive, parts) },
       parts,
-      values: (start, end) => readValues(archive, name, weight, start, end),
+      values: (start, end) => readStored(archive, name, weight, start, end),
     }
   })
 }
 
-function readValues(
-  archive: TensorArchive,
-  name: string,
-  weight: PareWeight,
-  start: number,
-  end: number,
-): Values {
-  const [rows, columns] = weight.shape
-  const count = end - start
-  const need = (type: string, ...shape: number[]): PartNeed => ({
-    types: [type],
-    shape,
-    code: 'PARE_E_PARE_FOLDER',
-  })
-  const part = (suffix: string, type: string, width: number) =>
-    readPart(archive, `${name}.${suffix}`, need(type, rows, width), [start, end])
-  if (weight.kind === 'blocks') {
-    const { type } = weight
-    if (!isBlockType(type))
-      throw new FormatError(`pare.json: ${printable(name)} has the unknown block type ${printable(type)}`)
-    const width = rowBytes(type, columns)
-    const bytes = fromBytes(part('blocks', 'U8', width), [count, width], 'u8')
-    return { kind: 'blocks', type, shape: [count, columns], bytes }
-  }
-  const { bits, groupSize, symmetric, scaleType } = weight
-  const width = groupSize === 'row' ? columns : Math.min(groupSize, columns)
-  const groups = Math.ceil(columns / width)
-  const unpacked = (suffix: string, of: number) =>
-    unpackRows(unsignedWords(part(suffix, 'U32', rowWords(of, bits))), count, of, bits)
-  const codes = unpacked('codes', columns)
-  const scales = part('scales', scaleType === 'f16' ? 'F16' : 'F32', groups)
-  const zeros = symmetric ? new Uint8Array(count * groups).fill(2 ** (bits - 1)) : unpacked('zeros', groups)
-  const groupOf = archive.tensors.has(`${name}.group_of`)
-    ? unsignedWords(readPart(archive, `${name}.group_of`, need('I32', columns)))
-    : neighbourGroups(columns, width)
-  if (groupOf.some((group) => group >= groups)) {
-    throw new FormatError(
-      `${printable(name)}.group_of: names a group past the last of ${groups}; the folder is damaged`,
-      { code: 'PARE_E_PARE_FOLDER', facts: { tensor: `${name}.group_of`, groups } },
-    )
-  }
-  return {
-    kind: 'grid',
-    grid: { bits, groupSize, symmetric, scaleType },
-    codes: tensor(codes, [count, columns], 'u8'),
-    scales: fromBytes(scales, [count, groups], scaleType).cast('f32'),
-    zeros: tensor(zeros, [count, groups], 'u8'),
-    groupOf,
-  }
+/** Version 1 names the groups of columns where the tensor is there. */
+const withOrder = (archive: TensorArchive, name: string, weight: PareWeight): PareWeight =>
+  weight.kind === 'grid' && weight.sorted === undefined
+    ? { ...weight, sorted: archive.tensors.has(`${name}.group_of`) }
+    : weight
+
+/** Short name for plans and reports: `4 bits, groups of 64`, `Q3_K`, `bitmask`. */
+export function weightName(weight: PareWeight): string {
+  if (weight.kind === 'grid') return formName({ ...weight, sorted: false })
+  if (weight.kind === 'offset') return formName({ ...weight, symmetric: false, sorted: false })
+  return formName(weight.kind === 'blocks' ? weight : { kind: weight.kind })
 }

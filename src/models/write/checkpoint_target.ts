@@ -9,8 +9,9 @@ import type { StoredSource } from '../../nn/values/values.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { scope } from '../../tensor/index.ts'
 import type { WeightInfo } from '../model_weights.ts'
+import { bytesOfInfo } from './encode_stored.ts'
 import { asType, type FolderSource, json, plainType } from './folder_source.ts'
-import { bytesIn, type CodedLayer, type LayerEncoding } from './layer_encoding.ts'
+import type { CodedLayer, LayerEncoding } from './layer_encoding.ts'
 import type { ModelWriter, TargetPlan } from './model_writer.ts'
 import { type Sharding, shardNotes } from './sharding.ts'
 import { keptNumbers, type TensorChoice, type TensorChoices } from './tensor_choice.ts'
@@ -49,7 +50,7 @@ export function planCheckpoint(
         `${printable(name)}: ${encoding.title} needs ${need}, got ${gridName(layer.grid)} for [${shape.join(', ')}]; choose --target pare, or keep the weight`,
         { code: 'PARE_E_LAYER_FORM', facts: { tensor: name, shape: [...shape] } },
       )
-    const bytes = encoding.tensors(layer).reduce((sum, tensor) => sum + bytesIn(tensor), 0)
+    const bytes = encoding.tensors(layer).reduce((sum, tensor) => sum + bytesOfInfo(tensor), 0)
     return { ...base, type: gridName(layer.grid), grid: layer.grid, bytes }
   })
   const infos = tensors.flatMap((plan) =>
@@ -64,7 +65,7 @@ export function planCheckpoint(
     notes: [...(encoding.notes ?? []), ...shardNotes(shards)],
     stored: (plan) =>
       plan.grid
-        ? encoding.tensors(layerOf(plan)).map((info) => ({ name: info.name, bytes: bytesIn(info) }))
+        ? encoding.tensors(layerOf(plan)).map((info) => ({ name: info.name, bytes: bytesOfInfo(info) }))
         : [{ name: plan.name, bytes: plan.bytes }],
     encodeSource: (plan, compressed) =>
       scope(() => encoding.encode(layerOf(plan), (compressed as StoredSource).values)),
@@ -102,7 +103,10 @@ function checkGroups(
   const { groupSize } = grid
   if (groupSize === 'row') return
   const widths = [...matrices]
-    .filter((name) => !choices?.get(name)?.keep && !choices?.get(name)?.grid)
+    .filter((name) => {
+      const choice = choices?.get(name)
+      return !choice?.keep && (choice?.grid ?? grid).groupSize === groupSize
+    })
     .map((name) => infos.get(name)!.shape[1]!)
   const bad = widths.find((columns) => columns % groupSize !== 0)
   if (bad === undefined) return

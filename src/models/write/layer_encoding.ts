@@ -35,19 +35,6 @@ export interface LayerEncoding {
 /** `model.layers.0.mlp.up_proj` of its weight. */
 export const moduleOf = (name: string): string => name.replace(/\.weight$/, '')
 
-const itemBytes: Readonly<Record<string, number>> = {
-  I64: 8,
-  I32: 4,
-  U32: 4,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  I8: 1,
-  U8: 1,
-}
-export const bytesIn = ({ type, shape }: TensorInfo): number =>
-  itemBytes[type]! * shape.reduce((a, b) => a * b, 1)
-
 /** Name of a float type in safetensors. */
 export const floatName = (type: GridForm['scaleType']): 'F16' | 'BF16' | 'F32' =>
   type === 'f16' ? 'F16' : type === 'bf16' ? 'BF16' : 'F32'

@@ -1,0 +1,279 @@
+/** Stored values of a Pare folder from its tensors, which `pare_tensors.ts` lists. */
+import type { TensorArchive, TensorInfo } from '../../formats/archive.ts'
+import { unpackRows, unpackRowsInto } from '../../formats/bit_stream.ts'
+import type { PareWeight } from '../../formats/pare_weight.ts'
+import type { BlockTypeName } from '../../nn/block_types.ts'
+import { groupWidth, neighbourGroups } from '../../nn/grid.ts'
+import { decodeStored, type StoredValues } from '../../nn/values/values.ts'
+import { FormatError, printable } from '../../tensor/errors.ts'
+import { asStorage, type DType, fromBytes, scope, type Tensor, tensor } from '../../tensor/index.ts'
+import { childrenOf, columnType, tensorsOfStored } from './pare_tensors.ts'
+import { marksOfRow } from './row_marks.ts'
+import { readPart } from './stored_layer.ts'
+
+type Kind<K extends PareWeight['kind']> = PareWeight & { kind: K }
+
+/**
+ * Rows `start` to `end` (exclusive) of a weight. Only these are read, but for what a row needs of others: codebooks, the
+ * right of a product, and the tiles around; rows that begin or end within a tile, and few rows of a product, come as
+ * numbers.
+ *
+ * @param weight as `readPareJson` checked it
+ * @throws FormatError where the tensors do not fit the description.
+ */
+export function readStored(
+  archive: TensorArchive,
+  name: string,
+  weight: PareWeight,
+  start: number,
+  end: number,
+): StoredValues {
+  return scope(() => read({ archive, name, weight }, start, end))
+}
+
+/** Products of fewer rows add in another order, and would not be those of the whole: they are computed with neighbours. */
+const FEW = 8
+
+interface Place {
+  archive: TensorArchive
+  name: string
+  weight: PareWeight
+}
+
+function read({ archive, name, weight }: Place, start: number, end: number): StoredValues {
+  const infos = new Map(tensorsOfStored(name, weight).map((info) => [info.name, info]))
+  const parts = new Parts(archive, name, infos)
+  const [rows, columns] = weight.shape
+  const child = (at: number, from = start, to = end): StoredValues => {
+    const [part, described] = childrenOf(name, weight)[at]!
+    return read({ archive, name: part, weight: described }, from, to)
+  }
+  switch (weight.kind) {
+    case 'dense':
+      return { kind: 'dense', numbers: parts.numbers('numbers', weight.numberType, [start, end]) }
+    case 'grid':
+    case 'offset':
+      return readSteps(parts, weight, start, end)
+    case 'blocks': {
+      const bytes = parts.bytes('blocks', [start, end])
+      const shape = [end - start, columns] as const
+      const width = infos.get(`${name}.blocks`)!.shape[1]!
+      const type = weight.type as BlockTypeName
+      return { kind: 'blocks', type, shape, bytes: fromBytes(bytes, [end - start, width], 'u8') }
+    }
+    case 'bilevel':
+      return wholeTiles(weight.tile.rows, start, end, (from, to) => readBilevel(parts, weight, from, to))
+    case 'codebook':
+      return wholeTiles(weight.tile.rows, start, end, (from, to) => readCodebook(parts, weight, from, to))
+    case 'bitmask':
+      return readBitmask(parts, weight, start, end)
+    case 'sparse_rows':
+      return readSparseRows(parts, weight, start, end)
+    case 'sum':
+      return { kind: 'sum', terms: weight.terms.map((_, i) => child(i)) }
+    case 'product': {
+      const first = Math.max(0, Math.min(start, rows - FEW))
+      const last = Math.min(rows, Math.max(end, first + FEW))
+      const right = child(1, 0, weight.right.shape[0])
+      const values: StoredValues = { kind: 'product', left: child(0, first, last), right }
+      return rowsOf(values, [first, last], [start, end])
+    }
+    case 'scaled':
+      return {
+        kind: 'scaled',
+        values: child(0),
+        ...(weight.rowType && { rows: parts.numbers('row_scales', weight.rowType, [start, end]) }),
+        ...(weight.columnType && { columns: parts.numbers('column_scales', weight.columnType) }),
+      }
+    case 'permuted': {
+      const order = parts.columns('order', columns)
+      const seen = new Uint8Array(columns)
+      for (const column of order) seen[column] = 1
+      if (seen.includes(0)) throw parts.wrong('order', `does not name each of ${columns} columns once`)
+      return { kind: 'permuted', values: child(0), order }
+    }
+  }
+}
+
+type Rows = readonly [start: number, end: number]
+
+/** The tensors of one weight, or of one part of a tree. */
+class Parts {
+  private readonly archive: TensorArchive
+  private readonly name: string
+  private readonly infos: ReadonlyMap<string, TensorInfo>
+  constructor(archive: TensorArchive, name: string, infos: ReadonlyMap<string, TensorInfo>) {
+    this.archive = archive
+    this.name = name
+    this.infos = infos
+  }
+
+  bytes(suffix: string, rows?: Rows): Uint8Array {
+    const { name, type, shape } = this.infos.get(`${this.name}.${suffix}`)!
+    return readPart(this.archive, name, { types: [type], shape, code: 'PARE_E_PARE_FOLDER' }, rows)
+  }
+
+  /** A tensor of numbers in the type that they are stored in. */
+  numbers(suffix: string, type: DType, rows?: Rows): Tensor {
+    const { shape } = this.infos.get(`${this.name}.${suffix}`)!
+    return fromBytes(this.bytes(suffix, rows), rows ? [rows[1] - rows[0], ...shape.slice(1)] : shape, type)
+  }
+
+  words(suffix: string, rows?: Rows): Uint32Array {
+    return asStorage('u32', this.bytes(suffix, rows)) as Uint32Array
+  }
+
+  /** Codes u8 [rows, columns] of some rows. */
+  codes(suffix: string, [start, end]: Rows, columns: number, bits: number): Tensor {
+    const count = end - start
+    return tensor(unpackRows(this.words(suffix, [start, end]), count, columns, bits), [count, columns], 'u8')
+  }
+
+  /** Numbers of columns, each below `width`. */
+  columns(suffix: string, width: number, rows?: Rows): Uint32Array {
+    const type = columnType(width) === 'U16' ? 'u16' : 'u32'
+    const columns = Uint32Array.from(asStorage(type, this.bytes(suffix, rows)) as Uint16Array)
+    if (columns.some((column) => column >= width))
+      throw this.wrong(suffix, `names a column past the last of ${width}`)
+    return columns
+  }
+
+  /** Where rows begin in what is stored row after row: of rows `start` to `end`, and where the last ends. */
+  rowOffsets([start, end]: Rows, entries: number): Uint32Array {
+    const offsets = this.words('row_offsets', [start, end + 1])
+    const { shape } = this.infos.get(`${this.name}.row_offsets`)!
+    const rows = shape[0]! - 1
+    const falls = offsets.some((offset, i) => offset > entries || (i > 0 && offset < offsets[i - 1]!))
+    if (falls || (start === 0 && offsets[0] !== 0) || (end === rows && offsets.at(-1) !== entries))
+      throw this.wrong('row_offsets', `needs offsets that rise from 0 to ${entries}`)
+    return offsets
+  }
+
+  wrong(suffix: string, what: string): FormatError {
+    const tensor = `${this.name}.${suffix}`
+    return new FormatError(`${printable(tensor)}: ${what}; the folder is damaged`, {
+      code: 'PARE_E_PARE_FOLDER',
+      facts: { tensor },
+    })
+  }
+}
+
+function readSteps(
+  parts: Parts,
+  weight: Kind<'grid'> | Kind<'offset'>,
+  start: number,
+  end: number,
+): StoredValues {
+  const [, columns] = weight.shape
+  const { bits, groupSize, scaleType, sorted } = weight
+  const width = groupWidth(weight, columns)
+  const groups = Math.ceil(columns / width)
+  const rows: Rows = [start, end]
+  const wide = (suffix: string) => parts.numbers(suffix, scaleType, rows).cast('f32')
+  const codes = parts.codes('codes', rows, columns, bits)
+  const scales = wide('scales')
+  const groupOf = sorted ? parts.words('group_of') : neighbourGroups(columns, width)
+  if (groupOf.some((group) => group >= groups))
+    throw parts.wrong('group_of', `names a group past the last of ${groups}`)
+  if (weight.kind === 'offset')
+    return {
+      kind: 'offset',
+      form: { bits, groupSize, scaleType },
+      ...{ codes, scales, offsets: wide('offsets'), groupOf },
+    }
+  const { symmetric, zeroType } = weight
+  const zeros = symmetric
+    ? tensor(new Uint8Array((end - start) * groups).fill(2 ** (bits - 1)), [end - start, groups], 'u8')
+    : zeroType
+      ? parts.numbers('zeros', zeroType, rows)
+      : parts.codes('zeros', rows, groups, bits)
+  return { kind: 'grid', grid: { bits, groupSize, symmetric, scaleType }, codes, scales, zeros, groupOf }
+}
+
+/** Rows of values that come in tiles of rows: as they are where they begin and end with one, else as numbers. */
+function wholeTiles(
+  high: number,
+  start: number,
+  end: number,
+  tiles: (from: number, to: number) => StoredValues,
+): StoredValues {
+  const from = Math.floor(start / high)
+  const to = Math.ceil(end / high)
+  return rowsOf(tiles(from, to), [from * high, to * high], [start, end])
+}
+
+/** Rows of values that hold the rows around them too: as they are where that is all, else as numbers. */
+function rowsOf(values: StoredValues, [first, last]: Rows, [start, end]: Rows): StoredValues {
+  if (start === first && end === last) return values
+  const numbers = scope(() =>
+    decodeStored(values)
+      .slice(0, start - first, end - first)
+      .contiguous(),
+  )
+  return { kind: 'dense', numbers }
+}
+
+function readBilevel(parts: Parts, weight: Kind<'bilevel'>, from: number, to: number): StoredValues {
+  const { bits, tile, shape } = weight
+  const rows: Rows = [from * tile.rows, to * tile.rows]
+  const second = (suffix: string) => parts.numbers(suffix, 'f16', [from, to]).cast('f32')
+  const groups = shape[1] / tile.columns
+  return {
+    kind: 'bilevel',
+    ...{ bits, tile },
+    codes: parts.codes('codes', rows, shape[1], bits),
+    scaleCodes: parts.codes('scale_codes', rows, groups, bits),
+    zeroCodes: parts.codes('zero_codes', rows, groups, bits),
+    second: {
+      scaleScale: second('scale_scales'),
+      scaleZero: second('scale_zeros'),
+      zeroScale: second('zero_scales'),
+      zeroZero: second('zero_zeros'),
+    },
+  }
+}
+
+function readCodebook(parts: Parts, weight: Kind<'codebook'>, from: number, to: number): StoredValues {
+  const { bits, books, entries, tile, shape } = weight
+  const [high, wide] = [to - from, shape[1] / tile.columns]
+  const words = parts.words('codes', [from, to])
+  const codes = unpackRowsInto(new Uint16Array(high * wide * books), words, high, wide * books, bits)
+  if (codes.some((code) => code >= entries))
+    throw parts.wrong('codes', `names an entry past the last of ${entries}`)
+  return {
+    kind: 'codebook',
+    ...{ bits, shape: [high * tile.rows, shape[1]] },
+    codes: tensor(codes, [high, wide, books], 'u32'),
+    codebooks: parts.numbers('codebooks', 'f16').cast('f32'),
+    scales: parts.numbers('scales', 'f16', [from, to]).cast('f32'),
+  }
+}
+
+function readBitmask(parts: Parts, weight: Kind<'bitmask'>, start: number, end: number): StoredValues {
+  const { shape, kept, numberType } = weight
+  const mask = parts.bytes('mask', [start, end])
+  const offsets = parts.rowOffsets([start, end], kept)
+  for (let row = 0; row < end - start; row++) {
+    const [marks, values] = [marksOfRow(mask, row, shape[1]), offsets[row + 1]! - offsets[row]!]
+    if (marks !== values)
+      throw parts.wrong('mask', `marks ${marks} places of row ${start + row} for ${values} values`)
+  }
+  const values: Rows = [offsets[0]!, offsets.at(-1)!]
+  const numbers = parts.numbers('kept', numberType, values)
+  return { kind: 'bitmask', shape: [end - start, shape[1]], mask, kept: numbers }
+}
+
+function readSparseRows(parts: Parts, weight: Kind<'sparse_rows'>, start: number, end: number): StoredValues {
+  const { shape, entries, valueType } = weight
+  const offsets = parts.rowOffsets([start, end], entries)
+  const [first, last] = [offsets[0]!, offsets.at(-1)!]
+  const columns = parts.columns('columns', shape[1], [first, last])
+  const values = scope(
+    () => parts.numbers('values', valueType, [first, last]).cast('f32').toArray() as Float32Array,
+  )
+  const rowOffsets = offsets.map((offset) => offset - first)
+  return {
+    kind: 'sparse_rows',
+    ...{ shape: [end - start, shape[1]], rowOffsets, columns, values, valueType },
+  }
+}
