@@ -53,7 +53,7 @@ export function checkpointOf(archive: TensorArchive, configJson: Record<string, 
     refuseCodes(archive)
     return { format: 'huggingface', layers: [] }
   }
-  const method = isMap(quantization) ? methodOf(quantization) : quantization
+  const method = isMap(quantization) ? methodOf(quantization) : undefined
   if (typeof method !== 'string' || !Object.hasOwn(readers, method))
     throw new FormatError(
       `quantization_config: quant_method ${printable(String(method))} is not supported; Pare reads ${Object.keys(readers).join(', ')}`,
