@@ -179,6 +179,18 @@ function walkParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
   return [...highest, ...fileParts(task)]
 }
 
+/** Bytes a weight that is stored as codes takes outside of the engine while it is read. */
+const unpackedBytes: Partial<Record<MemoryTask['format'], number>> = {
+  pare: 2,
+  gptq: 3,
+  awq: 3,
+  mlx: 2,
+  spqr: 3,
+  aqlm: 2,
+  // Floats that are scaled, or the marks and both copies of what is sparse.
+  'compressed-tensors': 8,
+}
+
 /** The largest stage as it is written, and what is read of a file. */
 function fileParts(task: MemoryTask): MemoryPart[] {
   const encoded = Math.max(...matricesOf(task).map((matrices) => sumOf(matrices, ({ bytes }) => bytes)))
@@ -189,7 +201,7 @@ function fileParts(task: MemoryTask): MemoryPart[] {
     .some(({ grid }) => grid?.kind === 'affine')
     ? 2 * largest
     : 0
-  const unpacked = task.format === 'gptq' ? 3 * largest : task.format === 'pare' ? 2 * largest : 0
+  const unpacked = (unpackedBytes[task.format] ?? 0) * largest
   return [
     { what: 'encoded weights of a stage', bytes: encoded, outside: true },
     uncollected(encoded + largest * F32, Math.max(codes, unpacked, readBytes)),

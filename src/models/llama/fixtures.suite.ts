@@ -45,6 +45,8 @@ export const folders = [
   'aqlm-1x10',
   'aqlm-2x8',
   'aqlm-2x8-inputs-first',
+  'spqr-csr',
+  'spqr-ptcsr',
 ] as const
 export const files = [
   'llama-f16.gguf',

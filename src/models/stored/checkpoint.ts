@@ -2,16 +2,23 @@
 import type { TensorArchive } from '../../formats/archive.ts'
 import { isSmallFloat } from '../../formats/small_floats.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
+import { configFromHuggingFace } from '../llama/config.ts'
+import { weightShapes } from '../llama/weight_shapes.ts'
 import { aqlmLayers, readAqlmConfig } from './aqlm_layers.ts'
 import { awqLayers, readAwqConfig } from './awq_layers.ts'
 import { readCompressedTensorsConfig } from './compressed_tensors_config.ts'
 import { compressedTensorsLayers } from './compressed_tensors_layers.ts'
 import { gptqLayers, readGptqConfig } from './gptq_layers.ts'
 import { mlxLayers, readMlxConfig } from './mlx_layers.ts'
+import { readSpqrConfig, spqrLayers } from './spqr_layers.ts'
 import { isMap, type StoredLayer } from './stored_layer.ts'
 
 /** Reads the configuration and lists the layers; their tensors are read when values are asked for. */
-type LayerReader = (archive: TensorArchive, quantization: Record<string, unknown>) => StoredLayer[]
+type LayerReader = (
+  archive: TensorArchive,
+  quantization: Record<string, unknown>,
+  configJson: Record<string, unknown>,
+) => StoredLayer[]
 
 /** By `quant_method`. */
 const readers = {
@@ -20,6 +27,9 @@ const readers = {
   'compressed-tensors': (archive, quantization) =>
     compressedTensorsLayers(archive, readCompressedTensorsConfig(quantization)),
   aqlm: (archive, quantization) => aqlmLayers(archive, readAqlmConfig(quantization)),
+  // Its tensors have no shapes: those of the model are needed.
+  spqr: (archive, quantization, configJson) =>
+    spqrLayers(archive, readSpqrConfig(quantization), weightShapes(configFromHuggingFace(configJson))),
   mlx: (archive, quantization) => mlxLayers(archive, readMlxConfig(quantization)),
 } satisfies Record<string, LayerReader>
 
@@ -43,7 +53,7 @@ export function checkpointOf(archive: TensorArchive, configJson: Record<string, 
     refuseCodes(archive)
     return { format: 'huggingface', layers: [] }
   }
-  const method = isMap(quantization) ? methodOf(quantization) : quantization
+  const method = isMap(quantization) ? methodOf(quantization) : undefined
   if (typeof method !== 'string' || !Object.hasOwn(readers, method))
     throw new FormatError(
       `quantization_config: quant_method ${printable(String(method))} is not supported; Pare reads ${Object.keys(readers).join(', ')}`,
@@ -51,7 +61,7 @@ export function checkpointOf(archive: TensorArchive, configJson: Record<string, 
     )
   const format = method as CheckpointFormat
   const read: LayerReader = readers[format]
-  return { format, layers: read(archive, quantization as Record<string, unknown>) }
+  return { format, layers: read(archive, quantization as Record<string, unknown>, configJson) }
 }
 
 /** MLX names no method. */

@@ -22,6 +22,8 @@ export interface DenseValues {
 export interface SumValues {
   kind: 'sum'
   terms: readonly StoredValues[]
+  /** Type that the sum is rounded to. @default not */
+  rounded?: 'f16'
 }
 
 /** left [rows, rank] times right [rank, columns]: low rank. */
@@ -104,7 +106,10 @@ export function decodeStored(values: StoredValues): Tensor {
     case 'sparse_rows':
       return decodeSparseRows(values)
     case 'sum':
-      return scope(() => values.terms.map(decodeStored).reduce((sum, term) => sum.add(term)))
+      return scope(() => {
+        const sum = values.terms.map(decodeStored).reduce((total, term) => total.add(term))
+        return values.rounded ? sum.cast(values.rounded).cast('f32') : sum
+      })
     case 'product':
       return scope(() => decodeStored(values.left).matmul(decodeStored(values.right)))
     case 'scaled':
