@@ -1,4 +1,10 @@
 /** `quantization_config` of compressed-tensors: how the weights of each module are stored. */
+import {
+  packedLength,
+  packingOf,
+  packingOfVersion,
+  type WordPacking,
+} from '../../formats/compressed_tensors_packing.ts'
 import { patternMatches } from '../../nn/name_pattern.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { isMap, isPositive, wrongField } from './stored_layer.ts'
@@ -145,4 +151,18 @@ function ranksOf(at: string, targets: readonly string[], modules: readonly strin
     }
   }
   return ranks
+}
+
+/** The first run whose number of words tells, then the version. Runs that lie the same in both count as a stream. */
+export function decidedPacking(
+  runs: readonly { length: number; words: number }[],
+  bits: number,
+  version: string | undefined,
+): WordPacking {
+  const found = runs.map(({ length, words }) => packingOf(length, bits, words))
+  const tells = runs.findIndex(
+    ({ length }) => packedLength(length, bits, 'stream') !== packedLength(length, bits, 'words'),
+  )
+  if (tells >= 0) return found[tells] as WordPacking
+  return found.includes('either') ? packingOfVersion(version ?? '') : 'stream'
 }

@@ -2,8 +2,6 @@
 import type { TensorArchive } from '../../formats/archive.ts'
 import {
   packedLength,
-  packingOf,
-  packingOfVersion,
   storedCodes,
   unpackCodes,
   type WordPacking,
@@ -13,7 +11,12 @@ import { neighbourGroups } from '../../nn/grid.ts'
 import type { StoredValues } from '../../nn/values/values.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { scope, tensor } from '../../tensor/index.ts'
-import { type CompressedTensorsConfig, schemesOf, type WeightScheme } from './compressed_tensors_config.ts'
+import {
+  type CompressedTensorsConfig,
+  decidedPacking,
+  schemesOf,
+  type WeightScheme,
+} from './compressed_tensors_config.ts'
 import { sparseLayer } from './sparse_bitmask_layers.ts'
 import {
   bytesOfParts,
@@ -104,20 +107,6 @@ function packedLayer(
       return gridOf(archive, stem, scheme, [out, inputs], [start, end], codes, packing)
     },
   }
-}
-
-/** The first run whose number of words tells, then the version. Runs that lie the same in both count as a stream. */
-function decidedPacking(
-  runs: readonly { length: number; words: number }[],
-  bits: number,
-  version: string | undefined,
-): WordPacking {
-  const found = runs.map(({ length, words }) => packingOf(length, bits, words))
-  const tells = runs.findIndex(
-    ({ length }) => packedLength(length, bits, 'stream') !== packedLength(length, bits, 'words'),
-  )
-  if (tells >= 0) return found[tells] as WordPacking
-  return found.includes('either') ? packingOfVersion(version ?? '') : 'stream'
 }
 
 /** Numbers of 8 bits or less in a byte each: `int-quantized`, `float-quantized` and `naive-quantized`. */
