@@ -93,7 +93,8 @@ if [ -f "$onnx" ]; then
   node minilm_onnx/embed_texts.js "$minilm" "$work/texts.json" >"$results/minilm-pare.json"
   counted MiniLM "$python" minilm_onnx/compare.py "$minilm" "$onnx" "$work/texts.json" "$results/minilm-pare.json"
   say 'MatMulNBits'
-  "$python" -c 'import onnx' 2>/dev/null || "$venv/bin/pip" install -q --disable-pip-version-check -r onnx/requirements.txt >&2
+  "$python" -I -c 'import onnx' 2>/dev/null || "$venv/bin/pip" install -q --disable-pip-version-check -r onnx/requirements.txt >&2
+  check 'fixtures of ONNX are as committed' "$python" onnx/write_fixtures.py onnx/fixtures --check
   counted MatMulNBits "$python" onnx/check_models.py "$minilm" "$onnx" "$work/texts.json"
 else printf 'skipped MiniLM: its ONNX file comes through mvn, which is not here\n'; fi
 

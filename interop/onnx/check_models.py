@@ -1,7 +1,7 @@
 """onnxruntime's opinion of models that Pare wrote, and of models whose products it rewrote as MatMulNBits.
 
     check_models.py FOLDER MODEL.onnx TEXTS.json    MiniLM's folder, its ONNX file, and texts of ../minilm_onnx/compare.py
-    check_models.py --fixtures                      the small models of ../fixtures/onnx alone
+    check_models.py --fixtures                      the small models of fixtures alone
 
 onnxruntime must load every model, and compute what this file does: it unpacks the codes itself and puts the weights they
 stand for back into the float model. One line a check, and the counts last; exit 1 when one fails. Needs requirements.txt.
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 HERE = Path(__file__).parent
-FIXTURES = HERE.parent / "fixtures" / "onnx"
+FIXTURES = HERE / "fixtures"
 sys.path.insert(0, str(HERE.parent / "oracle"))
 
 Floats = NDArray[np.float32]

@@ -11,7 +11,7 @@ import { openOnnxSource } from './onnx.ts'
 import { MessageWriter, type Part } from './protobuf_writer.ts'
 import { rewriteMatMulNBits } from './rewrite_matmul_nbits.ts'
 
-const fixtures = fileURLToPath(new URL('../../../interop/fixtures/onnx/', import.meta.url))
+const fixtures = fileURLToPath(new URL('../../../interop/onnx/fixtures/', import.meta.url))
 const read = (name: string): Uint8Array => new Uint8Array(readFileSync(join(fixtures, name)))
 const cases = 1000
 

@@ -8,7 +8,7 @@ import { int } from './graph.ts'
 import { openOnnx, openOnnxSource } from './onnx.ts'
 import { MessageWriter, type Part } from './protobuf_writer.ts'
 
-const fixtures = fileURLToPath(new URL('../../../interop/fixtures/onnx/', import.meta.url))
+const fixtures = fileURLToPath(new URL('../../../interop/onnx/fixtures/', import.meta.url))
 
 /** What kinds.expected.json says: type, shape and bytes in hexadecimal, by the name Pare lists it under. */
 const kinds: Record<string, [string, number[], string]> = JSON.parse(

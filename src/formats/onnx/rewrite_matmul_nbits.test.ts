@@ -21,7 +21,7 @@ import { MessageWriter } from './protobuf_writer.ts'
 import { type RewriteOptions, rewriteMatMulNBits } from './rewrite_matmul_nbits.ts'
 import { createOnnx } from './writer.ts'
 
-const fixtures = fileURLToPath(new URL('../../../interop/fixtures/onnx/', import.meta.url))
+const fixtures = fileURLToPath(new URL('../../../interop/onnx/fixtures/', import.meta.url))
 let folder: string
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'pare-onnx-'))
