@@ -304,5 +304,16 @@ test('options and results have the types that are documented', () => {
   expectTypeOf(evaluate).returns.resolves.toEqualTypeOf<Evaluation>()
   expectTypeOf(inspect).returns.toEqualTypeOf<Inspection>()
   expectTypeOf<CompressionReport>().toHaveProperty('klStandardError').toEqualTypeOf<number | undefined>()
-  expectTypeOf<CompressOptions['target']>().toEqualTypeOf<'gguf' | 'gptq' | 'pare' | undefined>()
+  expectTypeOf<CompressOptions['target']>().toEqualTypeOf<
+    | 'gguf'
+    | 'gptq'
+    | 'pare'
+    | 'vllm'
+    | 'llama.cpp'
+    | 'transformers'
+    | 'mlx'
+    | 'transformers.js'
+    | 'onnx'
+    | undefined
+  >()
 })

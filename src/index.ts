@@ -106,7 +106,7 @@ export { measureSparsity, type SparsitySummary } from './prune/sparsity.ts'
 export { type PruningMethodName, pruningMethods } from './prune/training_methods.ts'
 export { type QuantizerName, quantizers } from './quantize/methods.ts'
 export { compress } from './run/compress.ts'
-export type { CompressOptions, TargetName } from './run/compress_options.ts'
+export type { CompressOptions, FormatName, TargetName } from './run/compress_options.ts'
 export { type EvaluateOptions, type Evaluation, evaluate, type RunHooks } from './run/evaluate.ts'
 export { type Inspection, inspect, inspectSource } from './run/inspect.ts'
 export {

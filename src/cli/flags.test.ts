@@ -33,6 +33,8 @@ const typed: [args: string, options: object][] = [
   ['--group-size row', { groupSize: 'row' }],
   ['--group-size -1', { groupSize: 'row' }],
   ['--symmetric', { symmetric: true }],
+  ['--no-symmetric', { symmetric: false }],
+  ['--format awq', { format: 'awq' }],
   ['--target-size 1.5MB', { targetSize: 1_500_000 }],
   ['--target-bpw 3.25', { targetBpw: 3.25 }],
   ['--levels 3,4,8', { levels: [3, 4, 8] }],
@@ -92,7 +94,8 @@ describe('what is typed', () => {
     )
   })
   test.each([
-    '--target onnx',
+    '--target coreml',
+    '--format mlx',
     '--method awq',
     '--bits 0',
     '--bits 3.5',

@@ -1,10 +1,11 @@
 /** The options of the commands, under headings. Their defaults stand in src/run/compress_options.ts. */
 import { type Command, Option } from 'commander'
 import { quantizers } from '../quantize/methods.ts'
-import { type CompressOptions, targets } from '../run/compress_options.ts'
+import type { CompressOptions } from '../run/compress_options.ts'
 import { sensitivityNames } from '../run/mix/mix_options.ts'
 import type { Override } from '../run/override.ts'
 import { recipeOptions } from '../run/recipe_options.ts'
+import { choosableFormats, targetNames } from '../run/targets.ts'
 import { groupSize, levels, override, positive, size, whole } from './arguments.ts'
 
 export const modelArgument = 'path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME'
@@ -16,30 +17,37 @@ export function addResultFlags(command: Command): Command {
     .addOption(
       new Option(
         '--target <name>',
-        'gguf for llama.cpp and what builds on it, gptq for transformers and vLLM, pare for Pare itself (default: pare)',
-      ).choices(targets),
+        'the program that the result is for, whose rules hold then: llama.cpp, vllm, transformers, mlx, or pare for Pare itself. gguf and gptq are those formats for whoever reads them; onnx and transformers.js are not written yet (default: pare)',
+      ).choices(targetNames),
+    )
+    .addOption(
+      new Option(
+        '--format <name>',
+        'how the files are laid out, for vllm and transformers; gptq has the first two of GPTQ (default: compressed-tensors; gptq for gptq)',
+      ).choices(choosableFormats),
     )
     .option(
       '--scheme <type>',
-      'type of the weights in a GGUF file, such as Q8_0, Q6_K, Q4_K, IQ4_NL, Q3_K: fewer bits are smaller and worse. Or a mix of llama.cpp, which has a type for each tensor: Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S or Q5_K_M. A type that does not fit a row is replaced and noted. For gguf (default: Q4_K)',
+      'type of the weights in a GGUF file, such as Q8_0, Q6_K, Q4_K, IQ4_NL, Q3_K: fewer bits are smaller and worse. Or a mix of llama.cpp, which has a type for each tensor: Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S or Q5_K_M. A type that does not fit a row is replaced and noted. For gguf and llama.cpp (default: Q4_K; Q4_K_M for llama.cpp)',
     )
     .option(
       '--bits <n>',
-      '2, 3, 4 or 8 bits a code: 8 and 4 lose little, 3 more, 2 a lot. For gptq and pare (default: 4)',
+      '2, 3, 4 or 8 bits a code: 8 and 4 lose little, 3 more, 2 a lot. vLLM takes 4 and 8. Not for gguf and llama.cpp (default: 4)',
       whole(1),
     )
     .option(
       '--group-size <n>',
-      'inputs that share a scale, from 1, or "row" (also -1) for one scale a row. Smaller groups are better and take more space; try 32 at 2 and 3 bits. For gptq and pare (default: 64)',
+      'inputs that share a scale, from 1, or "row" (also -1) for one scale a row. Smaller groups are better and take more space; try 32 at 2 and 3 bits. Not for gguf and llama.cpp (default: 64; for vllm and transformers the first of 128, 64, 32 that divides all rows)',
       groupSize,
     )
     .option(
       '--symmetric',
-      'no zero is stored: a little smaller and worse; for runtimes that know no other. For gptq and pare',
+      'no zero is stored: a little smaller and worse; for runtimes that know no other. Not for gguf and llama.cpp (default: on for vllm, and for transformers with --format gptq)',
     )
+    .option('--no-symmetric', 'zeros are stored too')
     .option(
       '--target-size <size>',
-      'bytes of the weight files at most, such as 60MB or 58MiB: a width is chosen for every matrix, so that the result is at most 1% smaller and as good as it can be. For gguf and pare (default: none)',
+      'bytes of the weight files at most, such as 60MB or 58MiB: a width is chosen for every matrix, so that the result is at most 1% smaller and as good as it can be. For formats whose weights may differ: not GPTQ and AWQ, and not vllm (default: none)',
       size,
     )
     .option(
@@ -49,12 +57,12 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--levels <list>',
-      'with a target size: widths that a matrix may have, such as 3,4,8 or Q3_K,Q4_K,Q6_K (default: 2,3,4,8 for pare; Q2_K to Q6_K and Q8_0 for gguf)',
+      'with a target size: widths that a matrix may have, such as 3,4,8 or Q3_K,Q4_K,Q6_K (default: 2,3,4,8; Q2_K to Q6_K and Q8_0 for gguf and llama.cpp)',
       levels,
     )
     .option(
       '--embedding <type>',
-      'type of the embedding and the head: keep (gguf), F16, BF16, Q8_0, Q6_K, ... (default: as in a GGUF source, else Q6_K for gguf, half floats for pare and gptq)',
+      'type of the embedding and the head: keep (gguf), F16, BF16, Q8_0, Q6_K, ... For gguf, llama.cpp and pare (default: as in a GGUF source, else Q6_K for gguf; half floats for all others)',
     )
     .option(
       '--no-fallback',
@@ -62,7 +70,7 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--shard-size <size>',
-      'weights in one safetensors file at most, such as 5GB or 500MB; more get several files and an index. For gptq and pare (default: 5GB)',
+      'weights in one safetensors file at most, such as 5GB or 500MB; more get several files and an index. Not for gguf and llama.cpp (default: 5GB)',
       size,
     )
     .option(
@@ -88,12 +96,12 @@ export function addMethodFlags(command: Command): Command {
     )
     .option(
       '--act-order',
-      'gptq: the inputs with the most energy first; much better at 2 and 3 bits (default: on for gptq and pare)',
+      'gptq: the inputs with the most energy first; much better at 2 and 3 bits (default: on, but for gguf and llama.cpp)',
     )
     .option('--no-act-order', 'gptq: inputs in the order of the file')
     .option(
       '--static-groups',
-      'with --act-order: groups stay neighbours, so that no runtime is slower (default: on, off with --symmetric)',
+      'with --act-order: groups stay neighbours, so that no runtime is slower (default: on; for gptq and pare off with --symmetric)',
     )
     .option(
       '--no-static-groups',
@@ -101,7 +109,7 @@ export function addMethodFlags(command: Command): Command {
     )
     .option(
       '--search',
-      'search a narrower range for every group: slow, helps at 2 and 3 bits with rtn. For gptq and pare',
+      'search a narrower range for every group: slow, helps at 2 and 3 bits with rtn. Not for gguf and llama.cpp',
     )
     .option('--no-true-sequential', 'gptq: the weights of a block do not see each other compressed')
     .option(
@@ -111,7 +119,7 @@ export function addMethodFlags(command: Command): Command {
     )
     .option(
       '--imatrix <file>',
-      'rtn: how much each input is used, as pare imatrix and llama-imatrix write it: scales are fitted to the inputs that matter. For gguf (default: none)',
+      'rtn: how much each input is used, as pare imatrix and llama-imatrix write it: scales are fitted to the inputs that matter. For gguf and llama.cpp (default: none)',
     )
     .addOption(
       new Option(

@@ -42,6 +42,8 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--bits 3', step({ bits: 3 })],
   ['--group-size row', step({ groupSize: 'row' })],
   ['--symmetric', step({ symmetric: true })],
+  ['--no-symmetric', step({ symmetric: false })],
+  ['--target vllm --format gptq', { target: 'vllm', format: 'gptq' }],
   ['--embedding Q6_K', { embedding: 'Q6_K' }],
   ['--no-fallback', { fallback: false }],
   ['--shard-size 500MB', { shardSize: '500MB' }],
@@ -103,7 +105,7 @@ describe('every flag is also a field of the recipe', () => {
     const typed = resolved(toOptions('m', typedFlags(parsed)))
     expect(typed).toEqual(resolved(recipeOptions({ pare: 1, source: 'm', ...written })))
     // It is not the default, or says that it is.
-    if (!/--(static-groups|act-order)$/.test(args))
+    if (!/--(static-groups|act-order|no-symmetric)$/.test(args))
       expect(typed).not.toEqual(resolved(recipeOptions({ pare: 1, source: 'm' })))
   })
   test('and none is missing, but for those that say what is read and printed', () => {

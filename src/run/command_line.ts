@@ -12,10 +12,11 @@ const flags: Readonly<
   Record<Exclude<keyof CompressOptions, 'source' | 'steps' | 'overrides' | 'limits'>, Kind>
 > = {
   target: 'value',
+  format: 'value',
   scheme: 'value',
   bits: 'value',
   groupSize: 'value',
-  symmetric: 'on',
+  symmetric: 'either',
   embedding: 'value',
   fallback: 'off',
   shardSize: 'size',

@@ -20,6 +20,7 @@ import { compareResult, reportFiles, reportOf, writeReport } from './compression
 import { EngineLimit } from './engine_limit.ts'
 import { evaluationOptions, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { runFingerprint } from './fingerprint.ts'
+import { fitGroups } from './fit_groups.ts'
 import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { type MemoryBudget, memoryBudget } from './memory_budget.ts'
@@ -72,8 +73,9 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
       ...(resolved.text ?? []),
       ...(resolved.imatrix === undefined ? [] : [resolved.imatrix]),
     ])
-    const mix = await chooseMix(source, resolved, heard)
-    const own = mix?.options ?? resolved
+    const fitted = fitGroups(source, resolved)
+    const mix = await chooseMix(source, fitted, heard)
+    const own = mix?.options ?? fitted
     const report = await new Compression(own, heard, source, timeline, options, mix).run()
     checkQuality(resolved.limits, report)
     return report

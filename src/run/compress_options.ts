@@ -2,7 +2,6 @@
 
 import { defaultShardBytes } from '../formats/safetensors/writer.ts'
 import { isMixScheme } from '../models/write/gguf_mix.ts'
-import { blockTypeNames } from '../nn/block_types.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { Limits } from './limits.ts'
 import { type MixOptions, type ResolvedMix, resolveMix } from './mix/mix_options.ts'
@@ -13,13 +12,15 @@ import {
   flagName,
   limitsSchema,
   stepFields,
-  type TargetName,
   wholeFields,
 } from './option_fields.ts'
 import { type Override, type ResolvedOverride, resolveOverrides } from './override.ts'
+import type { FormatName } from './target_formats.ts'
+import { type ChosenTarget, chosenTarget, type TargetName } from './targets.ts'
 import { type ResolvedStep, resolveSteps, type WeightStep } from './weight_step.ts'
 
-export { type TargetName, targets } from './option_fields.ts'
+export type { FormatName } from './target_formats.ts'
+export type { TargetName } from './targets.ts'
 
 /** `method`, `scheme`, `bits` and their like are those of every step. */
 export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOptions {
@@ -38,17 +39,19 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOpt
   limits?: Limits
   /** @default 'pare' */
   target?: TargetName
+  /** How the files of a target that has several layouts are laid out: vllm, transformers, gptq. @default the first of the target */
+  format?: FormatName
   /** Weights of a stage see the outputs of the compressed ones before them. @default true */
   trueSequential?: boolean
   /** Type of the embedding and the head: `keep`, F16, or a block type. @default what the target says */
   embedding?: string
   /** A block type may be replaced where 256 does not divide the rows. @default true */
   fallback?: boolean
-  /** Bytes of weights in one safetensors file at most; for gptq and pare. @default 5e9 */
+  /** Bytes of weights in one safetensors file at most; not for GGUF files. @default 5e9 */
   shardSize?: number
   /**
    * File with the importance of inputs, as llama-imatrix writes it: weighs the fits of rounding to nearest to block types.
-   * For the target gguf with the method rtn. @default none
+   * For GGUF files with the method rtn. @default none
    */
   imatrix?: string
   /** Text or JSONL files to calibrate with. @default the text that comes with Pare */
@@ -100,6 +103,7 @@ export interface ResolvedCompressOptions {
   /** Where a size is asked for. */
   mix: ResolvedMix | undefined
   target: TargetName
+  format: FormatName
   trueSequential: boolean
   embedding: string | undefined
   fallback: boolean
@@ -126,26 +130,28 @@ export interface ResolvedCompressOptions {
 
 /** @throws OptionError for the first rule that is broken: a long run must not die of a typo in its last step. */
 export function resolveOptions(options: CompressOptions): ResolvedCompressOptions {
-  const { target = 'pare' } = options
   checkFields(options)
-  const steps = resolveSteps(options, target)
+  const { target = 'pare' } = options
   const limits = checkValue(limitsSchema, options.limits ?? {}, (path) =>
     ['limits', ...path].join('.'),
   ) as Limits
+  const chosen = forSize(chosenTarget(target, options.format), limits)
+  const steps = resolveSteps(options, chosen)
   return {
     source: options.source,
     output: options.output,
     steps,
     method: [...new Set(steps.map(({ method }) => method))].join('+'),
-    overrides: resolveOverrides(options.overrides ?? [], target),
+    overrides: resolveOverrides(options.overrides ?? [], chosen),
     limits,
-    mix: checkMix(resolveMix(options, target, limits), steps),
+    mix: checkMix(resolveMix(options, chosen, limits), steps),
     target,
+    format: chosen.layout.format,
     trueSequential: options.trueSequential ?? true,
-    embedding: embeddingOf(options.embedding, target),
+    embedding: embeddingOf(options.embedding, chosen),
     fallback: options.fallback ?? true,
-    shardSize: shardSizeOf(options.shardSize, target),
-    imatrix: imatrixOf(options, target, steps),
+    shardSize: shardSizeOf(options.shardSize, chosen),
+    imatrix: imatrixOf(options, chosen, steps),
     calibration: options.calibration,
     samples: options.samples ?? 40,
     length: options.length ?? 512,
@@ -165,16 +171,23 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
   }
 }
 
+/** A size decides about the types of all matrices, so that no mix of the target does. */
+const forSize = (chosen: ChosenTarget, { targetSize, targetBpw }: Limits): ChosenTarget => {
+  if (targetSize === undefined && targetBpw === undefined) return chosen
+  const { scheme: _, ...target } = chosen.target
+  return { ...chosen, target }
+}
+
 /** @throws OptionError where nothing would read the importance of inputs. */
 function imatrixOf(
   { imatrix, limits }: CompressOptions,
-  target: TargetName,
+  { name: target, facts }: ChosenTarget,
   steps: readonly ResolvedStep[],
 ): string | undefined {
   if (imatrix === undefined) return undefined
   const refuse = (what: string) =>
     new OptionError(`--imatrix: ${what}`, { code: 'PARE_E_IMATRIX', facts: { target } })
-  if (target !== 'gguf')
+  if (facts.weights !== 'blocks')
     throw refuse(
       `weighs the fits of block types, and --target ${target} has evenly spaced levels; leave it out`,
     )
@@ -216,22 +229,22 @@ function checkFields(options: CompressOptions): void {
   }
 }
 
-function embeddingOf(asked: string | undefined, target: TargetName): string | undefined {
+function embeddingOf(asked: string | undefined, { name: target, facts }: ChosenTarget): string | undefined {
   if (asked === undefined) return undefined
   const name = asked.toLowerCase() === 'keep' ? 'keep' : asked.toUpperCase()
-  const possible = target === 'gguf' ? ['keep', ...blockTypeNames] : target === 'pare' ? blockTypeNames : []
-  if ((possible as readonly string[]).includes(name)) return name
+  const possible = facts.embedding
+  if (possible.includes(name)) return name
   throw new OptionError(
     possible.length === 0
-      ? `--embedding: a GPTQ file keeps the embedding in half floats; leave it out`
+      ? `--embedding: ${facts.title} keeps the embedding in half floats; leave it out`
       : `--embedding: there is no ${printable(asked)} for --target ${target}; possible are ${possible.join(', ')}`,
   )
 }
 
-function shardSizeOf(asked: number | undefined, target: TargetName): number | undefined {
-  if (asked === undefined) return target === 'gguf' ? undefined : defaultShardBytes
-  if (target !== 'gguf') return checkValue(wholeFields.shardSize, asked, () => '--shard-size')
+function shardSizeOf(asked: number | undefined, { name: target, facts }: ChosenTarget): number | undefined {
+  if (asked === undefined) return facts.shards ? defaultShardBytes : undefined
+  if (facts.shards) return checkValue(wholeFields.shardSize, asked, () => '--shard-size')
   throw new OptionError(
-    `--shard-size: shards are for --target gptq and pare, got ${asked} bytes for gguf, which is one file; leave it out`,
+    `--shard-size: shards are for folders of safetensors, got ${asked} bytes for ${target}, which is one file; leave it out`,
   )
 }

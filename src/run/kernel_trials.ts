@@ -1,6 +1,7 @@
 /** The kernels of a probe, each at a shape of a run or, where those are large, at a smaller one. */
 import { createHash } from 'node:crypto'
 import { inverseFactor } from '../calibrate/inverse_factor.ts'
+import { packAwq, unpackAwq } from '../formats/awq_packing.ts'
 import { packRows, unpackRows } from '../formats/bit_stream.ts'
 import { packDown, unpackDown } from '../formats/gptq_packing.ts'
 import { type BlockTypeName, blockTypeOf, rowBytes } from '../nn/block_types.ts'
@@ -187,32 +188,39 @@ function decoding(type: BlockTypeName): Trial {
   return { units: rows * columns, call: () => void decodeValues(values) }
 }
 
-/** `gptq-4`, `pare-3`: a format and the bits of its codes. */
-function codesOf(format: string): { bits: AffineGrid['bits']; down: boolean; codes: Uint8Array } {
-  const [target, bits] = format.split('-') as [string, string]
-  const levels = 2 ** Number(bits)
-  const codes = Uint8Array.from({ length: packedWeights }, (_, i) => (i * 7919) % levels)
-  return { bits: Number(bits) as AffineGrid['bits'], down: target === 'gptq', codes }
+type Words = Int32Array | Uint32Array
+interface Packer {
+  pack(codes: Uint8Array, columns: number, rows: number, bits: AffineGrid['bits']): Words
+  unpack(words: Words, columns: number, rows: number, bits: AffineGrid['bits']): Uint8Array
+}
+/** The formats whose words hold outputs, or inputs of one output; those of the others lie along the rows. */
+const packers: Readonly<Record<string, Packer>> = {
+  gptq: { pack: packDown, unpack: unpackDown },
+  awq: { pack: packAwq, unpack: unpackAwq },
+}
+const alongRows: Packer = {
+  pack: (codes, columns, rows, bits) => packRows(codes, rows, columns, bits),
+  unpack: (words, columns, rows, bits) => unpackRows(words, rows, columns, bits),
+}
+
+/** `gptq-4`, `compressed-tensors-4`: a format and the bits of its codes. */
+function codesOf(format: string): Packer & { bits: AffineGrid['bits']; codes: Uint8Array } {
+  const end = format.lastIndexOf('-')
+  const bits = Number(format.slice(end + 1)) as AffineGrid['bits']
+  const codes = Uint8Array.from({ length: packedWeights }, (_, i) => (i * 7919) % 2 ** bits)
+  return { bits, codes, ...(packers[format.slice(0, end)] ?? alongRows) }
 }
 
 function packing(format: string): Trial {
-  const { bits, down, codes } = codesOf(format)
-  return {
-    units: packedWeights,
-    call: () =>
-      void (down
-        ? packDown(codes, packedColumns, packedRows, bits)
-        : packRows(codes, packedRows, packedColumns, bits)),
-  }
+  const { bits, pack, codes } = codesOf(format)
+  return { units: packedWeights, call: () => void pack(codes, packedColumns, packedRows, bits) }
 }
 
 /** Codes come out of their words and become numbers. */
 function unpacking(format: string): Trial {
-  const { bits, down, codes } = codesOf(format)
+  const { bits, pack, unpack, codes } = codesOf(format)
   const grid = affineGrid({ bits })
-  const words = down
-    ? packDown(codes, packedColumns, packedRows, bits)
-    : packRows(codes, packedRows, packedColumns, bits)
+  const words = pack(codes, packedColumns, packedRows, bits)
   const shape = [packedRows, packedColumns]
   const groups = [packedRows, packedColumns / 64]
   const values = {
@@ -225,9 +233,7 @@ function unpacking(format: string): Trial {
   return {
     units: packedWeights,
     call: () => {
-      const unpacked = down
-        ? unpackDown(words, packedColumns, packedRows, bits)
-        : unpackRows(words as Uint32Array, packedRows, packedColumns, bits)
+      const unpacked = unpack(words, packedColumns, packedRows, bits)
       decodeValues({ ...values, codes: tensor(unpacked, shape, 'u8') })
     },
   }

@@ -6,9 +6,7 @@ import { quantizers } from '../quantize/methods.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { parseSize, sizeForm } from './byte_size.ts'
 import { sensitivityNames } from './mix/mix_options.ts'
-
-export const targets = ['gguf', 'gptq', 'pare'] as const
-export type TargetName = (typeof targets)[number]
+import { choosableFormats, targetNames } from './targets.ts'
 
 // Every message says what is needed; `checkField` adds the subject and what was found.
 export const whole = (least: number, most = Number.MAX_SAFE_INTEGER) => {
@@ -83,7 +81,8 @@ export const wholeFields = {
   output: text('the name of a folder'),
   overwrite: yesOrNo,
   restart: yesOrNo,
-  target: oneOf(targets),
+  target: oneOf(targetNames),
+  format: oneOf(choosableFormats),
   seed: whole(0),
   embedding: text('keep, F16 or a block type', 32),
   fallback: yesOrNo,

@@ -2,19 +2,20 @@
 import { type BlockTypeName, blockTypeNames } from '../nn/block_types.ts'
 import type { AffineGrid } from '../nn/grid.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
-import { checkValue, overrideSchema, pathText, type TargetName } from './option_fields.ts'
+import { checkValue, overrideSchema, pathText } from './option_fields.ts'
+import type { ChosenTarget } from './targets.ts'
 import { bitsOf, codedType, noBits, noGrid } from './weight_step.ts'
 
 export interface Override {
   /** Pattern of the tensors that it is for: linear weights, embedding and head. */
   match: string
-  /** A block type, or F32, F16 or BF16; for the targets gguf and pare. */
+  /** A block type, or F32, F16 or BF16; for GGUF files and the target pare. */
   scheme?: string
-  /** 2, 3, 4 or 8; for the target pare. */
+  /** 2, 3, 4 or 8; where weights may differ: pare, mlx and compressed-tensors. */
   bits?: number
-  /** Columns per scale; for the target pare. */
+  /** Columns per scale; where weights may differ. */
   groupSize?: number | 'row'
-  /** The zero stands in the middle of the codes; for the target pare. */
+  /** The zero stands in the middle of the codes; where weights may differ. */
   symmetric?: boolean
   /** The tensor stays as it is in the source; false takes back what an earlier override said. */
   keep?: boolean
@@ -33,14 +34,18 @@ export interface ResolvedOverride {
 }
 
 /** @throws OptionError for the first one that the target cannot follow. */
-export const resolveOverrides = (overrides: readonly Override[], target: TargetName): ResolvedOverride[] =>
+export const resolveOverrides = (overrides: readonly Override[], target: ChosenTarget): ResolvedOverride[] =>
   overrides.map(({ at, ...override }, index) =>
     resolveOverride(override, target, at ?? `overrides[${index}]`),
   )
 
 const gridFields = ['bits', 'groupSize', 'symmetric'] as const
 
-function resolveOverride(override: Omit<Override, 'at'>, target: TargetName, at: string): ResolvedOverride {
+function resolveOverride(
+  override: Omit<Override, 'at'>,
+  { facts }: ChosenTarget,
+  at: string,
+): ResolvedOverride {
   const { match, scheme, bits, ...rest } = checkValue(
     overrideSchema,
     override,
@@ -55,14 +60,14 @@ function resolveOverride(override: Omit<Override, 'at'>, target: TargetName, at:
     throw new OptionError(
       `${at}: ${asked[0]} and ${asked[1]} are both asked for, which cannot be; leave one out`,
     )
-  if (target === 'gguf') {
+  if (facts.weights === 'blocks') {
     if (bits !== undefined) throw noBits(bits, `${at}.bits`, `${at}.scheme`)
     for (const field of ['groupSize', 'symmetric'] as const)
       if (rest[field] !== undefined) throw noGrid(`${at}.${field}`)
   }
-  if (target === 'gptq' && scheme !== undefined)
+  if (scheme !== undefined && facts.embedding.length === 0)
     throw new OptionError(
-      `${at}.scheme: names types of GGUF files, which a GPTQ checkpoint does not hold; keep leaves a weight as it is`,
+      `${at}.scheme: names types of GGUF files, which ${facts.title} does not hold; keep leaves a weight as it is`,
     )
   return {
     ...rest,

@@ -7,6 +7,7 @@ import { bitsPerWeight } from '../models/write/tensor_plan.ts'
 import { baselineOf } from './baselines.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
+import { fitGroups } from './fit_groups.ts'
 import { memoryBudget } from './memory_budget.ts'
 import type { MemoryPhase } from './memory_plan.ts'
 import type { MeasurementTask } from './mix/measurement_task.ts'
@@ -149,12 +150,13 @@ export async function plan(
   resolve: ResolveOptions = {},
   hooks: RunHooks = {},
 ): Promise<CompressionPlan> {
-  const resolved = resolveOptions({ output: '', ...options })
+  const asked = resolveOptions({ output: '', ...options })
   const source = await loadLanguageModel(options.source, {
-    offline: resolved.offline || undefined,
+    offline: asked.offline || undefined,
     ...resolve,
   })
   try {
+    const resolved = fitGroups(source, asked)
     if (resolved.mix) return await planMix(source, resolved, describePlan, hooks)
     const target = planTarget(source, resolved)
     return {

@@ -6,10 +6,11 @@ import {
   limitsSchema,
   overridesSchema,
   record,
-  type TargetName,
   wholeFields,
 } from './option_fields.ts'
 import type { Override } from './override.ts'
+import type { FormatName } from './target_formats.ts'
+import type { TargetName } from './targets.ts'
 import type { WeightStep } from './weight_step.ts'
 
 /** Version of the recipes that this Pare reads. */
@@ -41,15 +42,17 @@ export interface Recipe {
   restart?: boolean
   /** @default 'pare' */
   target?: TargetName
+  /** Layout of a target that has several. @default the first of the target */
+  format?: FormatName
   /** @default 0 */
   seed?: number
   /** Type of the embedding and the head. @default what the target says */
   embedding?: string
   /** A block type may be replaced where it does not fit the rows. @default true */
   fallback?: boolean
-  /** Weights in one safetensors file at most: bytes or text such as `5GB`. For gptq and pare. @default '5GB' */
+  /** Weights in one safetensors file at most: bytes or text such as `5GB`. Not for GGUF files. @default '5GB' */
   shardSize?: number | string
-  /** File with the importance of inputs, for the target gguf with rtn. @default none */
+  /** File with the importance of inputs, for GGUF files with rtn. @default none */
   imatrix?: string
   /** Weights of a stage see the outputs of the compressed ones before them. @default true */
   trueSequential?: boolean
@@ -134,6 +137,7 @@ export const recipeSchema = record({
   overwrite: optional(wholeFields.overwrite),
   restart: optional(wholeFields.restart),
   target: optional(wholeFields.target),
+  format: optional(wholeFields.format),
   seed: optional(wholeFields.seed),
   embedding: optional(wholeFields.embedding),
   fallback: optional(wholeFields.fallback),

@@ -8,6 +8,7 @@ import type { Override } from './override.ts'
 import { type Recipe, recipeSchema, recipeVersion } from './recipe.ts'
 import { readRecipe } from './recipe_file.ts'
 import { flattenSteps, type Place } from './recipe_steps.ts'
+import { isDefaultFormat } from './targets.ts'
 import type { ResolvedStep } from './weight_step.ts'
 
 /**
@@ -88,7 +89,7 @@ type Given<Fields> = {
 /** A recipe with every default filled in, which asks for the same again. */
 export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
   const { source, output, overwrite, restart, target, seed, embedding, fallback, trueSequential } = options
-  const { imatrix } = options
+  const { imatrix, format } = options
   const { calibration, samples, length, evaluate, text, context, windows, every } = options
   const { maxMemory, targetSize, ...limits } = options.limits
   const sizes = given({
@@ -102,6 +103,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     overwrite,
     restart,
     target,
+    format: isDefaultFormat(target, format) ? undefined : format,
     seed,
     embedding,
     fallback,
@@ -124,7 +126,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
   })
 }
 
-function stepOf({ at: _, grid, method, actOrder, ...step }: ResolvedStep) {
+function stepOf({ at: _, openGroups: __, grid, method, actOrder, ...step }: ResolvedStep) {
   const levels = ({ bits, groupSize, symmetric, search }: AffineGrid) => ({
     bits,
     groupSize,

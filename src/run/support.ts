@@ -8,8 +8,10 @@ import { matricesOf } from '../models/write/target.ts'
 import { roleOf } from '../models/write/tensor_plan.ts'
 import { isBlockType } from '../nn/block_types.ts'
 import { FormatError, PareError, printable } from '../tensor/errors.ts'
-import { resolveOptions, type TargetName, targets } from './compress_options.ts'
+import { resolveOptions, type TargetName } from './compress_options.ts'
+import { fitGroups } from './fit_groups.ts'
 import { planTarget } from './target_plan.ts'
+import { targetNames } from './targets.ts'
 
 export type SupportedStep = 'compress' | 'evaluate' | 'generate' | 'embed' | `export ${TargetName}`
 
@@ -27,7 +29,7 @@ const steps: readonly SupportedStep[] = [
   'evaluate',
   'generate',
   'embed',
-  ...targets.map((target) => `export ${target}` as const),
+  ...targetNames.map((target) => `export ${target}` as const),
 ]
 
 /** A model that cannot be opened at all. */
@@ -36,7 +38,7 @@ export const unsupported = (reason: string): Support[] =>
 
 /** Every step for an open model; what only its data or tokenizer rules can tell may still stop one. */
 export function supportOf(open: OpenModel): Support[] {
-  const exports = targets.map((target) => exportTo(target, open))
+  const exports = targetNames.map((target) => exportTo(target, open))
   // One target is enough.
   const compress = exports.find(({ possible }) => possible) ?? exports[0]!
   const onText = reasonOf(() => {
@@ -67,7 +69,10 @@ function exportTo(target: TargetName, open: OpenModel): Support {
       const source = languageModel(open)
       checkTypes(source)
       const grid = groupSize === undefined ? {} : { groupSize }
-      planTarget(source, resolveOptions({ source: open.path, output: '', target, ...grid }))
+      planTarget(
+        source,
+        fitGroups(source, resolveOptions({ source: open.path, output: '', target, ...grid })),
+      )
     })
   const error = planned()
   if (error?.code !== 'PARE_E_GROUP_SIZE') return stepOf(step, error?.message)

@@ -1,17 +1,83 @@
 /** How a target stores the tensors of a model, from headers alone. */
 import { basename } from 'node:path'
 import type { OpenLanguageModel } from '../models/open_model.ts'
+import { planAwq } from '../models/write/awq_target.ts'
+import { planCompressedTensors } from '../models/write/compressed_tensors_target.ts'
 import type { GgufScheme } from '../models/write/gguf_mix.ts'
 import { planGguf } from '../models/write/gguf_target.ts'
 import { planGptq } from '../models/write/gptq_target.ts'
+import { planMlx } from '../models/write/mlx_target.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { planPare } from '../models/write/pare_target.ts'
 import { folderSource, ggufSource, matricesOf } from '../models/write/target.ts'
 import type { TensorChoices } from '../models/write/tensor_choice.ts'
 import type { BlockTypeName } from '../nn/block_types.ts'
+import { type AffineGrid, affineGrid } from '../nn/grid.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import { chosenNotes } from './fit_groups.ts'
 import { inputImportance } from './input_importance.ts'
+import { checkRuntime, runtimeNotes } from './runtime_rules.ts'
+import type { FormatName } from './target_formats.ts'
+import { type ChosenTarget, chosenTarget } from './targets.ts'
 import { tensorRules } from './tensor_rules.ts'
+
+/** What a planner of any format asks for; each takes what it knows. */
+export interface FormatOptions {
+  /** Levels of the linear weights that no choice is for; for every format but GGUF. */
+  grid?: AffineGrid | undefined
+  /** Block type or mix of the linear weights that no choice is for; for GGUF. */
+  scheme?: GgufScheme | undefined
+  /** What single tensors get. */
+  choices?: TensorChoices | undefined
+  embedding?: string | undefined
+  /** A block type may be replaced where it does not fit. @default true */
+  fallback?: boolean
+  /** The mean square of each input, by weight; for GGUF. */
+  importance?: ReadonlyMap<string, Float32Array> | undefined
+  maxShardBytes?: number | undefined
+  /** Columns were sorted. @default false */
+  actOrder?: boolean
+  /** Sorted columns name their groups. @default false */
+  groupsSorted?: boolean
+  damping?: number
+  trueSequential?: boolean
+}
+
+/** A planner for each format. */
+const planners: Readonly<
+  Record<FormatName, (source: OpenLanguageModel, options: FormatOptions) => TargetPlan>
+> = {
+  gguf: planGgufFile,
+  gptq: (source, options) => planGptqFolder(source, options, 'gptq'),
+  gptq_v2: (source, options) => planGptqFolder(source, options, 'gptq_v2'),
+  awq: (source, options) => planAwq(folderSource(source), checkpointOptions(options)),
+  'compressed-tensors': (source, options) =>
+    planCompressedTensors(folderSource(source), checkpointOptions(options)),
+  mlx: (source, options) => planMlx(folderSource(source), checkpointOptions(options)),
+  pare: (source, { groupsSorted = false, embedding, ...options }) =>
+    planPare(folderSource(source), {
+      ...checkpointOptions(options),
+      groupsSorted,
+      embedding: embedding as BlockTypeName | undefined,
+    }),
+}
+
+/**
+ * The plan of a layout of some target for an open model, with what its program asks for: levels that it computes with,
+ * parts of fused matrices that are alike. For results whose weights come from anywhere.
+ *
+ * @throws OptionError where the format cannot hold it, or the program would not open it.
+ * @example planLayout(source, chosenTarget('vllm', 'awq'), { grid, choices })
+ */
+export function planLayout(
+  source: OpenLanguageModel,
+  chosen: ChosenTarget,
+  options: FormatOptions,
+): TargetPlan {
+  const plan = planners[chosen.layout.format](source, options)
+  checkRuntime(plan, chosen, options.choices)
+  return { ...plan, notes: [...plan.notes, ...runtimeNotes(plan, chosen)] }
+}
 
 /** The plan of a target for an open model; `choices` are what the options ask for single tensors, or others. */
 export function planTarget(
@@ -19,49 +85,62 @@ export function planTarget(
   options: ResolvedCompressOptions,
   choices: TensorChoices = tensorRules(source, options).choices,
 ): TargetPlan {
-  const { target, steps, embedding, trueSequential, fallback, shardSize, imatrix } = options
-  const [{ grid, damping }] = steps
-  const sharding = shardSize === undefined ? {} : { maxShardBytes: shardSize }
-  const actOrder = steps.some((step) => step.actOrder)
-  const groupsSorted = steps.some((step) => step.actOrder && !step.staticGroups)
-  switch (target) {
-    case 'gguf': {
-      const from = ggufSource(source)
-      const importance = inputImportance(source, imatrix)
-      const scheme = mainScheme(source, choices, steps[0].scheme!)
-      const fileName = `${basename(source.name)
-        .replace(/[^\w.-]+/g, '-')
-        .replace(/\.(Q\d\w*|F16|F32|BF16|IQ\d\w*)$/i, '')}-${scheme}`
-      const plan = planGguf(from, {
-        scheme,
-        choices,
-        embedding: embedding as BlockTypeName | 'keep' | undefined,
-        fallback,
-        importance,
-        fileName,
-      })
-      return { ...plan, notes: [...plan.notes, ...unknownNote(from.matrices, importance), ...from.losses] }
-    }
-    case 'gptq':
-      return planGptq(folderSource(source), {
-        grid: grid!,
-        actOrder,
-        staticGroups: actOrder && !groupsSorted,
-        damping,
-        trueSequential,
-        choices,
-        ...sharding,
-      })
-    case 'pare':
-      return planPare(folderSource(source), {
-        grid: grid!,
-        groupsSorted,
-        embedding: embedding as BlockTypeName | undefined,
-        choices,
-        ...sharding,
-      })
-  }
+  const { target, format, steps, embedding, trueSequential, fallback, shardSize, imatrix } = options
+  const [{ grid, damping, scheme }] = steps
+  const plan = planLayout(source, chosenTarget(target, format), {
+    grid,
+    scheme: scheme && mainScheme(source, choices, scheme),
+    choices,
+    embedding,
+    fallback,
+    importance: inputImportance(source, imatrix),
+    maxShardBytes: shardSize,
+    actOrder: steps.some((step) => step.actOrder),
+    groupsSorted: steps.some((step) => step.actOrder && !step.staticGroups),
+    damping,
+    trueSequential,
+  })
+  return { ...plan, notes: [...plan.notes, ...chosenNotes(options)] }
 }
+
+function planGgufFile(source: OpenLanguageModel, options: FormatOptions): TargetPlan {
+  const from = ggufSource(source)
+  const { scheme = 'Q4_K', choices = new Map(), embedding, fallback = true, importance } = options
+  const fileName = `${basename(source.name)
+    .replace(/[^\w.-]+/g, '-')
+    .replace(/\.(Q\d\w*|F16|F32|BF16|IQ\d\w*)$/i, '')}-${scheme}`
+  const plan = planGguf(from, {
+    scheme,
+    choices,
+    embedding: embedding as BlockTypeName | 'keep' | undefined,
+    fallback,
+    importance,
+    fileName,
+  })
+  return { ...plan, notes: [...plan.notes, ...unknownNote(from.matrices, importance), ...from.losses] }
+}
+
+function planGptqFolder(
+  source: OpenLanguageModel,
+  options: FormatOptions,
+  checkpointFormat: 'gptq' | 'gptq_v2',
+): TargetPlan {
+  const { actOrder = false, groupsSorted = false, damping, trueSequential } = options
+  return planGptq(folderSource(source), {
+    ...checkpointOptions(options),
+    checkpointFormat,
+    actOrder,
+    staticGroups: actOrder && !groupsSorted,
+    ...(damping === undefined ? {} : { damping }),
+    ...(trueSequential === undefined ? {} : { trueSequential }),
+  })
+}
+
+const checkpointOptions = ({ grid = affineGrid(), choices = new Map(), maxShardBytes }: FormatOptions) => ({
+  grid,
+  choices,
+  ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+})
 
 /** What an importance matrix does not tell. */
 function unknownNote(

@@ -5,24 +5,26 @@ import { type AffineGrid, affineGrid, checkGrid } from '../nn/grid.ts'
 import type { QuantizerName } from '../quantize/methods.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { CompressOptions } from './compress_options.ts'
-import { checkValue, flagName, pathText, stepFields, stepSchema, type TargetName } from './option_fields.ts'
+import { checkLevels } from './level_rules.ts'
+import { checkValue, flagName, pathText, stepFields, stepSchema } from './option_fields.ts'
+import type { ChosenTarget } from './targets.ts'
 
 export interface WeightStep {
   /** @default 'gptq' */
   method?: QuantizerName
-  /** Block type of GGUF files, or a mix such as Q4_K_M; for the target gguf only. @default 'Q4_K' */
+  /** Block type of GGUF files, or a mix such as Q4_K_M; for GGUF files only. @default 'Q4_K', for llama.cpp 'Q4_K_M' */
   scheme?: string
-  /** 2, 3, 4 or 8; for the targets gptq and pare. @default 4 */
+  /** 2, 3, 4 or 8, of which each target takes some; not for GGUF files. @default 4 */
   bits?: number
-  /** Columns per scale; for the targets gptq and pare. @default 64 */
+  /** Columns per scale; not for GGUF files. @default 64; for a program the largest of its own that divides all rows */
   groupSize?: number | 'row'
-  /** The zero stands in the middle of the codes. @default false */
+  /** The zero stands in the middle of the codes. @default false; for a program what it computes fastest */
   symmetric?: boolean
   /** Searches a narrower range for each group. @default false */
   search?: boolean
-  /** GPTQ sweeps the inputs with the most energy first. @default true, but false for the target gguf */
+  /** GPTQ sweeps the inputs with the most energy first. @default true, but false for GGUF files */
   actOrder?: boolean
-  /** With act-order: groups stay neighbours, fitted before the sweep. Block types always do. @default true, false with `symmetric` */
+  /** With act-order: groups stay neighbours, fitted before the sweep. Block types always do. @default true, false with `symmetric` for gptq and pare */
   staticGroups?: boolean
   /** Added to the diagonal of the Gram matrix, as a share of its mean. @default 0.01 */
   damping?: number
@@ -36,10 +38,12 @@ export interface WeightStep {
 
 export interface ResolvedStep {
   method: QuantizerName
-  /** The block type or mix; for the target gguf. */
+  /** The block type or mix, where the format has named types. */
   scheme: GgufScheme | undefined
-  /** The levels; for the targets gptq and pare. */
+  /** The levels, where it has levels. */
   grid: AffineGrid | undefined
+  /** Nobody asked for a group size, so that the model may decide. */
+  openGroups: boolean
   actOrder: boolean
   staticGroups: boolean
   damping: number
@@ -54,7 +58,7 @@ type Label = (field: keyof typeof stepFields | 'only') => string
 /** The steps of the options, each with what holds for all of them. */
 export function resolveSteps(
   options: CompressOptions,
-  target: TargetName,
+  target: ChosenTarget,
 ): [ResolvedStep, ...ResolvedStep[]] {
   const typed = Object.fromEntries(
     Object.keys(stepFields).flatMap((name) => {
@@ -75,21 +79,31 @@ export function resolveSteps(
   }) as [ResolvedStep, ...ResolvedStep[]]
 }
 
-function resolveStep(step: WeightStep, target: TargetName, label: Label, at: string): ResolvedStep {
+function resolveStep(step: WeightStep, chosen: ChosenTarget, label: Label, at: string): ResolvedStep {
   const { method = 'gptq' } = step
-  const isGguf = target === 'gguf'
+  const { facts, layout } = chosen
+  const isBlocks = facts.weights === 'blocks'
   if (method === 'rtn' && step.actOrder)
     throw new OptionError(
       `${label('actOrder')}: rounding to nearest has no order; leave it out or use --method gptq`,
     )
+  // What block types gain from it is not measured, so that it has to be asked for.
+  const actOrder = step.actOrder ?? (method === 'gptq' && !isBlocks)
+  // A fixed range clips weights that drift, and a symmetric one has its largest weight at the edge already. Programs are
+  // faster where groups are neighbours, and most formats have no other.
+  const staticGroups = step.staticGroups ?? (layout.levels !== undefined || !(step.symmetric ?? false))
+  if (actOrder && !staticGroups && !isBlocks && !facts.namesGroups)
+    throw new OptionError(
+      `${label('staticGroups')}: ${facts.title} has groups of neighbouring columns, which sorted ones are only with static groups; leave it out, or choose --target gptq or pare`,
+      { code: 'PARE_E_STATIC_GROUPS', facts: { target: chosen.name } },
+    )
   return {
     method,
-    scheme: isGguf ? schemeOf(step, label) : undefined,
-    grid: isGguf ? undefined : gridOf(step, target, label),
-    // What block types gain from it is not measured, so that it has to be asked for.
-    actOrder: step.actOrder ?? (method === 'gptq' && !isGguf),
-    // A fixed range clips weights that drift, and a symmetric one has its largest weight at the edge already.
-    staticGroups: step.staticGroups ?? !(step.symmetric ?? false),
+    scheme: isBlocks ? schemeOf(step, chosen, label) : undefined,
+    grid: isBlocks ? undefined : gridOf(step, chosen, label),
+    openGroups: !isBlocks && step.groupSize === undefined && layout.levels !== undefined,
+    actOrder,
+    staticGroups,
     damping: step.damping ?? 0.01,
     onSingular: step.onSingular ?? 'throw',
     only: step.only,
@@ -97,21 +111,22 @@ function resolveStep(step: WeightStep, target: TargetName, label: Label, at: str
   }
 }
 
-function gridOf(step: WeightStep, target: TargetName, label: Label): AffineGrid {
+function gridOf(step: WeightStep, chosen: ChosenTarget, label: Label): AffineGrid {
   if (step.scheme !== undefined) {
     throw new OptionError(
-      `${label('scheme')}: names types of GGUF files; --target ${target} takes --bits and --group-size`,
+      `${label('scheme')}: names types of GGUF files; --target ${chosen.name} takes --bits and --group-size`,
     )
   }
+  const { levels } = chosen.layout
   const grid = affineGrid({
     bits: bitsOf(step.bits ?? 4, label('bits')),
-    groupSize: step.groupSize ?? 64,
-    symmetric: step.symmetric ?? false,
+    groupSize: step.groupSize ?? levels?.groupSizes[0] ?? 64,
+    symmetric: step.symmetric ?? levels?.symmetric ?? false,
     search: step.search ?? false,
-    // The first version of GPTQ files stores zeros less 1.
-    zeroLow: target === 'gptq' ? 1 : 0,
+    zeroLow: chosen.facts.zeroLow,
   })
   checkGrid(grid)
+  checkLevels(grid, chosen, label)
   return grid
 }
 
@@ -121,11 +136,15 @@ export function bitsOf(bits: number, label: string): AffineGrid['bits'] {
   throw new OptionError(`${label}: 2, 3, 4 and 8 are possible, got ${bits}`)
 }
 
-function schemeOf(step: WeightStep, label: Label): GgufScheme {
+function schemeOf(step: WeightStep, { target }: ChosenTarget, label: Label): GgufScheme {
   if (step.bits !== undefined) throw noBits(step.bits, label('bits'), label('scheme'))
   for (const field of ['groupSize', 'symmetric', 'search'] as const)
     if (step[field] !== undefined) throw noGrid(label(field))
-  return codedType(step.scheme ?? 'Q4_K', [...codedTypeNames, ...mixSchemes], label('scheme'))
+  return codedType(
+    step.scheme ?? target.scheme ?? 'Q4_K',
+    [...codedTypeNames, ...mixSchemes],
+    label('scheme'),
+  )
 }
 
 /** The block type of a name. @throws OptionError with those there are. */

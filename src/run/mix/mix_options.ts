@@ -1,8 +1,7 @@
 /** What is asked of a mix: a size, the levels that a matrix may have, and how it is found out what they cost. */
-import { codedTypeNames } from '../../nn/block_types.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import type { Limits } from '../limits.ts'
-import type { TargetName } from '../option_fields.ts'
+import type { ChosenTarget } from '../targets.ts'
 
 /** A block type of GGUF files, or bits a code. */
 export type LevelName = string | number
@@ -12,7 +11,7 @@ export const sensitivityNames = ['measured', 'error'] as const
 export type SensitivityName = (typeof sensitivityNames)[number]
 
 export interface MixOptions {
-  /** Widths that a matrix may have. @default all bits of the target pare; Q2_K to Q6_K and Q8_0 for gguf */
+  /** Widths that a matrix may have. @default all bits that the target has; Q2_K to Q6_K and Q8_0 for GGUF files */
   levels?: readonly LevelName[]
   /** How the widths are compared. @default 'measured' */
   sensitivity?: SensitivityName
@@ -29,15 +28,6 @@ export interface ResolvedMix {
 /** Tokens of a window that sensitivityNames are measured on, where samples are not shorter. */
 export const windowTokens = 64
 
-const possible: Readonly<Record<Exclude<TargetName, 'gptq'>, readonly LevelName[]>> = {
-  gguf: codedTypeNames,
-  pare: [2, 3, 4, 8],
-}
-const usual: typeof possible = {
-  gguf: ['Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K', 'Q8_0'],
-  pare: possible.pare,
-}
-
 /**
  * Every default filled in; nothing where no size is asked for.
  *
@@ -45,7 +35,7 @@ const usual: typeof possible = {
  */
 export function resolveMix(
   options: MixOptions,
-  target: TargetName,
+  chosen: ChosenTarget,
   { targetSize, targetBpw }: Limits,
 ): ResolvedMix | undefined {
   if (targetSize !== undefined && targetBpw !== undefined)
@@ -58,13 +48,19 @@ export function resolveMix(
     return undefined
   }
   const flag = targetSize === undefined ? '--target-bpw' : '--target-size'
-  if (target === 'gptq')
+  const { name: target, facts } = chosen
+  if (facts.widths === undefined)
     throw new OptionError(
-      `${flag}: a GPTQ checkpoint has one bit width for all weights, so that none can be chosen for each; give --bits and --group-size, or choose --target pare or gguf`,
+      `${flag}: ${facts.title} has one bit width for all weights, so that none can be chosen for each; give --bits and --group-size, or choose --target pare or gguf`,
+      { code: 'PARE_E_LIMIT', facts: { limit: flag, target } },
+    )
+  if (chosen.target.fused)
+    throw new OptionError(
+      `${flag}: ${chosen.target.readers} needs the same width for the parts of a fused matrix, and widths are chosen for each; give --bits, or choose another target`,
       { code: 'PARE_E_LIMIT', facts: { limit: flag, target } },
     )
   return {
-    levels: levelsOf(options.levels, target),
+    levels: levelsOf(options.levels, chosen),
     sensitivity: options.sensitivity ?? 'measured',
     windows: options.sensitivityWindows ?? 4,
   }
@@ -85,9 +81,14 @@ function checkUnused(options: MixOptions): void {
 }
 
 /** In the order of the target's own list, each once. */
-function levelsOf(asked: readonly LevelName[] | undefined, target: keyof typeof possible): LevelName[] {
-  if (asked === undefined) return [...usual[target]]
-  const known = possible[target]
+function levelsOf(
+  asked: readonly LevelName[] | undefined,
+  { name: target, facts, layout }: ChosenTarget,
+): LevelName[] {
+  const { possible, usual } = facts.widths!
+  const fits = (level: LevelName) => layout.levels?.bits.includes(level as number) ?? true
+  if (asked === undefined) return usual.filter(fits)
+  const known = possible.filter(fits)
   const found = asked.map((level) => {
     const name = typeof level === 'string' ? level.toUpperCase() : level
     if (known.includes(name)) return name

@@ -77,7 +77,8 @@ export async function openPlan(
   const { least, most } = sizeRange(options.limits, space)
   const { levels, sensitivity } = options.mix!
   const names = new Set(space.items.map(({ name }) => name))
-  const type = `${levels.slice(0, -1).join(', ')}${levels.length > 1 ? ' or ' : ''}${levels.at(-1)}${options.target === 'gguf' ? '' : ' bits'}`
+  const unit = typeof levels[0] === 'number' ? ' bits' : ''
+  const type = `${levels.slice(0, -1).join(', ')}${levels.length > 1 ? ' or ' : ''}${levels.at(-1)}${unit}`
   const chosen = uniformChoices(space, most)
   const uniform = space.planOf(chosen)
   const tensors = uniform.tensors.map(({ note, ...tensor }) =>

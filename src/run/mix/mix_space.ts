@@ -9,6 +9,7 @@ import { OptionError, printable } from '../../tensor/errors.ts'
 import type { ResolvedCompressOptions } from '../compress_options.ts'
 import type { ResolvedOverride } from '../override.ts'
 import { planTarget } from '../target_plan.ts'
+import { chosenTarget } from '../targets.ts'
 import { tensorRules } from '../tensor_rules.ts'
 import type { LevelName, ResolvedMix } from './mix_options.ts'
 
@@ -124,12 +125,13 @@ const bitsIn = (level: string): number => Number(/\d+/.exec(level)?.[0])
 function possibleLevels(
   source: OpenLanguageModel,
   name: string,
-  { fallback, target }: ResolvedCompressOptions,
+  { fallback, target, format }: ResolvedCompressOptions,
   { levels }: ResolvedMix,
 ): readonly LevelName[] {
   const columns = source.weights.infos.get(name)!.shape[1]!
+  const isBlocks = chosenTarget(target, format).facts.weights === 'blocks'
   const fitting = levels.filter(
-    (level) => fallback || target !== 'gguf' || typeForRow(level as BlockTypeName, columns) === level,
+    (level) => fallback || !isBlocks || typeForRow(level as BlockTypeName, columns) === level,
   )
   if (fitting.length > 0) return fitting
   throw new OptionError(

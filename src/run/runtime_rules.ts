@@ -1,0 +1,84 @@
+/** What a program asks of the weights of a model together: said in the plan, before anything is compressed. */
+import type { TargetPlan } from '../models/write/model_writer.ts'
+import type { TensorChoices } from '../models/write/tensor_choice.ts'
+import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import { OptionError, printable } from '../tensor/errors.ts'
+import { checkLevels } from './level_rules.ts'
+import type { ChosenTarget } from './targets.ts'
+
+/** @throws OptionError (`PARE_E_RUNTIME`) for the first weight that the program of the target would not take. */
+export function checkRuntime(
+  { tensors }: Pick<TargetPlan, 'tensors'>,
+  chosen: ChosenTarget,
+  choices?: TensorChoices,
+): void {
+  const matrices = tensors.filter(({ role }) => role === 'matrix')
+  const by = (name: string) => choices?.get(name)?.by ?? printable(name)
+  for (const plan of matrices) {
+    if (plan.grid?.kind !== 'affine') continue
+    checkLevels(plan.grid, chosen, (field) => `${by(plan.name)}.${field}`)
+    checkPacking(plan, chosen)
+  }
+  if (chosen.target.fused) for (const parts of fusedParts(matrices)) checkAlike(parts, chosen, by)
+}
+
+/** Several outputs share a word where zeros are stored, and in kernels where they are not. */
+function checkPacking({ name, shape, grid }: TensorPlan, { name: target, layout }: ChosenTarget): void {
+  if (layout.levels?.tiles === undefined || grid?.kind !== 'affine') return
+  const unit = 32 / grid.bits
+  if (shape[0]! % unit === 0) return
+  throw new OptionError(
+    `${printable(name)}: ${layout.levels.why} needs outputs that ${unit} divides at ${grid.bits} bits, got ${shape[0]}; keep the weight, or choose --target pare`,
+    { code: 'PARE_E_RUNTIME', facts: { target, tensor: name, shape: [...shape] } },
+  )
+}
+
+/** Linear weights of a block that programs put together: `[q, k, v]`, `[gate, up]`, and each of the rest alone. */
+function fusedParts(matrices: readonly TensorPlan[]): TensorPlan[][] {
+  const parts = new Map<string, TensorPlan[]>()
+  for (const plan of matrices) {
+    const key = plan.name
+      .replace(/\.[qkv]_proj\.weight$/, '.qkv')
+      .replace(/\.(?:gate|up)_proj\.weight$/, '.gate_up')
+    parts.set(key, [...(parts.get(key) ?? []), plan])
+  }
+  return [...parts.values()]
+}
+
+function checkAlike(
+  [first, ...others]: readonly TensorPlan[],
+  { name: target, target: { readers } }: ChosenTarget,
+  by: (name: string) => string,
+): void {
+  const other = others.find(({ type }) => type !== first!.type)
+  if (!first || !other) return
+  const asks = [first, ...others].find(({ name }) => /override/.test(by(name))) ?? other
+  throw new OptionError(
+    `${by(asks.name)}: ${readers} computes ${[first, ...others].map(({ name }) => partOf(name)).join(', ')} as one matrix and needs them stored alike, got ${first.type} for ${printable(first.name)} and ${other.type} for ${partOf(other.name)}; ask for the same for all of them`,
+    { code: 'PARE_E_FUSED', facts: { target, tensors: [first.name, other.name] } },
+  )
+}
+
+const partOf = (name: string): string =>
+  printable(
+    name
+      .replace(/\.weight$/, '')
+      .split('.')
+      .at(-1)!,
+  )
+
+/** What the reader of a plan should know of its program: weights that its fast kernel takes only from some version on. */
+export function runtimeNotes({ tensors }: Pick<TargetPlan, 'tensors'>, chosen: ChosenTarget): string[] {
+  const { tiles, why } = chosen.layout.levels ?? {}
+  if (tiles === undefined) return []
+  const coded = tensors.filter(({ role, grid }) => role === 'matrix' && grid?.kind === 'affine')
+  const odd = fusedParts(coded).filter((parts) => {
+    const rows = parts.reduce((sum, { shape }) => sum + shape[0]!, 0)
+    return rows % tiles.rows !== 0 || parts[0]!.shape[1]! % tiles.columns !== 0
+  })
+  if (odd.length === 0) return []
+  const { name, shape } = odd[0]![0]!
+  return [
+    `${why} before ${tiles.from} computes ${odd.flat().length} of ${coded.length} linear weights with a slower kernel, or not at all with one group a row: its fast one needs inputs that ${tiles.columns} divides and outputs that ${tiles.rows} does, such as not ${printable(name)} [${shape.join(', ')}]; ${tiles.from} fills them up`,
+  ]
+}
