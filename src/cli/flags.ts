@@ -47,7 +47,7 @@ export function addResultFlags(command: Command): Command {
     .option('--no-symmetric', 'zeros are stored too')
     .option(
       '--target-size <size>',
-      'bytes of the weight files at most, such as 60MB or 58MiB: a width is chosen for every matrix, so that the result is at most 1% smaller and as good as it can be. For formats whose weights may differ: not GPTQ and AWQ, and not vllm (default: none)',
+      'bytes of the weight files at most, such as 60MB or 58MiB: a width is chosen for every matrix, so that the result is at most 1% smaller and as good as it can be. Not for GPTQ and AWQ, which have one width (default: none)',
       size,
     )
     .option(

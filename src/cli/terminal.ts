@@ -2,6 +2,7 @@
 import picocolors from 'picocolors'
 import type { CompressionPlan } from '../run/plan.ts'
 import type { OnProgress, ProgressEvent } from '../run/progress.ts'
+import { programsText } from '../run/targets.ts'
 import type { TimeRange } from '../run/time_plan.ts'
 import type { TrainingProgress } from '../run/training_run.ts'
 import { printable } from '../tensor/errors.ts'
@@ -120,6 +121,13 @@ const phaseVerbs: Readonly<Record<CompressionPlan['memory'][number]['phase'], st
   sample: 'continue prompts',
 }
 
+/** The programs that open the result, and how its files are laid out where there was a choice. */
+function opensIn({ programs, format, target }: CompressionPlan): string[] {
+  const text = programsText(programs)
+  const layout = format === target ? '' : `, as ${format}`
+  return text === undefined ? [] : [`  opens in ${text}${layout}`]
+}
+
 /** The plan as a table by type of weight. */
 export function planText(plan: CompressionPlan): string {
   const kinds = new Map<string, { count: number; bytes: number; weights: number }>()
@@ -137,6 +145,7 @@ export function planText(plan: CompressionPlan): string {
   )
   return [
     `plan    ${printable(plan.name)}: ${(plan.parameters / 1e6).toFixed(1)} M weights, ${plan.method} to ${plan.target}`,
+    ...opensIn(plan),
     ...rows,
     ...(plan.steps.length > 1 || plan.rules.length > 0
       ? plan.steps.map(

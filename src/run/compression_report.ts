@@ -79,6 +79,8 @@ export function reportOf(
     output: options.output,
     method: options.method,
     target: options.target,
+    format: options.format,
+    ...(plan.programs.length > 0 ? { programs: plan.programs } : {}),
     bytes: plan.bytes,
     bytesSource: plan.bytesSource,
     bitsPerWeight: plan.bitsPerWeight,

@@ -3,6 +3,7 @@ import { shareable, shellLine, sourceLabel } from './command_line.ts'
 import { licenceName } from './licence_name.ts'
 import type { CompressionReport } from './report.ts'
 import { byteSize, fixed, isNumber, percent } from './report_page/numbers.ts'
+import { programsText, type Target, type TargetName, targetTable } from './targets.ts'
 import { shortened, visibleLine } from './visible_text.ts'
 
 /** What the card says of the source beside the report. */
@@ -21,7 +22,7 @@ export function modelCard(report: CompressionReport, source: CardSource): string
   return `${[
     frontMatter(report, source),
     `# ${plain(source.name)}, compressed by Pare`,
-    `Made from ${plain(sourceLabel(report.source))}${report.sourceSha256 ? ` (SHA-256 ${plain(report.sourceSha256)})` : ''} with ${plain(report.method)}, for ${readers.get(report.target) ?? plain(report.target)}.`,
+    `Made from ${plain(sourceLabel(report.source))}${report.sourceSha256 ? ` (SHA-256 ${plain(report.sourceSha256)})` : ''} with ${plain(report.method)}, for ${readersOf(report)}.`,
     results(report),
     ...command(report),
     ...calibration(report),
@@ -33,24 +34,21 @@ export function modelCard(report: CompressionReport, source: CardSource): string
   ].join('\n\n')}\n`
 }
 
-/** Maps, since a target that a report names may be any word, also one that every object has. */
-const readers = new Map([
-  ['gguf', 'llama.cpp and what builds on it'],
-  ['gptq', 'transformers, vLLM and others that read GPTQ checkpoints'],
-  ['pare', 'Pare'],
-])
+/** What is known of the target: one that a report names may be any word, also one that every object has. */
+const knownTarget = ({ target }: CompressionReport): Target | undefined =>
+  Object.hasOwn(targetTable, target) ? targetTable[target as TargetName] : undefined
 
-const libraries = new Map([
-  ['gguf', 'gguf'],
-  ['gptq', 'transformers'],
-  ['pare', 'pare'],
-])
+/** Who opens it: the programs with their least versions, or whoever reads the format. */
+const readersOf = (report: CompressionReport): string =>
+  plain(programsText(report.programs ?? []) ?? knownTarget(report)?.readers ?? report.target)
 
 function frontMatter(report: CompressionReport, { name, licences }: CardSource): string {
   // A model of the hub is named as there; what stands elsewhere has only its own name.
   const [, hubModel] = /^hf:([^/@:]+\/[^/@:]+)/.exec(report.source) ?? []
-  const tags = [...new Set(['pare', 'quantized', report.method, report.target])]
-  const library = libraries.get(report.target)
+  const tags = [
+    ...new Set(['pare', 'quantized', report.method, report.target, report.format ?? report.target]),
+  ]
+  const library = knownTarget(report)?.library
   return [
     '---',
     `base_model: ${yaml(hubModel ?? name)}`,

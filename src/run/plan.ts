@@ -17,6 +17,7 @@ import { type PlanSeconds, planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
 import { planTarget } from './target_plan.ts'
+import { chosenTarget, type Program } from './targets.ts'
 import { type RuleReport, type StepReport, tensorRules } from './tensor_rules.ts'
 
 /** What `compress` takes; where the result would go does not matter. */
@@ -28,6 +29,9 @@ export interface CompressionPlan extends PlanSeconds {
   source: string
   name: string
   target: ResolvedCompressOptions['target']
+  format: ResolvedCompressOptions['format']
+  /** What opens the result, the program first, each with its least version; empty where the format alone is asked for. */
+  programs: readonly Program[]
   /** `gptq`, or `rtn+gptq` where there are several. */
   method: string
   /** Size of the source's weight files. */
@@ -83,6 +87,8 @@ export function describePlan(
     source: options.source,
     name: source.name,
     target: options.target,
+    format: options.format,
+    programs: chosenTarget(options.target, options.format).layout.needs,
     method: options.method,
     bytesSource: source.weights.fileBytes,
     bytes: plan.fileBytes,

@@ -95,6 +95,10 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   output: string
   method: string
   target: string
+  /** How its files are laid out; reports of earlier versions have none. */
+  format?: string
+  /** What opens the result, the program first, each with its least version. */
+  programs?: readonly { readonly name: string; readonly version: string }[]
   /** Size of the result's weight files. */
   bytes: number
   bytesSource: number

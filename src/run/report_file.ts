@@ -24,6 +24,8 @@ const schema = z.looseObject({
   output: z.string(),
   method: z.string(),
   target: z.string(),
+  format: z.string().optional(),
+  programs: z.array(z.looseObject({ name: z.string(), version: z.string() })).optional(),
   bytes: count,
   bytesSource: count,
   bitsPerWeight: count,

@@ -1,10 +1,28 @@
 /** What a program asks of the weights of a model together: said in the plan, before anything is compressed. */
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorChoices } from '../models/write/tensor_choice.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { checkLevels } from './level_rules.ts'
 import type { ChosenTarget } from './targets.ts'
+
+/** @throws OptionError (`PARE_E_LAYER_WIDTHS`) where blocks differ in widths, for which config.json of a program has no words. */
+export function checkSource(
+  { model: { config } }: Pick<OpenLanguageModel, 'model'>,
+  { name, target, layout, facts }: ChosenTarget,
+): void {
+  if (layout.needs.length === 0 || facts.weights === 'blocks') return
+  const text = ({ heads, kvHeads, intermediate }: (typeof config.layers)[number]) =>
+    `${heads} heads, ${kvHeads} of keys, ${intermediate} inside`
+  const first = text(config.layers[0]!)
+  const other = config.layers.findIndex((layer) => text(layer) !== first)
+  if (other < 0) return
+  throw new OptionError(
+    `--target ${name}: ${target.readers} needs blocks of the same widths, got ${first} in block 0 and ${text(config.layers[other]!)} in block ${other}; choose --target pare or llama.cpp`,
+    { code: 'PARE_E_LAYER_WIDTHS', facts: { target: name, block: other } },
+  )
+}
 
 /** @throws OptionError (`PARE_E_RUNTIME`) for the first weight that the program of the target would not take. */
 export function checkRuntime(
@@ -33,13 +51,14 @@ function checkPacking({ name, shape, grid }: TensorPlan, { name: target, layout 
   )
 }
 
-/** Linear weights of a block that programs put together: `[q, k, v]`, `[gate, up]`, and each of the rest alone. */
+/** The matrix that some programs compute a weight in: that of queries, keys and values, of gate and up, or its own. */
+export const fusedName = (name: string): string =>
+  name.replace(/\.[qkv]_proj\.weight$/, '.qkv_proj').replace(/\.(?:gate|up)_proj\.weight$/, '.gate_up_proj')
+
 function fusedParts(matrices: readonly TensorPlan[]): TensorPlan[][] {
   const parts = new Map<string, TensorPlan[]>()
   for (const plan of matrices) {
-    const key = plan.name
-      .replace(/\.[qkv]_proj\.weight$/, '.qkv')
-      .replace(/\.(?:gate|up)_proj\.weight$/, '.gate_up')
+    const key = fusedName(plan.name)
     parts.set(key, [...(parts.get(key) ?? []), plan])
   }
   return [...parts.values()]

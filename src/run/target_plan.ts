@@ -3,6 +3,7 @@ import { basename } from 'node:path'
 import type { OpenLanguageModel } from '../models/open_model.ts'
 import { planAwq } from '../models/write/awq_target.ts'
 import { planCompressedTensors } from '../models/write/compressed_tensors_target.ts'
+import type { FolderSource } from '../models/write/folder_source.ts'
 import type { GgufScheme } from '../models/write/gguf_mix.ts'
 import { planGguf } from '../models/write/gguf_target.ts'
 import { planGptq } from '../models/write/gptq_target.ts'
@@ -11,12 +12,13 @@ import type { TargetPlan } from '../models/write/model_writer.ts'
 import { planPare } from '../models/write/pare_target.ts'
 import { folderSource, ggufSource, matricesOf } from '../models/write/target.ts'
 import type { TensorChoices } from '../models/write/tensor_choice.ts'
+import { wholeFolder } from '../models/write/whole_folder.ts'
 import type { BlockTypeName } from '../nn/block_types.ts'
 import { type AffineGrid, affineGrid } from '../nn/grid.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import { chosenNotes } from './fit_groups.ts'
 import { inputImportance } from './input_importance.ts'
-import { checkRuntime, runtimeNotes } from './runtime_rules.ts'
+import { checkRuntime, checkSource, runtimeNotes } from './runtime_rules.ts'
 import type { FormatName } from './target_formats.ts'
 import { type ChosenTarget, chosenTarget } from './targets.ts'
 import { tensorRules } from './tensor_rules.ts'
@@ -41,6 +43,10 @@ export interface FormatOptions {
   groupsSorted?: boolean
   damping?: number
   trueSequential?: boolean
+  /** A program loads the folder by itself: what it asks for is made where the source has none. @default false */
+  whole?: boolean
+  /** Programs compute some weights as one matrix, and look them up by its name. @default false */
+  fused?: boolean
 }
 
 /** A planner for each format. */
@@ -50,15 +56,15 @@ const planners: Readonly<
   gguf: planGgufFile,
   gptq: (source, options) => planGptqFolder(source, options, 'gptq'),
   gptq_v2: (source, options) => planGptqFolder(source, options, 'gptq_v2'),
-  awq: (source, options) => planAwq(folderSource(source), checkpointOptions(options)),
+  awq: (source, options) => planAwq(folderOf(source, options), checkpointOptions(options)),
   'compressed-tensors': (source, options) =>
-    planCompressedTensors(folderSource(source), checkpointOptions(options)),
-  mlx: (source, options) => planMlx(folderSource(source), checkpointOptions(options)),
-  pare: (source, { groupsSorted = false, embedding, ...options }) =>
-    planPare(folderSource(source), {
+    planCompressedTensors(folderOf(source, options), checkpointOptions(options)),
+  mlx: (source, options) => planMlx(folderOf(source, options), checkpointOptions(options)),
+  pare: (source, options) =>
+    planPare(folderOf(source, options), {
       ...checkpointOptions(options),
-      groupsSorted,
-      embedding: embedding as BlockTypeName | undefined,
+      groupsSorted: options.groupsSorted ?? false,
+      embedding: options.embedding as BlockTypeName | undefined,
     }),
 }
 
@@ -74,7 +80,13 @@ export function planLayout(
   chosen: ChosenTarget,
   options: FormatOptions,
 ): TargetPlan {
-  const plan = planners[chosen.layout.format](source, options)
+  const { layout, target } = chosen
+  checkSource(source, chosen)
+  const plan = planners[layout.format](source, {
+    ...options,
+    whole: layout.needs.length > 0,
+    fused: target.fused ?? false,
+  })
   checkRuntime(plan, chosen, options.choices)
   return { ...plan, notes: [...plan.notes, ...runtimeNotes(plan, chosen)] }
 }
@@ -125,16 +137,20 @@ function planGptqFolder(
   options: FormatOptions,
   checkpointFormat: 'gptq' | 'gptq_v2',
 ): TargetPlan {
-  const { actOrder = false, groupsSorted = false, damping, trueSequential } = options
-  return planGptq(folderSource(source), {
+  const { actOrder = false, groupsSorted = false, fused = false, damping, trueSequential } = options
+  return planGptq(folderOf(source, options), {
     ...checkpointOptions(options),
     checkpointFormat,
+    fused,
     actOrder,
     staticGroups: actOrder && !groupsSorted,
     ...(damping === undefined ? {} : { damping }),
     ...(trueSequential === undefined ? {} : { trueSequential }),
   })
 }
+
+const folderOf = (source: OpenLanguageModel, { whole }: FormatOptions): FolderSource =>
+  whole ? wholeFolder(source, folderSource(source)) : folderSource(source)
 
 const checkpointOptions = ({ grid = affineGrid(), choices = new Map(), maxShardBytes }: FormatOptions) => ({
   grid,

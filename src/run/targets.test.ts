@@ -5,7 +5,7 @@ import { type FormatName, targetFormats } from './target_formats.ts'
 import {
   choosableFormats,
   chosenTarget,
-  neededText,
+  programsText,
   type TargetName,
   targetNames,
   targetOf,
@@ -41,9 +41,9 @@ test('every program is named with a version, and a format without one by nobody'
   for (const name of targetNames)
     for (const layout of targetOf(name).layouts) {
       for (const { version } of layout.needs) expect(version).toMatch(/^b?\d+(\.\d+)*$/)
-      expect(neededText(layout) === undefined, name).toBe(['gguf', 'gptq', 'pare'].includes(name))
+      expect(programsText(layout.needs) === undefined, name).toBe(['gguf', 'gptq', 'pare'].includes(name))
     }
-  expect(neededText(chosenTarget('transformers', 'gptq').layout)).toBe(
+  expect(programsText(chosenTarget('transformers', 'gptq').layout.needs)).toBe(
     'transformers 4.49.0 or newer, with gptqmodel 1.4.3 and optimum 1.24.0',
   )
 })

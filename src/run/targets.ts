@@ -227,9 +227,9 @@ const written = targetNames.filter((name) => targetOf(name).layouts.length > 0)
 export const isDefaultFormat = (name: TargetName, format: FormatName): boolean =>
   targetOf(name).layouts[0]?.format === format
 
-/** `vLLM 0.8.5`, `transformers 4.49.0 with gptqmodel 1.4.3 and optimum 1.24.0`; or newer; nothing where only the format is known. */
-export function neededText({ needs }: Layout): string | undefined {
-  const [program, ...packages] = needs.map(({ name, version }) => `${name} ${version}`)
+/** `transformers 4.49.0 or newer, with gptqmodel 1.4.3 and optimum 1.24.0`; nothing where no program is named. */
+export function programsText(programs: readonly Program[]): string | undefined {
+  const [program, ...packages] = programs.map(({ name, version }) => `${name} ${version}`)
   if (program === undefined) return undefined
   return packages.length === 0 ? `${program} or newer` : `${program} or newer, with ${packages.join(' and ')}`
 }

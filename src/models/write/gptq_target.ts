@@ -20,6 +20,8 @@ export interface GptqTargetOptions extends Sharding {
   damping?: number
   staticGroups?: boolean
   trueSequential?: boolean
+  /** Weights that are left as they are are named by the matrix they are fused into too, as vLLM calls them. @default false */
+  fused?: boolean
   /** What is asked for single tensors: the format can only leave them as they are. */
   choices?: TensorChoices
 }
@@ -72,6 +74,10 @@ export function gptqEncoding(options: Omit<GptqTargetOptions, 'choices'>): Layer
   }
 }
 
+/** The matrix of vLLM that a module is part of: itself, or that of all queries, keys and values, or of gate and up. */
+const fusedName = (module: string): string =>
+  module.replace(/\.[qkv]_proj$/, '.qkv_proj').replace(/\.(?:gate|up)_proj$/, '.gate_up_proj')
+
 function quantizationConfig(
   options: Omit<GptqTargetOptions, 'choices'>,
   leftOut: readonly string[],
@@ -83,9 +89,12 @@ function quantizationConfig(
     damping = 0.01,
     staticGroups = false,
     trueSequential = true,
+    fused = false,
   } = options
+  const modules = leftOut.map(moduleOf)
+  const names = fused ? new Set([...modules, ...modules.map(fusedName)]) : modules
   // Readers ask the names of modules, of which a leading -: leaves out what it matches.
-  const dynamic = leftOut.map((name) => [`-:^${moduleOf(name).replaceAll('.', '\\.')}$`, {}])
+  const dynamic = [...names].map((name) => [`-:^${name.replaceAll('.', '\\.')}$`, {}])
   return {
     quant_method: 'gptq',
     bits: grid.bits,

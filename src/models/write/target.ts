@@ -87,7 +87,8 @@ export function folderSource(
   const { model, weights, configJson } = source
   const base = { infos: weights.infos, matrices: matricesOf(source) }
   if (configJson) {
-    const { quantization_config: _, ...config } = configJson
+    // How the source stored its weights, in the words of transformers, MLX and older compressed-tensors.
+    const { quantization_config: _, quantization: __, compression_config: ___, ...config } = configJson
     return {
       ...base,
       companions() {
@@ -118,7 +119,7 @@ export function folderSource(
 const pretty = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`
 const eosIds = ({ eosIds: ids }: Tokenizer) => (ids.length === 1 ? ids[0] : [...ids])
 
-function tokenizerConfig(tokenizer: Tokenizer, source: OpenLanguageModel): Record<string, unknown> {
+export function tokenizerConfig(tokenizer: Tokenizer, source: OpenLanguageModel): Record<string, unknown> {
   const token = (id: number | undefined) => (id === undefined ? undefined : tokenizer.token(id))
   const template = source.chatTemplates().get('default')
   return {

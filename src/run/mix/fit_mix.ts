@@ -42,14 +42,11 @@ export function checkBudget(limits: Limits, space: MixSpace): void {
 /** Between which sizes the file of a budget will be, whatever the errors are. */
 export function sizeRange(limits: Limits, space: MixSpace): { least: number; most: number } {
   const most = budgetOf(limits, space)
-  const { items } = space
+  const { items, groups } = space
+  const widest = ({ choices }: MixItem) =>
+    choices.reduce((most, { cost }, i) => Math.max(most, cost - (choices[i - 1]?.cost ?? cost)), 0)
   // Whoever could still be raised by what is left over would have been.
-  const step = Math.max(
-    0,
-    ...items.map(({ choices }) =>
-      choices.reduce((widest, { cost }, i) => Math.max(widest, cost - (choices[i - 1]?.cost ?? cost)), 0),
-    ),
-  )
+  const step = Math.max(0, ...groups.map((group) => group.reduce((sum, i) => sum + widest(items[i]!), 0)))
   const [low, high] = [smallest, largest].map((of) => {
     const chosen = items.map(of)
     return { fixed: space.planOf(chosen).fileBytes - costOf(chosen), bytes: space.planOf(chosen).fileBytes }
@@ -82,7 +79,7 @@ const LEAST_SHARE = 0.99
  */
 export function fitMix(space: MixSpace, limits: Limits, sensitivities: readonly Sensitivity[]): MixChoice[] {
   checkBudget(limits, space)
-  const items = allocationItems({ sensitivities })
+  const items = allocationItems({ sensitivities, groups: namedGroups(space) })
   const most = budgetOf(limits, space)
   let best: { chosen: MixChoice[]; bytes: number } | undefined
   for (const worth of WORTHS) {
@@ -93,6 +90,14 @@ export function fitMix(space: MixSpace, limits: Limits, sensitivities: readonly 
   return best!.chosen
 }
 
+/** The groups of several items, each named for its first. */
+const namedGroups = ({ items, groups }: MixSpace): Record<string, string[]> =>
+  Object.fromEntries(
+    groups
+      .filter((group) => group.length > 1)
+      .map((group) => [`group of ${items[group[0]!]!.name}`, group.map((i) => items[i]!.name)]),
+  )
+
 function fitItems(
   space: MixSpace,
   items: readonly AllocationItem[],
@@ -101,11 +106,14 @@ function fitItems(
   const cheapest = space.items.map(smallest)
   const least = space.planOf(cheapest).fileBytes
   const fixedCost = least - costOf(cheapest)
-  const places = new Map(items.map(({ name }, i) => [name, i]))
+  const byName = new Map(items.map(({ name }, i) => [name, i]))
+  const groupOf = new Map(
+    Object.entries(namedGroups(space)).flatMap(([group, names]) => names.map((name) => [name, group])),
+  )
   for (let budget = most; ; ) {
     const { chosen: levels } = allocate({ items, budget, fixedCost })
     const chosen = space.items.map(({ name, choices }) => {
-      const { level } = levels[places.get(name)!]!
+      const { level } = levels[byName.get(groupOf.get(name) ?? name)!]!
       return choices.find((choice) => choice.level === level)!
     })
     const { fileBytes } = space.planOf(chosen)

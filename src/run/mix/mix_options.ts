@@ -54,11 +54,6 @@ export function resolveMix(
       `${flag}: ${facts.title} has one bit width for all weights, so that none can be chosen for each; give --bits and --group-size, or choose --target pare or gguf`,
       { code: 'PARE_E_LIMIT', facts: { limit: flag, target } },
     )
-  if (chosen.target.fused)
-    throw new OptionError(
-      `${flag}: ${chosen.target.readers} needs the same width for the parts of a fused matrix, and widths are chosen for each; give --bits, or choose another target`,
-      { code: 'PARE_E_LIMIT', facts: { limit: flag, target } },
-    )
   return {
     levels: levelsOf(options.levels, chosen),
     sensitivity: options.sensitivity ?? 'measured',

@@ -8,6 +8,7 @@ import type { AffineGrid, GridBits } from '../../nn/grid.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import type { ResolvedCompressOptions } from '../compress_options.ts'
 import type { ResolvedOverride } from '../override.ts'
+import { fusedName } from '../runtime_rules.ts'
 import { planTarget } from '../target_plan.ts'
 import { chosenTarget } from '../targets.ts'
 import { tensorRules } from '../tensor_rules.ts'
@@ -33,6 +34,8 @@ export interface MixItem {
 export interface MixSpace {
   /** In the order of the file. */
   readonly items: readonly MixItem[]
+  /** Items that have the same level, by their indices: each is in one group, most are alone. */
+  readonly groups: readonly (readonly number[])[]
   /** Weights of all tensors. */
   readonly parameters: number
   /** The plan with one choice for each item. */
@@ -82,6 +85,7 @@ export function mixSpace(
   const items = ordered.map((name) => itemOf(name, ladders.get(name)!))
   return {
     items,
+    groups: groupsOf(ordered, options),
     parameters,
     planOf: (chosen) =>
       planOf(
@@ -90,6 +94,17 @@ export function mixSpace(
         ),
       ),
   }
+}
+
+/** The parts of a matrix that the program of the target computes as one are stored alike. */
+function groupsOf(names: readonly string[], { target, format }: ResolvedCompressOptions): number[][] {
+  const isFused = chosenTarget(target, format).target.fused
+  const groups = new Map<string, number[]>()
+  for (const [i, name] of names.entries()) {
+    const key = isFused ? fusedName(name) : name
+    groups.set(key, [...(groups.get(key) ?? []), i])
+  }
+  return [...groups.values()]
 }
 
 /** The overrides that ask for a choice of each item, by its exact name. */

@@ -22,20 +22,19 @@ export function uniformMix(space: MixSpace, bytes: number): UniformMix | undefin
   if (base < 0) return undefined
   const next = ladder[base + 1]
   const chosen = [...ladder[base]!]
-  const raised: number[] = []
+  const groups: (readonly number[])[] = []
   let room = bytes - space.planOf(chosen).fileBytes
-  for (const [i, larger] of (next ?? []).entries()) {
-    const more = larger.cost - chosen[i]!.cost
+  for (const group of next ? space.groups : []) {
+    const more = group.reduce((sum, i) => sum + next![i]!.cost - chosen[i]!.cost, 0)
     if (more <= 0 || more > room) continue
     room -= more
-    chosen[i] = larger
-    raised.push(i)
+    for (const i of group) chosen[i] = next![i]!
+    groups.push(group)
   }
   // What names and offsets take more than before may be too much.
-  while (raised.length > 0 && space.planOf(chosen).fileBytes > bytes) {
-    const last = raised.pop()!
-    chosen[last] = ladder[base]![last]!
-  }
+  while (groups.length > 0 && space.planOf(chosen).fileBytes > bytes)
+    for (const last of groups.pop()!) chosen[last] = ladder[base]![last]!
+  const raised = groups.flat()
   const main = levelLabel(mostUsed(ladder[base]!))
   const more =
     raised.length === 0

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { sourceLabel } from '../command_line.ts'
 import type { CompressionReport } from '../report.ts'
+import { programsText } from '../targets.ts'
 import { shortened } from '../visible_text.ts'
 import { errorSection } from './error_section.ts'
 import { html } from './markup.ts'
@@ -37,6 +38,7 @@ const links = [
  */
 export function reportPage(report: CompressionReport): string {
   const name = shortened(sourceLabel(report.source), 120)
+  const opens = programsText(report.programs ?? [])
   const page = html`<!doctype html>
 <html lang="en">
 <head>
@@ -53,7 +55,7 @@ ${styleElement}
 <header>
 <p class="brand">Pare report</p>
 <h1>${name}</h1>
-<p class="sub">${report.method} to ${report.target}, ${fixed(report.bitsPerWeight, 2)} bits a linear weight</p>
+<p class="sub">${report.method} to ${report.target}, ${fixed(report.bitsPerWeight, 2)} bits a linear weight${opens === undefined ? '' : `; opens in ${opens}`}</p>
 <nav aria-label="Parts of the report">${links.map(([id, text]) => html`<a href="#${id}">${text}</a>`)}</nav>
 </header>
 <main id="main" tabindex="-1">
