@@ -92,13 +92,19 @@ function addedTokens(list: unknown): AddedToken[] {
 export const isId = (value: unknown): value is number =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32 - 1
 
-/** The members of a Sequence, or the part alone. */
-export function membersOf(part: TypedPart | null): TypedPart[] {
+/** Known files have one sequence in another at most. */
+const DEEPEST_SEQUENCE = 16
+
+/** The members of a Sequence, or the part alone. @throws FormatError where sequences nest without end. */
+export function membersOf(part: TypedPart | null, depth = 0): TypedPart[] {
   if (part === null) return []
   if (part.type !== 'Sequence') return [part]
+  if (depth >= DEEPEST_SEQUENCE) throw notATokenizer(`nests sequences more than ${DEEPEST_SEQUENCE} deep`)
   const lists = [part.normalizers, part.pretokenizers, part.processors, part.decoders]
   const list = lists.find(Array.isArray) ?? []
-  return list.filter((p): p is TypedPart => isRecord(p) && typeof p.type === 'string').flatMap(membersOf)
+  return list
+    .filter((p): p is TypedPart => isRecord(p) && typeof p.type === 'string')
+    .flatMap((member) => membersOf(member, depth + 1))
 }
 
 /** Known files stay below 30: two byte-level steps, or one blank replaced by the three bytes of U+2581. */
