@@ -31,3 +31,12 @@ test.each([
   for (const depth of [17, 100, 20_000])
     expect(() => createTokenizer(nested(depth)), `${depth}`).toThrow(code('PARE_E_TOKENIZER_JSON'))
 })
+test('an added token that would take the native core a minute is refused, one of 512 bytes is found', () => {
+  const withToken = (content: string) =>
+    tokenizer({ added_tokens: [{ id: 600, content, special: true, normalized: false }] })
+  const longest = 'x'.repeat(512)
+  expect([...withToken(longest).encode(`a${longest}`)].at(-1)).toBe(withToken(longest).idOf(longest))
+  expect(() => withToken('x'.repeat(513))).toThrow(code('PARE_E_TOKENIZER_JSON'))
+  // Two bytes a character.
+  expect(() => withToken('\u00e9'.repeat(257))).toThrow(code('PARE_E_TOKENIZER_JSON'))
+})

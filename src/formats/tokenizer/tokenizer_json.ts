@@ -71,11 +71,17 @@ function part(json: JsonRecord, name: string): TypedPart | null {
   throw notATokenizer(`has a ${name} without a type`)
 }
 
+/** Known ones stay below 100. The table that finds them takes time by the square of a long one. */
+const LONGEST_ADDED_TOKEN = 512
+
 function addedTokens(list: unknown): AddedToken[] {
   if (!Array.isArray(list)) throw notATokenizer('has added_tokens that are no list')
   return list.map((token) => {
     if (!isRecord(token) || typeof token.content !== 'string' || !isId(token.id))
       throw notATokenizer('has an added token without id and content')
+    const bytes = Buffer.byteLength(token.content)
+    if (bytes > LONGEST_ADDED_TOKEN)
+      throw notATokenizer(`has an added token of ${bytes} bytes, at most ${LONGEST_ADDED_TOKEN} are read`)
     const flag = (name: string) => token[name] === true
     return {
       id: token.id,
