@@ -48,8 +48,16 @@ describe('hostile templates end in a typed error quickly', () => {
     ['a filter block', `${big}{% filter replace('x', ns.s) %}{{ ns.s }}{% endfilter %}`, limit],
     ['replace by a computed name', `${big}{{ ns.s['rep' ~ 'lace']('x', ns.s) }}`, limit],
     ['replace through a spread', `${big}{% set a = ['x', ns.s] %}{{ ns.s.replace(*a) }}`, limit],
-    ['replace kept in a variable', `{% set ns = namespace(s='xx') %}{% set f = ns.s.replace %}{{ f('x', ns.s) }}`, 'PARE_E_TEMPLATE'],
-    ['replace kept in a list', `{% set ns = namespace(s='xx') %}{{ [ns.s.replace][0]('x', ns.s) }}`, 'PARE_E_TEMPLATE'],
+    [
+      'replace kept in a variable',
+      `{% set ns = namespace(s='xx') %}{% set f = ns.s.replace %}{{ f('x', ns.s) }}`,
+      'PARE_E_TEMPLATE',
+    ],
+    [
+      'replace kept in a list',
+      `{% set ns = namespace(s='xx') %}{{ [ns.s.replace][0]('x', ns.s) }}`,
+      'PARE_E_TEMPLATE',
+    ],
     ['join with a long separator', `${big}{{ ns.s|join(ns.s) }}`, limit],
     ['join of a list', `${big}{{ range(100000)|join(ns.s) }}`, limit],
     ['indent of a huge width', "{{ 'a\\nb'|indent(500000000) }}", limit],
