@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util'
 import { currentCommit, describeMachine, machineLine } from '../dist/experiments/machine.js'
 import { instructionSet } from '../dist/tensor/index.js'
 import { caseOf, readers } from './fuzz/readers.js'
-import { runReader, runSeed } from './fuzz/supervise.js'
+import { runCorpus, runReader, runSeed } from './fuzz/supervise.js'
 
 const { values } = parseArgs({
   options: {
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
     seed: { type: 'string' },
     keep: { type: 'string' },
+    'no-corpus': { type: 'boolean', default: false },
   },
 })
 const wanted = values.reader?.split(',')
@@ -67,6 +68,18 @@ const origin = {
   machine: machineLine(describeMachine(instructionSet())),
 }
 let [passed, failed] = [0, 0]
+if (!values['no-corpus'] && !wanted) {
+  const results = await runCorpus()
+  const wrong = results.filter((result) => result.wrong !== undefined)
+  for (const { reader, name, wrong: what } of wrong)
+    say(`FAILED  corpus, ${reader}, ${name}: ${shortened(what)}`)
+  const slowest = results.reduce((most, { milliseconds }) => Math.max(most, milliseconds), 0)
+  say(
+    `${wrong.length === 0 ? 'ok     ' : 'FAILED '} corpus: ${results.length} files, ${wrong.length} faults; slowest ${slowest.toFixed(0)} ms`,
+  )
+  if (wrong.length === 0) passed++
+  else failed++
+}
 const [first, cases] = [Number(values.first), Number(values.cases)]
 for (const { name } of chosen) {
   const started = Date.now()

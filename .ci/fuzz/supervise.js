@@ -34,19 +34,23 @@ function usage(pid) {
 }
 
 /** One worker to its end. @returns its message, or at which seed it was stopped and why */
-function runWorker(mode, reader, numbers) {
+function runWorker(mode, reader, numbers, each = () => {}) {
   const root = roomy()
-  const child = fork(worker, [mode, reader, ...numbers.map(String), root], {
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    execArgv: ['--expose-gc', '--max-old-space-size=600', '--no-warnings'],
-    env: {
-      ...process.env,
-      MALLOC_MMAP_THRESHOLD_: '131072',
-      MALLOC_TRIM_THRESHOLD_: '131072',
-      PARE_THREADS: '1',
-      RUST_BACKTRACE: '0',
+  const child = fork(
+    worker,
+    [mode, ...(reader === undefined ? [] : [reader]), ...numbers.map(String), root],
+    {
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      execArgv: ['--expose-gc', '--max-old-space-size=600', '--no-warnings'],
+      env: {
+        ...process.env,
+        MALLOC_MMAP_THRESHOLD_: '131072',
+        MALLOC_TRIM_THRESHOLD_: '131072',
+        PARE_THREADS: '1',
+        RUST_BACKTRACE: '0',
+      },
     },
-  })
+  )
   let errors = ''
   child.stderr.on('data', (text) => {
     errors = (errors + text).slice(-2000)
@@ -72,7 +76,8 @@ function runWorker(mode, reader, numbers) {
       if (stopped) child.kill('SIGKILL')
     }, POLL)
     child.on('message', (sent) => {
-      message = sent
+      if (sent.result) each(sent.result)
+      else message = sent
     })
     child.on('close', (code, signal) => {
       clearInterval(watch)
@@ -173,3 +178,18 @@ export async function runReader(reader, first, count, { fault = () => {}, progre
 
 /** A case of a seed alone. */
 export const runSeed = (reader, seed) => runWorker('alone', reader, [seed])
+
+/**
+ * The whole corpus. @returns each case with what is wrong of it
+ */
+export async function runCorpus() {
+  const results = []
+  for (let first = 0; ; ) {
+    const { ended } = await runWorker('corpus', undefined, [first, 1000], (result) => results.push(result))
+    if (!ended) return results
+    const { corpus } = await import('./corpus.js')
+    const { reader, name } = corpus()[ended.seed]
+    results.push({ at: ended.seed, reader, name, milliseconds: 0, memory: 0, wrong: ended.what })
+    first = ended.seed + 1
+  }
+}

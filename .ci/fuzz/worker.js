@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { PareError } from 'pare'
 import { limits } from './limits.js'
 import { Place } from './place.js'
+import { randomOf } from './random.js'
 import { caseOf, readers } from './readers.js'
 
 /** The most memory that was resident since the last reset. */
@@ -114,5 +115,43 @@ async function alone([name, seed, root]) {
   process.send({ found }, () => process.exit(0))
 }
 
+/** `corpus FIRST COUNT ROOT`: each case of the corpus with what is wrong of it. */
+async function replay([first, count, root]) {
+  const place = new Place(root)
+  const progress = openSync(join(root, 'seed'), 'w')
+  const warm = new Set()
+  // Only here: the other modes have no use for it.
+  const { bytesOfCase, corpus, judge } = await import('./corpus.js')
+  const cases = corpus()
+  for (let at = Number(first); at < Math.min(cases.length, Number(first) + Number(count)); at++) {
+    const made = cases[at]
+    const { files } = made
+    const bytes = bytesOfCase(files)
+    const reader = readers.find((each) => each.name === made.reader)
+    writeSync(progress, String(at).padStart(12), 0)
+    // Others first, so that what is loaded and compiled once does not count.
+    if (!warm.has(reader))
+      for (let other = 1; other <= 20; other++)
+        await run(reader, caseOf(reader, 1_000_000_000 + other), place)
+    warm.add(reader)
+    const take = () => runAlone(reader, { files, random: randomOf(reader.name, at) }, place)
+    let found = await take()
+    if (found.milliseconds > limits.milliseconds || found.memory > limits.memory(bytes)) found = await take()
+    const wrong = judge(made, found, limits, bytes)
+    process.send({
+      result: {
+        at,
+        reader: made.reader,
+        name: made.name,
+        milliseconds: found.milliseconds,
+        memory: found.memory,
+        wrong,
+      },
+    })
+  }
+  process.send({ cases: cases.length }, () => process.exit(0))
+}
+
+const modes = { alone, cases: main, corpus: replay }
 const [mode, ...rest] = process.argv.slice(2)
-if (process.send) await (mode === 'alone' ? alone(rest) : main(rest))
+if (process.send) await modes[mode](rest)
