@@ -32,7 +32,7 @@ if (unknown !== undefined || (values.seed !== undefined && wanted?.length !== 1)
   process.exit(2)
 }
 const say = (text) => process.stdout.write(`${text}\n`)
-const chosen = readers.filter(({ name }) => !wanted || wanted.includes(name))
+const chosen = wanted ? wanted.map((name) => readers.find((reader) => reader.name === name)) : readers
 
 if (values.seed !== undefined) {
   const seed = Number(values.seed)
@@ -84,19 +84,24 @@ const [first, cases] = [Number(values.first), Number(values.cases)]
 for (const { name } of chosen) {
   const started = Date.now()
   let shown = 0
+  const seconds = () => (Date.now() - started) / 1000
   const totals = await runReader(name, first, cases, {
+    // What is known by now, for a run that is stopped.
+    progress(sofar) {
+      if (values.json && sofar.cases < cases)
+        say(JSON.stringify({ reader: name, first, ...sofar, seconds: seconds(), ...origin }))
+    },
     fault({ seed, kind, what }) {
       if (shown++ < 8) say(`FAILED  ${name}, seed ${seed}, ${kind}: ${shortened(what)}`)
     },
   })
-  const seconds = (Date.now() - started) / 1000
   const good = totals.faults === 0 && totals.refused > 0 && totals.opened > 0
   if (good) passed++
   else failed++
-  if (values.json) say(JSON.stringify({ reader: name, first, ...totals, seconds, ...origin }))
+  if (values.json) say(JSON.stringify({ reader: name, first, ...totals, seconds: seconds(), ...origin }))
   else
     say(
-      `${good ? 'ok     ' : 'FAILED '} ${name}: ${totals.cases} cases, ${totals.opened} opened, ${totals.refused} refused, ${totals.faults} faults; slowest ${totals.slowest.toFixed(0)} ms (seed ${totals.slowestSeed}), memory ${(totals.memory / 2 ** 20).toFixed(0)} MiB; ${seconds.toFixed(0)} s`,
+      `${good ? 'ok     ' : 'FAILED '} ${name}: ${totals.cases} cases, ${totals.opened} opened, ${totals.refused} refused, ${totals.faults} faults; slowest ${totals.slowest.toFixed(0)} ms (seed ${totals.slowestSeed}), memory ${(totals.memory / 2 ** 20).toFixed(0)} MiB; ${seconds().toFixed(0)} s`,
     )
 }
 say(`${passed} passed, ${failed} failed`)

@@ -86,7 +86,7 @@ describe('hostile templates end in a typed error quickly', () => {
     ],
     ['brackets nested deep', `{{ ${'('.repeat(50_000)}1${')'.repeat(50_000)} }}`, 'PARE_E_TEMPLATE'],
     ['a sum of many terms', `{{ ${'1 + '.repeat(50_000)}1 }}`, limit],
-    ['ifs nested deep', '{% if true %}'.repeat(20_000) + '{% endif %}'.repeat(20_000), 'PARE_E_TEMPLATE'],
+    ['ifs nested deep', '{% if true %}'.repeat(10_000) + '{% endif %}'.repeat(10_000), 'PARE_E_TEMPLATE'],
     ['a run of blanks', `${' '.repeat(400_000)}{% if true %}{% endif %}`, limit],
     ['a text past the limit', `{{ '${'x'.repeat(600_000)}' }}`, limit],
     ['constructor', "{{ ''.constructor.constructor('return process')() }}", 'PARE_E_TEMPLATE_UNSAFE'],
