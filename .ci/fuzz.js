@@ -1,108 +1,108 @@
 #!/usr/bin/env node
 /**
- * Damages small model files by seed and reads them whole: `.ci/fuzz.js [CASES] [FIRST_SEED]`, for each kind of model.
- * Every case must end in a typed error or in a model; anything else is printed with its seed. Pare must be built.
+ * Damages files by seed and reads them whole: `.ci/fuzz.js [--cases N] [--first SEED] [--reader NAME] [--json]`, for each
+ * reader or one. `--seed SEED --reader NAME` runs one case and prints what it found; `--keep FOLDER` writes its files there.
+ * Every case must end in a typed error or in what can be read, within a second of processor time and within twice its
+ * files and 64 MiB of memory. The stored corpus is read first. Pare must be built.
  */
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { compress, PareError } from 'pare'
-import { openModel } from '../dist/models/load_model.js'
-import { inspect } from '../dist/run/inspect.js'
-import { scope } from '../dist/tensor/index.js'
+import { parseArgs } from 'node:util'
+import { currentCommit, describeMachine, machineLine } from '../dist/experiments/machine.js'
+import { instructionSet } from '../dist/tensor/index.js'
+import { caseOf, readers } from './fuzz/readers.js'
+import { runCorpus, runReader, runSeed } from './fuzz/supervise.js'
 
-const [cases, first] = [Number(process.argv[2] ?? 300), Number(process.argv[3] ?? 0)]
-const fixtures = fileURLToPath(new URL('../interop/fixtures', import.meta.url))
-const work = mkdtempSync(join(tmpdir(), 'pare-fuzz-'))
-
-/** A small generator with a seed (mulberry32). */
-function random(seed) {
-  let state = seed
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) % below
-  }
-}
-
-/** Cuts, flips bits, blows a field up, or repeats a piece; mostly near the start, where the headers are. */
-function damage(original, below) {
-  const bytes = original.slice(0, below(6) === 0 ? below(original.length) : original.length)
-  if (bytes.length === 0) return bytes
-  const place = () => below(below(2) === 0 ? Math.min(bytes.length, 2048) : bytes.length)
-  for (let i = below(3); i >= 0; i--) bytes[place()] ^= 1 << below(8)
-  if (below(4) === 0) bytes.fill(below(2) === 0 ? 0xff : 0x7f, place(), place() + 8)
-  if (below(4) === 0) bytes.copyWithin(place(), place(), place())
-  if (below(4) === 0) bytes[place()] = '0123456789-{}[],"'.charCodeAt(below(17))
-  return bytes
-}
-
-/** Everything that reads: headers, every weight, the tokenizer and its templates. */
-function readWhole(path, hasTokenizer) {
-  inspect(path)
-  const model = openModel(path)
-  try {
-    for (const name of model.weights.infos.keys()) scope(() => void model.weights.load(name).toArray())
-    if (hasTokenizer) model.tokenizer().encode('Call me Ishmael. 12')
-    model.chatTemplates()
-  } finally {
-    model.close()
-  }
-}
-
-await compress({
-  source: join(fixtures, 'llama-f16.gguf'),
-  output: join(work, 'pare'),
-  method: 'rtn',
-  bits: 3,
-  groupSize: 16,
-  evaluate: false,
+const { values } = parseArgs({
+  options: {
+    cases: { type: 'string', default: '300' },
+    first: { type: 'string', default: '0' },
+    reader: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    seed: { type: 'string' },
+    keep: { type: 'string' },
+    'no-corpus': { type: 'boolean', default: false },
+  },
 })
-const kinds = {
-  gguf: join(fixtures, 'llama-f16.gguf'),
-  safetensors: join(fixtures, 'llama-tied'),
-  gptq: join(fixtures, 'llama-gptq-3'),
-  pare: join(work, 'pare'),
+const wanted = values.reader?.split(',')
+const unknown = wanted?.find((name) => readers.every((reader) => reader.name !== name))
+if (unknown !== undefined || (values.seed !== undefined && wanted?.length !== 1)) {
+  process.stderr.write(`.ci/fuzz.js: --reader is one of ${readers.map(({ name }) => name).join(', ')}\n`)
+  process.exit(2)
+}
+const say = (text) => process.stdout.write(`${text}\n`)
+const chosen = wanted ? wanted.map((name) => readers.find((reader) => reader.name === name)) : readers
+
+if (values.seed !== undefined) {
+  const seed = Number(values.seed)
+  const { files } = caseOf(chosen[0], seed)
+  if (values.keep !== undefined) {
+    mkdirSync(values.keep, { recursive: true })
+    for (const [name, bytes] of Object.entries(files)) writeFileSync(join(values.keep, basename(name)), bytes)
+  }
+  const { found, ended } = await runSeed(chosen[0].name, seed)
+  if (found)
+    say(
+      `${found.outcome}, ${found.milliseconds.toFixed(1)} ms, ${(found.memory / 2 ** 20).toFixed(1)} MiB${found.wrong ? `\n${found.wrong}` : ''}`,
+    )
+  else say(ended.what)
+  process.exit(found && found.outcome !== 'fault' ? 0 : 1)
+}
+
+/** The message and where it came from. */
+const shortened = (what) =>
+  what
+    .split('\n')
+    .slice(0, 4)
+    .map((line) =>
+      line
+        .trim()
+        .replace(/file:\/\/\S*\/(dist|\.ci)\//, '$1/')
+        .slice(0, 240),
+    )
+    .join('\n        ')
+
+const origin = {
+  commit: currentCommit(fileURLToPath(new URL('..', import.meta.url))),
+  machine: machineLine(describeMachine(instructionSet())),
 }
 let [passed, failed] = [0, 0]
-for (const [kind, original] of Object.entries(kinds)) {
-  const copy = join(work, 'damaged', kind === 'gguf' ? 'm.gguf' : kind)
-  const hasTokenizer = kind === 'gguf' || kind === 'pare'
-  readWhole(original, hasTokenizer)
-  let [opened, refused, wrong] = [0, 0, 0]
-  for (let seed = first; seed < first + cases; seed++) {
-    const below = random(seed)
-    rmSync(copy, { recursive: true, force: true })
-    cpSync(original, copy, { recursive: true })
-    const files = kind === 'gguf' ? [copy] : readdirSync(copy).map((name) => join(copy, name))
-    const readable = files.filter(
-      (name) => /\.(gguf|json|safetensors)$/.test(name) && !/(report|expected)\.json$/.test(name),
-    )
-    const chosen = readable[below(readable.length)]
-    writeFileSync(chosen, damage(new Uint8Array(readFileSync(chosen)), below))
-    try {
-      readWhole(copy, hasTokenizer)
-      opened++
-    } catch (error) {
-      if (error instanceof PareError) refused++
-      else {
-        wrong++
-        if (wrong <= 5)
-          process.stdout.write(
-            `FAILED  ${kind}, seed ${seed}, ${chosen.slice(copy.length)}: ${error?.stack ?? error}\n`,
-          )
-      }
-    }
-  }
-  const good = wrong === 0 && refused > 0
+if (!values['no-corpus'] && !wanted) {
+  const results = await runCorpus()
+  const wrong = results.filter((result) => result.wrong !== undefined)
+  for (const { reader, name, wrong: what } of wrong)
+    say(`FAILED  corpus, ${reader}, ${name}: ${shortened(what)}`)
+  const slowest = results.reduce((most, { milliseconds }) => Math.max(most, milliseconds), 0)
+  say(
+    `${wrong.length === 0 ? 'ok     ' : 'FAILED '} corpus: ${results.length} files, ${wrong.length} faults; slowest ${slowest.toFixed(0)} ms`,
+  )
+  if (wrong.length === 0) passed++
+  else failed++
+}
+const [first, cases] = [Number(values.first), Number(values.cases)]
+for (const { name } of chosen) {
+  const started = Date.now()
+  let shown = 0
+  const seconds = () => (Date.now() - started) / 1000
+  const totals = await runReader(name, first, cases, {
+    // What is known by now, for a run that is stopped.
+    progress(sofar) {
+      if (values.json && sofar.cases < cases)
+        say(JSON.stringify({ reader: name, first, ...sofar, seconds: seconds(), ...origin }))
+    },
+    fault({ seed, kind, what }) {
+      if (shown++ < 8) say(`FAILED  ${name}, seed ${seed}, ${kind}: ${shortened(what)}`)
+    },
+  })
+  const good = totals.faults === 0 && totals.refused > 0 && totals.opened > 0
   if (good) passed++
   else failed++
-  process.stdout.write(
-    `${good ? 'ok     ' : 'FAILED '} ${kind}: ${opened} opened, ${refused} refused, ${wrong} ended otherwise\n`,
-  )
+  if (values.json) say(JSON.stringify({ reader: name, first, ...totals, seconds: seconds(), ...origin }))
+  else
+    say(
+      `${good ? 'ok     ' : 'FAILED '} ${name}: ${totals.cases} cases, ${totals.opened} opened, ${totals.refused} refused, ${totals.faults} faults; slowest ${totals.slowest.toFixed(0)} ms (seed ${totals.slowestSeed}), memory ${(totals.memory / 2 ** 20).toFixed(0)} MiB; ${seconds().toFixed(0)} s`,
+    )
 }
-rmSync(work, { recursive: true, force: true })
-process.stdout.write(`${passed} passed, ${failed} failed\n`)
+say(`${passed} passed, ${failed} failed`)
 process.exitCode = failed > 0 ? 1 : 0

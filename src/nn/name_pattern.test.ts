@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { OptionError } from '../tensor/errors.ts'
-import { patternMatches } from './name_pattern.ts'
+import { patternMatches, patternTime } from './name_pattern.ts'
 
 const names = [
   'model.embed_tokens.weight',
@@ -94,4 +94,20 @@ describe('patterns of strangers', () => {
       names.map(() => false),
     )
   })
+})
+test('expressions of one file share their time, however many there are', () => {
+  const time = patternTime(200)
+  const started = performance.now()
+  const slow = () => patternMatches('match', 're:^(?:a+a+)+b', ['a'.repeat(24)], time)
+  expect(() => {
+    for (let i = 0; i < 100_000; i++) slow()
+  }).toThrow(/longer than 200 ms/)
+  expect(time.left).toBeLessThanOrEqual(0)
+  // Twice what all may take, since the machine may be busy: far below 100,000 times a single one.
+  expect(performance.now() - started).toBeLessThan(5000)
+})
+test('an expression sees nothing of the one before it', () => {
+  expect(patternMatches('match', 're:a', ['a', 'b'])).toEqual([true, false])
+  expect(() => patternMatches('match', 're:(', ['a'])).toThrow(OptionError)
+  expect(patternMatches('match', 're:b', ['b'])).toEqual([true])
 })

@@ -5,23 +5,40 @@
  *   *  **  ?              any characters but a dot; any characters; one character but a dot
  *   re:^model\..*down_    a regular expression of JavaScript that is found anywhere in the name
  */
-import { runInNewContext } from 'node:vm'
+import { type Context, createContext, Script } from 'node:vm'
 import { OptionError, printable } from '../tensor/errors.ts'
 
-/** Patterns of recipes are nobody's to vouch for: one that backtracks without end is stopped. */
+/** Patterns are nobody's to vouch for: those that backtrack without end are stopped. */
 const milliseconds = 1000
+/** For all patterns of a model's file, which may have many. */
+const millisecondsOfFile = 400
 export const longestPattern = 512
+
+/** What patterns may still take together, in milliseconds of all. */
+export interface PatternTime {
+  readonly all: number
+  left: number
+}
+
+/** The time of all patterns of one file. */
+export const patternTime = (all = millisecondsOfFile): PatternTime => ({ all, left: all })
 
 /**
  * Which of the names a pattern takes.
  *
+ * @param time that it shares with others of its file @default a second for this one
  * @throws OptionError, which begins with `at`, for an expression that is not valid or takes too long.
  * @example patternMatches('overrides[0].match', 'model.layers.*.mlp', ['model.layers.0.mlp.up_proj.weight']) // [true]
  */
-export function patternMatches(at: string, pattern: string, names: readonly string[]): boolean[] {
+export function patternMatches(
+  at: string,
+  pattern: string,
+  names: readonly string[],
+  time = patternTime(milliseconds),
+): boolean[] {
   if (pattern.length > longestPattern)
     throw new OptionError(`${at}: a pattern has at most ${longestPattern} characters, got ${pattern.length}`)
-  if (pattern.startsWith('re:')) return expressionMatches(at, pattern.slice(3), names)
+  if (pattern.startsWith('re:')) return expressionMatches(at, pattern.slice(3), names, time)
   const tokens = globTokens(pattern)
   return names.map((name) => globMatches(tokens, name))
 }
@@ -58,23 +75,38 @@ function globMatches(tokens: readonly string[], name: string): boolean {
   }
 }
 
-function expressionMatches(at: string, source: string, names: readonly string[]): boolean[] {
+/** A world of its own, made once: whatever an expression does, there is nothing in it but texts. */
+let world: Context | undefined
+const search = new Script(
+  "(() => { const wanted = new RegExp(source, 'u'); return names.map((name) => wanted.test(name)) })()",
+)
+
+function expressionMatches(
+  at: string,
+  source: string,
+  names: readonly string[],
+  time: PatternTime,
+): boolean[] {
+  const started = performance.now()
+  world ??= createContext({ source: '', names: [] })
   try {
-    const found: Iterable<unknown> = runInNewContext(
-      "(() => { const wanted = new RegExp(source, 'u'); return names.map((name) => wanted.test(name)) })()",
-      { source, names },
-      { timeout: milliseconds },
-    )
+    Object.assign(world, { source, names })
+    const found: Iterable<unknown> = search.runInContext(world, {
+      timeout: Math.max(1, Math.ceil(time.left)),
+    })
     return Array.from(found, Boolean)
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException
     const reason =
       code === 'ERR_SCRIPT_EXECUTION_TIMEOUT'
-        ? `takes longer than ${milliseconds} ms on the names of the model; repeat less inside of what repeats`
+        ? `takes longer than ${time.all} ms on the names of the model; repeat less inside of what repeats`
         : `is no regular expression (${printable(message)})`
     throw new OptionError(`${at}: ${printable(source)} ${reason}`, {
       code: 'PARE_E_PATTERN',
       facts: { pattern: `re:${source}` },
     })
+  } finally {
+    Object.assign(world, { source: '', names: [] })
+    time.left -= performance.now() - started
   }
 }

@@ -209,6 +209,24 @@ test('graphs in graphs are read down to a depth, and refused below it', () => {
   expect(() => openOnnxSource(nested(33))).toThrow(/deeper than 32/)
   expect(() => openOnnxSource(nested(5000))).toThrow(/deeper than 32/)
 })
+test('nodes of two bytes and numbers of one are refused before they take many times the file', () => {
+  const nodes = new Uint8Array(2 * 300_000).map((_, i) => (i % 2 === 0 ? 10 : 0))
+  expect(() => openOnnxSource(model([nodes]))).toThrow(/bytes in memory/)
+  const numbers = new MessageWriter().bytes(8, new Uint8Array(30_000_000)).whole(20, 7).parts
+  const node = new MessageWriter().message(5, numbers).parts
+  expect(() => openOnnxSource(model(new MessageWriter().message(1, node).parts))).toThrow(/bytes in memory/)
+  // A graph of 20,000 nodes with names of their own is none of these.
+  const named = new MessageWriter()
+  for (let i = 0; i < 20_000; i++)
+    named.message(
+      1,
+      new MessageWriter()
+        .text(1, `x${i}`)
+        .text(2, `x${i + 1}`)
+        .text(4, 'Relu').parts,
+    )
+  expect(openOnnxSource(model(named.parts)).parsed.model.graph.nodes).toHaveLength(20_000)
+})
 test('long paths to many tensors are refused', () => {
   const inner = new MessageWriter()
   for (let i = 0; i < 2000; i++)

@@ -2,7 +2,15 @@
 import type { ByteSource } from '../file.ts'
 import { readAttribute } from './attribute_reader.ts'
 import { nameOfType } from './element_types.ts'
-import type { Dimension, OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from './graph.ts'
+import type {
+  Dimension,
+  OnnxAttribute,
+  OnnxGraph,
+  OnnxModel,
+  OnnxNode,
+  OnnxTensor,
+  OnnxValue,
+} from './graph.ts'
 import { type Fields, ProtobufFile, type Span } from './protobuf.ts'
 import { readPair, readTensor, type TensorStorage } from './stored_tensor.ts'
 
@@ -42,6 +50,18 @@ export function readModel(source: ByteSource): ParsedModel {
   const reader = new ModelReader(file)
   return reader.model({ start: 0, end: source.size })
 }
+
+/** Of all nodes without any, so that they take no memory for it. */
+const noAttributes: OnnxNode['attributes'] = new Map()
+
+/** What is no tensor, by its field in TypeProto. */
+const otherTypes = new Map([
+  [4, 'SEQUENCE'],
+  [5, 'MAP'],
+  [7, 'OPAQUE'],
+  [8, 'SPARSE'],
+  [9, 'OPTIONAL'],
+])
 
 /** Gathers the side tables while it walks. */
 export class ModelReader {
@@ -158,8 +178,7 @@ export class ModelReader {
 
   #node(span: Span, depth: number): OnnxNode {
     const [inputs, outputs]: [string[], string[]] = [[], []]
-    const attributes: OnnxNode['attributes'] extends ReadonlyMap<string, infer A> ? Map<string, A> : never =
-      new Map()
+    let attributes: Map<string, OnnxAttribute> | undefined
     let [opType, domain, name] = ['', '', '']
     const fields = this.file.message(span)
     while (fields.next()) {
@@ -169,12 +188,13 @@ export class ModelReader {
       else if (fields.number === 4) opType = fields.text()
       else if (fields.number === 5) {
         const attribute = readAttribute(this, fields.value(), depth)
+        attributes ??= new Map()
         if (attributes.has(attribute.name))
           throw this.file.fail('has a node with an attribute twice; it is damaged')
         attributes.set(attribute.name, attribute.value)
       } else if (fields.number === 7) domain = fields.text()
     }
-    return { opType, domain, name, inputs, outputs, attributes }
+    return { opType, domain, name, inputs, outputs, attributes: attributes ?? noAttributes }
   }
 
   #value(span: Span): OnnxValue {
@@ -189,17 +209,11 @@ export class ModelReader {
   }
 
   #type(span: Span): Pick<OnnxValue, 'type' | 'shape'> {
-    const others = new Map([
-      [4, 'SEQUENCE'],
-      [5, 'MAP'],
-      [7, 'OPAQUE'],
-      [8, 'SPARSE'],
-      [9, 'OPTIONAL'],
-    ])
     const found: { type?: string; shape?: Dimension[] } = {}
     const fields = this.file.part(span)
     while (fields.next()) {
-      if (others.has(fields.number)) found.type = others.get(fields.number)!
+      const other = otherTypes.get(fields.number)
+      if (other !== undefined) found.type = other
       if (fields.number !== 1) continue
       const tensor = this.file.part(fields.value())
       while (tensor.next()) {

@@ -31,6 +31,11 @@ const mostMessages = 1 << 20
 const mostText = 1 << 27
 /** What each of them takes besides its bytes. */
 const textOverhead = 64
+/**
+ * Bytes of memory that the structure may take beside twice the file, and what is counted for an object, a text beside its
+ * bytes, and a number. A node of two bytes becomes an object of a hundred times as many.
+ */
+const [freeMemory, perMessage, perText, perNumber] = [48 * 2 ** 20, 256, 32, 8]
 
 /** A file of one message, with limits on the work and memory that all its parts together may cost. */
 export class ProtobufFile {
@@ -41,13 +46,16 @@ export class ProtobufFile {
   #fields = 0
   #messages = 0
   #text = 0
+  #memory = 0
+  readonly #mostMemory: number
   readonly #mostText: number
   readonly #utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-  /** `longText`: bytes that all texts and packed numbers may have together. @default 2^27 */
+  /** `longText`: bytes that all texts and packed numbers may have together; more lifts the limit on memory too. @default 2^27 */
   constructor(source: ByteSource, longText = mostText) {
     this.source = source
     this.#mostText = longText
+    this.#mostMemory = longText > mostText ? Number.POSITIVE_INFINITY : freeMemory + 2 * source.size
   }
 
   fail(what: string, facts: Record<string, string | number> = {}): Error {
@@ -58,6 +66,7 @@ export class ProtobufFile {
   message(span: Span): Fields {
     if (++this.#messages > mostMessages)
       throw this.fail(`has more than ${mostMessages} nodes, values and attributes; it is damaged or hostile`)
+    this.#keep(perMessage)
     return new Fields(this, span)
   }
 
@@ -97,7 +106,20 @@ export class ProtobufFile {
       : this.source.read(start, length)
   }
 
+  /** @internal Numbers that are kept one by one. */
+  keepNumbers = (count: number): void => this.#keep(count * perNumber)
+
+  #keep(bytes: number): void {
+    this.#memory += bytes
+    if (this.#memory > this.#mostMemory)
+      throw this.fail(
+        `has a structure of more than ${this.#mostMemory} bytes in memory; it is damaged or hostile`,
+        { most: this.#mostMemory },
+      )
+  }
+
   #charge(length: number, position: number): void {
+    this.#keep(length + perText)
     this.#text += length + textOverhead
     if (this.#text > this.#mostText)
       throw this.fail(
@@ -223,12 +245,14 @@ export class Fields {
   /** The numbers of a repeated field: packed, or one of many. */
   eachWhole(take: (value: Whole) => void): void {
     if (this.type !== wire.bytes) {
+      this.#file.keepNumbers(1)
       take(this.whole())
       return
     }
     const { start, end } = this.value()
     const packed = this.#file.bytes({ start, end })
     for (let at = 0; at < packed.length; ) {
+      this.#file.keepNumbers(1)
       at = this.#varint(at, packed)
       take(this.#signed())
     }
@@ -237,10 +261,12 @@ export class Fields {
   /** As `eachWhole`, of f32. */
   eachFloat(take: (value: number) => void): void {
     if (this.type !== wire.bytes) {
+      this.#file.keepNumbers(1)
       take(this.float())
       return
     }
     const packed = this.#file.bytes(this.value())
+    this.#file.keepNumbers(packed.length / 4)
     if (packed.length % 4 !== 0) throw this.#fail(`packs floats in ${packed.length} bytes`, this.start)
     const view = new DataView(packed.buffer, packed.byteOffset, packed.length)
     for (let at = 0; at < packed.length; at += 4) take(view.getFloat32(at, true))

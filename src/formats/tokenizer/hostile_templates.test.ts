@@ -48,8 +48,16 @@ describe('hostile templates end in a typed error quickly', () => {
     ['a filter block', `${big}{% filter replace('x', ns.s) %}{{ ns.s }}{% endfilter %}`, limit],
     ['replace by a computed name', `${big}{{ ns.s['rep' ~ 'lace']('x', ns.s) }}`, limit],
     ['replace through a spread', `${big}{% set a = ['x', ns.s] %}{{ ns.s.replace(*a) }}`, limit],
-    ['replace kept in a variable', `${big}{% set f = ns.s.replace %}{{ f('x', ns.s) }}`, 'PARE_E_TEMPLATE'],
-    ['replace kept in a list', `${big}{{ [ns.s.replace][0]('x', ns.s) }}`, 'PARE_E_TEMPLATE'],
+    [
+      'replace kept in a variable',
+      `{% set ns = namespace(s='xx') %}{% set f = ns.s.replace %}{{ f('x', ns.s) }}`,
+      'PARE_E_TEMPLATE',
+    ],
+    [
+      'replace kept in a list',
+      `{% set ns = namespace(s='xx') %}{{ [ns.s.replace][0]('x', ns.s) }}`,
+      'PARE_E_TEMPLATE',
+    ],
     ['join with a long separator', `${big}{{ ns.s|join(ns.s) }}`, limit],
     ['join of a list', `${big}{{ range(100000)|join(ns.s) }}`, limit],
     ['indent of a huge width', "{{ 'a\\nb'|indent(500000000) }}", limit],
@@ -78,7 +86,7 @@ describe('hostile templates end in a typed error quickly', () => {
     ],
     ['brackets nested deep', `{{ ${'('.repeat(50_000)}1${')'.repeat(50_000)} }}`, 'PARE_E_TEMPLATE'],
     ['a sum of many terms', `{{ ${'1 + '.repeat(50_000)}1 }}`, limit],
-    ['ifs nested deep', '{% if true %}'.repeat(20_000) + '{% endif %}'.repeat(20_000), 'PARE_E_TEMPLATE'],
+    ['ifs nested deep', '{% if true %}'.repeat(10_000) + '{% endif %}'.repeat(10_000), 'PARE_E_TEMPLATE'],
     ['a run of blanks', `${' '.repeat(400_000)}{% if true %}{% endif %}`, limit],
     ['a text past the limit', `{{ '${'x'.repeat(600_000)}' }}`, limit],
     ['constructor', "{{ ''.constructor.constructor('return process')() }}", 'PARE_E_TEMPLATE_UNSAFE'],
@@ -97,7 +105,7 @@ describe('hostile templates end in a typed error quickly', () => {
     const start = performance.now()
     const seen = () => chatTemplate(source).render(hi)
     expect(seen).toThrow(code(expected))
-    // The limits stop each of them in a second or three; without them they run for minutes or exhaust memory.
+    // The limits stop each of them within a second of the processor; without them they run for minutes or exhaust memory.
     expect(performance.now() - start).toBeLessThan(20_000)
   })
   test('where the stack ends, a variable of an outer scope is found or the template stops', () => {

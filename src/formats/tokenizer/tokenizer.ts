@@ -69,7 +69,11 @@ export function createTokenizer(
   const use = <T>(work: () => T): T => {
     if (disposed)
       throw new OptionError('the tokenizer was disposed; make a new one', { code: 'PARE_E_DISPOSED' })
-    return work()
+    try {
+      return work()
+    } catch (cause) {
+      throw ruleFault(cause)
+    }
   }
   let disposed = false
   const specialTokens = new Set(parsed.added_tokens.filter((t) => t.special).map((t) => t.id))
@@ -124,6 +128,22 @@ export function createTokenizer(
   return tokenizer
 }
 
+/**
+ * A step of the tokenizer that gave up within, such as a cut of more characters than a token has. What the file asks for
+ * decides that, so that it counts as damage; anything else passes unchanged.
+ */
+function ruleFault(cause: unknown): unknown {
+  if (!isWithin(cause)) return cause
+  const { message } = cause as Error
+  const reason = /\((.*)\)/s.exec(message)?.[1] ?? message
+  return new FormatError(
+    `tokenizer.json: its rules cannot be followed (${printable(reason, 300)}); get the file of the model again`,
+    { code: 'PARE_E_TOKENIZER_RULES', cause },
+  )
+}
+
+const isWithin = (cause: unknown): boolean => (cause as { code?: unknown }).code === 'PARE_E_INTERNAL'
+
 function loadNative(json: string): number {
   try {
     return binding().tokenizerLoad(json)
@@ -143,7 +163,8 @@ function encoded<T>(text: string, work: () => T): T {
   try {
     return work()
   } catch (cause) {
-    // What the environment or the machine lacks is not the fault of the text.
+    // What the file asks for, or the machine lacks, is not the fault of the text.
+    if (isWithin(cause)) throw cause
     const fault = nativeFault(cause)
     if (fault instanceof OptionError || fault instanceof ResourceError) throw fault
     const reason = printable((cause as Error).message, 300)

@@ -71,11 +71,17 @@ function part(json: JsonRecord, name: string): TypedPart | null {
   throw notATokenizer(`has a ${name} without a type`)
 }
 
+/** Known ones stay below 100. The table that finds them takes time by the square of a long one. */
+const LONGEST_ADDED_TOKEN = 512
+
 function addedTokens(list: unknown): AddedToken[] {
   if (!Array.isArray(list)) throw notATokenizer('has added_tokens that are no list')
   return list.map((token) => {
     if (!isRecord(token) || typeof token.content !== 'string' || !isId(token.id))
       throw notATokenizer('has an added token without id and content')
+    const bytes = Buffer.byteLength(token.content)
+    if (bytes > LONGEST_ADDED_TOKEN)
+      throw notATokenizer(`has an added token of ${bytes} bytes, at most ${LONGEST_ADDED_TOKEN} are read`)
     const flag = (name: string) => token[name] === true
     return {
       id: token.id,
@@ -92,13 +98,19 @@ function addedTokens(list: unknown): AddedToken[] {
 export const isId = (value: unknown): value is number =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32 - 1
 
-/** The members of a Sequence, or the part alone. */
-export function membersOf(part: TypedPart | null): TypedPart[] {
+/** Known files have one sequence in another at most. */
+const DEEPEST_SEQUENCE = 16
+
+/** The members of a Sequence, or the part alone. @throws FormatError where sequences nest without end. */
+export function membersOf(part: TypedPart | null, depth = 0): TypedPart[] {
   if (part === null) return []
   if (part.type !== 'Sequence') return [part]
+  if (depth >= DEEPEST_SEQUENCE) throw notATokenizer(`nests sequences more than ${DEEPEST_SEQUENCE} deep`)
   const lists = [part.normalizers, part.pretokenizers, part.processors, part.decoders]
   const list = lists.find(Array.isArray) ?? []
-  return list.filter((p): p is TypedPart => isRecord(p) && typeof p.type === 'string').flatMap(membersOf)
+  return list
+    .filter((p): p is TypedPart => isRecord(p) && typeof p.type === 'string')
+    .flatMap((member) => membersOf(member, depth + 1))
 }
 
 /** Known files stay below 30: two byte-level steps, or one blank replaced by the three bytes of U+2581. */

@@ -15,7 +15,7 @@ export interface PickleOptions {
 }
 
 /** Values on the stack, entries of the memo, and objects made, each. A tensor needs about ten of the last. */
-const mostObjects = 500_000
+const mostObjects = 400_000
 const longestName = 256
 const mark = Symbol('mark')
 type Slot = PickleValue | typeof mark

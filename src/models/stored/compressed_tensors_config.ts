@@ -5,7 +5,7 @@ import {
   packingOfVersion,
   type WordPacking,
 } from '../../formats/compressed_tensors_packing.ts'
-import { patternMatches } from '../../nn/name_pattern.ts'
+import { type PatternTime, patternMatches, patternTime } from '../../nn/name_pattern.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { isMap, isPositive, wrongField } from './stored_layer.ts'
 
@@ -118,10 +118,11 @@ export function schemesOf(
   { groups, ignore }: CompressedTensorsConfig,
   modules: readonly string[],
 ): (module: string) => WeightScheme {
-  const ignored = ranksOf('quantization_config.ignore', ignore, modules)
+  const time = patternTime()
+  const ignored = ranksOf('quantization_config.ignore', ignore, modules, time)
   const ranked = groups.map(({ targets, scheme }) => ({
     scheme,
-    ranks: ranksOf('quantization_config.config_groups', targets, modules),
+    ranks: ranksOf('quantization_config.config_groups', targets, modules, time),
   }))
   const places = new Map(modules.map((module, at) => [module, at]))
   return (module) => {
@@ -138,12 +139,17 @@ export function schemesOf(
 }
 
 /** How well the best of the targets takes each module: 3 by its name, 2 by an expression, 1 by its class, 0 not at all. */
-function ranksOf(at: string, targets: readonly string[], modules: readonly string[]): number[] {
+function ranksOf(
+  at: string,
+  targets: readonly string[],
+  modules: readonly string[],
+  time: PatternTime,
+): number[] {
   const ranks = modules.map(() => 0)
   for (const target of targets) {
     // The library matches expressions from the beginning of a name.
     const expression = target.startsWith('re:') ? `re:^(?:${target.slice(3)})` : undefined
-    const matches = expression ? patternMatches(at, expression, modules) : []
+    const matches = expression ? patternMatches(at, expression, modules, time) : []
     for (const [i, module] of modules.entries()) {
       const isClass = target === (module.endsWith('embed_tokens') ? 'Embedding' : 'Linear')
       const rank = expression ? (matches[i] ? 2 : 0) : target === module ? 3 : isClass ? 1 : 0

@@ -8,7 +8,7 @@ import {
   zeroFormat,
 } from '../../formats/gptq_packing.ts'
 import type { AffineValues } from '../../nn/grid.ts'
-import { patternMatches } from '../../nn/name_pattern.ts'
+import { patternMatches, patternTime } from '../../nn/name_pattern.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { fromBytes, scope, tensor } from '../../tensor/index.ts'
 import {
@@ -79,9 +79,10 @@ function overridden(stems: readonly string[], config: GptqConfig): Map<string, L
   const { dynamic, ...base } = config
   const found = new Map<string, LayerConfig>(stems.map((stem) => [stem, base]))
   const decided = new Set<string>()
+  const time = patternTime()
   for (const [pattern, fields] of dynamic) {
     const expression = pattern.replace(/^[+-]:/, '')
-    const matches = patternMatches('quantization_config.dynamic', `re:^(?:${expression})`, stems)
+    const matches = patternMatches('quantization_config.dynamic', `re:^(?:${expression})`, stems, time)
     for (const [i, stem] of stems.entries()) {
       if (!matches[i] || decided.has(stem)) continue
       decided.add(stem)
