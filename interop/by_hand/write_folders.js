@@ -1,9 +1,8 @@
 #!/usr/bin/env node
-// Folders that Pare writes, with what Pare makes of them: write_folders.js OUT [SOURCE]. Pare must be built.
+// Folders that Pare writes: write_folders.js OUT. Pare must be built.
 //
-// SOURCE is a model that Pare opens; without it, a random one of 2 blocks. Its matrices are rounded to the nearest level
-// and written by each planner. Beside OUT/NAME stand OUT/NAME.weights.safetensors, the weights that Pare reads back, as
-// F32, and in it expected.json with Pare's logits for some tokens.
+// OUT/dense is a random model of 2 blocks. Its matrices are rounded to the nearest level and written by each planner, to
+// a folder for each variant of a format that has one.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createSafetensors } from '../../dist/formats/safetensors/writer.js'
@@ -19,8 +18,8 @@ import { columnSweep } from '../../dist/nn/column_sweep.js'
 import { affineGrid, gridSource } from '../../dist/nn/grid.js'
 import { randomStream, scope } from '../../dist/tensor/index.js'
 
-const [out, given] = process.argv.slice(2)
-if (!out) throw new Error('usage: write_folders.js OUT [SOURCE]')
+const [out] = process.argv.slice(2)
+if (!out) throw new Error('usage: write_folders.js OUT')
 const config = {
   architectures: ['LlamaForCausalLM'],
   model_type: 'llama',
@@ -77,35 +76,13 @@ function writeAll(open, plan, folder, isSorted) {
   writer.finish()
 }
 
-/** What Pare reads back. */
-function writeExpected(folder) {
-  const open = openLanguageModel(folder)
-  const { infos } = open.weights
-  const writer = createSafetensors(
-    `${folder}.weights.safetensors`,
-    [...infos.values()].map(({ name, shape }) => ({ name, shape, type: 'F32' })),
-  )
-  for (const name of infos.keys())
-    scope(() => writer.append(name, open.weights.load(name).cast('f32').bytes()))
-  writer.finish()
-  const vocabulary = infos.get('model.embed_tokens.weight').shape[0]
-  const tokens = Array.from({ length: 24 }, (_, i) => (17 * i * i + 5 * i + 3) % vocabulary)
-  const logits = scope(() => Buffer.from(open.model.load().forward(Uint32Array.from(tokens)).bytes()))
-  const expected = { tokens, vocabulary, logits: logits.toString('base64') }
-  writeFileSync(join(folder, 'expected.json'), JSON.stringify(expected))
-  open.close()
-}
-
 const [grid, middle] = [affineGrid({ groupSize: 64 }), affineGrid({ groupSize: 64, symmetric: true })]
 const bits = (n, rest = {}) => affineGrid({ bits: n, groupSize: 64, ...rest })
 const kept = new Map([
   ['model.layers.0.self_attn.v_proj.weight', { keep: true, by: 'this script' }],
   ['model.layers.0.mlp.down_proj.weight', { grid: bits(8, { symmetric: true }), by: 'this script' }],
 ])
-const gptq = (options, isSorted = false) => [
-  (s) => planGptq(s, { actOrder: isSorted, ...options }),
-  isSorted,
-]
+const gptq = (options, isSorted = false) => [(s) => planGptq(s, { actOrder: isSorted, ...options }), isSorted]
 const folders = {
   'gptq-4': gptq({ grid: bits(4, { zeroLow: 1 }) }),
   'gptq-4-middle': gptq({ grid: middle }),
@@ -122,18 +99,14 @@ const folders = {
       [`ct-${n}-middle`, [(s) => planCompressedTensors(s, { grid: bits(n, { symmetric: true }) })]],
     ]),
   ),
-  'ct-row': [
-    (s) => planCompressedTensors(s, { grid: affineGrid({ groupSize: 'row', symmetric: true }) }),
-  ],
+  'ct-row': [(s) => planCompressedTensors(s, { grid: affineGrid({ groupSize: 'row', symmetric: true }) })],
   'ct-mixed': [(s) => planCompressedTensors(s, { grid: middle, choices: kept })],
   'mlx-4': [(s) => planMlx(s, { grid })],
   'mlx-3': [(s) => planMlx(s, { grid: bits(3) })],
   'mlx-mixed': [(s) => planMlx(s, { grid: middle, choices: kept })],
 }
 
-const open = openLanguageModel(given ?? writeDense(join(out, 'dense')))
-for (const [name, [plan, isSorted = false]] of Object.entries(folders)) {
+const open = openLanguageModel(writeDense(join(out, 'dense')))
+for (const [name, [plan, isSorted = false]] of Object.entries(folders))
   writeAll(open, plan(folderSource(open)), join(out, name), isSorted)
-  writeExpected(join(out, name))
-}
 open.close()
