@@ -89,13 +89,18 @@ def on_dense(stated: dict[str, Any], weights: Weights, tokens: list[int]) -> tor
     return logits(model, tokens)
 
 
-def opened(folder: Path, method: str, scale_type: str) -> list[tuple[str, dict[str, Any], str]]:
+def opened(method: str, settings: dict[str, Any], scale_type: str) -> list[tuple[str, dict[str, Any], str]]:
     """How transformers is asked to open a folder, and the type in which its weights are products."""
     if method == "compressed-tensors":
         if library_version() < (0, 15):  # which transformers does not take
             return []
-        whole = CompressedTensorsConfig(dequantize=True)
-        return [("", {}, "float32"), (", dequantize=True", {"quantization_config": whole}, scale_type)]
+        ways: list[tuple[str, dict[str, Any], str]] = [("", {}, "float32")]
+        # transformers takes one scheme for all layers then, and no order of columns.
+        schemes = settings["config_groups"].values()
+        if len(schemes) == 1 and not any(scheme["weights"].get("actorder") for scheme in schemes):
+            whole = CompressedTensorsConfig(dequantize=True)
+            ways.append((", dequantize=True", {"quantization_config": whole}, scale_type))
+        return ways
     if method == "gptq":
         return [("", {"quantization_config": GPTQConfig(bits=4, backend="gptq_torch")}, "float16")]
     if method == "awq":
@@ -106,7 +111,7 @@ def opened(folder: Path, method: str, scale_type: str) -> list[tuple[str, dict[s
 
 def check(folder: Path) -> None:
     stated = json.loads((folder / "config.json").read_text())
-    method, _ = quantisation(stated)
+    method, settings = quantisation(stated)
     if method not in READERS:
         raise SystemExit(f"{folder}: {method or 'dense'} is none of {', '.join(READERS)}")
     expected = json.loads((folder / "expected.json").read_text())
@@ -115,10 +120,10 @@ def check(folder: Path) -> None:
     )
     tensors, weights = tensors_of(folder), reference(folder, stated)
     if method == "compressed-tensors":
-        lowest, end = versions_that_read(tensors, stated["quantization_config"])
+        lowest, end = versions_that_read(tensors, settings)
         if not lowest <= library_version() < end:
-            span = " to ".join(".".join(map(str, bound)) for bound in (lowest, end))
-            return refused(folder.name, ValueError(f"versions from {span} read it"))
+            least, first = (".".join(map(str, bound)) for bound in (lowest, end))
+            return refused(folder.name, ValueError(f"versions from {least} on and before {first} read it"))
     library = f"{folder.name}: {PACKAGES[method]}"
     try:
         found = READERS[method](tensors, stated)
@@ -130,9 +135,9 @@ def check(folder: Path) -> None:
         full = weights | {f"{module}.weight": dense for module, dense in found.items()}
         report(f"{library}, logits of its weights", distance(on_dense(stated, full, expected["tokens"]), wanted), 1e-5)
     scales = {str(t.dtype).removeprefix("torch.") for name, t in tensors.items() if name.endswith("scale")}
-    for how, settings, kind in opened(folder, method, min(scales, default="float16")):
+    for how, options, kind in opened(method, settings, min(scales, default="float16")):
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
             theirs = logits(model, expected["tokens"]).float()
         except Exception as error:  # of any library
             refused(f"{folder.name}: transformers{how}", error)

@@ -82,6 +82,7 @@ const kept = new Map([
   ['model.layers.0.self_attn.v_proj.weight', { keep: true, by: 'this script' }],
   ['model.layers.0.mlp.down_proj.weight', { grid: bits(8, { symmetric: true }), by: 'this script' }],
 ])
+const left = new Map([['model.layers.0.self_attn.v_proj.weight', { keep: true, by: 'this script' }]])
 const gptq = (options, isSorted = false) => [(s) => planGptq(s, { actOrder: isSorted, ...options }), isSorted]
 const folders = {
   'gptq-4': gptq({ grid: bits(4, { zeroLow: 1 }) }),
@@ -91,7 +92,9 @@ const folders = {
   'gptq-2': gptq({ grid: bits(2, { symmetric: true }) }),
   'gptq-3': gptq({ grid: bits(3, { symmetric: true }) }),
   'gptq-8': gptq({ grid: bits(8, { symmetric: true }) }),
+  'gptq-left': gptq({ grid: middle, choices: left }),
   awq: [(s) => planAwq(s, { grid })],
+  'awq-left': [(s) => planAwq(s, { grid, choices: left })],
   'awq-row': [(s) => planAwq(s, { grid: affineGrid({ groupSize: 'row' }) })],
   ...Object.fromEntries(
     [2, 3, 4, 8].flatMap((n) => [
