@@ -22,6 +22,8 @@ from typing import Any
 
 # The product of aqlm adds to one vector from all of its threads.
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+# GPTQModel compiles its unpacking anew for each layer, which takes a second each time and changes nothing.
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 sys.path[:0] = [str(Path(__file__).parents[1] / "oracle"), str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
