@@ -71,10 +71,11 @@ def sparse(form: str, sparsity: float, structure: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def aqlm_settings(books: int, bits: int, left: list[str]) -> dict[str, Any]:
+def aqlm_settings(books: int, bits: int, *left: str) -> dict[str, Any]:
+    """`left` are modules: transformers 4 asks for the names of their weights, 5 for their own, tied or not."""
     return {
         "quant_method": "aqlm", "in_group_size": 8, "out_group_size": 1, "num_codebooks": books,
-        "nbits_per_codebook": bits, "linear_weights_not_to_quantize": left,
+        "nbits_per_codebook": bits, "linear_weights_not_to_quantize": [*(f"{name}.weight" for name in left), *left],
     }  # fmt: skip
 
 
@@ -181,12 +182,12 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     "ct-sparse-bitmask": Checkpoint(
         compressed("dense", "0.9.2", sparsity_config=sparse("sparse-bitmask", 0.6, "unstructured")), any_pattern
     ),
-    "aqlm-2x8": Checkpoint(aqlm_settings(2, 8, []), partial(aqlm, books=2, bits=8), dtype="float16"),
+    "aqlm-2x8": Checkpoint(aqlm_settings(2, 8, "lm_head"), partial(aqlm, books=2, bits=8), dtype="float16"),
     "aqlm-2x8-inputs-first": Checkpoint(
-        aqlm_settings(2, 8, []), partial(aqlm, books=2, bits=8, inputs_first=True), dtype="float16"
+        aqlm_settings(2, 8, "lm_head"), partial(aqlm, books=2, bits=8, inputs_first=True), dtype="float16"
     ),
     "aqlm-1x10": Checkpoint(
-        aqlm_settings(1, 10, [f"{FIRST}.self_attn.o_proj.weight", "lm_head.weight"]), partial(aqlm, books=1, bits=10),
+        aqlm_settings(1, 10, f"{FIRST}.self_attn.o_proj", "lm_head"), partial(aqlm, books=1, bits=10),
         dtype="float16", stated=UNTIED, apart={"o_proj": None},
     ),
     "spqr-csr": Checkpoint(SPQR, partial(spqr, sixteens=False, shuffled=False), dtype="float16"),

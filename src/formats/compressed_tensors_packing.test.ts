@@ -96,6 +96,30 @@ describe.each([1, 2, 3, 4, 5, 6, 7, 8])('%i bits', (bits) => {
       { numRuns: 60 },
     )
   })
+  test('weights on their own scales and zeros have the same codes and words again', () => {
+    fc.assert(
+      fc.property(
+        matrices.filter(({ matrix }) => matrix.axis === 1),
+        fc.integer({ min: -(2 ** (bits - 1)), max: 2 ** (bits - 1) - 1 }),
+        fc.integer({ min: 1025, max: 2047 }),
+        ({ matrix, codes }, zero, mantissa) => {
+          const scale = mantissa / 2 ** 16
+          const words = packCodes(codes, matrix)
+          // W = (q - zp) * scale, and q = round(clamp(W / scale + zp)), as the library has them, in f32.
+          const weights = Float32Array.from(
+            signedCodes(unpackCodes(words, matrix), bits),
+            (q) => (q - zero) * scale,
+          )
+          const [low, high] = [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]
+          const again = Int8Array.from(weights, (w) =>
+            Math.round(Math.min(high, Math.max(low, Math.fround(w / scale) + zero))),
+          )
+          expect(packCodes(storedCodes(again, bits), matrix)).toEqual(words)
+        },
+      ),
+      { numRuns: 30 },
+    )
+  })
   test('the width tells the packing, or both are possible, and then only if the words differ', () => {
     for (let length = 0; length <= 200; length++) {
       const codes = new Uint8Array(length).fill(2 ** bits - 1)

@@ -21,6 +21,19 @@ const hex = (words: Int32Array) => [...words].map((w) => (w >>> 0).toString(16))
 test('4-bit codes 0 to 7 of a column are the word 0x76543210', () => {
   expect(hex(packDown(Uint8Array.of(0, 1, 2, 3, 4, 5, 6, 7), 8, 1, 4))).toEqual(['76543210'])
   expect(hex(packAcross(Uint8Array.of(0, 1, 2, 3, 4, 5, 6, 7), 1, 8, 4))).toEqual(['76543210'])
+  const reversed = Uint8Array.of(7, 6, 5, 4, 3, 2, 1, 0)
+  expect(hex(packDown(reversed, 8, 1, 4))).not.toEqual(['76543210'])
+  // Two columns of four rows are no column of eight.
+  expect(
+    hex(
+      packDown(
+        Uint8Array.from({ length: 16 }, (_, i) => i % 8),
+        8,
+        2,
+        4,
+      ),
+    )[0],
+  ).not.toBe('76543210')
 })
 test('3-bit codes i mod 8 are one stream over three words', () => {
   const codes = Uint8Array.from({ length: 32 }, (_, i) => i % 8)
@@ -150,6 +163,36 @@ test('an act-order layer equals the one whose groups were unpermuted by hand; ig
   expect(isOrdered(groupOf, 8)).toBe(false)
   expect(isOrdered(orderedGroups(inputs, 8), 8)).toBe(true)
   expect(orderedGroups(4)).toEqual(new Int32Array(4))
+})
+test('codes of the dequantised weights on the stored scales are the codes again, and pack to the same words', () => {
+  const layers = fc.record({
+    bits: fc.constantFrom(...allBits),
+    groups: fc.integer({ min: 1, max: 3 }),
+    format: fc.constantFrom('gptq' as const, 'gptq_v2' as const),
+  })
+  fc.assert(
+    fc.property(layers, fc.infiniteStream(fc.nat(65535)), ({ bits, groups, format }, stream) => {
+      const [inputs, outputs, levels] = [32 * groups, 32, 2 ** bits]
+      const draw = (length: number) => Array.from({ length }, () => stream.next().value as number)
+      const codes = Uint8Array.from(draw(inputs * outputs), (n) => n % levels)
+      const zeros = Uint8Array.from(draw(groups * outputs), (n) => 1 + (n % (levels - 1)))
+      // Of 11 bits, as halves are, and none of them even.
+      const scales = Float32Array.from(draw(groups * outputs), (n) => (1025 + 2 * (n % 512)) / 2 ** 16)
+      const qweight = packDown(codes, inputs, outputs, bits)
+      const qzeros = packAcross(storedZeros(zeros, bits, format), groups, outputs, bits)
+      const groupOf = orderedGroups(inputs, 32)
+      const weights = dequantizeGptq({ bits, inputs, outputs, scales, format, qweight, qzeros, groupOf })
+      const again = codes.map((_, at) => {
+        const [i, o] = [Math.floor(at / outputs), at % outputs]
+        const group = groupOf[i]! * outputs + o
+        const level = Math.round(weights[o * inputs + i]! / scales[group]!) + zeros[group]!
+        return Math.min(levels - 1, Math.max(0, level))
+      })
+      expect(again).toEqual(codes)
+      expect(packDown(again, inputs, outputs, bits)).toEqual(qweight)
+    }),
+    { numRuns: 30 },
+  )
 })
 test('sizes that do not fill words, codes that are too large and wrong groups are refused', () => {
   expect(() => packDown(new Uint8Array(33), 33, 1, 3)).toThrow(OptionError)

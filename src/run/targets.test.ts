@@ -47,6 +47,11 @@ test('every program is named with a version, and a format without one by nobody'
     'transformers 4.49.0 or newer, with gptqmodel 1.4.3 and optimum 1.24.0',
   )
 })
+test('compressed-tensors has no zeros unless somebody asks for them: its library opens such folders as they are', () => {
+  for (const target of ['vllm', 'transformers'] as const)
+    expect(chosenTarget(target, 'compressed-tensors').layout.levels!.symmetric).toBe(true)
+  expect(chosenTarget('transformers', 'compressed-tensors').layout.levels!.zeros).toContain(4)
+})
 test('a target that cannot be written yet is refused with what is missing and what can', () => {
   for (const target of ['onnx', 'transformers.js']) {
     const { message, code } = refusal(() => resolved({ target }))

@@ -136,7 +136,8 @@ export const targetTable = {
       {
         format: 'compressed-tensors',
         needs: transformers('4.45.0', ['compressed-tensors', '0.18.0']),
-        levels: { ...any, why: 'compressed-tensors' },
+        // Zeros need `CompressedTensorsConfig(dequantize=True)`: without it 0.18 to 0.20 expect them unpacked, and refuse.
+        levels: { ...any, symmetric: true, why: 'compressed-tensors' },
       },
       {
         format: 'gptq',

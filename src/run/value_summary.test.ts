@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createGguf } from '../formats/gguf/writer.ts'
+import { createOnnx } from '../formats/onnx/writer.ts'
 import { createSafetensors } from '../formats/safetensors/writer.ts'
 import { fixturePath, numbers } from '../models/llama/fixtures.suite.ts'
 import { openLanguageModel } from '../models/load_model.ts'
@@ -149,6 +150,37 @@ test('block types have the values that the model computes with', async () => {
     min: Math.min(...norm),
     max: Math.max(...norm),
   })
+})
+test('ONNX: whole numbers of less than a byte have values, also where a row ends inside of a byte', async () => {
+  const file = join(folder, 'small.onnx')
+  const initializers = [
+    { name: 'u4', type: 'U4', shape: [3, 3] },
+    { name: 'i4', type: 'I4', shape: [2, 8] },
+    { name: 'i2', type: 'I2', shape: [4] },
+    { name: 'f4', type: 'F4', shape: [1, 3] },
+    { name: 'c128', type: 'C128', shape: [1] },
+  ]
+  const graph = { name: 'g', inputs: [], outputs: [], nodes: [], initializers }
+  const writer = createOnnx(file, { graph, opsets: new Map([['', 21]]) })
+  const nibbles = Uint8Array.of(0x21, 0x43, 0x65, 0x87, 0x09)
+  writer.append('u4', nibbles)
+  writer.append('i4', Uint8Array.of(0xf7, 0x80, 0, 0, 0, 0, 0, 0))
+  writer.append('i2', Uint8Array.of(0b11_10_01_00))
+  writer.append('f4', Uint8Array.of(0x21, 0x0f))
+  writer.append('c128', new Uint8Array(16))
+  writer.finish()
+  const found = await valuesOf(file)
+  const summary = (name: string) => summaryIn(found.get(name))
+  expect(summary('u4')).toMatchObject({ count: 9, zeros: 0, finite: { min: 1, max: 9, mean: 5 } })
+  expect(summary('i4')).toMatchObject({
+    count: 16,
+    zeros: 13 / 16,
+    finite: { min: -8, max: 7, mean: -2 / 16 },
+  })
+  expect(summary('i2')).toMatchObject({ count: 4, zeros: 1 / 4, finite: { min: -2, max: 1, mean: -0.5 } })
+  // E2M1: 1 is 0.5, 2 is 1, 15 is -6.
+  expect(summary('f4')).toMatchObject({ count: 3, finite: { min: -6, max: 1 } })
+  expect(found.get('c128')).toEqual({ name: 'c128', missing: 'Pare does not decode C128' })
 })
 test('a signal stops it between two parts', async () => {
   const stopped = new AbortController()

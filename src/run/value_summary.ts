@@ -5,6 +5,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { TensorArchive, TensorEntry } from '../formats/archive.ts'
 import { openFile } from '../formats/file.ts'
+import { decodeSmallIntegers, isSmallInteger } from '../formats/onnx/small_integers.ts'
 import { decodeToF32, isFloatType, isIntegerType } from '../formats/safetensors/decode.ts'
 import { dtypeBits } from '../formats/safetensors/dtypes.ts'
 import { isFolder } from '../models/load_model.ts'
@@ -108,7 +109,7 @@ function whyNot({ format }: TensorArchive, { type }: TensorEntry): string | unde
   const known =
     format === 'gguf'
       ? isBlockType(type) || isIntegerType(type) || type === 'F64'
-      : isFloatType(type) || isIntegerType(type)
+      : isFloatType(type) || isIntegerType(type) || (format === 'onnx' && isSmallInteger(type))
   return known ? undefined : `Pare does not decode ${type}`
 }
 
@@ -205,10 +206,8 @@ class Bins {
 function* partsOf(archive: TensorArchive, entry: TensorEntry): Generator<Float32Array> {
   if (archive.format === 'torch' || archive.format === 'onnx') {
     // Their bytes may lie in another order than their values.
-    for (const bytes of rowParts(archive, entry)) {
-      const size = dtypeBits[entry.type]! / 8
-      yield decodeToF32(entry.type, bytes, bytes.length / size)
-    }
+    const decode = isSmallInteger(entry.type) ? decodeSmallIntegers : decodeToF32
+    for (const { bytes, count } of rowParts(archive, entry)) yield decode(entry.type, bytes, count)
     return
   }
   const blocks = archive.format === 'gguf' && isCodedType(entry.type) ? typeOfName(entry.type)! : undefined
@@ -236,13 +235,21 @@ function blockValues({ name, blockLength, blockBytes }: GgmlType, bytes: Uint8Ar
   })
 }
 
-function* rowParts(archive: TensorArchive, { name, shape, bytes }: TensorEntry): Generator<Uint8Array> {
-  const rows = shape[0]
-  if (rows === undefined || rows === 0) {
-    yield archive.read(name)
+/** Bytes of some rows and their elements; of the whole, where a row may end inside of a byte. */
+function* rowParts(
+  archive: TensorArchive,
+  { name, shape, type, bytes }: TensorEntry,
+): Generator<{ bytes: Uint8Array; count: number }> {
+  const [rows, ...inner] = shape
+  const columns = inner.reduce((a, b) => a * b, 1)
+  const isWhole = (dtypeBits[type] ?? 1) % 8 === 0 || columns % 8 === 0
+  if (rows === undefined || rows === 0 || !isWhole) {
+    yield { bytes: archive.read(name), count: (rows ?? 1) * columns }
     return
   }
   const step = Math.max(1, Math.floor(PART / Math.max(1, bytes / rows)))
-  for (let from = 0; from < rows; from += step)
-    yield archive.readRows(name, from, Math.min(rows, from + step))
+  for (let from = 0; from < rows; from += step) {
+    const end = Math.min(rows, from + step)
+    yield { bytes: archive.readRows(name, from, end), count: (end - from) * columns }
+  }
 }

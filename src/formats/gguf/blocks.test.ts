@@ -45,6 +45,18 @@ test.each<[CodedTypeName, number, number, number, number, number]>([
   expect(x.reduce((a, b, i) => a + i * b, 0)).toBe(weighted)
   expect([x[0], x[17], x.at(-1)]).toEqual([first, x17, last])
 })
+test.each(codedTypes)(
+  '%s: bytes in the other order, or with their nibbles swapped, decode to other values',
+  (type) => {
+    const block = goldenBlock(type)
+    const swapped = block.map((byte) => (byte >> 4) | ((byte & 15) << 4))
+    const reversed = block.toReversed()
+    for (const changed of [swapped, reversed]) {
+      for (const at of halves[type]) changed.set([0x00, 0x3c], at)
+      expect([...decodeBlocks(type, changed)]).not.toEqual([...decodeBlocks(type, block)])
+    }
+  },
+)
 test.each(codedTypes)('%s: a block taken apart and put together has the same bytes', (type) => {
   const length = typeOfName(type)!.blockBytes
   fc.assert(

@@ -114,6 +114,10 @@ test.each(['Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q6_K', 'Q4_K'])(
     expect(moved).toBeLessThan(step)
   },
 )
+test.each(['Q8_0', 'Q4_0', 'Q4_1'])('%s: what blocks decode to has the same blocks again', (type) => {
+  const once = encode(type, normals(64 * 256, 7), 256)
+  expect(encode(type, decode(type, once), 256)).toEqual(once)
+})
 test('a value that is not finite is named by row and column', () => {
   const x = normals(1024, 6)
   x[300] = Number.NaN

@@ -24,6 +24,10 @@ const codesOf = (...first: number[]) => Uint8Array.from({ length: 16 }, (_, i) =
 
 test('4-bit codes 0, 1, 2, 3 are the bytes 0x10 and 0x32', () => {
   expect([...packCodes(codesOf(0, 1, 2, 3), layout(4, 16, 1, 16)).subarray(0, 3)]).toEqual([0x10, 0x32, 0])
+  expect([...packCodes(codesOf(1, 0, 3, 2), layout(4, 16, 1, 16)).subarray(0, 2)]).not.toEqual([0x10, 0x32])
+  // The same codes as two rows of one block each begin with a block of their own.
+  const rows = packCodes(Uint8Array.of(...codesOf(0, 1), ...codesOf(2, 3)), layout(4, 16, 2, 16))
+  expect([rows[0], rows[8]]).toEqual([0x10, 0x32])
 })
 test('2-bit codes 0, 1, 2, 3 are one byte from the lowest bits on, and 8-bit codes are bytes', () => {
   expect(packCodes(codesOf(0, 1, 2, 3), layout(2, 16, 1, 16))[0]).toBe(0b11100100)

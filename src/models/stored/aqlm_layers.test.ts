@@ -1,4 +1,6 @@
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import type { TensorArchive, TensorInfo } from '../../formats/archive.ts'
 import { bytesSource } from '../../formats/file.ts'
 import { layOut } from '../../formats/safetensors/header.ts'
 import { openSources } from '../../formats/safetensors/safetensors.ts'
@@ -66,6 +68,68 @@ test('rows within a group of outputs are those of the whole weight', () => {
   expect(read(0, 4).slice(0, 8)).toEqual([0, 1, 2, 3, 24, 25, 26, 27])
   expect(read(1, 3)).toEqual(read(0, 4).slice(8, 24))
 })
+
+test('one and two codebooks, groups of 1 and 2 outputs: weights are the naive sum', () => {
+  const layers = fc.record({
+    codebooks: fc.constantFrom(1, 2),
+    outGroup: fc.constantFrom(1, 2),
+    inGroup: fc.constantFrom(1, 4, 8),
+    down: fc.integer({ min: 1, max: 3 }),
+    across: fc.integer({ min: 1, max: 4 }),
+    bits: fc.constantFrom(3, 8, 9),
+  })
+  fc.assert(
+    fc.property(layers, fc.infiniteStream(fc.nat(65535)), (drawn, stream) => {
+      const { codebooks, outGroup, inGroup, down, across, bits } = drawn
+      const entries = 2 ** bits
+      const draw = (length: number) => Array.from({ length }, () => stream.next().value as number)
+      const indices = draw(down * across * codebooks).map((n) => n % entries)
+      // Sums and products of these are exact.
+      const books = Float32Array.from(draw(codebooks * entries * outGroup * inGroup), (n) => (n % 64) - 32)
+      const scales = Float32Array.from(draw(down), (n) => 2 ** ((n % 5) - 2))
+      const codes =
+        bits <= 8
+          ? Int8Array.from(indices)
+          : Int16Array.from(indices, (n) => (n << (16 - bits)) >> (16 - bits))
+      const archive = fileOf([
+        { name: 'a.codebooks', type: 'F32', shape: [codebooks, entries, outGroup, inGroup], values: books },
+        { name: 'a.scales', type: 'F32', shape: [down, 1, 1, 1], values: scales },
+        { name: 'a.codes', type: bits <= 8 ? 'I8' : 'I16', shape: [down, across, codebooks], values: codes },
+      ])
+      const [layer] = aqlmLayers(archive, { codebooks, bits, outGroup, inGroup })
+      const [rows, columns] = [down * outGroup, across * inGroup]
+      const expected = Array.from({ length: rows * columns }, (_, at) => {
+        const [row, column] = [Math.floor(at / columns), at % columns]
+        const [o, a, i, c] = [
+          Math.floor(row / outGroup),
+          row % outGroup,
+          Math.floor(column / inGroup),
+          column % inGroup,
+        ]
+        let sum = 0
+        for (let m = 0; m < codebooks; m++) {
+          const index = indices[(o * across + i) * codebooks + m]!
+          sum += books[((m * entries + index) * outGroup + a) * inGroup + c]!
+        }
+        return sum * scales[o]!
+      })
+      expect(layer!.info.shape).toEqual([rows, columns])
+      expect(numbers(decodeStored(layer!.values(0, rows))).map((x) => x + 0)).toEqual(
+        expected.map((x) => x + 0),
+      )
+    }),
+    { numRuns: 40 },
+  )
+})
+
+function fileOf(tensors: readonly (TensorInfo & { values: ArrayBufferView })[]): TensorArchive {
+  const { head, size, tensors: placed } = layOut(tensors, {})
+  const data = new Uint8Array(size)
+  data.set(head)
+  const values = new Map(tensors.map((tensor) => [tensor.name, tensor.values]))
+  for (const { name, offset } of placed) data.set(new Uint8Array(values.get(name)!.buffer), offset)
+  return openSources([bytesSource('m.safetensors', data)])
+}
 
 /** Codes -2 and -1 stand for 2 and 3; entry e of the codebook counts from 8e on. Scales 1 and 2. */
 function pairs() {
