@@ -19,13 +19,13 @@ export function decoderGraph(config: LlamaConfig, b: GraphBuilder): OnnxModel {
   const shape = b.add('input_shape', 'Shape', ['input_ids']) // [batch, new]
   const side: SideInputs = { shape, visible: visibleKeys(config, b), rotary: rotaryAngles(config, b) }
   const rows = b.add('embedding', 'Gather', [b.weight(embeddingName), 'input_ids'])
-  let x = b.reshape('embedding/flat', rows, [-1, hidden]) // [batch * new, hidden]
+  // Sums of blocks stay in f32: they grow past what f16 holds.
+  let x = b.widen('embedding/wide', b.reshape('embedding/flat', rows, [-1, hidden])) // [batch * new, hidden]
   for (const block of config.layers.keys()) x = decoderBlock(config, block, b, x, side)
   const normed = b.rmsNorm('norm', x, finalNormName, normEpsilon)
   const flat = b.linear('head', normed, tied ? embeddingName : headName)
-  const wide = b.type === 'F32' ? flat : b.cast('head/wide', flat, elementTypes.F32)
   const full = b.add('logits/shape', 'Concat', [shape, b.wholes([vocabulary])], { axis: int(0) })
-  b.add('logits', 'Reshape', [wide, full])
+  b.add('logits', 'Reshape', [b.widen('head/wide', flat), full])
   const cache = (kind: string, length: string): OnnxValue[] =>
     config.layers.flatMap(({ kvHeads }, block) =>
       ['key', 'value'].map((part) =>
@@ -83,8 +83,7 @@ function rotaryAngles(config: LlamaConfig, b: GraphBuilder): SideInputs['rotary'
   const wide = b.add('rotary/wide', 'Unsqueeze', [places, b.wholes([1, 3])]) // [batch, 1, new, 1]
   const angles = b.add('rotary/angles', 'Mul', [wide, b.floats('rotary', rotaryFrequencies(config))])
   const table = (name: string, opType: string) => {
-    const numbers = b.add(`rotary/${name}`, opType, [angles])
-    return b.type === 'F32' ? numbers : b.cast(`rotary/${name}/narrow`, numbers, elementTypes.F16)
+    return b.narrow(`rotary/${name}/narrow`, b.add(`rotary/${name}`, opType, [angles]))
   }
   return { cos: table('cos', 'Cos'), sin: table('sin', 'Sin') }
 }
@@ -120,7 +119,9 @@ function decoderBlock(
     visible,
   }
   const mixed = attention(b, at('attn'), inputs, { heads, kvHeads, headSize })
-  const residual = b.add(at('attn/residual'), 'Add', [x, linear('attn/o', 'self_attn.o_proj', mixed)])
+  const add = (name: string, input: string, part: string) =>
+    b.add(at(name), 'Add', [input, b.widen(at(`${name}/wide`), part)])
+  const residual = add('attn/residual', x, linear('attn/o', 'self_attn.o_proj', mixed))
   const second = b.rmsNorm(
     at('mlp/norm'),
     residual,
@@ -130,7 +131,7 @@ function decoderBlock(
   const gate = linear('mlp/gate', 'mlp.gate_proj', second)
   const open = b.add(at('mlp/act'), 'Mul', [gate, b.add(at('mlp/sigmoid'), 'Sigmoid', [gate])])
   const product = b.add(at('mlp/product'), 'Mul', [open, linear('mlp/up', 'mlp.up_proj', second)])
-  return b.add(at('output'), 'Add', [residual, linear('mlp/down', 'mlp.down_proj', product)])
+  return add('output', residual, linear('mlp/down', 'mlp.down_proj', product))
 }
 
 /** Both halves of each head, turned against each other: (x cos - y sin, y cos + x sin). */

@@ -1,4 +1,6 @@
 /** Where an exported model stands in its folder: `model.onnx`, or as transformers.js looks for it. */
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import type { GridForm } from '../../nn/grid.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import type { OnnxFloat } from './weight_tensors.ts'
@@ -27,3 +29,24 @@ export function transformersJsType(type: OnnxFloat, grid: GridForm | undefined):
 /** Below the folder, with `/`. */
 export const fileOf = (layout: OnnxLayout, type: TransformersJsType): string =>
   layout === 'onnx' ? 'model.onnx' : `onnx/model${suffixes[type]}.onnx`
+
+/**
+ * The ONNX model of a folder, or nothing where there is none. Of several the one that config.json names for
+ * transformers.js, then the plain ones, then the first by name.
+ *
+ * @param configJson of the folder
+ */
+export function findOnnx(folder: string, configJson: Record<string, unknown> = {}): string | undefined {
+  const own = configJson['transformers.js_config'] as { dtype?: unknown } | undefined
+  const named = String(own?.dtype ?? '')
+  const asked = Object.hasOwn(suffixes, named) ? [fileOf('transformers.js', named as TransformersJsType)] : []
+  const inner = join(folder, 'onnx')
+  const others = existsSync(inner)
+    ? readdirSync(inner)
+        .filter((name) => /^model.*\.onnx$/.test(name))
+        .sort()
+    : []
+  const names = [...asked, 'model.onnx', 'onnx/model.onnx', ...others.map((name) => `onnx/${name}`)]
+  const found = names.find((name) => existsSync(join(folder, name)))
+  return found === undefined ? undefined : join(folder, found)
+}

@@ -4,6 +4,7 @@ import {
   float,
   floatNumbers,
   int,
+  ints,
   node,
   type OnnxAttribute,
   type OnnxGraph,
@@ -123,23 +124,30 @@ export class GraphBuilder {
     return this.add(name, 'Cast', [x], { to: int(to) })
   }
 
-  /** x * weight / rms(x) over the last axis, in f32. */
-  rmsNorm(name: string, x: string, weight: string, epsilon: number): string {
-    const wide = this.type === 'F32' ? x : this.cast(`${name}/wide`, x, elementTypes.F32)
-    const squares = this.add(`${name}/squares`, 'Pow', [wide, this.floats('2', [2], [])])
-    const mean = this.add(`${name}/mean`, 'ReduceMean', [squares], { axes: { kind: 'ints', value: [-1] } })
-    const shifted = this.add(`${name}/shifted`, 'Add', [
-      mean,
-      this.floats(`epsilon(${epsilon})`, [epsilon], []),
-    ])
-    const root = this.add(`${name}/root`, 'Sqrt', [shifted])
-    const scaled = this.add(`${name}/scaled`, 'Div', [wide, root])
-    const narrow = this.type === 'F32' ? scaled : this.cast(`${name}/narrow`, scaled, elementTypes[this.type])
-    return this.add(name, 'Mul', [narrow, this.weight(weight)])
+  /** Activations to f32, in which sums and norms are computed. */
+  widen(name: string, x: string): string {
+    return this.type === 'F32' ? x : this.cast(name, x, elementTypes.F32)
   }
 
+  /** f32 to the type of the activations. */
+  narrow(name: string, x: string): string {
+    return this.type === 'F32' ? x : this.cast(name, x, elementTypes[this.type])
+  }
+
+  /** x * weight / rms(x) over the last axis: f32 to the type of the activations. */
+  rmsNorm(name: string, x: string, weight: string, epsilon: number): string {
+    const squares = this.add(`${name}/squares`, 'Pow', [x, this.floats('2', [2], [])])
+    const mean = this.add(`${name}/mean`, 'ReduceMean', [squares], { axes: ints([-1]) })
+    const floor = this.floats(`epsilon(${epsilon})`, [epsilon], [])
+    const root = this.add(`${name}/root`, 'Sqrt', [this.add(`${name}/shifted`, 'Add', [mean, floor])])
+    const scaled = this.narrow(`${name}/narrow`, this.add(`${name}/scaled`, 'Div', [x, root]))
+    return this.add(name, 'Mul', [scaled, this.weight(weight)])
+  }
+
+  /** (x - mean) / deviation * weight + bias over the last axis, f32 to f32. */
   layerNorm(name: string, x: string, weight: string, bias: string, epsilon: number): string {
-    const inputs = [x, this.weight(weight), this.weight(bias)]
+    const wide = (part: string, numbers: string) => this.widen(`${name}/${part}`, this.weight(numbers))
+    const inputs = [x, wide('weight', weight), wide('bias', bias)]
     return this.add(name, 'LayerNormalization', inputs, { axis: int(-1), epsilon: float(epsilon) })
   }
 
@@ -148,7 +156,7 @@ export class GraphBuilder {
   }
 
   transpose(name: string, x: string, order: readonly number[]): string {
-    return this.add(name, 'Transpose', [x], { perm: { kind: 'ints', value: order } })
+    return this.add(name, 'Transpose', [x], { perm: ints(order) })
   }
 
   /** The weights that the graph takes, in the order of their first use. */
