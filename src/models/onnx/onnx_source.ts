@@ -1,12 +1,22 @@
 /** What the ONNX target needs to know of a model of any family. */
+import { prefixOf } from '../bert/names.ts'
 import type { OpenModel } from '../open_model.ts'
 import type { OnnxSource } from '../write/onnx_target.ts'
-import { folderSource } from '../write/target.ts'
+import { encoderFolderSource, folderSource } from '../write/target.ts'
 import { decoderGraph } from './decoder_graph.ts'
+import { encoderGraph } from './encoder_graph.ts'
 
-/** @example planOnnx(onnxSource(openModel('smollm2')), { type: 'F16' }) */
+/**
+ * A language model with its cache, or a text encoder.
+ *
+ * @example planOnnx(onnxSource(openModel('minilm')), { type: 'F16' })
+ */
 export function onnxSource(open: OpenModel): OnnxSource {
-  if (open.family !== 'llama') throw new Error('todo')
+  if (open.family === 'llama') {
+    const { config } = open.model
+    return { ...folderSource(open), graph: (builder) => decoderGraph(config, builder) }
+  }
   const { config } = open.model
-  return { ...folderSource(open), graph: (builder) => decoderGraph(config, builder) }
+  const prefix = prefixOf(open.weights.infos)
+  return { ...encoderFolderSource(open), graph: (builder) => encoderGraph(config, prefix, builder) }
 }
