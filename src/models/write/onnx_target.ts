@@ -14,8 +14,9 @@ import { columnSweep } from '../../nn/column_sweep.ts'
 import { type AffineGrid, gridName } from '../../nn/grid.ts'
 import type { StoredSource } from '../../nn/values/values.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
-import { scope, type Tensor } from '../../tensor/index.ts'
+import { scope } from '../../tensor/index.ts'
 import { fileOf, type OnnxLayout, type TransformersJsType, transformersJsType } from '../onnx/export_names.ts'
+import type { ArrangedWeights } from '../onnx/folded_norms.ts'
 import { GraphBuilder } from '../onnx/graph_builder.ts'
 import {
   encodeMatMulNBits,
@@ -31,8 +32,8 @@ import { roleOf, type TensorPlan } from './tensor_plan.ts'
 export interface OnnxSource extends FolderSource {
   /** Builds the network over the weights that the builder knows. */
   graph(builder: GraphBuilder): OnnxModel
-  /** A weight as the graph has it, where that is not as the model has it. */
-  arranged?: { shape(name: string): readonly number[]; values(name: string, values: Tensor): Tensor }
+  /** Weights as the graph has them. @default as the model has them */
+  arranged?: ArrangedWeights
 }
 
 export interface OnnxTargetOptions extends ExternalOptions {
@@ -144,9 +145,9 @@ function planWeight({ infos, matrices }: OnnxSource, weight: PlannedWeight, type
   }
 }
 
-function notesOf({ infos }: OnnxSource, tensors: readonly TensorPlan[], files: number): string[] {
+function notesOf({ infos, arranged }: OnnxSource, tensors: readonly TensorPlan[], files: number): string[] {
   const taken = new Set(tensors.map(({ name }) => name))
-  const left = [...infos.keys()].filter((name) => !taken.has(name))
+  const left = [...infos.keys()].filter((name) => !taken.has(name) && !arranged?.absorbed.has(name))
   return [
     ...(files > 1 ? [`the weights are in ${files - 1} files beside the graph`] : []),
     ...(left.length > 0
