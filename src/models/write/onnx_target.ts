@@ -24,7 +24,7 @@ import {
   type OnnxFloat,
   tensorsOfWeight,
 } from '../onnx/weight_tensors.ts'
-import { asType, type FolderSource, json } from './folder_source.ts'
+import { asType, type FolderCompanions, type FolderSource, json } from './folder_source.ts'
 import type { EncodedTensor, ModelWriter, TargetPlan } from './model_writer.ts'
 import type { TensorChoice, TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
@@ -96,7 +96,7 @@ export function planOnnx(source: OnnxSource, options: OnnxTargetOptions = {}): T
     encodeKept({ name }) {
       throw new OptionError(`${name}: an ONNX file does not keep bytes of the source`)
     },
-    check: () => void source.companions(),
+    check: () => checkCompanions(source.companions(), kind),
     create: (folder) => onnxWriter(folder, source, { model, file, kind, files: files.length - 1, options }),
   }
 }
@@ -170,7 +170,9 @@ interface Planned {
 function onnxWriter(folder: string, source: OnnxSource, planned: Planned): ModelWriter {
   const { model, file, options } = planned
   const path = join(folder, file)
-  const { config, files } = source.companions()
+  const companions = source.companions()
+  checkCompanions(companions, planned.kind)
+  const { config, files } = companions
   disk().makeFolder(dirname(path))
   const writer = createOnnx(path, model, options)
   return {
@@ -187,6 +189,17 @@ function onnxWriter(folder: string, source: OnnxSource, planned: Planned): Model
     },
     abort: () => writer.abort(),
   }
+}
+
+/** @throws OptionError where transformers.js would not find how to make the inputs of the model */
+function checkCompanions({ files }: FolderCompanions, kind: TransformersJsType | undefined): void {
+  if (!kind || files.has('preprocessor_config.json')) return
+  for (const name of ['tokenizer.json', 'tokenizer_config.json'])
+    if (!files.has(name))
+      throw new OptionError(
+        `transformers.js needs ${name}, which the folder of the model has not; fetch the whole folder, or choose --target onnx`,
+        { code: 'PARE_E_COMPANION', facts: { file: name } },
+      )
 }
 
 /** What transformers.js must know to find the files and to start the cache, which version 4 sees in the graph. */
