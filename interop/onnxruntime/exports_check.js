@@ -2,7 +2,7 @@
 // onnxruntime on ONNX exports, against Pare on the same weights: exports_check.js ASSETS WORK
 //
 // Numbers of quantised and of half exports are those that Pare reads back from the file, so that only the arithmetic differs.
-import { existsSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { freshClassifier } from '../../dist/models/classifiers/load_classifier.js'
@@ -153,23 +153,21 @@ for (const [shape, image] of [
 }
 
 const photographs = join(assets, 'data/images-skimage')
-if (existsSync(photographs)) {
-  const { model, close } = openEfficientNetLite0(
-    join(assets, 'models/efficientnet-lite0/efficientnet-lite0-57934424.pth'),
-  )
-  const colours = concat(
-    await Promise.all(['chelsea.png', 'coffee.png'].map((name) => readMiddle(join(photographs, name), 224))),
-    0,
-  )
-  const logits = model.load().forward(colours).toArray()
-  const pixels = colours.sub(127).div(128).permute([0, 3, 1, 2]).contiguous()
-  for (const [kind, limit] of [
-    ['f32', 1e-3],
-    ['f16', 1e-2],
-  ])
-    await images('EfficientNet-Lite0', efficientNetImages(model), pixels, logits, kind, limit)
-  close()
-}
+const { model: network, close } = openEfficientNetLite0(
+  join(assets, 'models/efficientnet-lite0/efficientnet-lite0-57934424.pth'),
+)
+const colours = concat(
+  await Promise.all(['chelsea.png', 'coffee.png'].map((name) => readMiddle(join(photographs, name), 224))),
+  0,
+)
+const classes = network.load().forward(colours).toArray()
+const pixels = colours.sub(127).div(128).permute([0, 3, 1, 2]).contiguous()
+for (const [kind, limit] of [
+  ['f32', 1e-3],
+  ['f16', 1e-2],
+])
+  await images('EfficientNet-Lite0', efficientNetImages(network), pixels, classes, kind, limit)
+close()
 
 const minilm = join(assets, 'models/minilm')
 const sentences = withModel(minilm, ({ tokenizer }) =>
