@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 export OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-2}
 assets=${1:-${PARE_ASSETS:?usage: check.sh ASSETS}}
-bash assets.sh "$assets" smollm2 minilm text-moby-dick text-sotu >&2
+bash assets.sh "$assets" smollm2 minilm efficientnet-lite0 images-skimage text-moby-dick text-sotu >&2
 bash assets.sh "$assets" minilm-fp32-onnx >&2 || [ $? = 3 ]
 assets=$(cd "$assets" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/pare-interop.XXXXXX")
@@ -97,6 +97,13 @@ if [ -f "$onnx" ]; then
   check 'fixtures of ONNX are as committed' "$python" onnx/write_fixtures.py onnx/fixtures --check
   counted MatMulNBits "$python" onnx/check_models.py "$minilm" "$onnx" "$work/texts.json"
 else printf 'skipped MiniLM: its ONNX file comes through mvn, which is not here\n'; fi
+
+say 'ONNX exports'
+# Its CPU library comes within the package; the script would fetch those of GPUs.
+[ -d onnxruntime/node_modules/onnxruntime-node ] || (cd onnxruntime && ONNXRUNTIME_NODE_INSTALL=skip npm ci --ignore-scripts --no-audit --no-fund >&2)
+counted 'ONNX exports in onnxruntime' node onnxruntime/exports_check.js "$assets" "$work/exports"
+counted 'ONNX exports in transformers.js' node onnxruntime/transformers_js_check.js "$assets" "$work/exports"
+rm -rf "$work/exports"
 
 say 'the report in a browser'
 [ -d report_page/node_modules/playwright-core ] || (cd report_page && npm ci --ignore-scripts --no-audit --no-fund >&2)

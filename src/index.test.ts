@@ -258,7 +258,7 @@ test('errors are typed, have a stable code and facts', async () => {
     { target: 'gguf', bits: 3 },
     { target: 'gptq', scheme: 'Q4_K' },
     { method: 'awq' },
-    { target: 'onnx' },
+    { target: 'tflite' },
     { bits: 5 },
     { bits: Number.NaN },
     { groupSize: 0 },

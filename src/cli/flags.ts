@@ -17,7 +17,7 @@ export function addResultFlags(command: Command): Command {
     .addOption(
       new Option(
         '--target <name>',
-        'the program that the result is for, whose rules hold then: llama.cpp, vllm, transformers, mlx, or pare for Pare itself. gguf and gptq are those formats for whoever reads them; onnx and transformers.js are not written yet (default: pare)',
+        'the program that the result is for, whose rules hold then: llama.cpp, vllm, transformers, mlx, transformers.js, onnx for onnxruntime, or pare for Pare itself. gguf and gptq are those formats for whoever reads them (default: pare)',
       ).choices(targetNames),
     )
     .addOption(
@@ -32,17 +32,17 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--bits <n>',
-      '2, 3, 4 or 8 bits a code: 8 and 4 lose little, 3 more, 2 a lot. vLLM takes 4 and 8. Not for gguf and llama.cpp (default: 4)',
+      '2, 3, 4 or 8 bits a code: 8 and 4 lose little, 3 more, 2 a lot. vLLM, onnx and transformers.js take 4 and 8. Not for gguf and llama.cpp (default: 4)',
       whole(1),
     )
     .option(
       '--group-size <n>',
-      'inputs that share a scale, from 1, or "row" (also -1) for one scale a row. Smaller groups are better and take more space; try 32 at 2 and 3 bits. Not for gguf and llama.cpp (default: 64; for vllm and transformers the first of 128, 64, 32 that divides all rows)',
+      'inputs that share a scale, from 1, or "row" (also -1) for one scale a row. Smaller groups are better and take more space; try 32 at 2 and 3 bits. Not for gguf and llama.cpp (default: 64; 32 for onnx and transformers.js; for vllm and transformers the first of 128, 64, 32 that divides all rows)',
       groupSize,
     )
     .option(
       '--symmetric',
-      'no zero is stored: a little smaller and worse; for runtimes that know no other. Not for gguf and llama.cpp (default: on for vllm, and for transformers with --format gptq)',
+      'no zero is stored: a little smaller and worse; for runtimes that know no other. Not for gguf and llama.cpp (default: on for vllm, onnx and transformers.js, and for transformers with --format gptq)',
     )
     .option('--no-symmetric', 'zeros are stored too')
     .option(
@@ -62,7 +62,7 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--embedding <type>',
-      'type of the embedding and the head: keep (gguf), F16, BF16, Q8_0, Q6_K, ... For gguf, llama.cpp and pare (default: as in a GGUF source, else Q6_K for gguf; half floats for all others)',
+      'type of the embedding and the head: keep (gguf), F16, BF16, Q8_0, Q6_K, ... For gguf, llama.cpp and pare; F32 or F16 for onnx and transformers.js, where activations have it too (default: as in a GGUF source, else Q6_K for gguf; F32 for onnx and transformers.js; half floats for all others)',
     )
     .option(
       '--no-fallback',
@@ -70,7 +70,7 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--shard-size <size>',
-      'weights in one safetensors file at most, such as 5GB or 500MB; more get several files and an index. Not for gguf and llama.cpp (default: 5GB)',
+      'weights in one safetensors file at most, such as 5GB or 500MB; more get several files and an index. Not for gguf, llama.cpp, onnx and transformers.js (default: 5GB)',
       size,
     )
     .option(

@@ -20,7 +20,7 @@ const mistakes: [string, string[], RegExp][] = [
   ['no model', ['plan'], /missing required argument/],
   ['no output', ['compress', model], /--output/],
   ['an unknown method', ['plan', model, '--method', 'awq'], /rtn, gptq/],
-  ['an unknown target', ['plan', model, '--target', 'onnx'], /gguf, gptq, pare/],
+  ['an unknown target', ['plan', model, '--target', 'tflite'], /gguf, gptq, pare/],
   ['an unknown scheme', ['plan', model, '--target', 'gguf', '--scheme', 'Q9_K'], /possible are/],
   ['a scheme without gguf', ['plan', model, '--scheme', 'Q4_K'], /--scheme.*--bits and --group-size/],
   ['a scheme for gptq', ['plan', model, '--target', 'gptq', '--scheme', 'Q4_K'], /--scheme/],

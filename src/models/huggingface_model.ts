@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { TensorArchive } from '../formats/archive.ts'
+import { openOnnx } from '../formats/onnx/onnx.ts'
 import { readPareJson } from '../formats/pare_folder.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { chatTemplateSources } from '../formats/tokenizer/chat_template.ts'
@@ -12,8 +13,10 @@ import type { ConfigJson } from './config_fields.ts'
 import { families, familyOf } from './families.ts'
 import { finiteWeights } from './finite_weights.ts'
 import { firstCall } from './first_call.ts'
+import { findOnnx } from './onnx/export_names.ts'
 import type { OpenModel } from './open_model.ts'
 import { checkpointOf } from './stored/checkpoint.ts'
+import { isOnnxArchive, onnxLayers, onnxWeights } from './stored/onnx_layers.ts'
 import { pareLayers } from './stored/pare_layers.ts'
 import { storedWeights } from './stored/stored_weights.ts'
 
@@ -42,13 +45,7 @@ export function openFolderModel(
   const archive = opened?.archive ?? openWeights(folder)
   try {
     const fileBytes = opened?.fileBytes ?? sizeOfFiles(archive)
-    const isPare = existsSync(join(folder, 'pare.json'))
-    const { format, layers } = isPare
-      ? {
-          format: 'pare' as const,
-          layers: pareLayers(archive, readPareJson(readJsonFile(join(folder, 'pare.json')))),
-        }
-      : checkpointOf(archive, configJson)
+    const { format, layers } = layersOf(folder, archive, configJson)
     const weights = finiteWeights(storedWeights(archive, fileBytes, layers))
     const open = {
       family,
@@ -70,12 +67,24 @@ export function openFolderModel(
   }
 }
 
-/** Safetensors of a folder; without any, the torch file that older checkpoints have. */
+/** What of the weights is stored as codes, and by whose rules. */
+function layersOf(folder: string, archive: TensorArchive, configJson: ConfigJson) {
+  if (existsSync(join(folder, 'pare.json'))) {
+    const described = readPareJson(readJsonFile(join(folder, 'pare.json')))
+    return { format: 'pare' as const, layers: pareLayers(archive, described) }
+  }
+  if (isOnnxArchive(archive)) return { format: 'onnx' as const, layers: onnxLayers(archive) }
+  return checkpointOf(archive, configJson)
+}
+
+/** Safetensors of a folder; without any, the torch file that older checkpoints have, then an ONNX model. */
 export function openWeights(folder: string): TensorArchive {
   const torch = join(folder, 'pytorch_model.bin')
-  const isOld =
-    existsSync(torch) && !readdirSync(folder).some((name) => /\.safetensors(?:\.index\.json)?$/.test(name))
-  return isOld ? openTorch(torch) : openSafetensors(folder)
+  if (readdirSync(folder).some((name) => /\.safetensors(?:\.index\.json)?$/.test(name)))
+    return openSafetensors(folder)
+  if (existsSync(torch)) return openTorch(torch)
+  const onnx = findOnnx(folder, readJsonFile(join(folder, 'config.json')))
+  return onnx === undefined ? openSafetensors(folder) : onnxWeights(openOnnx(onnx))
 }
 
 export function sizeOfFiles(archive: TensorArchive): number {

@@ -13,7 +13,7 @@ export interface OpenModelOf<Name extends FamilyName> {
   readonly name: string
   /** File or folder. */
   readonly path: string
-  readonly format: 'gguf' | 'huggingface' | 'pare' | CheckpointFormat
+  readonly format: 'gguf' | 'huggingface' | 'pare' | 'onnx' | CheckpointFormat
   readonly model: ModelOf<Name>
   readonly weights: ModelWeights
   /** Made on the first call. @throws FormatError where the model has none that Pare reads. */

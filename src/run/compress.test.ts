@@ -211,7 +211,7 @@ describe('what stands at the output', () => {
   })
   test.each([
     [{ method: 'gptqq' as never }, /--method/],
-    [{ target: 'onnx' as never }, /--target/],
+    [{ target: 'tflite' as never }, /--target/],
     [{ bits: 5 }, /--bits/],
     [{ groupSize: 0 }, /--group-size/],
     [{ target: 'gguf' as const, bits: 3 }, /--bits: .*Q3_K|--scheme/],

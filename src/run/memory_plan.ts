@@ -185,6 +185,7 @@ const unpackedBytes: Partial<Record<MemoryTask['format'], number>> = {
   gptq: 3,
   awq: 3,
   mlx: 2,
+  onnx: 2,
   spqr: 3,
   aqlm: 2,
   // Floats that are scaled, or the marks and both copies of what is sparse.

@@ -23,6 +23,13 @@ export interface FormatFacts {
 
 const bits = [2, 3, 4, 8]
 const folder = { weights: 'levels', embedding: [], shards: true, namesGroups: false, zeroLow: 0 } as const
+/** Everything that is no codes has one type, that of the activations. */
+const onnx = {
+  ...folder,
+  widths: { possible: [4, 8], usual: [4, 8] },
+  embedding: ['F32', 'F16'],
+  shards: false,
+} as const
 
 export const targetFormats = {
   gguf: {
@@ -43,6 +50,8 @@ export const targetFormats = {
     widths: { possible: bits, usual: bits },
   },
   mlx: { ...folder, title: 'an MLX folder', widths: { possible: bits, usual: bits } },
+  onnx: { ...onnx, title: 'an ONNX file' },
+  'transformers.js': { ...onnx, title: 'a folder for transformers.js' },
   pare: {
     ...folder,
     title: 'a Pare folder',

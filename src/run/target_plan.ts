@@ -1,6 +1,8 @@
 /** How a target stores the tensors of a model, from headers alone. */
 import { basename } from 'node:path'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OnnxLayout } from '../models/onnx/export_names.ts'
+import { onnxSource } from '../models/onnx/onnx_source.ts'
+import type { OpenLanguageModel, OpenModel } from '../models/open_model.ts'
 import { planAwq } from '../models/write/awq_target.ts'
 import { planCompressedTensors } from '../models/write/compressed_tensors_target.ts'
 import type { FolderSource } from '../models/write/folder_source.ts'
@@ -9,6 +11,7 @@ import { planGguf } from '../models/write/gguf_target.ts'
 import { planGptq } from '../models/write/gptq_target.ts'
 import { planMlx } from '../models/write/mlx_target.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
+import { planOnnx } from '../models/write/onnx_target.ts'
 import { planPare } from '../models/write/pare_target.ts'
 import { folderSource, ggufSource, matricesOf } from '../models/write/target.ts'
 import type { TensorChoices } from '../models/write/tensor_choice.ts'
@@ -60,6 +63,8 @@ const planners: Readonly<
   'compressed-tensors': (source, options) =>
     planCompressedTensors(folderOf(source, options), checkpointOptions(options)),
   mlx: (source, options) => planMlx(folderOf(source, options), checkpointOptions(options)),
+  onnx: (source, options) => planOnnxFolder(source, options, 'onnx'),
+  'transformers.js': (source, options) => planOnnxFolder(source, options, 'transformers.js'),
   pare: (source, options) =>
     planPare(folderOf(source, options), {
       ...checkpointOptions(options),
@@ -151,6 +156,19 @@ function planGptqFolder(
 
 const folderOf = (source: OpenLanguageModel, { whole }: FormatOptions): FolderSource =>
   whole ? wholeFolder(source, folderSource(source)) : folderSource(source)
+
+/** Without a grid all weights are numbers. */
+const planOnnxFolder = (
+  source: OpenModel,
+  { grid, choices, embedding }: FormatOptions,
+  layout: OnnxLayout,
+): TargetPlan =>
+  planOnnx(onnxSource(source), {
+    layout,
+    type: embedding === 'F16' ? 'F16' : 'F32',
+    ...(grid ? { grid } : {}),
+    ...(choices ? { choices } : {}),
+  })
 
 const checkpointOptions = ({ grid = affineGrid(), choices = new Map(), maxShardBytes }: FormatOptions) => ({
   grid,

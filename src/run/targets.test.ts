@@ -30,8 +30,8 @@ test.each<[TargetName, FormatName[]]>([
   ['llama.cpp', ['gguf']],
   ['transformers', ['compressed-tensors', 'gptq', 'gptq_v2', 'awq']],
   ['mlx', ['mlx']],
-  ['transformers.js', []],
-  ['onnx', []],
+  ['transformers.js', ['transformers.js']],
+  ['onnx', ['onnx']],
 ])('%s has the formats %j, the first by default', (name, formats) => {
   expect(targetOf(name).layouts.map(({ format }) => format)).toEqual(formats)
   if (formats.length > 0) expect(chosenTarget(name).layout.format).toBe(formats[0])
@@ -52,19 +52,32 @@ test('compressed-tensors has no zeros unless somebody asks for them: its library
     expect(chosenTarget(target, 'compressed-tensors').layout.levels!.symmetric).toBe(true)
   expect(chosenTarget('transformers', 'compressed-tensors').layout.levels!.zeros).toContain(4)
 })
-test('a target that cannot be written yet is refused with what is missing and what can', () => {
-  for (const target of ['onnx', 'transformers.js']) {
-    const { message, code } = refusal(() => resolved({ target }))
-    expect(code).toBe('PARE_E_TARGET')
-    expect(message).toMatch(new RegExp(`^--target ${target}: .*planOnnx.*choose one of gguf, .* mlx$`))
-  }
-})
+test.each(['onnx', 'transformers.js'])(
+  '%s takes 4 and 8 bits, groups of powers of two, and f32 or f16 around them',
+  (target) => {
+    expect(resolved({ target }).steps[0].grid).toMatchObject({ bits: 4, groupSize: 32, symmetric: true })
+    expect(resolved({ target, bits: 8, groupSize: 16, symmetric: false, embedding: 'f16' })).toMatchObject({
+      steps: [{ grid: { bits: 8, groupSize: 16, symmetric: false } }],
+      embedding: 'F16',
+      shardSize: undefined,
+    })
+    for (const [options, message] of [
+      [{ bits: 3 }, /^--bits: onnxruntime needs 4 or 8 bits/],
+      [{ groupSize: 48 }, /^--group-size: onnxruntime needs groups of 32, 64, 128, 16 or 256/],
+      [{ groupSize: 'row' }, /got row/],
+      [{ staticGroups: false }, /groups of neighbouring columns/],
+      [{ embedding: 'Q8_0' }, /possible are F32, F16/],
+      [{ shardSize: 1e9 }, /--shard-size/],
+    ] as const)
+      expect(refusal(() => resolved({ target, ...options })).message).toMatch(message)
+  },
+)
 test('a format that a target has not is refused with those it has', () => {
   expect(choosableFormats).toEqual(['gptq', 'gptq_v2', 'compressed-tensors', 'awq'])
   expect(refusal(() => resolved({ target: 'gptq', format: 'awq' })).message).toBe(
     '--format: --target gptq takes gptq, gptq_v2, got awq; choose one of them',
   )
-  for (const target of ['mlx', 'llama.cpp', 'gguf', 'pare'])
+  for (const target of ['mlx', 'llama.cpp', 'gguf', 'onnx', 'pare'])
     expect(refusal(() => resolved({ target, format: 'awq' })).message).toMatch(
       new RegExp(`^--format: --target ${target} has one, .* leave it out`),
     )

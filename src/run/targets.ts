@@ -12,6 +12,8 @@
  *                  gptqmodel); compressed-tensors 0.18 is the layout of 3 bits
  *   mlx-lm         `config["quantization"][p]` in utils.py, read in the wheels of 0.20.4 and 0.21.0; 3 bits: mlx 0.22, which
  *                  0.21.0 asks for; groups: mlx.core.quantize
+ *   onnxruntime    MatMulNBits on the CPU, run in the wheels of 1.17.3 to 1.32.0: 4 bits in all of them, 8 bits from 1.23 on
+ *                  transformers.js 4.0.0 comes with 1.24
  *   llama.cpp      the last of what its GGUF files need: rotary divisors as a tensor (#8676) and the tokenizer of SmolLM
  *                  (#8609), July 2024
  */
@@ -52,14 +54,12 @@ export interface Target {
   readonly readers: string
   /** `library_name` of the hub. */
   readonly library: string
-  /** The default first; none where it cannot be written yet. */
-  readonly layouts: readonly [Layout, ...Layout[]] | readonly []
+  /** The default first. */
+  readonly layouts: readonly [Layout, ...Layout[]]
   /** Block type or mix where nobody says. */
   readonly scheme?: string
   /** Queries, keys and values are computed as one matrix, and so are gate and up: they must be stored alike. */
   readonly fused?: boolean
-  /** What is missing, where there is no layout. */
-  readonly missing?: string
 }
 
 const vllm = (version: string) => [{ name: 'vLLM', version }]
@@ -79,7 +79,13 @@ const any = {
   symmetric: false,
   zeros: [2, 3, 4, 8],
 } as const
-const notYet = 'its exporter (planOnnx) is not there yet'
+const matMulNBits = {
+  bits: [4, 8],
+  groupSizes: [32, 64, 128, 16, 256],
+  symmetric: true,
+  zeros: [4, 8],
+  why: 'onnxruntime',
+} as const
 
 export const targetTable = {
   gguf: {
@@ -167,8 +173,22 @@ export const targetTable = {
       },
     ],
   },
-  'transformers.js': { readers: 'transformers.js', library: 'transformers.js', layouts: [], missing: notYet },
-  onnx: { readers: 'onnxruntime', library: 'onnx', layouts: [], missing: notYet },
+  'transformers.js': {
+    readers: 'transformers.js',
+    library: 'transformers.js',
+    layouts: [
+      {
+        format: 'transformers.js',
+        needs: [{ name: 'transformers.js', version: '4.0.0' }],
+        levels: matMulNBits,
+      },
+    ],
+  },
+  onnx: {
+    readers: 'onnxruntime',
+    library: 'onnx',
+    layouts: [{ format: 'onnx', needs: [{ name: 'onnxruntime', version: '1.23.0' }], levels: matMulNBits }],
+  },
 } as const satisfies Readonly<Record<string, Target>>
 
 export type TargetName = keyof typeof targetTable
@@ -197,18 +217,13 @@ export interface ChosenTarget {
 /**
  * The layout of a target, the first where none is asked for.
  *
- * @throws OptionError for a target that cannot be written yet, and for a format that it has not.
+ * @throws OptionError for a format that the target has not.
  * @example chosenTarget('vllm', 'awq').layout.needs  // [{ name: 'vLLM', version: '0.8.5' }]
  */
 export function chosenTarget(name: TargetName, format?: FormatName): ChosenTarget {
   const target = targetOf(name)
-  const { layouts, missing } = target
+  const { layouts } = target
   const [first] = layouts
-  if (first === undefined)
-    throw new OptionError(
-      `--target ${name}: ONNX files of a model are needed, and ${missing}; choose one of ${written.join(', ')}`,
-      { code: 'PARE_E_TARGET', facts: { target: name, possible: written } },
-    )
   const layout = format === undefined ? first : layouts.find((one) => one.format === format)
   if (layout === undefined) {
     const possible = layouts.map((one) => one.format)
@@ -221,8 +236,6 @@ export function chosenTarget(name: TargetName, format?: FormatName): ChosenTarge
   }
   return { name, target, layout, facts: formatFacts(layout.format) }
 }
-
-const written = targetNames.filter((name) => targetOf(name).layouts.length > 0)
 
 /** Whether nobody needs to be told of a format: it is the first of its target. */
 export const isDefaultFormat = (name: TargetName, format: FormatName): boolean =>

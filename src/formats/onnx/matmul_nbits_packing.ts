@@ -209,27 +209,30 @@ export function dequantizeMatMulNBits(weights: MatMulNBitsWeights, layout: MatMu
 }
 
 function packRun(codes: Uint8Array, bits: MatMulBits): Uint8Array {
-  const perByte = 8 / bits
-  const bytes = new Uint8Array(codes.length / perByte)
-  for (let i = 0; i < codes.length; i++) {
-    const code = codes[i]!
-    if (code >= 2 ** bits)
-      throw new OptionError(
-        `a code of ${bits} bits is at most ${2 ** bits - 1}, got ${code}; quantise first`,
-        {
+  const largest = 2 ** bits - 1
+  const bytes = new Uint8Array((codes.length * bits) / 8)
+  for (let i = 0, at = 0; at < bytes.length; at++) {
+    let packed = 0
+    for (let shift = 0; shift < 8; shift += bits, i++) {
+      const code = codes[i]!
+      if (code > largest)
+        throw new OptionError(`a code of ${bits} bits is at most ${largest}, got ${code}; quantise first`, {
           facts: { bits, code },
-        },
-      )
-    bytes[Math.floor(i / perByte)]! |= code << (bits * (i % perByte))
+        })
+      packed |= code << shift
+    }
+    bytes[at] = packed
   }
   return bytes
 }
 
 function unpackRun(bytes: Uint8Array, bits: MatMulBits): Uint8Array {
-  const perByte = 8 / bits
-  const codes = new Uint8Array(bytes.length * perByte)
-  for (let i = 0; i < codes.length; i++)
-    codes[i] = (bytes[Math.floor(i / perByte)]! >> (bits * (i % perByte))) & (2 ** bits - 1)
+  const largest = 2 ** bits - 1
+  const codes = new Uint8Array((bytes.length * 8) / bits)
+  for (let i = 0, at = 0; at < bytes.length; at++) {
+    const packed = bytes[at]!
+    for (let shift = 0; shift < 8; shift += bits, i++) codes[i] = (packed >> shift) & largest
+  }
   return codes
 }
 

@@ -28,15 +28,36 @@ import { subgraphsOf } from './tensor_names.ts'
  * writer.finish()
  */
 export function createOnnx(path: string, model: OnnxModel, options: ExternalOptions = {}): ArchiveWriter {
+  const { parts, external } = layOut(path, model, options)
+  return startModel(path, parts, external)
+}
+
+/**
+ * The files that `createOnnx` makes of the same arguments, the model's own first, with their bytes.
+ *
+ * @throws OptionError as `createOnnx`
+ * @example onnxFiles('model.onnx', model, { externalData: true }).map(({ path }) => path) // model.onnx, model.onnx_data
+ */
+export function onnxFiles(
+  path: string,
+  model: OnnxModel,
+  options: ExternalOptions = {},
+): { readonly path: string; readonly bytes: number }[] {
+  const { parts, external } = layOut(path, model, options)
+  const beside = external.map((file) => ({ path: file.path, bytes: file.size }))
+  return [{ path, bytes: partsLength(parts) }, ...beside]
+}
+
+function layOut(path: string, model: OnnxModel, options: ExternalOptions) {
   checkModel(model)
   const later = appendedTensors(model.graph)
   const inline = encodeModel(model, () => undefined)
   const external = options.externalData ?? partsLength(inline) > longestMessage
-  if (!external) return startModel(path, inline, [])
+  if (!external) return { parts: inline, external: [] }
   const large = later.filter(({ bytes }) => bytes >= leastExternalBytes)
   const { files, places } = layOutExternal(path, large, options.maxChunkBytes)
   const parts = encodeModel(model, ({ name, data }) => (data ? undefined : places.get(name)))
-  return startModel(path, parts, files)
+  return { parts, external: files }
 }
 
 /**

@@ -5,6 +5,7 @@
  *   N_Pooling/config.json      pooling_mode_mean_tokens, pooling_mode_cls_token
  *   sentence_bert_config.json  max_seq_length, do_lower_case
  */
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isRecord, strictJson } from '../../formats/json.ts'
 import { readJsonFile, readText } from '../../formats/tokenizer/tokenizer.ts'
@@ -22,6 +23,7 @@ export interface SentenceSettings {
 }
 
 const modulesFile = 'modules.json'
+const lengthFile = 'sentence_bert_config.json'
 const largestModules = 1 << 20
 
 /**
@@ -45,8 +47,20 @@ export function readSentenceSettings(folder: string): SentenceSettings {
   return settings
 }
 
+/**
+ * The files that say so, by their names below the folder; those that are not there are left out.
+ *
+ * @throws FormatError for a modules.json that is damaged
+ */
+export function sentenceFiles(folder: string): Map<string, Uint8Array> {
+  const steps = readModules(folder).flatMap(({ path }) => (path === '' ? [] : [`${path}/config.json`]))
+  const names = [modulesFile, lengthFile, 'config_sentence_transformers.json', ...steps]
+  const files = names.filter((name) => existsSync(join(folder, name)))
+  return new Map(files.map((name) => [name, readFileSync(join(folder, name))]))
+}
+
 function lengthSettings(folder: string): Pick<SentenceSettings, 'longest' | 'lowerCase'> {
-  const config = readJsonFile(join(folder, 'sentence_bert_config.json')) ?? {}
+  const config = readJsonFile(join(folder, lengthFile)) ?? {}
   const longest = config.max_seq_length ?? undefined
   if (longest !== undefined && !(Number.isInteger(longest) && (longest as number) > 0)) {
     throw new FormatError(

@@ -27,7 +27,15 @@ export interface ModelWriter {
 
 export interface TargetPlan {
   /** The format of the files. */
-  readonly target: 'gguf' | 'gptq' | 'awq' | 'compressed-tensors' | 'mlx' | 'pare'
+  readonly target:
+    | 'gguf'
+    | 'gptq'
+    | 'awq'
+    | 'compressed-tensors'
+    | 'mlx'
+    | 'onnx'
+    | 'transformers.js'
+    | 'pare'
   readonly tensors: readonly TensorPlan[]
   /** Size of the weight files, to the byte. */
   readonly fileBytes: number

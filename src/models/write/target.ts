@@ -7,15 +7,16 @@ import { ggufTokenizerMetadata } from '../../formats/tokenizer/gguf_tokenizer_me
 import type { Tokenizer } from '../../formats/tokenizer/tokenizer.ts'
 import { loadVocabulary } from '../../formats/tokenizer/vocabulary.ts'
 import { bytesOf } from '../../tensor/index.ts'
+import { sentenceFiles } from '../bert/sentence_settings.ts'
 import { configToHuggingFace, type LlamaConfig } from '../llama/config.ts'
 import { llamaGgufMetadata } from '../llama/gguf_metadata.ts'
 import { rotaryDivisors } from '../llama/rotary_divisors.ts'
-import type { OpenLanguageModel } from '../open_model.ts'
+import type { OpenLanguageModel, OpenModel, OpenTextEncoder } from '../open_model.ts'
 import type { FolderSource } from './folder_source.ts'
 import type { GgufSource } from './gguf_target.ts'
 
 /** Names of the matrices that methods compress. */
-export const matricesOf = ({ model }: Pick<OpenLanguageModel, 'model'>): Set<string> =>
+export const matricesOf = ({ model }: { model: Pick<OpenModel['model'], 'stages'> }): Set<string> =>
   new Set(model.stages.flatMap(({ weights }) => weights))
 
 /** Metadata, tokenizer and side tensors for a GGUF file. */
@@ -75,10 +76,31 @@ const companionNames = [
   'special_tokens_map.json',
   'added_tokens.json',
   'vocab.json',
+  'vocab.txt',
   'merges.txt',
   'chat_template.jinja',
   'generation_config.json',
 ]
+
+const filesOf = (folder: string): Map<string, Uint8Array> => {
+  const files = companionNames.filter((name) => existsSync(join(folder, name)))
+  return new Map(files.map((name) => [name, readFileSync(join(folder, name))]))
+}
+
+/** config.json, tokenizer and what makes a vector of a text, for a Hugging Face folder of an encoder. */
+export function encoderFolderSource(
+  source: OpenTextEncoder & { configJson?: Record<string, unknown> },
+): FolderSource {
+  const { quantization_config: _, ...config } = source.configJson ?? {}
+  return {
+    infos: source.weights.infos,
+    matrices: matricesOf(source),
+    companions: () => ({
+      config,
+      files: new Map([...filesOf(source.path), ...sentenceFiles(source.path)]),
+    }),
+  }
+}
 
 /** config.json, tokenizer and generation settings for a Hugging Face folder. */
 export function folderSource(
@@ -91,10 +113,7 @@ export function folderSource(
     const { quantization_config: _, quantization: __, compression_config: ___, ...config } = configJson
     return {
       ...base,
-      companions() {
-        const files = companionNames.filter((name) => existsSync(join(source.path, name)))
-        return { config, files: new Map(files.map((name) => [name, readFileSync(join(source.path, name))])) }
-      },
+      companions: () => ({ config, files: filesOf(source.path) }),
     }
   }
   // What no folder can say is refused in the plan already.

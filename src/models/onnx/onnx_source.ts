@@ -1,0 +1,36 @@
+/** What the ONNX target needs to know of a model of any family. */
+import { prefixOf } from '../bert/names.ts'
+import type { OpenModel } from '../open_model.ts'
+import { type FolderCompanions, json } from '../write/folder_source.ts'
+import type { OnnxSource } from '../write/onnx_target.ts'
+import { encoderFolderSource, folderSource } from '../write/target.ts'
+import { decoderGraph } from './decoder_graph.ts'
+import { encoderGraph } from './encoder_graph.ts'
+
+/**
+ * A language model with its cache, or a text encoder.
+ *
+ * @example planOnnx(onnxSource(openModel('minilm')), { type: 'F16' })
+ */
+export function onnxSource(open: OpenModel): OnnxSource {
+  if (open.family === 'llama') {
+    const { config } = open.model
+    const source = folderSource(open)
+    return {
+      ...source,
+      graph: (builder) => decoderGraph(config, builder),
+      companions: () => withGenerationSettings(source.companions()),
+    }
+  }
+  const { config } = open.model
+  const prefix = prefixOf(open.weights.infos)
+  return { ...encoderFolderSource(open), graph: (builder) => encoderGraph(config, prefix, builder) }
+}
+
+/** Where a text begins and ends, for folders that say so in config.json alone. */
+function withGenerationSettings({ config, files }: FolderCompanions): FolderCompanions {
+  const name = 'generation_config.json'
+  if (files.has(name)) return { config, files }
+  const { bos_token_id = null, eos_token_id = null } = config
+  return { config, files: new Map([...files, [name, json({ bos_token_id, eos_token_id })]]) }
+}
