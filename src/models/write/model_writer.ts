@@ -27,7 +27,16 @@ export interface ModelWriter {
 
 export interface TargetPlan {
   /** The format of the files. */
-  readonly target: 'gguf' | 'gptq' | 'awq' | 'compressed-tensors' | 'mlx' | 'pare'
+  readonly target:
+    | 'gguf'
+    | 'gptq'
+    | 'awq'
+    | 'compressed-tensors'
+    | 'mlx'
+    | 'aqlm'
+    | 'spqr'
+    | 'huggingface'
+    | 'pare'
   readonly tensors: readonly TensorPlan[]
   /** Size of the weight files, to the byte. */
   readonly fileBytes: number
@@ -37,6 +46,8 @@ export interface TargetPlan {
   readonly notes: readonly string[]
   /** What a weight takes in the file, in the order in which it is encoded. */
   stored(plan: TensorPlan): readonly StoredTensor[]
+  /** Some rows of a coded weight may be encoded at a time, one part after another. @default false */
+  byRows?(plan: TensorPlan): boolean
   /** A compressed matrix. */
   encodeSource(plan: TensorPlan, source: WeightSource): EncodedTensor[]
   /** A weight stored as numbers, f32. */
