@@ -19,8 +19,10 @@ export interface LevelTarget {
   kind: LevelForm['kind']
   /** Bits of a code. */
   bits: readonly number[]
-  /** Widths of groups. @default any that divides the rows */
-  widths?: readonly number[]
+  /** Columns of groups. @default any that divide the rows */
+  widths?: readonly (number | 'row')[]
+  /** Bits of codes whose zeros may be elsewhere than in the middle. @default all */
+  zeroBits?: readonly number[]
   /** Types of scales. */
   scaleTypes: readonly ScaleType[]
   /** Columns of a group need not be neighbours. */
@@ -68,12 +70,9 @@ export const isMiddle = ({ zeros, bits }: LevelFacts): boolean =>
 
 function stepsOf(facts: LevelFacts, target: LevelTarget): Candidate[] {
   const { shape, sorted, scaleShift, offsetShift, zeros } = facts
-  if (sorted && (!target.sorted || target.widths)) return []
-  const [, columns] = shape
-  const fits = (size: number) => facts.width % size === 0 && columns % size === 0
-  const width = target.widths ? target.widths.toSorted((a, b) => b - a).find(fits) : facts.width
-  if (width === undefined) return []
-  const groupSize: number | 'row' = !target.widths && width === columns ? 'row' : width
+  const groupSize = sizeOf(facts, target)
+  if (groupSize === undefined || (sorted && !(target.sorted && groupSize === facts.width))) return []
+  const width = groupSize === 'row' ? shape[1] : groupSize
   return target.bits
     .filter((bits) => bits >= facts.bits)
     .flatMap((bits) =>
@@ -95,6 +94,7 @@ function stepsOf(facts: LevelFacts, target: LevelTarget): Candidate[] {
           )
         if (!zeros || zeros.most >= 2 ** bits) return []
         const symmetric = isMiddle(facts)
+        if (!symmetric && target.zeroBits?.includes(bits) === false) return []
         return sized(
           { kind: 'grid', ...base, symmetric },
           symmetric && target.omitsZeros ? 0 : bits,
@@ -102,6 +102,17 @@ function stepsOf(facts: LevelFacts, target: LevelTarget): Candidate[] {
         )
       }),
     )
+}
+
+/** The widest groups of the target that those of the weight are made of. */
+function sizeOf(
+  { shape: [, columns], width }: LevelFacts,
+  { widths }: LevelTarget,
+): number | 'row' | undefined {
+  if (!widths) return width === columns ? 'row' : width
+  if (width === columns && widths.includes('row')) return 'row'
+  const sizes = widths.filter((size) => size !== 'row').toSorted((a, b) => b - a)
+  return sizes.find((size) => width % size === 0 && columns % size === 0)
 }
 
 /** A grid in an offset grid of more bits gets its zero in the middle, whose offset no rounding moves. */

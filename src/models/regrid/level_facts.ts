@@ -59,41 +59,66 @@ export function factsOf(levels: Levels, derived = false): LevelFacts {
   let [least, most, shift] = [255, 0, 0]
   for (let i = 0; i < scales.length; i++) {
     const scale = scales[i]!
-    const zero = zeros ? zeros[i]! : zeroOf(scale, offsets![i]!)
+    const zero = zeros ? zeros[i]! : zeroOf(scale, offsets![i]!, form.bits)
     const offset = offsets ? offsets[i]! : -scale * zero
     const whole = Math.round(zero)
-    // A group whose scale is 0 has one level only, which any zero gives where it is 0.
-    if (scale !== 0 || offset !== 0) {
-      least = Math.min(least, whole)
-      most = Math.max(most, whole)
-      shift = Math.max(
-        shift,
-        Math.abs(offset === -scale * whole ? 0 : stepsBetween(offset, -scale * whole, scale)),
-      )
-    }
+    least = Math.min(least, whole)
+    most = Math.max(most, whole)
+    shift = Math.max(
+      shift,
+      Math.abs(offset === -scale * whole ? 0 : stepsBetween(offset, -scale * whole, scale)),
+    )
     for (const type of types) {
       const round = roundings[type]
       scaleShift[type] = Math.max(scaleShift[type], top * stepsBetween(round(scale), scale, scale))
       offsetShift[type] = Math.max(offsetShift[type], stepsBetween(round(offset), offset, scale))
     }
   }
-  const isWhole = most >= least ? least >= 0 && most <= 255 && shift <= NEAR : true
+  const isWhole = least >= 0 && most <= 255 && shift <= NEAR
   return {
     kind: levels.kind,
     shape: [rows, columns],
     ...{ bits: form.bits, width, scaleType: form.scaleType, derived, scaleShift, offsetShift },
     sorted: levels.groupOf.some((group, column) => group !== Math.floor(column / width)),
-    ...(isWhole && { zeros: most >= least ? { least, most, shift } : { least: 0, most: 0, shift: 0 } }),
+    ...(isWhole && { zeros: { least, most, shift } }),
   }
 }
 
 const noShifts = (): Record<ScaleType, number> => ({ f16: 0, bf16: 0, f32: 0 })
 
-/** The zero that an offset stands for; not whole where it stands for none. */
-export const zeroOf = (scale: number, offset: number): number => (offset === 0 ? 0 : -offset / scale)
+/**
+ * The zero that an offset stands for; not whole where it stands for none. A group of one level, which is 0, has its zero
+ * in the middle, as any zero gives it.
+ */
+export const zeroOf = (scale: number, offset: number, bits: number): number =>
+  offset !== 0 ? -offset / scale : scale === 0 ? 2 ** (bits - 1) : 0
 
 function stepsBetween(a: number, b: number, scale: number): number {
   if (a === b) return 0
   const steps = Math.abs((a - b) / scale)
   return Number.isNaN(steps) ? Number.POSITIVE_INFINITY : steps
+}
+
+/** Of all rows of a weight, from those of its parts. */
+export function mergedFacts(a: LevelFacts, b: LevelFacts): LevelFacts {
+  const most = (x: Shifts, y: Shifts): Shifts => ({
+    f16: Math.max(x.f16, y.f16),
+    bf16: Math.max(x.bf16, y.bf16),
+    f32: Math.max(x.f32, y.f32),
+  })
+  const { zeros: _, ...rest } = a
+  return {
+    ...rest,
+    shape: [a.shape[0] + b.shape[0], a.shape[1]],
+    scaleShift: most(a.scaleShift, b.scaleShift),
+    offsetShift: most(a.offsetShift, b.offsetShift),
+    ...(a.zeros &&
+      b.zeros && {
+        zeros: {
+          least: Math.min(a.zeros.least, b.zeros.least),
+          most: Math.max(a.zeros.most, b.zeros.most),
+          shift: Math.max(a.zeros.shift, b.zeros.shift),
+        },
+      }),
+  }
 }

@@ -53,7 +53,7 @@ const numbers = (x: Tensor): Float32Array => scope(() => x.cast('f32').toArray()
 function wholeZeros(levels: Levels): Uint8Array {
   if (levels.kind === 'grid') return Uint8Array.from(numbers(levels.zeros), Math.round)
   const [scales, offsets] = [numbers(levels.scales), numbers(levels.offsets)]
-  return Uint8Array.from(scales, (scale, i) => Math.round(zeroOf(scale, offsets[i]!)))
+  return Uint8Array.from(scales, (scale, i) => Math.round(zeroOf(scale, offsets[i]!, levels.form.bits)))
 }
 
 /** Codes whose zero is the middle of `bits` bits. */
