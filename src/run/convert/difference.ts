@@ -19,16 +19,23 @@ export interface Difference {
   energy: number
 }
 
+export interface DifferenceOptions {
+  /** Differences are wanted in steps too; of levels. @default false */
+  steps?: boolean
+  /** Some rows of the weight cost no more than they are. @default false: all are unpacked at once */
+  byRows?: boolean
+}
+
 /** @throws FormatError for values that are not finite. */
 export function differenceOf(
   source: ModelWeights,
   result: ModelWeights,
   name: string,
-  { steps = false } = {},
+  { steps = false, byRows = false }: DifferenceOptions = {},
 ): Difference {
   const found: Difference = { equal: true, largest: 0, squares: 0, energy: 0 }
   scope(() => {
-    const [before, after] = [partsOf(source, name, steps), partsOf(result, name, false)]
+    const [before, after] = [partsOf(source, name, steps, byRows), partsOf(result, name, false, byRows)]
     for (const { start, end } of before.ranges)
       scope(() => {
         const [a, b] = [numbers(before.read(start, end)), numbers(after.read(start, end))]
@@ -76,12 +83,12 @@ interface Parts {
 }
 
 /** Rows of a weight as numbers, and where wanted the step of each. What costs all rows for some is unpacked once. */
-function partsOf(weights: ModelWeights, name: string, wantsSteps: boolean): Parts {
+function partsOf(weights: ModelWeights, name: string, wantsSteps: boolean, byRows: boolean): Parts {
   const { shape, type } = weights.infos.get(name)!
   if (shape.length !== 2) return { ranges: [{ start: 0, end: 1 }], read: () => weights.load(name) }
   const [rows, columns] = shape as [number, number]
   const ranges = rowRanges(rows, columns)
-  const values = isCodedType(type) ? undefined : weights.stored?.(name)
+  const values = byRows || isCodedType(type) ? undefined : weights.stored?.(name)
   if (values?.kind === 'grid' || values?.kind === 'offset')
     return {
       ranges,

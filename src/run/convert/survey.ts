@@ -40,37 +40,39 @@ export async function survey(
     await new Promise((done) => setImmediate(done))
     if (signal?.aborted) throw new AbortError()
     progress?.({ kind: 'progress', phase: 'read', share: found.length / size, text: info.name })
-    found.push({ info, role: roleOf(info, matrices), ...surveyOne(weights, info, levels) })
+    const role = roleOf(info, matrices)
+    found.push({ info, role, ...surveyOne(weights, info, role, levels) })
   }
   return found
 }
 
+type Found = Pick<SurveyedWeight, 'described' | 'levels'>
+
 function surveyOne(
   weights: ModelWeights,
   { name, shape, type }: WeightInfo,
+  role: WeightRole,
   wantsLevels: boolean,
-): Pick<SurveyedWeight, 'described' | 'levels'> {
+): Found {
   if (shape.length !== 2 || !weights.stored) return {}
   const [rows, columns] = shape as [number, number]
-  if (!isCodedType(type)) {
-    return scope(() => {
-      const values = weights.stored!(name)
+  // Blocks say what they are by their type, offset grids by any of their rows.
+  const isAlike =
+    isCodedType(type) || (role !== 'matrix' && scope(() => weights.stored!(name, 0, 1)?.kind) === 'offset')
+  const ranges = isAlike ? rowRanges(rows, columns) : [{ start: 0, end: rows }]
+  let found: Found = {}
+  for (const { start, end } of wantsLevels || !isAlike ? ranges : ranges.slice(0, 1)) {
+    const part = scope((): Found => {
+      const values = weights.stored!(name, start, end)
       if (!values) return {}
-      const found = wantsLevels ? levelsOf(values) : undefined
-      return { described: describeStored(values), ...(found && { levels: factsOf(found) }) }
+      const levels = wantsLevels ? levelsOf(values) : undefined
+      return {
+        described: describeStored(values),
+        ...(levels && { levels: factsOf(levels, isSuperType(type)) }),
+      }
     })
+    const levels = found.levels && part.levels ? mergedFacts(found.levels, part.levels) : part.levels
+    found = { ...part, ...(levels && { levels }) }
   }
-  // Blocks say what they are by their type.
-  const described: PareWeight = { kind: 'blocks', type, shape: [rows, columns] }
-  if (!wantsLevels) return { described }
-  let levels: LevelFacts | undefined
-  for (const { start, end } of rowRanges(rows, columns)) {
-    const part = scope(() => {
-      const found = levelsOf(weights.stored!(name, start, end)!)
-      return found && factsOf(found, isSuperType(type))
-    })
-    if (!part) return { described }
-    levels = levels ? mergedFacts(levels, part) : part
-  }
-  return { described, ...(levels && { levels }) }
+  return found.described ? { ...found, described: { ...found.described, shape: [rows, columns] } } : {}
 }
