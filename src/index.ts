@@ -3,6 +3,7 @@
  *
  *   plan        what a compression will store, from headers alone
  *   compress    a model goes in, a smaller one comes out, with a report
+ *   convert     a model in another format, with what changed of every weight
  *   fromRecipe  the options that a recipe, or a file with one, stands for
  *   reportPage  a report as one HTML file, as compress writes it
  *   train       a small language model or a classifier from a recipe, with checkpoints
@@ -107,6 +108,10 @@ export { type PruningMethodName, pruningMethods } from './prune/training_methods
 export { type QuantizerName, quantizers } from './quantize/methods.ts'
 export { compress } from './run/compress.ts'
 export type { CompressOptions, FormatName, TargetName } from './run/compress_options.ts'
+export type { Carried, ConversionReport, ConvertedWeight } from './run/convert/conversion_report.ts'
+export { convert } from './run/convert/convert.ts'
+export type { ConvertFormat } from './run/convert/convert_formats.ts'
+export type { ConvertOptions } from './run/convert/convert_options.ts'
 export { type EvaluateOptions, type Evaluation, evaluate, type RunHooks } from './run/evaluate.ts'
 export { type Inspection, inspect, inspectSource } from './run/inspect.ts'
 export {

@@ -7,6 +7,7 @@ import type { Job, JobMessage } from './job.ts'
 /** What a job needs is loaded with it. */
 const jobs = {
   compress: async () => (await import('../run/compress.ts')).compress,
+  convert: async () => (await import('../run/convert/convert.ts')).convert,
   evaluate: async () => (await import('../run/evaluate.ts')).evaluate,
   imatrix: async () => (await import('../run/measure_importance.ts')).measureImportance,
   train: async () => (await import('../run/training/train.ts')).trainWith,

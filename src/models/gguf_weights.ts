@@ -1,8 +1,8 @@
 /** Weights of a llama-family GGUF file under Hugging Face names, decoded to f32, rows in Hugging Face order. */
 import type { GgufArchive } from '../formats/gguf/container.ts'
-import { type BlockTypeName, isBlockType } from '../nn/block_types.ts'
+import { type BlockTypeName, isBlockType, isCodedType } from '../nn/block_types.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { indexSelect, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
+import { fromBytes, indexSelect, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
 import { decodeSlice, decodeTensor, gatherRows } from './decode_rows.ts'
 import type { LlamaConfig } from './llama/config.ts'
@@ -53,6 +53,27 @@ export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes
         const bytes = gatherRows(archive, info, ids, ggufName(name)!)
         callNative((native) => native.decodeBlocksInto(type, bytes, target.handle))
         return target
+      })
+    },
+    stored(name, start = 0, end = find(infos, name).shape[0]!) {
+      const { shape, bytes, type } = find(infos, name)
+      if (!isCodedType(type) || shape.length !== 2) return undefined
+      const [rows, columns] = shape as [number, number]
+      const stored = ggufName(name)!
+      const read = (first: number, last: number) =>
+        fromBytes(archive.readRows(stored, first, last), [last - first, bytes / rows], 'u8')
+      return scope(() => {
+        const values = (block: Tensor) =>
+          ({ kind: 'blocks', type, shape: [end - start, columns], bytes: block }) as const
+        if (!permuted || !rotaryHeads(name)) return values(read(start, end))
+        // Heads are whole in both orders: only theirs are read.
+        const { headSize } = config
+        const [first, last] = [
+          Math.floor(start / headSize) * headSize,
+          Math.min(rows, Math.ceil(end / headSize) * headSize),
+        ]
+        const order = inverseOrder(ggufRowOrder(last - first, headSize)).subarray(start - first, end - first)
+        return values(indexSelect(read(first, last), 0, tensor(order, [order.length], 'u32')))
       })
     },
     raw(name, rows) {

@@ -5,8 +5,12 @@ import { writeFailure } from '../formats/output.ts'
 import { type Facts, OptionError, printable, SourceError } from '../tensor/errors.ts'
 import { journalName, readJournal, workName } from './journal.ts'
 
-/** Refuses a place that holds something else. */
-export function checkOutput(output: string, overwrite: boolean): void {
+/**
+ * Refuses a place that holds something else.
+ *
+ * @param resumes the job goes on with a run that is there, finished or not
+ */
+export function checkOutput(output: string, overwrite: boolean, resumes = true): void {
   const refuse = (what: string, facts: Facts = {}) =>
     new OptionError(`--output: ${printable(output)} ${what}`, {
       code: 'PARE_E_OUTPUT',
@@ -15,11 +19,12 @@ export function checkOutput(output: string, overwrite: boolean): void {
   const status = read(output, statSync)
   if (!status) return
   if (!status.isDirectory()) throw refuse('is a file; name a folder that is empty or does not exist')
-  const names = read(output, (path) => readdirSync(path))?.filter((name) => name !== workName) ?? []
+  const all = read(output, (path) => readdirSync(path)) ?? []
+  const names = resumes ? all.filter((name) => name !== workName) : all
   if (names.length === 0 || overwrite) return
   // A run that was stopped while its files moved here, or one that is finished.
-  const unfinished = readJournal(join(output, workName, journalName))
-  if (unfinished ? unfinished.publish : readJournal(join(output, journalName))?.done) return
+  const unfinished = resumes ? readJournal(join(output, workName, journalName)) : undefined
+  if (resumes && (unfinished ? unfinished.publish : readJournal(join(output, journalName))?.done)) return
   throw refuse(
     `holds ${names.length === 1 ? '1 file' : `${names.length} files`}; name another folder or give --overwrite`,
     { files: names.length },

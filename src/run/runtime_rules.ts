@@ -33,20 +33,23 @@ export function checkRuntime(
   const matrices = tensors.filter(({ role }) => role === 'matrix')
   const by = (name: string) => choices?.get(name)?.by ?? printable(name)
   for (const plan of matrices) {
-    if (plan.grid?.kind !== 'affine') continue
-    checkLevels(plan.grid, chosen, (field) => `${by(plan.name)}.${field}`)
+    if (plan.grid?.kind === 'affine') checkLevels(plan.grid, chosen, (field) => `${by(plan.name)}.${field}`)
     checkPacking(plan, chosen)
   }
   if (chosen.target.fused) for (const parts of fusedParts(matrices)) checkAlike(parts, chosen, by)
 }
 
 /** Several outputs share a word where zeros are stored, and in kernels where they are not. */
-function checkPacking({ name, shape, grid }: TensorPlan, { name: target, layout }: ChosenTarget): void {
-  if (layout.levels?.tiles === undefined || grid?.kind !== 'affine') return
-  const unit = 32 / grid.bits
+function checkPacking(
+  { name, shape, grid, described }: TensorPlan,
+  { name: target, layout }: ChosenTarget,
+): void {
+  const bits = grid?.kind === 'affine' ? grid.bits : described?.kind === 'grid' ? described.bits : undefined
+  if (layout.levels?.tiles === undefined || bits === undefined) return
+  const unit = 32 / bits
   if (shape[0]! % unit === 0) return
   throw new OptionError(
-    `${printable(name)}: ${layout.levels.why} needs outputs that ${unit} divides at ${grid.bits} bits, got ${shape[0]}; keep the weight, or choose --target pare`,
+    `${printable(name)}: ${layout.levels.why} needs outputs that ${unit} divides at ${bits} bits, got ${shape[0]}; keep the weight, or choose --target pare`,
     { code: 'PARE_E_RUNTIME', facts: { target, tensor: name, shape: [...shape] } },
   )
 }

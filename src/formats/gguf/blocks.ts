@@ -26,9 +26,9 @@ export interface BlockParts {
 }
 
 /** Bits of a number in the block, low bits first: `bits` bits of byte `byte` from bit `shift` on. */
-type Piece = readonly [byte: number, shift: number, bits: number]
+export type Piece = readonly [byte: number, shift: number, bits: number]
 
-interface Layout {
+export interface BlockLayout {
   blockLength: number
   /** Elements that share a scale. */
   subLength: number
@@ -80,7 +80,7 @@ const min6 = (k: number): Piece[] =>
       ]
 
 const small = { blockLength: 32, subLength: 32, d: 0 }
-const layouts: Readonly<Record<CodedTypeName, Layout>> = {
+const layouts: Readonly<Record<CodedTypeName, BlockLayout>> = {
   Q8_0: { ...small, offset: 128, signed: true, code: (i) => [[2 + i, 0, 8]] },
   Q4_0: { ...small, offset: 8, code: (i) => [nibble32(2)(i)] },
   IQ4_NL: { ...small, offset: 0, code: (i) => [nibble32(2)(i)] },
@@ -144,6 +144,9 @@ const layouts: Readonly<Record<CodedTypeName, Layout>> = {
     scaleSigned: true,
   },
 }
+
+/** Where the fields of a block stand. */
+export const layoutOf = (type: CodedTypeName): BlockLayout => layouts[type]
 
 /** What a code stands for, before scales. */
 export function levelOf(type: CodedTypeName, code: number): number {

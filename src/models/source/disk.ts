@@ -3,12 +3,17 @@ import { statfs } from 'node:fs/promises'
 import { printable, ResourceError } from '../../tensor/errors.ts'
 
 /** @throws ResourceError (`PARE_E_DISK`) unless `bytes` more fit where `folder` is. */
-export async function checkFreeDisk(folder: string, bytes: number, subject: string): Promise<void> {
+export async function checkFreeDisk(
+  folder: string,
+  bytes: number,
+  subject: string,
+  other = 'another cache folder',
+): Promise<void> {
   const { bavail, bsize } = await statfs(folder)
   const free = bavail * bsize
   if (bytes <= free) return
   throw new ResourceError(
-    `${printable(subject)}: ${bytes} bytes of disk are needed in ${printable(folder, 300)}, ${free} are free; free some or choose another cache folder`,
+    `${printable(subject)}: ${bytes} bytes of disk are needed in ${printable(folder, 300)}, ${free} are free; free some or choose ${other}`,
     { code: 'PARE_E_DISK', facts: { folder, needed: bytes, free } },
   )
 }

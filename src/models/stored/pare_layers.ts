@@ -1,7 +1,6 @@
 /** Weights of a Pare folder that are stored as codes, as pare.json describes them. */
 import type { TensorArchive } from '../../formats/archive.ts'
 import type { PareWeight } from '../../formats/pare_weight.ts'
-import { formName } from '../../nn/values/form.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { tensorsOfStored } from './pare_tensors.ts'
 import { readStored } from './read_stored.ts'
@@ -43,7 +42,13 @@ const withOrder = (archive: TensorArchive, name: string, weight: PareWeight): Pa
 
 /** Short name for plans and reports: `4 bits, groups of 64`, `Q3_K`, `bitmask`. */
 export function weightName(weight: PareWeight): string {
-  if (weight.kind === 'grid') return formName({ ...weight, sorted: false })
-  if (weight.kind === 'offset') return formName({ ...weight, symmetric: false, sorted: false })
-  return formName(weight.kind === 'blocks' ? weight : { kind: weight.kind })
+  if (weight.kind === 'blocks') return weight.type
+  if (weight.kind !== 'grid' && weight.kind !== 'offset') return weight.kind.replace('_', ' ')
+  const { bits, groupSize, kind } = weight
+  return [
+    `${bits} bits`,
+    groupSize === 'row' ? 'one group a row' : `groups of ${groupSize}`,
+    ...(kind === 'grid' && weight.symmetric ? ['symmetric'] : []),
+    ...(kind === 'offset' ? ['with offsets'] : []),
+  ].join(', ')
 }

@@ -25,7 +25,6 @@ import { rowWords } from '../../formats/bit_stream.ts'
 import { type NumberType, numberTypes, type PareWeight } from '../../formats/pare_weight.ts'
 import { isBlockType, rowBytes } from '../../nn/block_types.ts'
 import { groupWidth } from '../../nn/grid.ts'
-import { formOf } from '../../nn/values/form.ts'
 import { type StoredValues, shapeOfStored } from '../../nn/values/values.ts'
 import { FormatError, OptionError, printable } from '../../tensor/errors.ts'
 import { scope, type Tensor } from '../../tensor/index.ts'
@@ -71,7 +70,10 @@ export function describeStored(values: StoredValues): PareWeight {
     case 'sparse_rows':
       return { kind: 'sparse_rows', shape, entries: values.values.length, valueType: values.valueType }
     case 'sum':
-      return { kind: 'sum', shape, terms: values.terms.map(describeStored) }
+      return {
+        ...{ kind: 'sum', shape, terms: values.terms.map(describeStored) },
+        ...(values.rounded && { rounded: values.rounded }),
+      }
     case 'product':
       return {
         kind: 'product',
@@ -90,7 +92,12 @@ export function describeStored(values: StoredValues): PareWeight {
   }
 }
 
-const isSorted = (values: StoredValues): boolean => (formOf(values) as { sorted?: boolean }).sorted === true
+/** Groups are not neighbours, so that a reader needs to be told them. */
+function isSorted(values: StoredValues & { kind: 'grid' | 'offset' }): boolean {
+  const [, columns] = shapeOfStored(values)
+  const width = groupWidth(values.kind === 'grid' ? values.grid : values.form, columns)
+  return values.groupOf.some((group, column) => group !== Math.floor(column / width))
+}
 
 function numberTypeOf({ dtype }: Tensor): NumberType {
   if (numberTypes.includes(dtype as NumberType)) return dtype as NumberType

@@ -70,7 +70,10 @@ function read({ archive, name, weight }: Place, start: number, end: number): Sto
     case 'sparse_rows':
       return readSparseRows(parts, weight, start, end)
     case 'sum':
-      return { kind: 'sum', terms: weight.terms.map((_, i) => child(i)) }
+      return {
+        ...{ kind: 'sum', terms: weight.terms.map((_, i) => child(i)) },
+        ...(weight.rounded && { rounded: weight.rounded }),
+      }
     case 'product': {
       const first = Math.max(0, Math.min(start, rows - FEW))
       const last = Math.min(rows, Math.max(end, first + FEW))

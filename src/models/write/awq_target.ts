@@ -5,7 +5,7 @@ import { OptionError } from '../../tensor/errors.ts'
 import { bytesOf } from '../../tensor/index.ts'
 import { type CheckpointOptions, planCheckpoint } from './checkpoint_target.ts'
 import type { FolderSource } from './folder_source.ts'
-import { type LayerEncoding, moduleOf } from './layer_encoding.ts'
+import { gridForm, type LayerEncoding, moduleOf } from './layer_encoding.ts'
 import type { TargetPlan } from './model_writer.ts'
 
 /**
@@ -21,8 +21,10 @@ export const awqEncoding = (grid: AffineGrid): LayerEncoding => ({
   target: 'awq',
   title: 'an AWQ checkpoint',
   mixed: false,
-  need({ shape: [rows], grid: { bits } }) {
+  formOf: gridForm,
+  need({ shape: [rows], grid: { bits, sorted } }) {
     if (bits !== 4) return '4 bits'
+    if (sorted) return 'groups of neighbours'
     return rows % 8 === 0 ? undefined : 'rows that 8 divides'
   },
   tensors({ name, shape: [rows, columns] }) {

@@ -9,52 +9,84 @@ import type { StoredSource } from '../../nn/values/values.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { scope } from '../../tensor/index.ts'
 import type { WeightInfo } from '../model_weights.ts'
+import { weightName } from '../stored/pare_layers.ts'
 import { bytesOfInfo } from './encode_stored.ts'
 import { asType, type FolderSource, json, plainType } from './folder_source.ts'
-import type { CodedLayer, LayerEncoding } from './layer_encoding.ts'
+import type { CodedLayer, LayerEncoding, StepForm } from './layer_encoding.ts'
 import type { ModelWriter, TargetPlan } from './model_writer.ts'
 import { type Sharding, shardNotes } from './sharding.ts'
-import { keptNumbers, type TensorChoice, type TensorChoices } from './tensor_choice.ts'
+import { asNumbers, keptNumbers, type TensorChoice, type TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
-export interface CheckpointOptions extends Sharding {
-  /** Of every linear weight that nothing else is asked for. */
-  grid: AffineGrid
+export interface LayerOptions extends Sharding {
+  /** Of every linear weight that nothing else is asked for. @default none: something has to be asked for each */
+  grid?: AffineGrid | undefined
   /** What is asked for single tensors: another grid where the format has several, or to be left as it is. */
   choices?: TensorChoices | undefined
 }
 
-export function planCheckpoint(
+export interface CheckpointOptions extends LayerOptions {
+  grid: AffineGrid
+}
+
+export function planCheckpoint<Form = StepForm>(
   source: FolderSource,
-  encoding: LayerEncoding,
-  options: CheckpointOptions,
+  encoding: LayerEncoding<Form>,
+  options: LayerOptions,
 ): TargetPlan {
   const { grid, choices } = options
-  const leftOut = [...source.matrices].filter((name) => choices?.get(name)?.keep)
+  const leftOut = [...source.matrices].filter((name) => {
+    const choice = choices?.get(name)
+    return choice?.keep || choice?.numbers
+  })
   checkGroups(source, encoding, options)
+  const layerOf = ({ name, shape, grid: rounded, described }: TensorPlan): CodedLayer<Form> => ({
+    name,
+    shape: shape as [number, number],
+    grid: described ? encoding.formOf(described)! : (rounded as Form),
+  })
+  const isCoded = (plan: TensorPlan) => plan.grid !== undefined || plan.described !== undefined
+  /** @throws OptionError where the format has no such layer */
+  const coded = (plan: Omit<TensorPlan, 'bytes'>): TensorPlan => {
+    const { name, shape, described } = plan
+    const isForm = described === undefined || encoding.formOf(described) !== undefined
+    const layer = isForm ? layerOf({ ...plan, bytes: 0 }) : undefined
+    const need = layer ? encoding.need(layer) : 'codes of another kind'
+    if (need !== undefined)
+      throw new OptionError(
+        `${printable(name)}: ${encoding.title} needs ${need}, got ${plan.type} for [${shape.join(', ')}]; choose --target pare, or keep the weight`,
+        { code: 'PARE_E_LAYER_FORM', facts: { tensor: name, shape: [...shape] } },
+      )
+    const bytes = encoding.tensors(layer!).reduce((sum, tensor) => sum + bytesOfInfo(tensor), 0)
+    return { ...plan, bytes }
+  }
   const tensors = [...source.infos.values()].map((info): TensorPlan => {
     const { name, shape } = info
     const role = roleOf(info, source.matrices)
     const base = { name, shape, role, sourceType: info.type, kept: false }
     const choice = choices?.get(name)
     if (choice?.keep) return { ...base, ...keptNumbers(info, choice.by, encoding.title) }
-    const other = choice && (role !== 'matrix' || !choice.grid || gridName(choice.grid) !== gridName(grid))
+    if (choice?.numbers) return { ...base, ...asNumbers(shape, choice.numbers) }
+    if (choice?.described && (role === 'matrix' || (encoding.embeddings && role !== 'vector')))
+      return coded({ ...base, type: weightName(choice.described), described: choice.described })
+    const isOwn = choice?.grid && grid && gridName(choice.grid) === gridName(grid)
+    const other = choice && (role !== 'matrix' || !isOwn)
     if (other && !(encoding.mixed && role === 'matrix' && choice.grid))
       throw otherGrid(info, encoding, grid, choice)
     if (role !== 'matrix')
       return { ...base, type: plainType(info.type), bytes: 2 * shape.reduce((a, b) => a * b, 1) }
-    const layer = { name, shape: shape as [number, number], grid: choice?.grid ?? grid }
-    const need = encoding.need(layer)
-    if (need !== undefined)
+    const own = choice?.grid ?? grid
+    if (!own)
       throw new OptionError(
-        `${printable(name)}: ${encoding.title} needs ${need}, got ${gridName(layer.grid)} for [${shape.join(', ')}]; choose --target pare, or keep the weight`,
-        { code: 'PARE_E_LAYER_FORM', facts: { tensor: name, shape: [...shape] } },
+        `${printable(name)}: ${encoding.title} stores codes that are there already, and no method makes them; choose another target, or keep the weight`,
+        { code: 'PARE_E_LAYER_FORM', facts: { tensor: name } },
       )
-    const bytes = encoding.tensors(layer).reduce((sum, tensor) => sum + bytesOfInfo(tensor), 0)
-    return { ...base, type: gridName(layer.grid), grid: layer.grid, bytes }
+    return coded({ ...base, type: gridName(own), grid: own })
   })
   const infos = tensors.flatMap((plan) =>
-    plan.grid ? encoding.tensors(layerOf(plan)) : [{ name: plan.name, type: plan.type, shape: plan.shape }],
+    isCoded(plan)
+      ? encoding.tensors(layerOf(plan))
+      : [{ name: plan.name, type: plan.type, shape: plan.shape }],
   )
   const shards = layOutShards(infos, options)
   return {
@@ -64,11 +96,15 @@ export function planCheckpoint(
     alignment: 1,
     notes: [...(encoding.notes ?? []), ...shardNotes(shards)],
     stored: (plan) =>
-      plan.grid
+      isCoded(plan)
         ? encoding.tensors(layerOf(plan)).map((info) => ({ name: info.name, bytes: bytesOfInfo(info) }))
         : [{ name: plan.name, bytes: plan.bytes }],
+    byRows: () => encoding.byRows === true,
     encodeSource: (plan, compressed) =>
-      scope(() => encoding.encode(layerOf(plan), (compressed as StoredSource).values)),
+      scope(() => {
+        const { values, shape } = compressed as StoredSource
+        return encoding.encode({ ...layerOf(plan), shape }, values)
+      }),
     encodeNumbers: ({ name, type }, values) => scope(() => [{ name, bytes: asType(values, type).bytes() }]),
     encodeKept({ name }) {
       throw new OptionError(`${name}: ${encoding.title} does not keep bytes of the source`)
@@ -76,18 +112,12 @@ export function planCheckpoint(
     check: () => void source.companions(),
     create: (folder) =>
       checkpointWriter(folder, source, infos, options, () => {
-        const layers = tensors.flatMap((plan) => (plan.grid ? [layerOf(plan)] : []))
+        const layers = tensors.flatMap((plan) => (isCoded(plan) ? [layerOf(plan)] : []))
         const configuration = encoding.configuration(layers, leftOut)
         return { configuration, files: encoding.files?.(configuration) ?? new Map() }
       }),
   }
 }
-
-const layerOf = ({ name, shape, grid }: TensorPlan): CodedLayer => ({
-  name,
-  shape: shape as [number, number],
-  grid: grid as AffineGrid,
-})
 
 /** Group sizes near the one asked for that divide all rows. */
 function fittingSizes(columns: readonly number[]): number[] {
@@ -97,15 +127,16 @@ function fittingSizes(columns: readonly number[]): number[] {
 /** All widths at once, so that the message can name sizes that fit every layer. */
 function checkGroups(
   { infos, matrices }: FolderSource,
-  { title }: LayerEncoding,
-  { grid, choices }: CheckpointOptions,
+  { title }: { readonly title: string },
+  { grid, choices }: LayerOptions,
 ): void {
+  if (!grid || grid.groupSize === 'row') return
   const { groupSize } = grid
-  if (groupSize === 'row') return
   const widths = [...matrices]
     .filter((name) => {
       const choice = choices?.get(name)
-      return !choice?.keep && (choice?.grid ?? grid).groupSize === groupSize
+      const isRounded = !choice?.keep && !choice?.numbers && !choice?.described
+      return isRounded && (choice?.grid ?? grid).groupSize === groupSize
     })
     .map((name) => infos.get(name)!.shape[1]!)
   const bad = widths.find((columns) => columns % groupSize !== 0)
@@ -119,13 +150,13 @@ function checkGroups(
 
 function otherGrid(
   { name }: WeightInfo,
-  { title, mixed }: LayerEncoding,
-  grid: AffineGrid,
+  { title, mixed }: { readonly title: string; readonly mixed: boolean },
+  grid: AffineGrid | undefined,
   { by, grid: other }: TensorChoice,
 ): OptionError {
   const has = mixed
     ? 'evenly spaced codes for its linear weights'
-    : `one bit width and group size for all of its linear weights, ${gridName(grid)}`
+    : `one form for all of its linear weights${grid ? `, ${gridName(grid)}` : ''}`
   return new OptionError(
     `${by}: ${title} has ${has}, and half floats for the rest, got ${other ? gridName(other) : 'a block type'} for ${printable(name)}; choose --target pare or gguf, or keep the weight`,
     { code: 'PARE_E_ONE_GRID', facts: { tensor: name } },

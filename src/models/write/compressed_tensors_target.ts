@@ -1,18 +1,26 @@
 /** compressed-tensors checkpoints, format pack-quantized: what llm-compressor writes, and vLLM loads. */
 import { packCodes, packedLength } from '../../formats/compressed_tensors_packing.ts'
-import { type GridForm, groupWidth } from '../../nn/grid.ts'
+import { groupWidth } from '../../nn/grid.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { bytesOf } from '../../tensor/index.ts'
 import { type CheckpointOptions, planCheckpoint } from './checkpoint_target.ts'
 import type { FolderSource } from './folder_source.ts'
-import { type CodedLayer, floatName, type LayerEncoding, moduleOf } from './layer_encoding.ts'
+import {
+  type CodedLayer,
+  floatName,
+  gridForm,
+  type LayerEncoding,
+  moduleOf,
+  type StepForm,
+} from './layer_encoding.ts'
 import type { TargetPlan } from './model_writer.ts'
 
 /** The version of the library whose layout this is: from 0.18 on codes of 3 bits are one stream. */
 const libraryVersion = '0.18.0'
 
 /**
- * Plans the folder. Layers may differ in bits, groups and symmetry; groups are neighbours.
+ * Plans the folder. Layers may differ in bits, groups and symmetry. Groups that are no neighbours are named, which needs
+ * a reader of `weight_g_idx`.
  *
  * @throws OptionError where groups do not divide the inputs of a layer.
  */
@@ -23,10 +31,11 @@ export const compressedTensorsEncoding: LayerEncoding = {
   target: 'compressed-tensors',
   title: 'a compressed-tensors checkpoint',
   mixed: true,
+  formOf: gridForm,
   need: ({ shape: [, columns], grid: { groupSize } }) =>
     groupSize === 'row' || columns % groupSize === 0 ? undefined : 'groups that divide the rows',
   tensors({ name, shape: [rows, columns], grid }) {
-    const { bits, scaleType, symmetric } = grid
+    const { bits, scaleType, symmetric, sorted } = grid
     const groups = columns / groupWidth(grid, columns)
     const stem = moduleOf(name)
     const zeros = {
@@ -38,15 +47,16 @@ export const compressedTensorsEncoding: LayerEncoding = {
       { name: `${stem}.weight_packed`, type: 'I32', shape: [rows, packedLength(columns, bits, 'stream')] },
       { name: `${stem}.weight_scale`, type: floatName(scaleType), shape: [rows, groups] },
       ...(symmetric ? [] : [zeros]),
+      ...(sorted ? [{ name: `${stem}.weight_g_idx`, type: 'I32', shape: [columns] }] : []),
       { name: `${stem}.weight_shape`, type: 'I64', shape: [2] },
     ]
   },
-  encode({ name, shape: [rows, columns] }, values) {
+  encode({ name, shape: [rows, columns], grid: { sorted } }, values) {
     if (values.kind !== 'grid')
       throw new OptionError(
         `${name}: a compressed-tensors file stores evenly spaced grids, the method made something else`,
       )
-    const { codes, scales, zeros, grid } = values
+    const { codes, scales, zeros, grid, groupOf } = values
     const { bits, scaleType, symmetric } = grid
     const stem = moduleOf(name)
     const packed = (part: typeof codes, width: number, axis: 0 | 1) =>
@@ -57,6 +67,7 @@ export const compressedTensorsEncoding: LayerEncoding = {
       ...(symmetric
         ? []
         : [{ name: `${stem}.weight_zero_point`, bytes: packed(zeros, scales.extent(1), 0) }]),
+      ...(sorted ? [{ name: `${stem}.weight_g_idx`, bytes: bytesOf(groupOf) }] : []),
       {
         name: `${stem}.weight_shape`,
         bytes: new Uint8Array(BigInt64Array.of(BigInt(rows), BigInt(columns)).buffer),
@@ -99,14 +110,14 @@ function configGroups(layers: readonly CodedLayer[]): Record<string, unknown> {
   return Object.fromEntries(all)
 }
 
-const weightScheme = ({ bits, groupSize, symmetric }: GridForm): Record<string, unknown> => ({
+const weightScheme = ({ bits, groupSize, symmetric, sorted }: StepForm): Record<string, unknown> => ({
   num_bits: bits,
   type: 'int',
   symmetric,
   strategy: groupSize === 'row' ? 'channel' : 'group',
   group_size: groupSize === 'row' ? null : groupSize,
   dynamic: false,
-  actorder: null,
+  actorder: sorted ? 'group' : null,
   block_structure: null,
   observer: 'minmax',
   observer_kwargs: {},

@@ -150,7 +150,7 @@ function targetMetadata(metadata: GgufMetadata, scheme: GgufScheme): GgufMetadat
   return new Map([...metadata, ...changed])
 }
 
-type Encoders = Pick<TargetPlan, 'encodeSource' | 'encodeNumbers' | 'encodeKept'>
+type Encoders = Pick<TargetPlan, 'byRows' | 'encodeSource' | 'encodeNumbers' | 'encodeKept'>
 
 function encoders(
   { architecture, headSize }: LlamaConfig,
@@ -166,6 +166,8 @@ function encoders(
     { name: ggufName(name)!, bytes: inFileOrder(name, rows).bytes() },
   ]
   return {
+    // Rows of heads change their places.
+    byRows: ({ name }) => architecture !== 'llama' || !rotaryHeads(name),
     encodeSource({ name, grid }, compressed) {
       const { values } = compressed as GridSource
       if (values?.kind !== 'blocks' || grid?.kind !== 'blocks' || values.type !== grid.type) {

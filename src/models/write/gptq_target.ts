@@ -6,7 +6,7 @@ import { bytesOf } from '../../tensor/index.ts'
 import { planCheckpoint } from './checkpoint_target.ts'
 import type { FolderSource } from './folder_source.ts'
 import { json } from './folder_source.ts'
-import { type LayerEncoding, moduleOf } from './layer_encoding.ts'
+import { gridForm, type LayerEncoding, moduleOf } from './layer_encoding.ts'
 import type { TargetPlan } from './model_writer.ts'
 import type { Sharding } from './sharding.ts'
 import type { TensorChoices } from './tensor_choice.ts'
@@ -35,8 +35,11 @@ export function gptqEncoding(options: Omit<GptqTargetOptions, 'choices'>): Layer
     target: 'gptq',
     title: 'a GPTQ checkpoint',
     mixed: false,
-    need: ({ shape: [rows, columns] }) =>
-      rows % 32 === 0 && columns % 32 === 0 ? undefined : 'rows and columns that 32 divides',
+    formOf: gridForm,
+    need({ shape: [rows, columns], grid: { bits } }) {
+      if (![2, 3, 4, 8].includes(bits)) return '2, 3, 4 or 8 bits'
+      return rows % 32 === 0 && columns % 32 === 0 ? undefined : 'rows and columns that 32 divides'
+    },
     tensors({ name, shape: [rows, columns] }) {
       const groups = Math.ceil(columns / groupWidth(grid, columns))
       const stem = moduleOf(name)

@@ -1,12 +1,12 @@
 /** MLX folders, mode affine: value = scale * code + bias. mlx-lm and LM Studio load them. */
-import { type MlxBits, mlxGroupSizes, packMlx } from '../../formats/mlx_packing.ts'
+import { type MlxBits, mlxBits, mlxGroupSizes, packMlx } from '../../formats/mlx_packing.ts'
 import { groupWidth } from '../../nn/grid.ts'
 import type { StoredValues } from '../../nn/values/values.ts'
 import { OptionError } from '../../tensor/errors.ts'
 import { bytesOf, type Tensor } from '../../tensor/index.ts'
 import { type CheckpointOptions, planCheckpoint } from './checkpoint_target.ts'
 import type { FolderSource } from './folder_source.ts'
-import { type CodedLayer, floatName, type LayerEncoding, moduleOf } from './layer_encoding.ts'
+import { type CodedLayer, floatName, gridForm, type LayerEncoding, moduleOf } from './layer_encoding.ts'
 import type { TargetPlan } from './model_writer.ts'
 
 /**
@@ -24,7 +24,13 @@ export const mlxEncoding: LayerEncoding = {
   target: 'mlx',
   title: 'an MLX folder',
   mixed: true,
-  need({ shape: [, columns], grid: { groupSize } }) {
+  embeddings: true,
+  byRows: true,
+  formOf: (described) =>
+    described.kind === 'offset' ? { ...described, symmetric: false } : gridForm(described),
+  need({ shape: [, columns], grid: { bits, groupSize, sorted } }) {
+    if (!(mlxBits as readonly number[]).includes(bits)) return `${mlxBits.join(', ')} bits`
+    if (sorted) return 'groups of neighbours'
     const fits = (mlxGroupSizes as readonly unknown[]).includes(groupSize)
     return fits && columns % (groupSize as number) === 0
       ? undefined

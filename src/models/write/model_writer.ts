@@ -35,6 +35,9 @@ export interface TargetPlan {
     | 'mlx'
     | 'onnx'
     | 'transformers.js'
+    | 'aqlm'
+    | 'spqr'
+    | 'huggingface'
     | 'pare'
   readonly tensors: readonly TensorPlan[]
   /** Size of the weight files, to the byte. */
@@ -45,6 +48,8 @@ export interface TargetPlan {
   readonly notes: readonly string[]
   /** What a weight takes in the file, in the order in which it is encoded. */
   stored(plan: TensorPlan): readonly StoredTensor[]
+  /** Some rows of a coded weight may be encoded at a time, one part after another. @default false */
+  byRows?(plan: TensorPlan): boolean
   /** A compressed matrix. */
   encodeSource(plan: TensorPlan, source: WeightSource): EncodedTensor[]
   /** A weight stored as numbers, f32. */

@@ -54,13 +54,13 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
       if (grid) weights.set(name, describeGrid(shape, grid, options))
       return sized({ ...base, type, ...(grid ? { grid } : {}), ...(note ? { note } : {}) })
     }
-    const described = options.described?.get(name)
+    const choice = options.choices?.get(name)
+    const described = options.described?.get(name) ?? choice?.described
     if (described) {
       checkDescribed(info, described)
       weights.set(name, described)
-      return sized({ ...base, type: weightName(described) })
+      return sized({ ...base, type: weightName(described), described })
     }
-    const choice = options.choices?.get(name)
     if (choice?.keep) return { ...base, ...keptNumbers(info, choice.by, 'a Pare folder') }
     const grid = choice?.grid ?? (role === 'matrix' && !choice?.scheme ? options.grid : undefined)
     if (grid) return planned(gridName(grid), grid)
@@ -79,8 +79,13 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
     alignment: 1,
     notes: shardNotes(shards),
     stored: (plan) => storedTensors(plan).map((info) => ({ name: info.name, bytes: bytesOfInfo(info) })),
-    encodeSource: ({ name }, compressed) =>
-      encodeStored(name, (compressed as StoredSource).values, weights.get(name)),
+    byRows: ({ name }) => ['blocks', 'grid', 'offset', 'dense'].includes(String(weights.get(name)?.kind)),
+    encodeSource({ name }, compressed) {
+      const { values, shape } = compressed as StoredSource
+      const weight = weights.get(name)
+      // Some rows of the weight, in the form that all of it has.
+      return encodeStored(name, values, weight && { ...weight, shape: [...shape] })
+    },
     encodeNumbers: ({ name, type, grid }, values) =>
       scope(() =>
         grid

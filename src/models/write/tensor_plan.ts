@@ -1,4 +1,5 @@
 /** What a target will store for each weight of a model, known before anything is compressed. */
+import type { PareWeight } from '../../formats/pare_weight.ts'
 import type { Grid } from '../../nn/grid.ts'
 import type { WeightInfo } from '../model_weights.ts'
 
@@ -15,6 +16,8 @@ export interface TensorPlan {
   readonly type: string
   /** What a method rounds it to; nothing where it is stored as numbers or kept. */
   readonly grid?: Grid
+  /** How codes that are there already are put together; no method rounds to them. */
+  readonly described?: PareWeight
   /** The source's bytes are copied. */
   readonly kept: boolean
   /** Bytes in the target, scales and zeros included. */

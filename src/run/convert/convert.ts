@@ -1,0 +1,261 @@
+/** A model in one format becomes the same model in another: codes stay codes where the formats agree. */
+
+import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { disk } from '../../formats/disk.ts'
+import { writeFailure, writeWhole } from '../../formats/output.ts'
+import { loadLanguageModel, openLanguageModel } from '../../models/load_model.ts'
+import type { OpenLanguageModel } from '../../models/open_model.ts'
+import { checkFreeDisk } from '../../models/source/disk.ts'
+import type { ResolvedSource } from '../../models/source/resolved.ts'
+import type { TargetPlan } from '../../models/write/model_writer.ts'
+import { matricesOf } from '../../models/write/target.ts'
+import { AbortError, printable, QualityError } from '../../tensor/errors.ts'
+import { fetchProgress, type RunHooks } from '../evaluate.ts'
+import { checkOutput, checkPlace, checkReplaceable } from '../output_place.ts'
+import { type Carriage, decideCarriages } from './carriage.ts'
+import {
+  type ConversionReport,
+  type ConvertedWeight,
+  carriedNames,
+  relativeError,
+  type Squares,
+} from './conversion_report.ts'
+import {
+  asksForCodes,
+  type ConvertOptions,
+  type ResolvedConvertOptions,
+  resolveConvertOptions,
+} from './convert_options.ts'
+import { type Conversion, planConversion } from './convert_plan.ts'
+import { differenceOf } from './difference.ts'
+import { survey } from './survey.ts'
+import { writeConverted } from './write_converted.ts'
+
+/**
+ * Writes a model in another format and compares what a reader finds there with the source, value by value. Weights go
+ * one after another: memory is bounded by the largest linear weight, some bytes for each of its values. The output
+ * appears when it is whole; whatever fails, or `signal` stops, leaves nothing behind.
+ *
+ * @throws OptionError before anything is read where an option cannot be, and where the target cannot hold the source;
+ * QualityError (`PARE_E_LOSSY`) with `lossless` where a value would differ; ResourceError where the disk is too full.
+ * @example
+ * const { lossless } = await convert({ source: 'model-gptq', target: 'mlx', output: 'model-mlx' })
+ */
+export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Promise<ConversionReport> {
+  const begin = performance.now()
+  const resolved = resolveConvertOptions(options)
+  const output = resolve(resolved.output)
+  checkOutput(output, resolved.overwrite, false)
+  checkPlace(output)
+  const source = await loadLanguageModel(resolved.source, {
+    signal: hooks.signal,
+    offline: resolved.offline || undefined,
+    progress: fetchProgress(hooks.progress),
+  })
+  try {
+    checkReplaceable(output, [source.resolved.path, process.cwd()])
+    const conversion = await prepare(source, resolved, hooks)
+    const target = planConversion(source, conversion)
+    target.check()
+    await checkFreeDisk(existingFolder(output), target.fileBytes, '--output', 'another folder')
+    const folder = join(dirname(output), `.${basename(output)}.${randomBytes(6).toString('hex')}.part`)
+    try {
+      disk().makeFolder(folder)
+      await write(source, target, conversion.carriages, folder, hooks)
+      const weights = await compare(source, folder, target, conversion, hooks)
+      const report = reportOf(source, target, conversion, weights)
+      if (hooks.signal?.aborted) throw new AbortError()
+      publish(folder, output)
+      return {
+        ...report,
+        output,
+        files: readdirSync(output).sort(),
+        seconds: (performance.now() - begin) / 1000,
+      }
+    } catch (error) {
+      disk().remove(folder)
+      throw error
+    }
+  } finally {
+    source.close()
+  }
+}
+
+/** What there is, and how each weight goes over. */
+async function prepare(
+  source: OpenLanguageModel,
+  options: ResolvedConvertOptions,
+  hooks: RunHooks,
+): Promise<Conversion> {
+  const { layout, type } = options
+  const isGguf = source.format === 'gguf'
+  const keepsAll = layout.format === 'pare' || (layout.format === 'gguf' && isGguf)
+  const levels = layout.levels !== undefined && type === undefined && (!keepsAll || asksForCodes(options))
+  const weights = await survey(source.weights, matricesOf(source), { levels }, hooks)
+  const carriages = decideCarriages(weights, { options, isGguf })
+  return { options, weights, carriages }
+}
+
+async function write(
+  source: OpenLanguageModel & { resolved: ResolvedSource },
+  target: TargetPlan,
+  carriages: ReadonlyMap<string, Carriage>,
+  folder: string,
+  hooks: RunHooks,
+): Promise<void> {
+  const writer = target.create(folder)
+  try {
+    await writeConverted(source, target, carriages, writer, hooks)
+    writer.finish()
+  } catch (error) {
+    writer.abort()
+    throw error
+  }
+  for (const file of source.resolved.licenseFiles)
+    writeWhole(join(folder, basename(file)), readFileSync(file))
+}
+
+/** Opens what was written as any reader would, and compares every value. */
+async function compare(
+  source: OpenLanguageModel,
+  folder: string,
+  target: TargetPlan,
+  { options, weights, carriages }: Conversion,
+  { progress, signal }: RunHooks,
+): Promise<(ConvertedWeight & Squares)[]> {
+  const result = openLanguageModel(resultPath(folder))
+  try {
+    const plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
+    const found = []
+    for (const { info, role, described, levels } of weights) {
+      await new Promise((done) => setImmediate(done))
+      if (signal?.aborted) throw new AbortError()
+      const { name } = info
+      progress?.({ kind: 'progress', phase: 'verify', share: found.length / weights.length, text: name })
+      const plan = plans.get(name)!
+      const keepsCodes = carriages.get(name)!.how === 'levels'
+      const difference = differenceOf(source.weights, result.weights, name, {
+        steps: keepsCodes && levels !== undefined,
+        // Embeddings are large, and no format packs them across rows.
+        byRows: role !== 'matrix',
+      })
+      const { equal, largest, largestInSteps, squares, energy } = difference
+      if (!equal && options.lossless) throw lossy(name, largest, options)
+      const isCoded = plan.grid !== undefined || plan.described !== undefined
+      found.push({
+        ...{ name, role, from: info.type, to: plan.type, bytesBefore: info.bytes, bytes: plan.bytes },
+        carried: equal
+          ? ('lossless' as const)
+          : keepsCodes
+            ? ('codes kept' as const)
+            : described && isCoded
+              ? ('requantised' as const)
+              : ('rounded' as const),
+        largestDifference: largest,
+        ...(largestInSteps === undefined || equal ? {} : { largestInSteps }),
+        relativeError: relativeError([difference]),
+        ...{ squares, energy },
+      })
+    }
+    return found
+  } finally {
+    result.close()
+  }
+}
+
+const lossy = (name: string, largest: number, { layout }: ResolvedConvertOptions) =>
+  new QualityError(
+    `--lossless: a value of ${printable(name)} differs by ${largest.toPrecision(3)} in ${layout.title}; leave it out, or choose --target pare, which holds anything`,
+    { code: 'PARE_E_LOSSY', facts: { tensor: name, largest } },
+  )
+
+function reportOf(
+  source: OpenLanguageModel,
+  target: TargetPlan,
+  { options, weights, carriages }: Conversion,
+  found: readonly (ConvertedWeight & Squares)[],
+): Omit<ConversionReport, 'output' | 'files' | 'seconds'> {
+  const twice = found.filter(({ carried }) => carried === 'requantised')
+  const twiceError = relativeError(twice)
+  const count = (carried: ConvertedWeight['carried']) => found.filter((one) => one.carried === carried).length
+  return {
+    ...{ source: options.source, target: options.target, format: options.layout.format },
+    lossless: found.every(({ carried }) => carried === 'lossless'),
+    counts: Object.fromEntries(
+      carriedNames.map((carried) => [carried, count(carried)]),
+    ) as ConversionReport['counts'],
+    relativeError: relativeError(found),
+    ...(twice.length > 0 ? { requantisedError: twiceError } : {}),
+    ...{ bytesSource: source.weights.fileBytes, bytes: target.fileBytes },
+    weights: found.map(({ squares: _, energy: __, ...weight }) => weight),
+    warnings:
+      twice.length > 0
+        ? [
+            `double quantisation: ${twice.length === 1 ? '1 weight was' : `${twice.length} weights were`} codes already and rounded again, relative error ${twiceError.toPrecision(3)}; start from the float model where there is one`,
+          ]
+        : [],
+    notes: [...target.notes, ...wrappedZeros(options, weights, carriages)],
+  }
+}
+
+/** The first version of GPTQ stores zeros less 1. */
+function wrappedZeros(
+  { layout }: ResolvedConvertOptions,
+  weights: Conversion['weights'],
+  carriages: ReadonlyMap<string, Carriage>,
+): string[] {
+  if (layout.format !== 'gptq') return []
+  const wrapped = weights.filter(({ info, levels }) => {
+    const carriage = carriages.get(info.name)!
+    return (
+      carriage.how === 'levels' &&
+      carriage.form.kind === 'grid' &&
+      !carriage.form.symmetric &&
+      levels?.zeros?.least === 0
+    )
+  })
+  return wrapped.length === 0
+    ? []
+    : [
+        `${wrapped.length} weights have zeros of 0, which the first version of GPTQ stores as the largest code: some readers take them for 2^bits; --format gptq_v2 stores them as they are`,
+      ]
+}
+
+/** The folder, or the GGUF file in it. */
+function resultPath(folder: string): string {
+  const file = readdirSync(folder).find((name) => name.endsWith('.gguf'))
+  return file === undefined ? folder : join(folder, file)
+}
+
+/** The nearest folder above a place that is there. */
+function existingFolder(path: string): string {
+  const parent = dirname(path)
+  return existsSync(path) && statSync(path).isDirectory()
+    ? path
+    : parent === path
+      ? path
+      : existingFolder(parent)
+}
+
+/** Puts the whole result at its place. What stood there goes only when the new one has its name. */
+function publish(folder: string, output: string): void {
+  const replaced = `${folder}.replaced`
+  try {
+    disk().syncFolder(folder)
+    const isThere = existsSync(output)
+    if (isThere && readdirSync(output).length === 0) rmdirSync(output)
+    else if (isThere) disk().rename(output, replaced)
+    try {
+      disk().rename(folder, output)
+    } catch (error) {
+      if (existsSync(replaced)) disk().rename(replaced, output)
+      throw error
+    }
+    disk().syncFolder(dirname(output))
+    disk().remove(replaced)
+  } catch (cause) {
+    throw writeFailure(cause, output, 0)
+  }
+}
