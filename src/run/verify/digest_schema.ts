@@ -1,0 +1,8 @@
+/** The digest of a layer as journals and reports have it. */
+import { z } from 'zod'
+
+export const digestSchema = z.strictObject({
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  squares: z.number().nonnegative(),
+  sketch: z.array(z.number()).length(16).readonly().optional(),
+})
