@@ -31,6 +31,8 @@ const [OF_WEIGHTS, OF_ROWS, OF_LOGITS, OF_VECTORS, OF_FLOATS] = [8, 250, 15, 10,
 const DAMAGED = 0.63
 /** Fewer bits have no bound of logits and vectors, and none of weights. */
 const [FEWEST, FEWEST_OF_WEIGHTS] = [4, 3]
+/** Bits a weight of half floats as scales for 128 columns each, a little rounded down. */
+const SCALES = 0.12
 /** Cosine of a row with another one, of at least 500 columns, at most. */
 const LEAST_ALIKE = 0.15
 
@@ -71,6 +73,17 @@ export function codeBits(type: string): number | undefined {
   return found >= 1 && found <= 16 ? found : undefined
 }
 
+/**
+ * The same of a weight, and one less where so few bytes are left for scales that a group has more than 128 columns: its
+ * range is wider then, up to twice with levels that are symmetric.
+ */
+function bitsOf({ type, bytes, shape }: WeightInfo): number | undefined {
+  const bits = codeBits(type)
+  return bits !== undefined && (8 * bytes) / sizeOf(shape) < bits + SCALES ? bits - 1 : bits
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1)
+
 /** What a weight of the result may be from that of the source; nothing where no bound holds. */
 export function farthest(
   result: OpenModel,
@@ -81,7 +94,7 @@ export function farthest(
   if (holds(type, source.type)) return { error: 0, alike: 1 - 1e-6, reason: `${type} for ${source.type}` }
   const roundoff = roundoffs[type]
   if (roundoff !== undefined) return { error: roundoff, alike: 1 - 1e-6, reason: type }
-  const bits = codeBits(type)
+  const bits = bitsOf(result.weights.infos.get(name)!)
   if (bits === undefined) return undefined
   const alike = Math.max(LEAST_ALIKE, 1 - OF_ROWS * 4 ** -bits)
   return bits < FEWEST_OF_WEIGHTS
@@ -148,9 +161,9 @@ function effectiveBits(open: OpenModel): number | undefined {
   for (const name of familyWeights(open).values()) {
     const { type, shape } = open.weights.infos.get(name)!
     const isFloat = significands[type] !== undefined
-    const bits = isFloat ? significands[type] : codeBits(type)
+    const bits = isFloat ? significands[type] : bitsOf(open.weights.infos.get(name)!)
     if (bits === undefined) return undefined
-    const size = shape.reduce((product, n) => product * n, 1)
+    const size = sizeOf(shape)
     if (!matrices.has(name)) fewest = Math.min(fewest, isFloat ? fewest : bits)
     else {
       noise += size * (isFloat ? 0 : 4 ** -bits)
