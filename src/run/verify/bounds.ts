@@ -7,16 +7,18 @@
  * of 16 to a row, and Q2_K to Q8_0.
  *
  *                                  largest found                                    bound
- *   |W' - W| / |W| of a matrix     3.7 * 2^-bits (GPTQ at 3 bits; rtn at most 2.2)  8 * 2^-bits
- *   1 - cosine of a row            108 * 4^-bits (GPTQ at 4 bits: 0.42)             250 * 4^-bits, and a cosine of 0.15
- *   spread of logits               6.9 * 2^-bits (rtn at 4 bits: 0.43)              15 * 2^-bits
+ *   |W' - W| / |W| of a matrix     3.7 * 2^-bits (GPTQ at 3 bits; rtn at most 2.4)  8 * 2^-bits
+ *   1 - cosine of a row            108 * 4^-bits (GPTQ at 4 bits: 0.42)             280 * 4^-bits, and a cosine of 0.15
+ *   spread of logits               8.4 * 2^-bits (rtn at 4 bits: 0.43 to 0.53)      15 * 2^-bits
  *   1 - cosine of vectors          24 * 4^-bits (rtn at 4 bits: 0.093)              50 * 4^-bits
  *   floats, largest logit          3.2 u (BF16: 0.0125; u is the rounding unit)     8 u
  *
- * Damage that is beyond them: query and key rows in the order of llama.cpp give a spread of logits of 0.64 to 0.82 at any
- * bits, and rows with cosines about 0; in one of six layers of an encoder a cosine of 0.72 to 0.85. At 4 bits and more the
- * bound of logits is therefore at most 0.63. Below 4 bits an honest result is as far from its source as a damaged one (2
- * bits by rounding to nearest: a spread of 1.4), so that no bound of logits holds, and below 3 bits none of weights.
+ * Damage that is beyond them: query and key rows in the order of llama.cpp give rows with cosines about 0 and a matrix that
+ * is 130% from its source at any bits; from 5 bits on they also give a spread of logits that is too large (0.64 to 0.82) or
+ * vectors of an encoder that are too far (a cosine of 0.72 to 0.85 for one of six layers). Logits of another model have a
+ * spread of about 1.4, which the bound of 4 bits (0.94) finds. An honest result of 4 bits may be nearly as far as a damaged
+ * one (symmetric, one group a row: 0.61), and one of 2 bits as far as another model (1.4): below 4 bits no bound of logits
+ * holds. Weights tell until 3 bits; at 2 an honest row may be as unlike its source as another one.
  */
 import type { WeightInfo } from '../../models/model_weights.ts'
 import type { OpenModel } from '../../models/open_model.ts'
@@ -26,10 +28,8 @@ import { familyWeights, nameIn } from './weight_names.ts'
 const SAME_LOGITS = 1e-3
 /** Cosine of vectors where all weights are equal. */
 const SAME_VECTORS = 1 - 1e-6
-const [OF_WEIGHTS, OF_ROWS, OF_LOGITS, OF_VECTORS, OF_FLOATS] = [8, 250, 15, 10, 8]
-/** Spread of logits that no damage at hand was below, when it was in every layer. */
-const DAMAGED = 0.63
-/** Fewer bits have no bound of logits and vectors, and none of weights. */
+const [OF_WEIGHTS, OF_ROWS, OF_LOGITS, OF_VECTORS, OF_FLOATS] = [8, 250, 15, Math.sqrt(160), 8]
+/** Fewer bits have no bound of logits and vectors, or none of weights. */
 const [FEWEST, FEWEST_OF_WEIGHTS] = [4, 3]
 /** Bits a weight of half floats as scales for 128 columns each, a little rounded down. */
 const SCALES = 0.12
@@ -121,7 +121,7 @@ export function logitBound(
   const bits = effectiveBits(result)
   if (bits === undefined) return noBound
   if (bits < FEWEST) return tooFew(bits)
-  return { kind: 'relative', most: Math.min(OF_LOGITS * 2 ** -bits, DAMAGED), reason: bitsText(bits) }
+  return { kind: 'relative', most: OF_LOGITS * 2 ** -bits, reason: bitsText(bits) }
 }
 
 /** Of the vectors of a text encoder. */
