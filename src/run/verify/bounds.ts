@@ -8,7 +8,7 @@
  *
  *                                  largest found                                    bound
  *   |W' - W| / |W| of a matrix     3.7 * 2^-bits (GPTQ at 3 bits; rtn at most 2.4)  8 * 2^-bits
- *   1 - cosine of a row            108 * 4^-bits (GPTQ at 4 bits: 0.42)             280 * 4^-bits, and a cosine of 0.15
+ *   1 - cosine of a row            193 * 4^-bits (GPTQ, 4 bits, symmetric: 0.75)    400 * 4^-bits, and a cosine of 0.1
  *   spread of logits               8.4 * 2^-bits (rtn at 4 bits: 0.43 to 0.53)      15 * 2^-bits
  *   1 - cosine of vectors          24 * 4^-bits (rtn at 4 bits: 0.093)              50 * 4^-bits
  *   floats, largest logit          3.2 u (BF16: 0.0125; u is the rounding unit)     8 u
@@ -28,13 +28,13 @@ import { familyWeights, nameIn } from './weight_names.ts'
 const SAME_LOGITS = 1e-3
 /** Cosine of vectors where all weights are equal. */
 const SAME_VECTORS = 1 - 1e-6
-const [OF_WEIGHTS, OF_ROWS, OF_LOGITS, OF_VECTORS, OF_FLOATS] = [8, 250, 15, Math.sqrt(160), 8]
+const [OF_WEIGHTS, OF_ROWS, OF_LOGITS, OF_VECTORS, OF_FLOATS] = [8, 400, 15, Math.sqrt(160), 8]
 /** Fewer bits have no bound of logits and vectors, or none of weights. */
 const [FEWEST, FEWEST_OF_WEIGHTS] = [4, 3]
 /** Bits a weight of half floats as scales for 128 columns each, a little rounded down. */
 const SCALES = 0.12
 /** Cosine of a row with another one, of at least 500 columns, at most. */
-const LEAST_ALIKE = 0.15
+const LEAST_ALIKE = 0.1
 
 /** Largest relative error of a number that is rounded to the type. */
 const roundoffs: Readonly<Record<string, number>> = { F32: 2 ** -24, F16: 2 ** -11, BF16: 2 ** -8 }

@@ -110,11 +110,12 @@ async function predictions(
 /** The lines of a verification: one a check, and one for each thing that is wrong. */
 export const verificationLines = ({ checks }: Pick<Verification, 'checks'>): string[] =>
   checks.flatMap(({ name, status, text, faults }) => [
-    `${name.padEnd(13)} ${words[status].padEnd(8)} ${text}`,
+    `${name.padEnd(13)} ${checkWords[status].padEnd(8)} ${text}`,
     ...faults.map((fault) => `${''.padEnd(13)} ${''.padEnd(8)} ${fault}`),
   ])
 
-const words: Readonly<Record<Check['status'], string>> = {
+/** How a check went, for people. */
+export const checkWords: Readonly<Record<Check['status'], string>> = {
   passed: 'same',
   failed: 'FAILED',
   unbounded: 'no bound',
