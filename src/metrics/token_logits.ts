@@ -6,7 +6,7 @@ import { AbortError } from '../tensor/errors.ts'
 import { dispose, scope, trimPool } from '../tensor/index.ts'
 
 /** Rows of the head in memory at a time: a block is read once, as all logits are made in one call. */
-export const headRows = 2 ** 14
+export const headRows = 2 ** 13
 
 export interface TokenLogitsOptions {
   signal?: AbortSignal | undefined

@@ -16,7 +16,7 @@ import { inputImportance } from './input_importance.ts'
 import { relativeErrors } from './relative_errors.ts'
 import type { LayerReport } from './report.ts'
 import { stepsAsMethod } from './step_sequence.ts'
-import { digestOf } from './verify/value_digest.ts'
+import { digestOf, roundsValues } from './verify/value_digest.ts'
 
 /** What a stage became. */
 export interface FinishedStage {
@@ -211,7 +211,14 @@ export class MatrixCompression {
     notes: readonly string[],
   ): LayerReport {
     const bits = (plan.bytes * 8) / (plan.shape[0]! * plan.shape[1]!)
-    return { name: plan.name, bits, relativeError, relativeErrorRtn, notes, values: digestOf(values) }
+    return {
+      name: plan.name,
+      bits,
+      relativeError,
+      relativeErrorRtn,
+      notes,
+      values: digestOf(values, { sketch: roundsValues(this.target.target) }),
+    }
   }
 }
 

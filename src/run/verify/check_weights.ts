@@ -7,7 +7,7 @@ import type { OpenModel } from '../../models/open_model.ts'
 import { AbortError, FormatError, printable } from '../../tensor/errors.ts'
 import { farthest } from './bounds.ts'
 import { readWeight } from './read_weight.ts'
-import type { ValueDigest } from './value_digest.ts'
+import { roundsValues, type ValueDigest } from './value_digest.ts'
 import { type Check, checkOf } from './verification.ts'
 import { familyWeights, nameIn, unreadTensors } from './weight_names.ts'
 
@@ -20,12 +20,7 @@ export interface WeightTask {
   progress?: ((share: number, name: string) => void) | undefined
 }
 
-/**
- * Formats whose reader computes other values than the grid that was decided: MLX adds an offset that is rounded to half
- * floats. A sketch tells how far they are.
- */
-const roundedFormats: readonly OpenModel['format'][] = ['mlx', 'spqr', 'aqlm']
-/** |W' - W| / |W| of such: 2^-9 of an offset of up to three deviations in bf16, twice, and room for the estimate. */
+/** |W' - W| / |W| of formats that round: 2^-9 of an offset of up to three deviations in bf16, twice, and room for the estimate. */
 const ROUNDED = 2 ** -6
 
 /** @returns also whether all could be read */
@@ -53,8 +48,11 @@ export async function checkWeights(task: WeightTask): Promise<{ check: Check; re
       const weight = { weights: result.weights, name, isMatrix: matrices.has(name) }
       const { distance, error, alike } = readWeight(weight, { expected, other })
       if (distance !== undefined) {
-        if (distance <= (roundedFormats.includes(result.format) ? ROUNDED : 0)) found.same++
-        else say(`holds other values than were computed, apart by about ${percent(distance)}`)
+        if (distance <= (roundsValues(result.format) ? ROUNDED : 0)) found.same++
+        else
+          say(
+            `holds other values than were computed${Number.isFinite(distance) ? `, apart by about ${percent(distance)}` : ''}`,
+          )
       }
       if (error === undefined || !other) continue
       found.compared++

@@ -3,6 +3,7 @@ import { z } from 'zod'
 
 export const digestSchema = z.strictObject({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  squares: z.number().nonnegative(),
-  sketch: z.array(z.number()).length(16).readonly().optional(),
+  sketch: z
+    .strictObject({ squares: z.number().nonnegative(), products: z.array(z.number()).length(16).readonly() })
+    .optional(),
 })

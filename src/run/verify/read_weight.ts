@@ -4,7 +4,7 @@ import { scope, type Tensor } from '../../tensor/index.ts'
 import { digestDistance, digestOf, type ValueDigest } from './value_digest.ts'
 
 /** Numbers of a table that are in memory at a time; its rows can be read alone. */
-export const partNumbers = 2 ** 22
+export const partNumbers = 2 ** 20
 
 /** A weight as some model stores it. */
 interface Place {
@@ -37,7 +37,9 @@ export function readWeight(
   if (isMatrix || shape.length !== 2)
     return scope(() => {
       const values = weights.load(name)
-      const known = expected ? { distance: digestDistance(digestOf(values), expected) } : {}
+      const known = expected
+        ? { distance: digestDistance(digestOf(values, { sketch: expected.sketch !== undefined }), expected) }
+        : {}
       if (!other || known.distance === 0) return { ...known, alike: 1 }
       addRows(sums, values, other.weights.load(other.name))
       return { ...known, ...errorOf(sums) }

@@ -7,13 +7,13 @@ import { digestDistance, digestOf } from './value_digest.ts'
 
 const normal = (rows: number, columns: number, name = 'w') => randomStream(3, name).normal([rows, columns])
 
-test('a digest is the SHA-256 of the f32 values row after row, and the sum of their squares', () => {
+test('a digest is the SHA-256 of the f32 values row after row, and of matrices the sum of squares and 16 products', () => {
   const values = new Float32Array([1, -2, 0.5, 4])
   scope(() => {
-    const { sha256, squares, sketch } = digestOf(tensor(values, [2, 2]))
+    const { sha256, sketch } = digestOf(tensor(values, [2, 2]))
     expect(sha256).toBe(createHash('sha256').update(new Uint8Array(values.buffer)).digest('hex'))
-    expect(squares).toBe(1 + 4 + 0.25 + 16)
-    expect(sketch).toHaveLength(16)
+    expect(sketch!.squares).toBe(1 + 4 + 0.25 + 16)
+    expect(sketch!.products).toHaveLength(16)
     expect(digestOf(tensor(values, [4])).sketch).toBeUndefined()
   })
 })
