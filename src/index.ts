@@ -9,6 +9,7 @@
  *   train       a small language model or a classifier from a recipe, with checkpoints
  *   Trainer     steps of a training over any task, with pruningMethods and optimisers by name; fit without phases
  *   evaluate    perplexity, and KL and agreement against a source
+ *   verify      opens a result again and compares it with its source; verifyResult with what is open already
  *   inspect     what a file holds and what Pare can do with it; inspectSource also of a hub, by headers; summarizeValues reads
  *               the values
  *   measureImportance  how much inputs are used, as the file of llama-imatrix; readImatrix reads one
@@ -144,6 +145,10 @@ export {
   type ValueOptions,
   type ValueSummary,
 } from './run/value_summary.ts'
+export { digestOf, type ValueDigest } from './run/verify/value_digest.ts'
+export type { Check, CheckName, Verification, VerificationRecord } from './run/verify/verification.ts'
+export { type VerifyOptions, verify } from './run/verify/verify.ts'
+export { type ResultToVerify, verifyResult } from './run/verify/verify_result.ts'
 export { version } from './run/version.ts'
 export type { WeightStep } from './run/weight_step.ts'
 export * from './tensor/errors.ts'

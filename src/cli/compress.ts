@@ -1,6 +1,7 @@
 /** `pare compress`: the main job, in a thread of its own, so that Ctrl-C is heard at any moment. */
 import type { Command } from 'commander'
 import type { CompressionReport } from '../run/report.ts'
+import { checkWords } from '../run/verify/verify_result.ts'
 import { printable } from '../tensor/errors.ts'
 import { positive } from './arguments.ts'
 import {
@@ -57,6 +58,10 @@ export function addCompress(pare: Command): void {
     .option(
       '--no-evaluate',
       'do not compare the result with its source, which takes about as long as the rest',
+    )
+    .option(
+      '--no-verify',
+      'do not open the result again and compare its values, tokens and template with the source, in seconds',
     )
     .option(
       '--side-by-side',
@@ -117,6 +122,11 @@ export function reportText(report: CompressionReport): string {
       (layer) =>
         `worst       ${printable(layer.name)}: ${percent(layer.relativeError)} of the output lost (round to nearest ${percent(layer.relativeErrorRtn)})`,
     ),
+    ...(report.verification
+      ? [
+          `verified    ${report.verification.checks.map(({ name, status }) => `${name} ${checkWords[status]}`).join(', ')}`,
+        ]
+      : []),
     `time        ${report.seconds.toFixed(1)} s, ${megabytes(report.peakMemoryBytes)} memory at most`,
     `output      ${printable(report.output, 4096)}: ${report.files.map((file) => printable(file)).join(', ')}`,
     ...(report.bytes > report.bytesSource

@@ -10,7 +10,7 @@ import { AbortError, NativeError, OptionError, PareError, ResourceError } from '
 import { terminalProgress } from './terminal.ts'
 
 export interface Job {
-  job: 'compress' | 'convert' | 'evaluate' | 'imatrix' | 'train'
+  job: 'compress' | 'convert' | 'evaluate' | 'imatrix' | 'train' | 'verify'
   options: object
   threads?: number | undefined
   quiet?: boolean | undefined

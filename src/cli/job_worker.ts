@@ -10,6 +10,7 @@ const jobs = {
   convert: async () => (await import('../run/convert/convert.ts')).convert,
   evaluate: async () => (await import('../run/evaluate.ts')).evaluate,
   imatrix: async () => (await import('../run/measure_importance.ts')).measureImportance,
+  verify: async () => (await import('../run/verify/verify.ts')).verify,
   train: async () => (await import('../run/training/train.ts')).trainWith,
 }
 const { job, options, threads } = workerData as Job

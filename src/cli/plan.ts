@@ -44,6 +44,7 @@ export function addPlan(pare: Command): void {
   addCalibrationFlags(command)
   addEvaluationFlags(command)
     .option('--no-evaluate', 'the result is not compared with its source')
+    .option('--no-verify', 'the result is not opened again')
     .option(
       '--side-by-side',
       'source and result also continue some prompts (default: for models of 1 GiB or less in f32)',

@@ -66,6 +66,7 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--sensitivity error --target-bpw 4', { sensitivity: 'error', limits: { targetBpw: 4 } }],
   ['--sensitivity-windows 2 --target-bpw 4', { sensitivityWindows: 2, limits: { targetBpw: 4 } }],
   ['--no-baselines', { baselines: false }],
+  ['--no-verify', { verify: false }],
   ['--side-by-side', { sideBySide: true }],
   ['--no-side-by-side', { sideBySide: false }],
   ['--method rtn', step({ method: 'rtn' })],

@@ -117,6 +117,7 @@ const phaseVerbs: Readonly<Record<CompressionPlan['memory'][number]['phase'], st
   measure: 'measure',
   compress: 'compress',
   write: 'write',
+  verify: 'verify',
   evaluate: 'evaluate',
   sample: 'continue prompts',
 }

@@ -105,13 +105,14 @@ test('a model that is not there ends with exit code 6 and says how sources are w
 })
 
 const commands = program().commands
-test('the commands are plan, compress, convert, train, eval, imatrix, inspect, pull, reproduce, doctor and demo', () => {
+test('the commands are plan, compress, convert, train, eval, verify, imatrix, inspect, pull, reproduce, doctor and demo', () => {
   expect(commands.map((command) => command.name())).toEqual([
     'plan',
     'compress',
     'convert',
     'train',
     'eval',
+    'verify',
     'imatrix',
     'inspect',
     'pull',

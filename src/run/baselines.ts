@@ -52,6 +52,7 @@ export async function compareBaseline(
       output: join(work, baselineName),
       limits: maxMemory === undefined ? {} : { maxMemory },
       baselines: false,
+      verify: false,
       probe: false,
       sideBySide: false,
       overwrite: false,

@@ -39,6 +39,7 @@ const flags: Readonly<
   evaluate: 'off',
   sideBySide: 'either',
   baselines: 'off',
+  verify: 'off',
   levels: 'value',
   sensitivity: 'value',
   sensitivityWindows: 'value',

@@ -246,6 +246,7 @@ test('the page and the card stand beside the report, and hold what was recorded'
     'compress block.0',
     'compress block.1',
     'write',
+    'verify',
     'evaluate',
     'sample',
     'baseline',

@@ -37,6 +37,7 @@ import { RunFolder } from './run_folder.ts'
 import { checkShardSizes, readInputs, writeInputs, writeShard } from './shards.ts'
 import { planTarget } from './target_plan.ts'
 import { Timeline } from './timeline.ts'
+import { verifyCompressed } from './verify/verify_compressed.ts'
 
 /**
  * Compresses a model into a folder and reports on it. Until the result is whole, all of it lies in `output/.pare`; a
@@ -170,6 +171,7 @@ class Compression {
       if (!folder.state.publish) {
         await this.compressStages(folder, calibration?.samples)
         if (!folder.hasResult(reportFiles)) this.assemble(folder)
+        const verification = options.verify ? await this.verify(folder) : undefined
         for (const text of remarkLines(folder.stages)) this.note(text)
         const context = {
           source,
@@ -187,6 +189,7 @@ class Compression {
         const report: CompressionReport = {
           ...reportOf(context, calibration),
           ...found,
+          ...(verification ? { verification } : {}),
           ...(this.mix ? { mix: this.mix.report } : {}),
           ...(baselines ? { baselines } : {}),
           seconds: this.elapsed(),
@@ -218,6 +221,16 @@ class Compression {
     const { options, source, hooks } = this
     hooks.progress?.({ kind: 'progress', phase: 'verify', share: 0, text: 'the files of the source' })
     return runFingerprint(options, source, calibration)
+  }
+
+  /** Opens the result as others will. A failed run keeps it, so that the same command verifies it again. */
+  private async verify(folder: RunFolder) {
+    this.timeline.begin('verify')
+    this.limit.enter('verify')
+    const names = folder.state.result!.files.map(({ name }) => name)
+    const found = await verifyCompressed(this.resultPath(folder), this.source, folder, names, this.hooks)
+    this.timeline.end()
+    return found
   }
 
   private async compare(baseline: BaselineRun, { work }: RunFolder): Promise<Baseline> {

@@ -71,6 +71,8 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOpt
   sideBySide?: boolean
   /** Whether another way to store the same source is compressed and compared too; only with `evaluate`. @default true */
   baselines?: boolean
+  /** Whether the result is opened again and compared with its source before it is published. @default true */
+  verify?: boolean
   /** Text files to evaluate with. @default the text that comes with Pare */
   text?: readonly string[]
   /** @default 512 */
@@ -117,6 +119,7 @@ export interface ResolvedCompressOptions {
   evaluate: boolean
   sideBySide: boolean | undefined
   baselines: boolean
+  verify: boolean
   text: readonly string[] | undefined
   context: number
   windows: number
@@ -159,6 +162,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     evaluate: options.evaluate ?? true,
     sideBySide: options.sideBySide,
     baselines: options.baselines ?? true,
+    verify: options.verify ?? true,
     text: options.text,
     context: options.context ?? 512,
     windows: options.windows ?? 20,

@@ -78,6 +78,7 @@ const indifferent = new Set([
   'evaluation.files',
   'limits.maxKl',
   'baselines',
+  'verify',
   'limits.maxMemory',
 ])
 

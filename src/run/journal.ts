@@ -15,6 +15,7 @@ import { z } from 'zod'
 import { disk } from '../formats/disk.ts'
 import { writeFailure } from '../formats/output.ts'
 import { type Facts, printable, StateError } from '../tensor/errors.ts'
+import { digestSchema } from './verify/digest_schema.ts'
 
 export const JOURNAL_VERSION = 1
 /** Folder of an unfinished run inside of its output. */
@@ -57,6 +58,8 @@ const entry = z.discriminatedUnion('kind', [
         relativeError: z.number().nonnegative(),
         relativeErrorRtn: z.number().nonnegative(),
         notes: z.array(z.string()),
+        /** Of the values; runs that began before there were any have none. */
+        values: digestSchema.optional(),
       }),
     ),
     /** What methods remarked, with the weights that it holds for. */

@@ -19,6 +19,7 @@ import {
   MatrixCompression,
   remarkLines,
 } from './matrix_compression.ts'
+import { digestOf } from './verify/value_digest.ts'
 
 /**
  * Two stages, each of one weight [4, 4] whose rows are all the same; every token is embedded as (1, 1, 1, 1). With
@@ -223,6 +224,7 @@ test('a weight without a grid is written as its numbers, with no error and the n
     relativeError: 0,
     relativeErrorRtn: 0,
     notes: ['does not fit'],
+    values: scope(() => digestOf(tensor(dense, [4, 4]), { sketch: false })),
   })
   expect(inputs.second).toEqual([5.875, 5.875, 5.875, 5.875])
   expect(layers[1]!.notes).toEqual(['replaced', 'only 1 tokens for 4 inputs'])

@@ -16,6 +16,7 @@ import { inputImportance } from './input_importance.ts'
 import { relativeErrors } from './relative_errors.ts'
 import type { LayerReport } from './report.ts'
 import { stepsAsMethod } from './step_sequence.ts'
+import { digestOf, roundsValues } from './verify/value_digest.ts'
 
 /** What a stage became. */
 export interface FinishedStage {
@@ -182,7 +183,7 @@ export class MatrixCompression {
       this.tensors.push(...encoded)
       const stored = storedNumbers(plan, dense)
       const [error] = relativeErrors(dense, [stored], statistics) as [number]
-      this.layers.push(this.layerReport(plan, error, error, plan.note ? [plan.note] : []))
+      this.layers.push(this.layerReport(plan, stored, [error, error], plan.note ? [plan.note] : []))
       return { source: denseSource(stored), decoded: stored, diagnostics: { notes: [] } }
     }
     const grid = plan.grid
@@ -198,19 +199,26 @@ export class MatrixCompression {
       const notes = [...(plan.note ? [plan.note] : []), ...edit.diagnostics.notes]
       for (const text of edit.diagnostics.notes)
         this.remarks.set(text, [...(this.remarks.get(text) ?? []), name])
-      this.layers.push(this.layerReport(plan, error, errorRtn, notes))
+      this.layers.push(this.layerReport(plan, chosen, [error, errorRtn], notes))
     })
     return edit
   }
 
   private layerReport(
     plan: TensorPlan,
-    relativeError: number,
-    relativeErrorRtn: number,
+    values: Tensor,
+    [relativeError, relativeErrorRtn]: readonly [number, number],
     notes: readonly string[],
   ): LayerReport {
     const bits = (plan.bytes * 8) / (plan.shape[0]! * plan.shape[1]!)
-    return { name: plan.name, bits, relativeError, relativeErrorRtn, notes }
+    return {
+      name: plan.name,
+      bits,
+      relativeError,
+      relativeErrorRtn,
+      notes,
+      values: digestOf(values, { sketch: roundsValues(this.target.target) }),
+    }
   }
 }
 

@@ -118,6 +118,7 @@ const phaseNames: Readonly<Record<MemoryPhase['phase'], string>> = {
   measure: 'while the levels of a mix are measured',
   compress: 'for a stage of weights that is compressed',
   write: 'while the result is written',
+  verify: 'to verify the result',
   evaluate: 'for the evaluation',
   sample: 'for texts side by side',
 }
@@ -126,6 +127,7 @@ const waysOut: Readonly<Record<MemoryPhase['phase'], string>> = {
   measure: 'give it as much, or measure without a limit first, as what is measured is kept',
   compress: 'give it as much, or shorter samples with --length, or --method rtn',
   write: 'give it as much',
+  verify: 'give it as much, or --no-verify',
   evaluate: 'give it as much, or a shorter --context, or --no-evaluate',
   sample: 'give it as much, or --no-side-by-side',
 }
@@ -195,6 +197,7 @@ function taskOf(
     stages,
     calibration: calibrated ? { samples, length, ordered: trueSequential } : undefined,
     evaluation: evaluate ? { windows, context } : undefined,
+    verification: options.verify,
     sideBySide:
       evaluate &&
       (options.sideBySide ?? tooLarge({ model, format, ...rest } as OpenLanguageModel) === undefined),

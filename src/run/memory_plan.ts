@@ -4,6 +4,7 @@
  */
 
 import { type EvaluationSplit, SCORED_ROWS, usualSplit } from '../metrics/language.ts'
+import { headRows } from '../metrics/token_logits.ts'
 import { usualMemoryLimit } from '../models/activations.ts'
 import { usualBatchTokens } from '../models/batches.ts'
 import type { LlamaConfig } from '../models/llama/config.ts'
@@ -39,10 +40,12 @@ import {
 } from './process_memory.ts'
 import type { Phase } from './progress.ts'
 import { passageTokens } from './side_by_side.ts'
+import { comparedTokens } from './verify/fixed_texts.ts'
+import { partNumbers } from './verify/read_weight.ts'
 
 export interface MemoryPhase {
   /** `start` is all that comes before the first stage. */
-  phase: 'start' | Extract<Phase, 'measure' | 'compress' | 'write' | 'evaluate' | 'sample'>
+  phase: 'start' | Extract<Phase, 'measure' | 'compress' | 'write' | 'verify' | 'evaluate' | 'sample'>
   /** Sum of the parts. */
   bytes: number
   parts: readonly MemoryPart[]
@@ -81,6 +84,8 @@ export interface MemoryTask {
   /** Present where widths are chosen by errors that are still to be measured. */
   measurement?: MeasurementTask | undefined
   sideBySide: boolean
+  /** Whether the result is opened again and compared with its source. @default false */
+  verification?: boolean | undefined
   /** Bytes of the texts to calibrate and to evaluate with. */
   textBytes: number
 }
@@ -108,6 +113,7 @@ export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): 
     ...(task.measurement ? [phase('measure', measurementParts(task, task.measurement, split))] : []),
     phase('compress', task.calibration ? walkParts(task, split) : roundingParts(task, split)),
     phase('write', writeParts(task, split)),
+    ...(task.verification ? [phase('verify', verificationParts(task, split))] : []),
     ...(task.evaluation ? [phase('evaluate', evaluationParts(task, split))] : []),
     ...(task.evaluation && task.sideBySide ? [phase('sample', sampleParts(task))] : []),
   ]
@@ -265,6 +271,33 @@ function evaluationParts(
     ...highest,
     { what: 'hidden states of source and result', bytes: 2 * states },
     uncollected(uncollectedBytes, readBytes),
+  ]
+}
+
+/**
+ * A matrix of source and result with their difference, a stage with 64 tokens inside of it, or a block of a head. The
+ * logits of source and result are arrays of JavaScript.
+ */
+function verificationParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
+  const { vocabulary, hidden } = task.config
+  const largest = F32 * Math.max(...matricesOf(task).flat().map(numbersOf))
+  const stages = matricesOf(task).map((matrices, index) => {
+    const weights = F32 * sumOf(matrices, numbersOf)
+    return weights + F32 * comparedTokens * stageWidth(widthsOf(task.config, index))
+  })
+  const rest = task.tensors.filter(({ role }) => role !== 'matrix')
+  const table = F32 * Math.min(partNumbers, Math.max(0, ...rest.map(numbersOf)))
+  const logits = F32 * comparedTokens * vocabulary
+  // Of the source or of the result, whose codes take three bytes at most.
+  const unpacked = Math.max(unpackedBytes[task.format] ?? 0, task.target === 'gguf' ? 0 : 3)
+  const head = F32 * hidden * Math.min(vocabulary, headRows) + 2 * logits
+  const highest = Math.max(4 * largest, 4 * table, ...stages, head)
+  return [
+    { what: 'a weight of source and result, a stage, or a block of the head', bytes: highest },
+    { what: poolPart, bytes: Math.min(split.pooledBytes, highest) },
+    { what: 'panels', bytes: panelBytes },
+    { what: 'logits of source and result', bytes: 2 * logits, outside: true },
+    uncollected(uncollectedBytes, Math.max(readBytes, (unpacked * largest) / F32)),
   ]
 }
 

@@ -91,6 +91,7 @@ export const wholeFields = {
   trueSequential: yesOrNo,
   sideBySide: yesOrNo,
   baselines: yesOrNo,
+  verify: yesOrNo,
   levels: list(
     z.union([z.int(), text('a block type', 32)], { error: 'a number of bits or a block type' }),
     'a list of bits or block types',

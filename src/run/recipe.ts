@@ -93,6 +93,8 @@ export interface Recipe {
   sideBySide?: boolean
   /** Another way to store the same source is compressed and compared too, where the result is. @default true */
   baselines?: boolean
+  /** The result is opened again and compared with its source before it is published. @default true */
+  verify?: boolean
   /** With `limits.targetSize` or `targetBpw`: bits or block types that a weight may have. @default what the target has */
   levels?: readonly (number | string)[]
   /** How levels are compared: by the KL, or by the output that a weight loses. @default 'measured' */
@@ -155,6 +157,7 @@ export const recipeSchema = record({
   limits: optional(limitsSchema),
   sideBySide: optional(wholeFields.sideBySide),
   baselines: optional(wholeFields.baselines),
+  verify: optional(wholeFields.verify),
   levels: optional(wholeFields.levels),
   sensitivity: optional(wholeFields.sensitivity),
   sensitivityWindows: optional(wholeFields.sensitivityWindows),

@@ -117,6 +117,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     limits: { ...sizes, ...limits },
     sideBySide: options.sideBySide,
     baselines: options.baselines,
+    verify: options.verify,
     levels: options.mix?.levels,
     sensitivity: options.mix?.sensitivity,
     sensitivityWindows: options.mix?.windows,

@@ -1,6 +1,8 @@
 /** What came out of a compression. The field names are stable. */
 import type { LanguageMetrics } from '../metrics/language.ts'
 import type { Phase } from './progress.ts'
+import type { ValueDigest } from './verify/value_digest.ts'
+import type { Check, VerificationRecord } from './verify/verification.ts'
 
 export interface LayerReport {
   name: string
@@ -11,6 +13,8 @@ export interface LayerReport {
   /** The same of round-to-nearest on the same grid. */
   relativeErrorRtn: number
   notes: readonly string[]
+  /** Of the values that were computed; absent in reports of earlier versions. */
+  values?: ValueDigest | undefined
 }
 
 /** A part of the run. */
@@ -130,6 +134,8 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   timeline?: readonly TimelineEntry[]
   /** Memory over the run; of many samples the highest ones are kept. */
   memory?: readonly MemorySample[]
+  /** Present where the result was opened again and compared with its source. */
+  verification?: { checks: readonly Check[]; record: VerificationRecord }
   /** Present where a size was asked for. */
   mix?: MixReport
   /** Round to nearest on the same plan, or with a size the uniform mix of it. */

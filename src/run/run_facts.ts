@@ -10,6 +10,7 @@ import type { MeasurementTask } from './mix/measurement_task.ts'
 import type { SensitivityName } from './mix/mix_options.ts'
 import { tooLarge } from './side_by_side.ts'
 import { stepsByName } from './step_sequence.ts'
+import { comparedTokens } from './verify/fixed_texts.ts'
 
 export interface RunTensor {
   rows: number
@@ -53,6 +54,8 @@ export interface RunFacts {
   calibration?: { tokens: number; length: number; sequential: boolean }
   evaluation?: { tokens: number; context: number }
   sideBySide: boolean
+  /** Tokens on which the result is verified, if it is. */
+  verified?: number
   /** Of the source, which are read once to know it again. */
   hashedBytes: number
   /** Of the texts that become tokens. */
@@ -129,6 +132,7 @@ export function runFacts(
           ),
         }
       : {}),
+    ...(options.verify ? { verified: Math.min(comparedTokens, config.context) } : {}),
     sideBySide: options.evaluate && (options.sideBySide ?? tooLarge(source) === undefined),
     hashedBytes: source.resolved?.sha256 === undefined ? source.weights.fileBytes : 0,
     textBytes: calibrationBytes + Math.min(evaluationBytes, tokenBytes * windows * every * context),

@@ -16,7 +16,7 @@ import type { RunFacts, RunMatrix } from './run_facts.ts'
 
 /** What each phase asks for, in the order in which they run; a phase that a run does not have asks for nothing. */
 const phases: readonly { phase: Phase; work(facts: RunFacts): Work[] }[] = [
-  { phase: 'verify', work: ({ hashedBytes }) => [{ name: 'hash', units: hashedBytes }] },
+  { phase: 'verify', work: verification },
   { phase: 'measure', work: measurementWork },
   { phase: 'calibrate', work: reading },
   { phase: 'compress', work: compression },
@@ -90,7 +90,8 @@ function rounding({ rows, columns, type, grid, steps, bytes }: RunMatrix, facts:
     { name: 'pointwise', units: 3 * weights },
     compared,
     { name: 'disk', units: bytes },
-    { name: 'hash', units: bytes },
+    // The file and its values.
+    { name: 'hash', units: bytes + 4 * weights },
   ]
   if (!grid) return stored
   const name = gridName(grid)
@@ -123,6 +124,26 @@ function writing({ matrices, rest, format }: RunFacts): Work[] {
             ...(grid ? [{ name: `round:${gridName(grid)}` as const, units: rows * columns }] : []),
           ]),
     ]),
+  ]
+}
+
+/** The source is read to know it again; the result once for its values, and both for the logits of a few tokens. */
+function verification(facts: RunFacts): Work[] {
+  const { hashedBytes, verified: tokens, matrices, rest, hidden, vocabulary } = facts
+  const source: Work = { name: 'hash', units: hashedBytes }
+  if (tokens === undefined) return [source]
+  const weights = matrices.reduce((sum, { rows, columns }) => sum + rows * columns, 0)
+  const bytes = [...matrices, ...rest].reduce((sum, tensor) => sum + tensor.bytes, 0)
+  return [
+    source,
+    { name: 'hash', units: 4 * weights + bytes },
+    { name: 'pointwise', units: 4 * weights },
+    ...loading(facts),
+    ...loadingResult(facts),
+    ...loadingResult(facts),
+    ...forward(facts, { tokens: 2 * tokens, length: tokens }),
+    { name: 'head', units: 2 * tokens * hidden * vocabulary },
+    { name: 'vocabulary', units: 2 * vocabulary },
   ]
 }
 

@@ -1,0 +1,46 @@
+/** Whether a text encoder gives the vectors that its source does. */
+import { type SentenceEncoder, sentenceEncoder } from '../../models/bert/sentence_encoder.ts'
+import type { OpenTextEncoder } from '../../models/open_model.ts'
+import { dispose } from '../../tensor/index.ts'
+import { areLossless, cosineBound } from './bounds.ts'
+import { sentences } from './fixed_texts.ts'
+import { type Check, checkOf } from './verification.ts'
+
+/** One encoder is in memory at a time. Texts are tokenised by each with its own tokenizer. */
+export function checkVectors(result: OpenTextEncoder, source: OpenTextEncoder): Check {
+  const [own, expected] = [vectorsOf(result), vectorsOf(source)]
+  const cosines = own.map((vector, i) => cosine(vector, expected[i]!))
+  const least = Math.min(...cosines)
+  const bound = cosineBound(result, areLossless(result, source))
+  const text = `${cosines.length} texts: least cosine to the vectors of the source ${least.toFixed(6)}`
+  const facts = { texts: cosines.length, cosine: least }
+  if (bound.kind === 'none')
+    return { name: 'logits', status: 'unbounded', text: `${text}; ${bound.reason}`, faults: [], facts }
+  const faults =
+    least >= bound.least
+      ? []
+      : [`the least cosine is ${least.toFixed(6)}, ${bound.reason} need ${bound.least}`]
+  return checkOf('logits', faults, `${text}; at least ${bound.least} for ${bound.reason}`, {
+    ...facts,
+    bound: bound.least,
+  })
+}
+
+function vectorsOf(open: OpenTextEncoder): Float32Array[] {
+  const encoder: SentenceEncoder = sentenceEncoder(open)
+  try {
+    return encoder.embed(sentences)
+  } finally {
+    dispose(encoder)
+  }
+}
+
+function cosine(a: Float32Array, b: Float32Array): number {
+  let [product, one, other] = [0, 0, 0]
+  for (let i = 0; i < b.length; i++) {
+    product += a[i]! * b[i]!
+    one += a[i]! ** 2
+    other += b[i]! ** 2
+  }
+  return product / Math.sqrt(one * other)
+}
