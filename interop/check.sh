@@ -69,17 +69,20 @@ small=(--samples 4 --length 128 --calib "$book" --no-evaluate)
 pare compress "$source" --method gptq --target gguf --scheme Q3_K --output "$work/gguf" "${small[@]}" >&2
 pare compress "$source" --method gptq --target gptq --bits 4 --output "$work/gptq" "${small[@]}" >&2
 pare compress "$source" --method rtn --target gguf --scheme Q4_K_M --output "$work/mix" --no-evaluate >&2
+pare compress "$source" --method rtn --target vllm --output "$work/vllm" --no-evaluate >&2
+pare compress "$source" --method rtn --target mlx --output "$work/mlx" --no-evaluate >&2
 mix=$(echo "$work"/mix/*.gguf)
 gguf=$(echo "$work"/gguf/*.gguf)
 
 say 'the results'
 windows=(--texts "$speech" --context 512 --windows 4)
 "$python" oracle/evaluate.py "$source" nonoverlap "${windows[@]}" --dump "$results/windows.json" >&2
-for model in "gguf $gguf" "mix $mix" "gptq $work/gptq"; do
+for model in "gguf $gguf" "mix $mix" "gptq $work/gptq" "vllm $work/vllm" "mlx $work/mlx"; do
   name=${model%% *}; path=${model#* }
   pare eval "$path" --text "$speech" --context 512 --windows 4 --json >"$results/pare-$name.json"
   "$python" oracle/evaluate.py "$path" nonoverlap "${windows[@]}" --tokenizer "$source" >"$results/oracle-$name.json"
 done
+check 'mlx-lm opens the folder for it, tokenizer and template' "$libraries/bin/python" mlx_check.py --loads "$work/mlx"
 node llama.cpp/perplexity.js "$gguf" "$results/windows.json" --tokenize "$work/part.txt" --tokenize "$work/speech.txt" >"$results/llama-gguf.json"
 node llama.cpp/perplexity.js "$mix" "$results/windows.json" >"$results/llama-mix.json"
 

@@ -1,11 +1,11 @@
 """What MLX and mlx-lm make of the folders that they can open, on the CPU, against the oracle. Exit 1 when one differs.
 
-    mlx_check.py [FOLDER...]   folders of MLX, and of AWQ (which mlx-lm turns into its own layout)
+    mlx_check.py [--loads] [FOLDER...]   folders of MLX, and of AWQ (which mlx-lm turns into its own layout)
 
 Always: the layout, by matrices that mlx.core.quantize makes, for all bits and group sizes. Then of each MLX folder
 every weight, dequantised by mlx.core in float32 and in the folder's own type; and of each folder the logits of mlx-lm
 in float32, for the tokens of expected.json or else 16 from the counter. mlx-lm fails on tensors that it does not know
-or that are missing.
+or that are missing. With --loads: mlx-lm takes the whole folder, and its tokenizer and template give the text back.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from mlx_lm import load as load_folder
 from mlx_lm.utils import load_model
 from numpy.typing import NDArray
 
@@ -93,13 +94,31 @@ def check_logits(folder: Path, method: str) -> None:
     report(f"{folder.name}: logits of mlx-lm", float(abs(theirs - logits).max() / abs(logits).max()), LOGITS[method])
 
 
+def check_loads(folder: Path) -> None:
+    model, tokenizer = load_folder(str(folder))
+    model.set_dtype(mx.float32)
+    text = "Grüße, 世界! 3.14 tokens"
+    same = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+    report(f"{folder.name}: the tokenizer gives the text back", float(not same), 0)
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], add_generation_prompt=True)
+    logits = numbers(model(mx.array([ids])))
+    report(f"{folder.name}: logits after a chat that are no numbers", float((~np.isfinite(logits)).sum()), 0)
+    named = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    ends = set(named if isinstance(named, list) else [named])
+    report(f"{folder.name}: ends of a text that differ from the folder's", len(ends ^ set(tokenizer.eos_token_ids)), 0)
+
+
 if __name__ == "__main__":
-    check_layout()
-    for folder in map(Path, sys.argv[1:]):
+    loads = "--loads" in sys.argv
+    if not loads:
+        check_layout()
+    for folder in (Path(each) for each in sys.argv[1:] if each != "--loads"):
         method, config = quantisation(json.loads((folder / "config.json").read_text()))
         if method not in LOGITS:
             raise SystemExit(f"{folder}: mlx-lm does not read {method or 'dense'} as it is")
         if method == "mlx":
             check_weights(folder, config)
         check_logits(folder, method)
+        if loads:
+            check_loads(folder)
     sys.exit(1 if failures else 0)

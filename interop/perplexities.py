@@ -43,7 +43,8 @@ if __name__ == "__main__":
         check(f"source, head of {text}: Pare against the known value", read(f"pare-{text}")["perplexity"], known, KNOWN_TOLERANCE)
         oracle = next(iter(read(f"oracle-{text}")["texts"].values()))["perplexity"]
         check(f"source, head of {text}: oracle against the known value", oracle, known, KNOWN_TOLERANCE)
-    for model, judges in (("gguf", ("llama", "oracle")), ("mix", ("llama", "oracle")), ("gptq", ("oracle",))):
+    judged = {"gguf": ("llama", "oracle"), "mix": ("llama", "oracle"), "gptq": ("oracle",), "vllm": ("oracle",), "mlx": ("oracle",)}
+    for model, judges in judged.items():
         for judge in judges:
             found, theirs = read(f"pare-{model}")["perplexity"], read(f"{judge}-{model}")["perplexity"]
             check(f"{model}: Pare against {judge}", found, theirs, TOLERANCE)

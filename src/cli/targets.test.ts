@@ -89,6 +89,35 @@ describe.each(['gguf', 'folder'] as const)('from a %s', (kind) => {
     },
   )
 })
+test.each([
+  { target: 'vllm' },
+  { target: 'vllm', format: 'awq' },
+  { target: 'vllm', format: 'gptq' },
+  { target: 'mlx', symmetric: true },
+] as const)(
+  '%j: a calibrated method keeps its groups neighbours, and a baseline stands beside it',
+  async (asked) => {
+    const calibrated = { method: 'gptq', samples: 2, length: 32, source: sources.gguf } as const
+    const evaluated = { evaluate: true, context: 32, windows: 1, sideBySide: false }
+    const { output, report } = await run({ ...calibrated, ...evaluated, ...asked })
+    expect(report.kl).toBeGreaterThan(0)
+    expect(report.baselines).toMatchObject([{ name: 'round to nearest', bytes: report.bytes }])
+    const symmetric = !('format' in asked) || asked.format !== 'awq'
+    const own = await run({ ...calibrated, target: 'pare', symmetric, staticGroups: true })
+    expect([...logits(output)]).toEqual([...logits(own.output)])
+  },
+)
+test('the weights of a folder for a program are dealt to files where a size is asked for', async () => {
+  const [whole, sharded] = [
+    await run({ source: sources.folder, target: 'vllm' }),
+    await run({ source: sources.folder, target: 'vllm', shardSize: 30_000 }),
+  ]
+  const index = sharded.json('model.safetensors.index.json')
+  const files = readdirSync(sharded.output).filter((name) => name.endsWith('.safetensors'))
+  expect(files.length).toBeGreaterThan(2)
+  expect(new Set(Object.values(index.weight_map))).toEqual(new Set(files))
+  expect([...logits(sharded.output)]).toEqual([...logits(whole.output)])
+})
 test('offsets of MLX are rounded to halves, and nothing else moves', async () => {
   const [mlx, own] = [
     await run({ source: sources.folder, target: 'mlx' }),
@@ -151,6 +180,18 @@ test('settings of the source are kept, and what it lacks is made from them', asy
   const gptq = await run({ source, target: 'gptq' })
   for (const name of ['generation_config.json', 'special_tokens_map.json', 'tokenizer.model'])
     expect(existsSync(join(gptq.output, name))).toBe(false)
+})
+test('vLLM finds weights of GPTQ that are left as they are by the name of the matrix it puts them in', async () => {
+  const overrides = [{ match: 're:layers\\.0\\.self_attn\\.[qkv]_proj', keep: true }]
+  const kept = async (target: 'vllm' | 'transformers') => {
+    const { json } = await run({ source: sources.folder, target, format: 'gptq', overrides })
+    return Object.keys(json('config.json').quantization_config.dynamic)
+  }
+  const own = ['k_proj', 'q_proj', 'v_proj'].map((part) => `-:^model\\.layers\\.0\\.self_attn\\.${part}$`)
+  expect((await kept('transformers')).sort()).toEqual(own)
+  expect((await kept('vllm')).sort()).toEqual(
+    [...own, '-:^model\\.layers\\.0\\.self_attn\\.qkv_proj$'].sort(),
+  )
 })
 test('a program without a tokenizer to load is refused before anything is done', async () => {
   const source = writeTinyFolder(join(folder, 'mute'))

@@ -43,8 +43,18 @@ test('every option that changes the result does', () => {
     { evaluate: false },
     { embedding: 'Q8_0' },
     { shardSize: 1e9 },
-  ])
+    { target: 'gptq' },
+    { target: 'vllm' },
+  ] as const)
     expect(of(change), JSON.stringify(change)).not.toEqual(of())
+})
+test('a format counts where it is not the first of its target, which has no name in runs that began before there was a choice', () => {
+  const format = (options: Partial<CompressOptions>) => of({ target: 'gptq', ...options }).format
+  expect([format({}), format({ format: 'gptq' }), format({ format: 'gptq_v2' })]).toEqual([
+    undefined,
+    undefined,
+    'gptq_v2',
+  ])
 })
 test('what differs is named with both values, also what is missing on one side', () => {
   expect(() => checkFingerprint({ a: 1, b: 'x' }, { a: 2, c: true }, 'out')).toThrow(

@@ -30,6 +30,8 @@ const runs: [string, Partial<CompressOptions>][] = [
     'gptq, from such a checkpoint',
     { source: fixturePath('llama-gptq-3'), target: 'gptq', groupSize: 16, bits: 4 },
   ],
+  ['AWQ', { target: 'transformers', format: 'awq', groupSize: 'row' }],
+  ['compressed-tensors', { target: 'transformers', bits: 3, groupSize: 'row' }],
   ['pare', { bits: 2, groupSize: 'row', symmetric: true, embedding: 'Q8_0' }],
   ['round to nearest', { method: 'rtn', evaluate: false }],
   [

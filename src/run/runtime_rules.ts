@@ -1,5 +1,6 @@
 /** What a program asks of the weights of a model together: said in the plan, before anything is compressed. */
 import type { OpenLanguageModel } from '../models/open_model.ts'
+import { fusedModule, moduleOf } from '../models/write/layer_encoding.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorChoices } from '../models/write/tensor_choice.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
@@ -54,9 +55,8 @@ function checkPacking(
   )
 }
 
-/** The matrix that some programs compute a weight in: that of queries, keys and values, of gate and up, or its own. */
-export const fusedName = (name: string): string =>
-  name.replace(/\.[qkv]_proj\.weight$/, '.qkv_proj').replace(/\.(?:gate|up)_proj\.weight$/, '.gate_up_proj')
+/** The matrix that some programs compute a weight in. */
+export const fusedName = (name: string): string => fusedModule(moduleOf(name))
 
 function fusedParts(matrices: readonly TensorPlan[]): TensorPlan[][] {
   const parts = new Map<string, TensorPlan[]>()

@@ -6,7 +6,7 @@ import { bytesOf } from '../../tensor/index.ts'
 import { planCheckpoint } from './checkpoint_target.ts'
 import type { FolderSource } from './folder_source.ts'
 import { json } from './folder_source.ts'
-import { gridForm, type LayerEncoding, moduleOf } from './layer_encoding.ts'
+import { fusedModule, gridForm, type LayerEncoding, moduleOf } from './layer_encoding.ts'
 import type { TargetPlan } from './model_writer.ts'
 import type { Sharding } from './sharding.ts'
 import type { TensorChoices } from './tensor_choice.ts'
@@ -77,10 +77,6 @@ export function gptqEncoding(options: Omit<GptqTargetOptions, 'choices'>): Layer
   }
 }
 
-/** The matrix of vLLM that a module is part of: itself, or that of all queries, keys and values, or of gate and up. */
-const fusedName = (module: string): string =>
-  module.replace(/\.[qkv]_proj$/, '.qkv_proj').replace(/\.(?:gate|up)_proj$/, '.gate_up_proj')
-
 function quantizationConfig(
   options: Omit<GptqTargetOptions, 'choices'>,
   leftOut: readonly string[],
@@ -95,7 +91,7 @@ function quantizationConfig(
     fused = false,
   } = options
   const modules = leftOut.map(moduleOf)
-  const names = fused ? new Set([...modules, ...modules.map(fusedName)]) : modules
+  const names = fused ? new Set([...modules, ...modules.map(fusedModule)]) : modules
   // Readers ask the names of modules, of which a leading -: leaves out what it matches.
   const dynamic = [...names].map((name) => [`-:^${name.replaceAll('.', '\\.')}$`, {}])
   return {

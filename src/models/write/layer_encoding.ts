@@ -53,6 +53,10 @@ export const gridForm = (described: PareWeight): StepForm | undefined =>
 /** `model.layers.0.mlp.up_proj` of its weight. */
 export const moduleOf = (name: string): string => name.replace(/\.weight$/, '')
 
+/** What programs that compute several weights as one call the module: that of queries, keys and values, of gate and up, or its own. */
+export const fusedModule = (module: string): string =>
+  module.replace(/\.[qkv]_proj$/, '.qkv_proj').replace(/\.(?:gate|up)_proj$/, '.gate_up_proj')
+
 /** Name of a float type in safetensors. */
 export const floatName = (type: GridForm['scaleType']): 'F16' | 'BF16' | 'F32' =>
   type === 'f16' ? 'F16' : type === 'bf16' ? 'BF16' : 'F32'
