@@ -76,8 +76,7 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
     ])
     const fitted = fitGroups(source, resolved)
     const mix = await chooseMix(source, fitted, heard)
-    const own = mix?.options ?? fitted
-    const report = await new Compression(own, heard, source, timeline, options, mix).run()
+    const report = await new Compression(mix?.options ?? fitted, heard, source, timeline, options, mix).run()
     checkQuality(resolved.limits, report)
     return report
   } finally {
@@ -207,8 +206,7 @@ class Compression {
     } catch (error) {
       // Where the input cannot be used there is nothing to go on with; a whole result is never thrown away.
       const unusable = error instanceof FormatError || error instanceof OptionError
-      const keep = !unusable || folder.state.result !== undefined
-      const done = folder.leave(keep)
+      const done = folder.leave(!unusable || folder.state.result !== undefined)
       if (done > 0)
         this.note(
           `${done} of ${source.model.stages.length} stages are kept: the same command goes on, --restart discards them`,
