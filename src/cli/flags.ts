@@ -42,7 +42,7 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--symmetric',
-      'no zero is stored: a little smaller and worse; for runtimes that know no other. Not for gguf and llama.cpp (default: on for vllm, onnx and transformers.js, and for transformers with --format gptq)',
+      'no zero is stored: a little smaller and worse; for runtimes that know no other. Not for gguf and llama.cpp (default: on for vllm, transformers, onnx and transformers.js, but not for AWQ)',
     )
     .option('--no-symmetric', 'zeros are stored too')
     .option(

@@ -196,6 +196,15 @@ describe('shapes', () => {
   })
 })
 
+test('zeros that transformers takes only when it is told to come with what to tell it', async () => {
+  const notes = async (symmetric: boolean) =>
+    (await planned({ target: 'transformers', symmetric })).notes.join()
+  expect(await notes(false)).toContain(
+    'zeros: compressed-tensors needs CompressedTensorsConfig(dequantize=True) for them when the folder is loaded',
+  )
+  expect(await notes(true)).not.toContain('zeros:')
+})
+
 describe('what nobody asked for', () => {
   const groupsOf = async (options: Partial<CompressOptions>) => {
     const { tensors, notes, recipe } = await planned(options)
@@ -220,7 +229,7 @@ describe('what nobody asked for', () => {
   })
   test('rows whose groups an override names do not decide', async () => {
     const overrides = [{ match: 're:(?<!down)_proj', groupSize: 32 }]
-    const { types } = await groupsOf({ target: 'transformers', overrides })
+    const { types } = await groupsOf({ target: 'transformers', symmetric: false, overrides })
     expect(types).toEqual(new Set(['4 bits, groups of 32', '4 bits, groups of 128']))
   })
   test('groups that were asked for stay, also where they do not fit', async () => {

@@ -6,7 +6,7 @@ import type { TensorChoices } from '../models/write/tensor_choice.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { checkLevels } from './level_rules.ts'
-import type { ChosenTarget } from './targets.ts'
+import type { ChosenTarget, LevelRules } from './targets.ts'
 
 /** @throws OptionError (`PARE_E_LAYER_WIDTHS`) where blocks differ in widths, for which config.json of a program has no words. */
 export function checkSource(
@@ -89,11 +89,23 @@ const partOf = (name: string): string =>
       .at(-1)!,
   )
 
-/** What the reader of a plan should know of its program: weights that its fast kernel takes only from some version on. */
-export function runtimeNotes({ tensors }: Pick<TargetPlan, 'tensors'>, chosen: ChosenTarget): string[] {
-  const { tiles, why } = chosen.layout.levels ?? {}
-  if (tiles === undefined) return []
+/** What the reader of a plan should know of its program. */
+export function runtimeNotes({ tensors }: Pick<TargetPlan, 'tensors'>, { layout }: ChosenTarget): string[] {
+  const { levels } = layout
   const coded = tensors.filter(({ role, grid }) => role === 'matrix' && grid?.kind === 'affine')
+  if (levels === undefined) return []
+  const hasZeros = coded.some(({ grid }) => grid?.kind === 'affine' && !grid.symmetric)
+  return [
+    ...(levels.zerosNeed && hasZeros
+      ? [`zeros: ${levels.why} needs ${levels.zerosNeed} for them when the folder is loaded`]
+      : []),
+    ...tileNotes(coded, levels),
+  ]
+}
+
+/** Weights that a fast kernel takes only from some version on. */
+function tileNotes(coded: readonly TensorPlan[], { tiles, why }: LevelRules): string[] {
+  if (tiles === undefined) return []
   const odd = fusedParts(coded).filter((parts) => {
     const rows = parts.reduce((sum, { shape }) => sum + shape[0]!, 0)
     return rows % tiles.rows !== 0 || parts[0]!.shape[1]! % tiles.columns !== 0
@@ -101,6 +113,6 @@ export function runtimeNotes({ tensors }: Pick<TargetPlan, 'tensors'>, chosen: C
   if (odd.length === 0) return []
   const { name, shape } = odd[0]![0]!
   return [
-    `${why} before ${tiles.from} computes ${odd.flat().length} of ${coded.length} linear weights with a slower kernel, or not at all with one group a row: its fast one needs inputs that ${tiles.columns} divides and outputs that ${tiles.rows} does, such as not ${printable(name)} [${shape.join(', ')}]; ${tiles.from} fills them up`,
+    `${why} before ${tiles.from} computes ${odd.flat().length} of ${coded.length} linear weights with a slower kernel, or not at all with one group a row: its fast one needs inputs that ${tiles.columns} divides and outputs that ${tiles.rows} does, unlike ${printable(name)} [${shape.join(', ')}]; ${tiles.from} fills them up`,
   ]
 }

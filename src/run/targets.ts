@@ -35,6 +35,8 @@ export interface LevelRules {
   readonly symmetric: boolean
   /** Widths that may have zeros. */
   readonly zeros: readonly number[]
+  /** What a program has to be told to load zeros. */
+  readonly zerosNeed?: string
   /** Who asks, for messages. */
   readonly why: string
   /** Rows and columns that its fast kernel divides into; from a version on it fills others up. */
@@ -142,8 +144,13 @@ export const targetTable = {
       {
         format: 'compressed-tensors',
         needs: transformers('4.45.0', ['compressed-tensors', '0.18.0']),
-        // Zeros need `CompressedTensorsConfig(dequantize=True)`: without it 0.18 to 0.20 expect them unpacked, and refuse.
-        levels: { ...any, symmetric: true, why: 'compressed-tensors' },
+        // Without it 0.18 to 0.20 expect zeros unpacked, and refuse.
+        levels: {
+          ...any,
+          symmetric: true,
+          zerosNeed: 'CompressedTensorsConfig(dequantize=True)',
+          why: 'compressed-tensors',
+        },
       },
       {
         format: 'gptq',
