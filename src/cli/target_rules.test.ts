@@ -113,7 +113,7 @@ const rules: [string, Partial<CompressOptions>, RegExp, Partial<CompressOptions>
   [
     'one grid for all',
     { target: 'vllm', format: 'gptq', overrides: [{ match: qkv, bits: 8 }] },
-    /^overrides\[0\]: a GPTQ checkpoint has one bit width/,
+    /^overrides\[0\]: a GPTQ checkpoint has one form for all of its linear weights/,
     { target: 'mlx', overrides: [{ match: q, bits: 8 }] },
   ],
   [
