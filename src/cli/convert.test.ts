@@ -31,7 +31,9 @@ test('a file becomes four bits in MLX, and these the same codes in a Pare folder
   expect(second.code).toBe(0)
   expect(second.stdout).toMatch(/weights +20 lossless: every value is as it was/)
   const all = pare(['convert', mlx, '--target', 'llama.cpp', '--all', '--output', join(folder, 'gguf')])
-  expect(all.stdout).toMatch(/model\.layers\.1\.mlp\.up_proj\.weight +mlx-4bit -> Q4_1.*(?:lossless|codes kept)/)
+  expect(all.stdout).toMatch(
+    /model\.layers\.1\.mlp\.up_proj\.weight +mlx-4bit -> Q4_1.*(?:lossless|codes kept)/,
+  )
 })
 test('codes that are rounded again end in a warning, and the report as JSON has it too', () => {
   const [gptq, output] = [join(folder, 'gptq'), join(folder, 'again')]
