@@ -35,6 +35,15 @@ test('a folder that is a model is taken, whatever stands inside it too', async (
   await put('config.json', 'model.safetensors', 'a.gguf', 'sub/b.gguf')
   expect((await resolveSource(folder)).path).toBe(folder)
 })
+test.each(['model.onnx', 'onnx/model_q4.onnx'])(
+  'a folder with config.json and %s is a model',
+  async (name) => {
+    await put(name)
+    await expect(resolveSource(folder)).rejects.toMatchObject({ code: 'PARE_E_SOURCE_NO_MODEL' })
+    await put('config.json')
+    expect((await resolveSource(folder)).path).toBe(folder)
+  },
+)
 test('a folder with one model inside gives that model', async () => {
   await put('a/b/Tiny.gguf', 'a/b/c/too-deep.gguf', 'node_modules/x.gguf', '.git/y.gguf', 'COPYING')
   const found = await resolveSource(folder)

@@ -4,7 +4,7 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { OptionError, printable, SourceError } from '../../tensor/errors.ts'
 import { stopIfAborted } from './abort.ts'
 import { defaultCacheFolder } from './cache.ts'
-import { chooseCandidate, findCandidates, isLicense } from './candidates.ts'
+import { chooseCandidate, findCandidates, isLicense, type ModelCandidate } from './candidates.ts'
 import { resolveHub } from './hub.ts'
 import { hashFile, resolvePackage, wrongHash } from './packaged_model.ts'
 import type { ResolvedSource, ResolveOptions } from './resolved.ts'
@@ -71,8 +71,11 @@ async function resolvePath(spec: PathSpec, { signal }: ResolveOptions): Promise<
       },
     )
   }
-  const candidates = findCandidates(await filesBelow(path, searchDepth))
-  const own = candidates.find((candidate) => candidate.kind === 'folder' && candidate.path === '')
+  const files = await filesBelow(path, searchDepth)
+  const candidates = findCandidates(files)
+  const own =
+    candidates.find((candidate) => candidate.kind === 'folder' && candidate.path === '') ??
+    exportedModel(files)
   const chosen =
     own ??
     chooseCandidate(candidates, {
@@ -89,6 +92,13 @@ async function resolvePath(spec: PathSpec, { signal }: ResolveOptions): Promise<
     licenseFiles: licenses,
     name: basename(model).replace(/\.gguf$/i, ''),
   }
+}
+
+/** A folder whose weights are in an ONNX model. Of what is fetched none is taken: other programs name the weights otherwise. */
+function exportedModel(files: readonly string[]): ModelCandidate | undefined {
+  const weights = files.filter((name) => /^(?:onnx\/)?model[^/]*\.onnx$/.test(name))
+  const isModel = files.includes('config.json') && weights.length > 0
+  return isModel ? { kind: 'folder', path: '', weights } : undefined
 }
 
 async function filesBelow(root: string, depth: number, folder = root): Promise<string[]> {
