@@ -194,4 +194,49 @@ const pares = [
   pare('2^60 rows', 'PARE_E_PARE_FOLDER', { w: { kind: 'dense', shape: [2 ** 60, 32], numberType: 'f32' } }),
 ]
 
-export const hostileModels = [...containers, ...indices, ...ggufs, ...settings, ...pares]
+/** Files whose bytes become objects of many times as many. */
+const many = (count, make) => Array.from({ length: count }, (_, i) => make(i)).join(',')
+const large = [
+  {
+    reader: 'huggingface',
+    name: '5 million empty lists in config.json',
+    expect: 'PARE_E_JSON',
+    get files() {
+      return {
+        ...fixtureFolder('fixtures/llama-tied'),
+        'config.json': bytes(`{"a":[${many(5_000_000, () => '[]')}]}`),
+      }
+    },
+  },
+  {
+    reader: 'safetensors',
+    name: '300,000 tensors without bytes',
+    expect: 'PARE_E_JSON',
+    get files() {
+      const header = bytes(`{${many(300_000, (i) => tensor(`${i}`, 'U8', [0], 0, 0))}}`)
+      return { 'm.safetensors': joinBytes(fixed(header.length, 8), header) }
+    },
+  },
+  {
+    reader: 'gguf',
+    name: 'a million keys of a byte',
+    expect: headerFault,
+    get files() {
+      const pairs = Array.from({ length: 1_000_000 }, (_, i) => {
+        const key = bytes(i.toString(36))
+        return joinBytes(fixed(key.length, 8), key, fixed(0, 4), fixed(1, 1))
+      })
+      return {
+        'm.gguf': joinBytes(
+          bytes('GGUF'),
+          fixed(3, 4),
+          fixed(0, 8),
+          fixed(pairs.length, 8),
+          Buffer.concat(pairs),
+        ),
+      }
+    },
+  },
+]
+
+export const hostileModels = [...large, ...containers, ...indices, ...ggufs, ...settings, ...pares]

@@ -36,9 +36,7 @@ const journal = {
           changed.splice(random.below(changed.length + 1), 0, changed[at])
           break
         default:
-          changed[at] = parses(changed[at])
-            ? damageJson(changed[at], random)
-            : damageBytes(changed[at], random)
+          changed[at] = (lines.includes(changed[at]) ? damageJson : damageBytes)(changed[at], random)
       }
     }
     const whole = joinBytes(...changed.flatMap((line) => [line, end]))
@@ -52,15 +50,6 @@ const journal = {
     )
   },
 }
-function parses(line) {
-  try {
-    JSON.parse(Buffer.from(line).toString())
-    return true
-  } catch {
-    return false
-  }
-}
-
 export const ownFileReaders = [
   journal,
   {

@@ -37,3 +37,9 @@ test.each(['', '{', '{"a":1,}', '"a', '{"a" 1}', 'nul', '{"\\x":1}', '{"a":1}}']
     expect(() => strictJson('x', text)).toThrow(FormatError)
   },
 )
+test('text that would become many times as much memory is refused, a large vocabulary is read', () => {
+  const lists = `[${Array(2_000_000).fill('[]').join()}]`
+  expect(() => strictJson('x', lists)).toThrow(/bytes of memory/)
+  const words = Object.fromEntries(Array.from({ length: 150_000 }, (_, i) => [`word${i}`, i]))
+  expect(strictJson('x', JSON.stringify({ words }))).toEqual({ words })
+})

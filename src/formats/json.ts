@@ -1,4 +1,4 @@
-/** JSON of files nobody vouches for: nesting is limited and a key may stand only once in an object. */
+/** JSON of files nobody vouches for: nesting and memory are limited, and a key may stand only once in an object. */
 import { FormatError, printable } from '../tensor/errors.ts'
 
 /**
@@ -6,7 +6,7 @@ import { FormatError, printable } from '../tensor/errors.ts'
  *
  * `name` is how messages call the text; `depth` is the deepest nesting of objects and arrays. @default 64
  *
- * @throws FormatError if the text is not JSON, nests too deeply, or repeats a key.
+ * @throws FormatError if the text is not JSON, nests too deeply, repeats a key, or would take many times its size in memory.
  * @example strictJson('index.json', '{"a":1}')
  */
 export function strictJson(name: string, text: string, { depth = 64 } = {}): unknown {
@@ -26,17 +26,34 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** Bytes of memory that values may take beside twice the text. */
+const FREE_MEMORY = 48 * 2 ** 20
+/** About what V8 takes for an object or list, for a key beside its text, a text beside its characters, another value. */
+const [PER_CONTAINER, PER_KEY, PER_TEXT, PER_VALUE] = [64, 48, 24, 8]
+
 /** Walks over strings and brackets only; the grammar itself is left to `JSON.parse`. */
 function checkNesting(name: string, text: string, depth: number): void {
   /** Keys of each open object; undefined stands for an open array. */
   const open: (Set<string> | undefined)[] = []
   let keyExpected = false
+  const most = FREE_MEMORY + 2 * text.length
+  let memory = 0
+  const keep = (bytes: number) => {
+    memory += bytes
+    if (memory > most)
+      throw new FormatError(
+        `${printable(name)}: JSON of ${text.length} characters would take more than ${most} bytes of memory; it is damaged`,
+        { code: 'PARE_E_JSON', facts: { path: name, characters: text.length, most } },
+      )
+  }
   for (let i = 0; i < text.length; i++) {
     const c = text[i]
     if (c === '"') {
       const end = closingQuote(text, i)
       const keys = open.at(-1)
+      keep(PER_TEXT + end - i)
       if (keyExpected && keys) {
+        keep(PER_KEY)
         const key = decodeString(text.slice(i, end + 1))
         if (keys.has(key))
           throw new FormatError(`${printable(name)}: key "${printable(key)}" stands twice in one object`, {
@@ -53,12 +70,16 @@ function checkNesting(name: string, text: string, depth: number): void {
           code: 'PARE_E_JSON',
           facts: { path: name, depth },
         })
+      keep(PER_CONTAINER)
       open.push(c === '{' ? new Set() : undefined)
       keyExpected = c === '{'
     } else if (c === '}' || c === ']') {
       open.pop()
       keyExpected = false
-    } else if (c === ',') keyExpected = open.at(-1) !== undefined
+    } else if (c === ',') {
+      keep(PER_VALUE)
+      keyExpected = open.at(-1) !== undefined
+    }
   }
 }
 

@@ -45,6 +45,13 @@ test('header values that straddle the window of the cursor are whole', () => {
 })
 
 test.each<[string, number[], number]>([
+  ['65,537 keys, of which each would fit', header(0, 65_537), 14 * 65_537],
+  ['65,537 tensors, of which each would fit', header(65_537, 0), 24 * 65_537],
+  [
+    'more truth values than any list has',
+    [...header(0, 1), ...text('a'), ...u32(9), ...u32(7), ...u64(2 ** 21 + 1)],
+    2 ** 21 + 1,
+  ],
   ['another magic', [...u32(0x46554746), ...u32(3), ...u64(0), ...u64(0)], 0],
   ['version 1', header(0, 0, 1), 0],
   ['version 4', header(0, 0, 4), 0],

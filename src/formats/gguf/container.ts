@@ -25,7 +25,11 @@ export const LONGEST_NAME = 63
 export const MOST_AXES = 4
 /** Far above any vocabulary, low enough that a hostile file cannot fill the memory. */
 const LONGEST_HEADER = 1 << 27
-const MOST_TENSORS = 1 << 20
+/** Files of the largest models have some thousands. */
+const MOST_TENSORS = 1 << 16
+const MOST_KEYS = 1 << 16
+/** Of texts and truth values, which are read one by one: four times the largest lists of merges. */
+const MOST_TEXTS = 1 << 21
 const LONGEST_KEY = 65_535
 /** A tensor info: name length, number of axes, type and offset. */
 const LEAST_INFO_BYTES = 8 + 4 + 4 + 8
@@ -93,6 +97,8 @@ function readVersion(cursor: Cursor): 2 | 3 {
 
 function readMetadata(cursor: Cursor): Map<string, GgufValue> {
   const count = cursor.count('metadata values', LEAST_PAIR_BYTES)
+  if (count > MOST_KEYS)
+    throw cursor.fail(`promises ${count} metadata values, at most ${MOST_KEYS} are read; it is damaged`)
   const metadata = new Map<string, GgufValue>()
   for (let i = 0; i < count; i++) {
     const key = cursor.string('a metadata key', LONGEST_KEY)
@@ -174,6 +180,11 @@ function readElements(
   element: ScalarType,
   count: number,
 ): ArrayTypes[ScalarType] {
+  if ((element === 'bool' || element === 'string') && count > MOST_TEXTS)
+    throw cursor.fail(
+      `metadata key ${printable(key)} promises ${count} elements, at most ${MOST_TEXTS} are read; it is damaged`,
+      { key },
+    )
   if (element === 'bool') return Array.from({ length: count }, () => readBool(cursor, key))
   if (element === 'string') {
     const what = `an element of ${printable(key)}`
