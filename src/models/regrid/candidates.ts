@@ -23,6 +23,8 @@ export interface LevelTarget {
   widths?: readonly (number | 'row')[]
   /** Bits of codes whose zeros may be elsewhere than in the middle. @default all */
   zeroBits?: readonly number[]
+  /** Smallest zero that is not in the middle. @default 0 */
+  zeroLow?: 0 | 1
   /** Types of scales. */
   scaleTypes: readonly ScaleType[]
   /** Columns of a group need not be neighbours. */
@@ -94,7 +96,8 @@ function stepsOf(facts: LevelFacts, target: LevelTarget): Candidate[] {
           )
         if (!zeros || zeros.most >= 2 ** bits) return []
         const symmetric = isMiddle(facts)
-        if (!symmetric && target.zeroBits?.includes(bits) === false) return []
+        if (!symmetric && (target.zeroBits?.includes(bits) === false || zeros.least < (target.zeroLow ?? 0)))
+          return []
         return sized(
           { kind: 'grid', ...base, symmetric },
           symmetric && target.omitsZeros ? 0 : bits,

@@ -3,9 +3,13 @@ import { type EvenType, evenTypes } from '../../formats/gguf/block_codes.ts'
 import { mlxBits, mlxGroupSizes } from '../../formats/mlx_packing.ts'
 import type { LevelTarget } from './candidates.ts'
 
+const gptq = { kind: 'grid', bits: [2, 3, 4, 8], scaleTypes: ['f16'], sorted: true } as const
+
 export const levelTargets = {
   gguf: { kind: 'blocks', bits: [4, 5, 8], scaleTypes: ['f16'], types: Object.keys(evenTypes) as EvenType[] },
-  gptq: { kind: 'grid', bits: [2, 3, 4, 8], scaleTypes: ['f16'], sorted: true },
+  // Version 1 stores zeros less 1, and not every reader takes what is below 0 as the largest code.
+  gptq: { ...gptq, zeroLow: 1 },
+  gptq_v2: gptq,
   awq: { kind: 'grid', bits: [4], scaleTypes: ['f16'] },
   'compressed-tensors': {
     kind: 'grid',

@@ -64,8 +64,11 @@ export const aqlmEncoding = (form: CodebookForm): LayerEncoding<CodebookForm> =>
       out_group_size: form.tile.rows,
       num_codebooks: form.books,
       nbits_per_codebook: form.bits,
-      // Names of parameters, as the reference asks for them.
-      linear_weights_not_to_quantize: ['lm_head.weight', ...leftOut],
+      // The reference names parameters, transformers from 5 on compares the names of modules.
+      linear_weights_not_to_quantize: [
+        ...['lm_head.weight', ...leftOut],
+        ...['lm_head', ...leftOut.map(moduleOf)],
+      ],
     },
   }),
 })

@@ -39,7 +39,8 @@ const floatEncoding = (type: FloatType): LayerEncoding => ({
   need: () => 'numbers',
   tensors: () => [],
   encode: () => [],
-  configuration: () => ({ torch_dtype: torchNames[type] }),
+  // The newer name would win over the older one.
+  configuration: () => ({ torch_dtype: torchNames[type], dtype: torchNames[type] }),
 })
 
 const torchNames = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const

@@ -1,11 +1,11 @@
 /** Conversions of a model with rows of 256: what is kept, what is refused, and what stays behind. */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openGguf } from '../../formats/gguf/container.ts'
 import { openSafetensors } from '../../formats/safetensors/safetensors.ts'
-import { numbers } from '../../models/llama/fixtures.suite.ts'
+import { fixturePath, numbers } from '../../models/llama/fixtures.suite.ts'
 import { openLanguageModel } from '../../models/load_model.ts'
 import { planGguf } from '../../models/write/gguf_target.ts'
 import { planGptq } from '../../models/write/gptq_target.ts'
@@ -43,7 +43,7 @@ let made = 0
 async function converted(source: string, options: Omit<ConvertOptions, 'source' | 'output'>) {
   made++
   const output = at(`result-${made}`)
-  const path = source.startsWith('Q') ? join(at(source), `${source}.gguf`) : at(source)
+  const path = source.startsWith('Q') ? join(at(source), `${source}.gguf`) : resolve(folder, source)
   const report = await convert({ source: path, output, ...options })
   return { report, output, name: `result-${made}` }
 }
@@ -135,6 +135,31 @@ const openSafetensorsType = (path: string, name: string) => {
   archive.close()
   return type
 }
+
+test('zeros of 0 take the second version of GPTQ, and are rounded again where the first is asked for', async () => {
+  const awq = fixturePath('awq')
+  const free = await converted(awq, { target: 'gptq' })
+  expect(free.report).toMatchObject({ format: 'gptq_v2', lossless: true })
+  expect(free.report.notes).toEqual([expect.stringMatching(/zeros of 0 need the second version of GPTQ/)])
+  const config = JSON.parse(readFileSync(join(free.output, 'config.json'), 'utf8'))
+  expect(config.quantization_config.checkpoint_format).toBe('gptq_v2')
+  const first = await converted(awq, { target: 'gptq', format: 'gptq' })
+  expect(first.report.counts.requantised).toBeGreaterThan(0)
+  await expect(
+    convert({ source: awq, output: at('none'), target: 'gptq', format: 'gptq', lossless: true }),
+  ).rejects.toThrow(QualityError)
+})
+test('what the libraries ask for stands in the notes', async () => {
+  const zeros = await converted('gptq-zeros', { target: 'transformers' })
+  expect(zeros.report.notes).toEqual([expect.stringMatching(/dequantize=True/)])
+  const sorted = await converted('gptq-sorted', { target: 'transformers' })
+  expect(sorted.report.notes).toEqual([
+    expect.stringMatching(/dequantize=True/),
+    expect.stringMatching(/weight_g_idx/),
+  ])
+  const plain = await converted('gptq', { target: 'transformers' })
+  expect(plain.report.notes).toEqual([])
+})
 
 describe('numbers', () => {
   test('are rounded to nearest where bits or a type are asked for, without a warning', async () => {

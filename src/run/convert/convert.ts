@@ -22,6 +22,7 @@ import {
   relativeError,
   type Squares,
 } from './conversion_report.ts'
+import { convertLayout } from './convert_formats.ts'
 import {
   asksForCodes,
   type ConvertOptions,
@@ -30,6 +31,7 @@ import {
 } from './convert_options.ts'
 import { type Conversion, planConversion } from './convert_plan.ts'
 import { differenceOf } from './difference.ts'
+import { formatNotes } from './format_notes.ts'
 import { survey } from './survey.ts'
 import { writeConverted } from './write_converted.ts'
 
@@ -86,16 +88,26 @@ export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Pr
 /** What there is, and how each weight goes over. */
 async function prepare(
   source: OpenLanguageModel,
-  options: ResolvedConvertOptions,
+  given: ResolvedConvertOptions,
   hooks: RunHooks,
 ): Promise<Conversion> {
-  const { layout, type } = options
+  const { layout, type } = given
   const isGguf = source.format === 'gguf'
   const keepsAll = layout.format === 'pare' || (layout.format === 'gguf' && isGguf)
-  const levels = layout.levels !== undefined && type === undefined && (!keepsAll || asksForCodes(options))
+  const levels = layout.levels !== undefined && type === undefined && (!keepsAll || asksForCodes(given))
   const weights = await survey(source.weights, matricesOf(source), { levels }, hooks)
+  const options = withZeros(given, weights)
   const carriages = decideCarriages(weights, { options, isGguf })
   return { options, weights, carriages }
+}
+
+/** Zeros of 0 need the second version of GPTQ, where nobody asked for the first. */
+function withZeros(options: ResolvedConvertOptions, weights: Conversion['weights']): ResolvedConvertOptions {
+  const { layout, format, target } = options
+  const isLow = weights.some(({ levels }) => levels?.zeros?.least === 0)
+  return layout.format === 'gptq' && format === undefined && isLow
+    ? { ...options, layout: convertLayout(target, 'gptq_v2') }
+    : options
 }
 
 async function write(
@@ -174,7 +186,7 @@ const lossy = (name: string, largest: number, { layout }: ResolvedConvertOptions
 function reportOf(
   source: OpenLanguageModel,
   target: TargetPlan,
-  { options, weights, carriages }: Conversion,
+  { options }: Conversion,
   found: readonly (ConvertedWeight & Squares)[],
 ): Omit<ConversionReport, 'output' | 'files' | 'seconds'> {
   const twice = found.filter(({ carried }) => carried === 'requantised')
@@ -196,31 +208,8 @@ function reportOf(
             `double quantisation: ${twice.length === 1 ? '1 weight was' : `${twice.length} weights were`} codes already and rounded again, relative error ${twiceError.toPrecision(3)}; start from the float model where there is one`,
           ]
         : [],
-    notes: [...target.notes, ...wrappedZeros(options, weights, carriages)],
+    notes: [...target.notes, ...formatNotes(options, target)],
   }
-}
-
-/** The first version of GPTQ stores zeros less 1. */
-function wrappedZeros(
-  { layout }: ResolvedConvertOptions,
-  weights: Conversion['weights'],
-  carriages: ReadonlyMap<string, Carriage>,
-): string[] {
-  if (layout.format !== 'gptq') return []
-  const wrapped = weights.filter(({ info, levels }) => {
-    const carriage = carriages.get(info.name)!
-    return (
-      carriage.how === 'levels' &&
-      carriage.form.kind === 'grid' &&
-      !carriage.form.symmetric &&
-      levels?.zeros?.least === 0
-    )
-  })
-  return wrapped.length === 0
-    ? []
-    : [
-        `${wrapped.length} weights have zeros of 0, which the first version of GPTQ stores as the largest code: some readers take them for 2^bits; --format gptq_v2 stores them as they are`,
-      ]
 }
 
 /** The folder, or the GGUF file in it. */

@@ -45,7 +45,7 @@ export interface ConvertLayout {
 
 /** Whose levels a format has. */
 const levelFormats: Readonly<Record<FormatName, LevelFormat>> = {
-  ...{ gguf: 'gguf', gptq: 'gptq', gptq_v2: 'gptq', awq: 'awq', mlx: 'mlx' },
+  ...{ gguf: 'gguf', gptq: 'gptq', gptq_v2: 'gptq_v2', awq: 'awq', mlx: 'mlx' },
   ...{ 'compressed-tensors': 'compressed-tensors', pare: 'compressed-tensors' },
   ...{ onnx: 'onnx', 'transformers.js': 'onnx' },
 }

@@ -7,6 +7,7 @@ import type { TargetPlan } from '../../models/write/model_writer.ts'
 import { planSpqr } from '../../models/write/spqr_target.ts'
 import { folderSource } from '../../models/write/target.ts'
 import type { TensorChoice } from '../../models/write/tensor_choice.ts'
+import { wholeFolder } from '../../models/write/whole_folder.ts'
 import { type BlockTypeName, isBlockType, typeForRow } from '../../nn/block_types.ts'
 import { type AffineGrid, affineGrid, type GridBits } from '../../nn/grid.ts'
 import { OptionError } from '../../tensor/errors.ts'
@@ -38,14 +39,14 @@ export function planConversion(source: OpenLanguageModel, conversion: Conversion
   const sharding = shardSize === undefined ? {} : { maxShardBytes: shardSize }
   switch (layout.format) {
     case 'float':
-      return planFloats(folderSource(source), { type: mainFloat(conversion), choices, ...sharding })
+      return planFloats(whole(source), { type: mainFloat(conversion), choices, ...sharding })
     case 'aqlm': {
       const described = [...choices.values()].find((choice) => choice.described)?.described
       if (described?.kind !== 'codebook') throw new OptionError('aqlm: no weight has codebooks')
-      return planAqlm(folderSource(source), described, { choices, ...sharding })
+      return planAqlm(whole(source), described, { choices, ...sharding })
     }
     case 'spqr':
-      return planSpqr(folderSource(source), { choices, ...sharding })
+      return planSpqr(whole(source), { choices, ...sharding })
     default: {
       const sorted = [...choices.values()].some(
         ({ described }) => described?.kind === 'grid' && described.sorted === true,
@@ -61,6 +62,9 @@ export function planConversion(source: OpenLanguageModel, conversion: Conversion
     }
   }
 }
+
+/** Programs load these folders by themselves. */
+const whole = (source: OpenLanguageModel) => wholeFolder(source, folderSource(source))
 
 function choiceOf(weight: SurveyedWeight, conversion: Conversion): TensorChoice | undefined {
   const { options, carriages } = conversion

@@ -79,7 +79,7 @@ const sources: readonly (readonly [string, Levels | undefined, CodedTypeName?])[
   ['MLX, 8 bits', made({ bits: 8, groupSize: 64, zeros: 'offsets' })],
 ]
 
-const formats = ['gguf', 'gptq', 'awq', 'compressed-tensors', 'mlx'] as const
+const formats = ['gguf', 'gptq_v2', 'awq', 'compressed-tensors', 'mlx'] as const
 const numbers = (levels: Parameters<typeof decodeStored>[0]) =>
   scope(() => decodeStored(levels).toArray()) as Float32Array
 
