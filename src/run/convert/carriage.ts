@@ -179,7 +179,7 @@ function refuseNoCodes(
   carriages: ReadonlyMap<string, Carriage>,
   { layout, target }: ResolvedConvertOptions,
 ): void {
-  if (['gguf', 'pare', 'float'].includes(layout.format)) return
+  if (['gguf', 'pare', 'float', 'onnx', 'transformers.js'].includes(layout.format)) return
   const isCoded = ({ how }: Carriage) => how === 'levels' || how === 'stored' || how === 'rounded'
   if (weights.some(({ info }) => isCoded(carriages.get(info.name)!))) return
   throw new OptionError(

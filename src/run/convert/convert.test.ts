@@ -295,7 +295,6 @@ test.each<[string, Partial<ConvertOptions>, RegExp]>([
   ],
   ['a type in a layout of codes', { target: 'gptq', type: 'f16' }, /--type: a GPTQ checkpoint stores codes/],
   ['a format of another target', { target: 'mlx', format: 'spqr' }, /spqr is for --target transformers/],
-  ['a target that is not there yet', { target: 'onnx' }, /--target onnx/],
   ['an empty group', { target: 'mlx', groupSize: 0 }, /--group-size/],
 ])('%s is refused before anything is read', async (_, options, message) => {
   const given = { source: at('nowhere'), output: at('none'), target: 'pare', ...options } as ConvertOptions

@@ -1,6 +1,5 @@
 /**
  * The layouts that a conversion writes: those of compressions, and what holds codes that are there already, or none.
- * Files of ONNX, for `onnx` and `transformers.js`, get their planner in `planConversion`.
  */
 import type { PareWeight } from '../../formats/pare_weight.ts'
 import type { LevelTarget } from '../../models/regrid/candidates.ts'

@@ -122,6 +122,25 @@ const tolerance: Readonly<Record<string, number>> = {
   R: 0.5,
 }
 
+test.each<[FixtureName, string, readonly string[]]>([
+  ['awq', 'LL', ['4 bits, groups of 32', 'F32']],
+  ['llama-gptq-3', 'LL', ['4 bits, groups of 32, symmetric', 'F32']],
+  // Several widths and groups of 16 and of rows.
+  ['gptq-dynamic', 'LL', ['4 bits, groups of 16, symmetric', '8 bits, groups of 32, symmetric', 'F32']],
+  ['ct-sparse-24', 'LL', ['F32']],
+  ['llama-untied', 'LL', ['F32']],
+])('ONNX: %s', async (name, letters, types) => {
+  const source = convertible(name, folder)
+  let found = ''
+  for (const target of ['onnx', 'transformers.js'] as const) {
+    const report = await convert({ source, output: join(folder, `${name}-${target}`), target })
+    found += letterOf(report)
+    const to = new Set(report.weights.map((weight) => weight.to))
+    expect([...to].sort()).toEqual(expect.arrayContaining([...types]))
+  }
+  expect(found).toBe(letters)
+})
+
 function logitsOf(open: ReturnType<typeof openLanguageModel>, tokens: Uint32Array): number[] {
   try {
     return scope(() => numbers(open.model.load().forward(tokens)))

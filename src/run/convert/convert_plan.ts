@@ -1,4 +1,4 @@
-/** From carriages to the plan of a target. Files of ONNX would get their planner here, beside those of checkpoints. */
+/** From carriages to the plan of a target. */
 import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { planAqlm } from '../../models/write/aqlm_target.ts'
 import { planFloats } from '../../models/write/float_target.ts'
@@ -74,6 +74,8 @@ function choiceOf(weight: SurveyedWeight, conversion: Conversion): TensorChoice 
   const isFile = options.layout.format === 'gguf'
   // Vectors of GGUF files are F32 always.
   if (isFile && role === 'vector') return undefined
+  const isOnnx = options.layout.format === 'onnx' || options.layout.format === 'transformers.js'
+  if (isOnnx && carriage.how !== 'rounded') return onnxChoice(carriage, by)
   switch (carriage.how) {
     case 'kept':
       return { keep: true, by }
@@ -94,6 +96,14 @@ function choiceOf(weight: SurveyedWeight, conversion: Conversion): TensorChoice 
       return { grid: roundingGrid(weight, conversion), by }
     }
   }
+}
+
+/** Its planner knows grids, and one type of numbers for all else. */
+function onnxChoice(carriage: Carriage, by: string): TensorChoice {
+  if (carriage.how !== 'levels' || carriage.form.kind !== 'grid') return { keep: true, by }
+  const { bits, groupSize, symmetric, scaleType } = carriage.form
+  const wide = scaleType === 'f32' ? 'f32' : 'f16'
+  return { grid: affineGrid({ bits: bits as GridBits, groupSize, symmetric, scaleType: wide }), by }
 }
 
 /** Bits that a weight takes now, scales not counted where codes are known. */
