@@ -64,8 +64,11 @@ export const aqlmEncoding = (form: CodebookForm): LayerEncoding<CodebookForm> =>
       out_group_size: form.tile.rows,
       num_codebooks: form.books,
       nbits_per_codebook: form.bits,
-      // Names of parameters, as the reference asks for them.
-      linear_weights_not_to_quantize: ['lm_head.weight', ...leftOut],
+      // transformers 4 asks for names of parameters, 5 for those of modules.
+      linear_weights_not_to_quantize: ['lm_head.weight', ...leftOut].flatMap((name) => [
+        name,
+        moduleOf(name),
+      ]),
     },
   }),
 })
