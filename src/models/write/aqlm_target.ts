@@ -64,11 +64,11 @@ export const aqlmEncoding = (form: CodebookForm): LayerEncoding<CodebookForm> =>
       out_group_size: form.tile.rows,
       num_codebooks: form.books,
       nbits_per_codebook: form.bits,
-      // The reference names parameters, transformers from 5 on compares the names of modules.
-      linear_weights_not_to_quantize: [
-        ...['lm_head.weight', ...leftOut],
-        ...['lm_head', ...leftOut.map(moduleOf)],
-      ],
+      // transformers 4 asks for names of parameters, 5 for those of modules.
+      linear_weights_not_to_quantize: ['lm_head.weight', ...leftOut].flatMap((name) => [
+        name,
+        moduleOf(name),
+      ]),
     },
   }),
 })
