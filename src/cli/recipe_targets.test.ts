@@ -237,14 +237,14 @@ describe('a GPTQ checkpoint refuses what it cannot hold, and nothing is written'
   test.each<[Partial<Recipe>, RegExp]>([
     [
       { overrides: [{ match: up(0), bits: 8 }] },
-      /^overrides\[0\]: a GPTQ checkpoint has one bit width and group size .* 4 bits, groups of 64, .* got 8 bits, groups of 64 for model\.layers\.0\.mlp\.up_proj\.weight; choose/,
+      /^overrides\[0\]: a GPTQ checkpoint has one form for all of its linear weights, 4 bits, groups of 64, .* got 8 bits, groups of 64 for model\.layers\.0\.mlp\.up_proj\.weight; choose/,
     ],
-    [{ overrides: [{ match: up(0), groupSize: 32 }] }, /one bit width and group size/],
-    [{ overrides: [{ match: up(0), symmetric: true }] }, /one bit width and group size/],
+    [{ overrides: [{ match: up(0), groupSize: 32 }] }, /one form for all of its linear weights/],
+    [{ overrides: [{ match: up(0), symmetric: true }] }, /one form for all of its linear weights/],
     [{ overrides: [{ match: 'model.embed_tokens', bits: 8 }] }, /half floats for the rest/],
     [
       { steps: [{ method: 'rtn' }, { method: 'rtn', bits: 8, only: ['**.mlp'] }] },
-      /^steps\[1\]: a GPTQ checkpoint has one bit width/,
+      /^steps\[1\]: a GPTQ checkpoint has one form/,
     ],
   ])('%j', async (recipe, message) => {
     const output = join(folder, 'never')
