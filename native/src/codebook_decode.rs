@@ -55,16 +55,18 @@ impl Books<'_> {
             .iter()
             .zip(out.as_chunks_mut::<N>().0)
         {
-            let Some(mut sum) = book[0].get(codes[0] as usize).copied() else {
-                return false;
-            };
-            for (book, &code) in book.iter().zip(codes).skip(1) {
-                let Some(entry) = book.get(code as usize) else {
+            let mut sum = [0.0; N];
+            for number in 0..BOOKS {
+                let Some(entry) = book[number].get(codes[number] as usize) else {
                     return false;
                 };
-                sum.iter_mut().zip(entry).for_each(|(sum, x)| *sum += x);
+                for i in 0..N {
+                    sum[i] = if number == 0 { entry[i] } else { sum[i] + entry[i] };
+                }
             }
-            *out = sum.map(|x| x * scale);
+            for i in 0..N {
+                out[i] = sum[i] * scale;
+            }
         }
         true
     }
