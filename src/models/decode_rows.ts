@@ -8,12 +8,18 @@ import {
 } from '../formats/small_floats.ts'
 import { type BlockTypeName, isBlockType, rowBytes } from '../nn/block_types.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { type DType, elementCount, fromBytes, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
+import { type DType, elementCount, fromBytes, nativeKernels, scope, Tensor, tensor } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
 import type { WeightInfo } from './model_weights.ts'
 
 /** Bytes read at a time: enough for the disk, little beside a weight. */
 const PART = 8 * 2 ** 20
+
+/** f32 [rows, columns] that blocks are decoded into: to write zeros first would take as long as to decode. */
+export function unfilled(rows: number, columns: number): Tensor {
+  const handle = callNative((native) => native.blocksTarget(rows, columns))
+  return new Tensor(nativeKernels(), handle, 'f32', [rows, columns])
+}
 
 /**
  * The tensor `name` of the archive, stored as `type`, in f32. Vectors count as one row.
@@ -27,7 +33,7 @@ export function decodeTensor(
   shape: readonly number[],
 ): Tensor {
   if (shape.length === 2) return decodeSlice(archive, name, type, shape, 0, shape[0]!)
-  const target = zeros([elementCount(shape.slice(0, -1)), shape.at(-1) ?? 1])
+  const target = unfilled(elementCount(shape.slice(0, -1)), shape.at(-1) ?? 1)
   const bytes = archive.read(name)
   callNative((native) => native.decodeBlocksInto(type, bytes, target.handle))
   return target.reshape(shape)
@@ -43,7 +49,7 @@ export function decodeSlice(
   end: number,
 ): Tensor {
   const columns = shape[1]!
-  const target = zeros([end - start, columns])
+  const target = unfilled(end - start, columns)
   const step = Math.max(1, Math.floor(PART / Math.max(1, rowBytes(type, columns))))
   for (let from = start; from < end; from += step) {
     const to = Math.min(from + step, end)

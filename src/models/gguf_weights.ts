@@ -2,9 +2,9 @@
 import type { GgufArchive } from '../formats/gguf/container.ts'
 import { type BlockTypeName, isBlockType, isCodedType } from '../nn/block_types.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { fromBytes, indexSelect, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
+import { fromBytes, indexSelect, scope, type Tensor, tensor } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
-import { decodeSlice, decodeTensor, gatherRows } from './decode_rows.ts'
+import { decodeSlice, decodeTensor, gatherRows, unfilled } from './decode_rows.ts'
 import type { LlamaConfig } from './llama/config.ts'
 import { ggufName, ggufRowOrder, huggingFaceName, inverseOrder, rotaryHeads } from './llama/names.ts'
 import type { ModelWeights, WeightInfo } from './model_weights.ts'
@@ -49,7 +49,7 @@ export function ggufWeights(archive: GgufArchive, config: LlamaConfig, fileBytes
       const info = find(infos, name)
       const type = blockType(info)
       return scope(() => {
-        const target = zeros([ids.length, info.shape[1]!])
+        const target = unfilled(ids.length, info.shape[1]!)
         const bytes = gatherRows(archive, info, ids, ggufName(name)!)
         callNative((native) => native.decodeBlocksInto(type, bytes, target.handle))
         return target

@@ -55,7 +55,7 @@ pub fn blocks_dequantize(block_type: String, bytes: Uint8Array, mut out: Float32
         // SAFETY: the array does not overlap the bytes, and JavaScript waits until this call returns.
         let out = unsafe { out.as_mut() };
         let bytes: &[u8] = &bytes;
-        parallel::install(|| dequantize(block_type, bytes, out))
+        dequantize(block_type, bytes, out)
     })
 }
 
@@ -176,9 +176,15 @@ pub fn decode_blocks(block_type: String, bytes: u32, columns: u32) -> js::Result
         let rows = data.len().checked_div(row).unwrap_or(0);
         let out = View::empty(DType::F32, &[rows, columns])?;
         let target = out.slice_mut::<f32>()?;
-        parallel::install(|| dequantize(block_type, data, target))?;
+        dequantize(block_type, data, target)?;
         Ok(out.into_handle())
     })
+}
+
+/// f32 [rows, columns] for `decode_blocks_into`, which fills it; until then it holds whatever the memory held.
+#[napi]
+pub fn blocks_target(rows: u32, columns: u32) -> js::Result<u32> {
+    border(|| Ok(View::empty(DType::F32, &[rows as usize, columns as usize])?.into_handle()))
 }
 
 /// Decodes whole blocks into a row-major f32 tensor (or some rows of one) that only its owner changes.
@@ -196,6 +202,6 @@ pub fn decode_blocks_into(block_type: String, bytes: Uint8Array, target: u32) ->
             )));
         }
         let bytes: &[u8] = &bytes;
-        parallel::install(|| dequantize(block_type, bytes, out))
+        dequantize(block_type, bytes, out)
     })
 }

@@ -14,6 +14,13 @@ pub(super) fn decode(block_type: BlockType, bytes: &[u8], out: &mut [f32]) {
         blocks * block_type.block_len(),
         "a value for each element"
     );
+    #[cfg(target_arch = "x86_64")]
+    if simd::level() >= simd::Level::Avx2 && is_x86_feature_detected!("f16c") {
+        // SAFETY: this machine has the features.
+        if unsafe { super::vectors::decode(block_type, bytes, out) } {
+            return;
+        }
+    }
     decode_blocks(block_type, bytes, out)
 }
 

@@ -4,10 +4,14 @@
 //!
 //! Layouts: ggml's ggml-common.h; writers: ggml-quants.c. The slow and plain twin is src/formats/gguf/blocks.ts.
 
+#[cfg(target_arch = "x86_64")]
+mod byte_vectors;
 mod decode;
 mod fit;
 mod layout;
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 pub mod binding;
 

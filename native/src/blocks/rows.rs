@@ -1,6 +1,8 @@
 //! Whole matrices: rows in parallel, in fixed parts, so that the number of threads does not show in the result.
 
 use super::{BlockParameters, BlockType, BlockType::*, LONGEST_BLOCK};
+use crate::fault::Result;
+use crate::parallel;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -16,7 +18,7 @@ pub(super) fn quantize_row(
     x: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), RowError> {
+) -> std::result::Result<(), RowError> {
     let (block_len, block_bytes) = (block_type.block_len(), block_type.block_bytes());
     let blocks = x.len() / block_len;
     assert_eq!(x.len(), blocks * block_len, "whole blocks");
@@ -97,7 +99,7 @@ pub fn quantize(
     columns: usize,
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), RowError> {
+) -> std::result::Result<(), RowError> {
     let row_bytes = columns / block_type.block_len() * block_type.block_bytes();
     let first = x
         .par_chunks(columns.max(1))
@@ -115,12 +117,18 @@ pub fn quantize(
 }
 
 /// Decodes whole blocks.
-pub fn dequantize(block_type: BlockType, bytes: &[u8], out: &mut [f32]) {
+pub fn dequantize(block_type: BlockType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
     /// Elements that one task decodes.
     const PART: usize = 1 << 16;
-    let part_bytes = PART / block_type.block_len() * block_type.block_bytes();
-    bytes
-        .par_chunks(part_bytes)
-        .zip(out.par_chunks_mut(PART))
-        .for_each(|(bytes, out)| block_type.dequantize_row(bytes, out));
+    let (block_len, block_bytes) = (block_type.block_len(), block_type.block_bytes());
+    assert_eq!(
+        bytes.len() / block_bytes * block_len,
+        out.len(),
+        "a value for each element"
+    );
+    parallel::chunks(out, PART, |start, out| {
+        let first = start / block_len * block_bytes;
+        let length = out.len() / block_len * block_bytes;
+        block_type.dequantize_row(&bytes[first..first + length], out);
+    })
 }

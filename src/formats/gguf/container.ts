@@ -19,6 +19,7 @@ import {
   type ScalarType,
   scalarOfId,
 } from './metadata.ts'
+import type { StringBytes } from './string_bytes.ts'
 
 export const DEFAULT_ALIGNMENT = 32
 export const LONGEST_NAME = 63
@@ -154,11 +155,30 @@ function readArray(cursor: Cursor, key: string): GgufValue {
       { key },
     )
   const count = cursor.count(`elements of ${printable(key)}`, element.leastBytes)
+  if ((element.name === 'bool' || element.name === 'string') && count > MOST_TEXTS)
+    throw cursor.fail(
+      `metadata key ${printable(key)} promises ${count} elements, at most ${MOST_TEXTS} are read; it is damaged`,
+      { key },
+    )
+  if (element.name === 'string') return stringArray(cursor.strings(`an element of ${printable(key)}`, count))
   return {
     type: 'array',
     element: element.name,
     value: readElements(cursor, key, element.name, count),
   } as GgufArray
+}
+
+/** The strings are made when they are first asked for: a model is opened without its vocabulary. */
+function stringArray(bytes: StringBytes): GgufArray {
+  let made: string[] | undefined
+  return {
+    type: 'array',
+    element: 'string',
+    get value() {
+      made ??= bytes.toArray()
+      return made
+    },
+  }
 }
 
 const numberArrays = {
@@ -177,21 +197,10 @@ const numberArrays = {
 function readElements(
   cursor: Cursor,
   key: string,
-  element: ScalarType,
+  element: Exclude<ScalarType, 'string'>,
   count: number,
-): ArrayTypes[ScalarType] {
-  if ((element === 'bool' || element === 'string') && count > MOST_TEXTS)
-    throw cursor.fail(
-      `metadata key ${printable(key)} promises ${count} elements, at most ${MOST_TEXTS} are read; it is damaged`,
-      { key },
-    )
+): ArrayTypes[typeof element] {
   if (element === 'bool') return Array.from({ length: count }, () => readBool(cursor, key))
-  if (element === 'string') {
-    const what = `an element of ${printable(key)}`
-    const strings: string[] = []
-    for (let i = 0; i < count; i++) strings.push(cursor.string(what))
-    return strings
-  }
   const Elements = numberArrays[element]
   // `bytes` copies, so that the typed array starts at an aligned position.
   return new Elements(cursor.bytes(count * Elements.BYTES_PER_ELEMENT).buffer as ArrayBuffer)

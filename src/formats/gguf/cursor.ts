@@ -1,6 +1,7 @@
 /** Walks through the header of a GGUF file: every promised length is checked before memory is taken for it. */
 import { damaged } from '../archive.ts'
 import type { ByteSource } from '../file.ts'
+import { StringBytes, stepOver } from './string_bytes.ts'
 
 /** Read ahead, so that a header of many small values costs few calls. */
 const WINDOW = 1 << 20
@@ -43,15 +44,15 @@ export class Cursor {
 
   /** A u64 that counts things of at least `leastBytes` each, which must fit into what is left. */
   count(what: string, leastBytes: number): number {
-    const promised = this.u64()
+    const start = this.#advance(8)
     const possible = Math.floor(this.remaining / leastBytes)
-    if (promised <= possible) return Number(promised)
+    // As two halves: a vocabulary has a hundred thousand of them, and a bigint takes its time.
+    const [low, high] = [this.#view.getUint32(start, true), this.#view.getUint32(start + 4, true)]
+    if (high === 0 && low <= possible) return low
+    const promised = String((BigInt(high) << 32n) | BigInt(low))
     throw this.fail(
       `promises ${promised} ${what}, at most ${possible} fit into the rest; it is cut or damaged`,
-      {
-        promised: String(promised),
-        possible,
-      },
+      { promised, possible },
     )
   }
 
@@ -72,6 +73,24 @@ export class Cursor {
     } catch {
       throw this.fail(`${what} is not valid UTF-8; it is damaged`)
     }
+  }
+
+  /** `count` strings, checked and left as bytes. */
+  strings(what: string, count: number): StringBytes {
+    const bytesOf = `bytes of ${what}`
+    const strings = new StringBytes()
+    for (let left = count; left > 0; ) {
+      // The next one, with its length, is brought into the window; as many others as follow it there come along.
+      const length = this.count(bytesOf, 1)
+      this.position -= 8
+      const start = this.#advance(8 + length)
+      const { end, steps, valid } = stepOver(this.#window, start, left)
+      if (!valid) throw this.fail(`${what} is not valid UTF-8; it is damaged`)
+      strings.add(this.#window, start, end)
+      this.position = this.#windowStart + end
+      left -= steps
+    }
+    return strings
   }
 
   /** Advancing may replace the window, so it comes before the view is taken. */

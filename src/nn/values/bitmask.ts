@@ -1,6 +1,6 @@
 /** A sparse matrix as the values that are kept, row after row, and one bit for each place. */
-import { FormatError } from '../../tensor/errors.ts'
-import { scope, type Tensor, tensor } from '../../tensor/index.ts'
+import { scope, Tensor } from '../../tensor/index.ts'
+import { callNative } from '../../tensor/native.ts'
 
 export interface BitmaskValues {
   kind: 'bitmask'
@@ -13,26 +13,11 @@ export interface BitmaskValues {
 
 /** f32 [rows, columns], 0 where nothing is kept. @throws FormatError where marks and values do not agree. */
 export function decodeBitmask({ shape, mask, kept }: BitmaskValues): Tensor {
-  const [rows, columns] = shape
-  const width = Math.ceil(columns / 8)
-  const values = scope(() => kept.cast('f32').toArray() as Float32Array)
-  const dense = new Float32Array(rows * columns)
-  let next = 0
-  for (let row = 0; row < rows; row++) {
-    for (let byte = 0; byte < width; byte++) {
-      const marks = mask[row * width + byte]!
-      if (marks === 0) continue
-      const start = row * columns + byte * 8
-      const end = Math.min(8, columns - byte * 8)
-      for (let bit = 0; bit < end; bit++) if (marks & (1 << bit)) dense[start + bit] = values[next++]!
-    }
-  }
-  if (next !== values.length)
-    throw new FormatError(
-      `a bitmask of [${shape.join(', ')}] marks ${next} places for ${values.length} values; it is damaged`,
-      { code: 'PARE_E_BITMASK', facts: { marks: next, values: values.length } },
-    )
-  return tensor(dense, shape)
+  return scope(() => {
+    const values = kept.dtype === 'f16' || kept.dtype === 'bf16' ? kept : kept.cast('f32')
+    const handle = callNative((native) => native.decodeBitmask(mask, values.handle, shape[0], shape[1]))
+    return new Tensor(values.kernels, handle, 'f32', shape)
+  })
 }
 
 /** A bit a place, and the values as they are stored. */

@@ -4,7 +4,8 @@
  *
  *   W[o * og + a, i * ig + c] = scales[o] * sum_m codebooks[m, codes[o, i, m], a, c]     sums in f32, m ascending
  */
-import { indexSelect, scope, type Tensor } from '../../tensor/index.ts'
+import { Tensor } from '../../tensor/index.ts'
+import { callNative } from '../../tensor/native.ts'
 
 export interface CodebookValues {
   kind: 'codebook'
@@ -19,27 +20,10 @@ export interface CodebookValues {
   scales: Tensor
 }
 
-/** f32 [out, in] */
+/** f32 [out, in] @throws ShapeError for a code past the last entry */
 export function decodeCodebooks({ shape, codes, codebooks, scales }: CodebookValues): Tensor {
-  return scope(() => {
-    const [rowGroups, columnGroups, books] = codes.shape as [number, number, number]
-    const [, entries, high, wide] = codebooks.shape as [number, number, number, number]
-    const chosen = (m: number) =>
-      indexSelect(
-        codebooks.slice(0, m, m + 1).reshape([entries, high * wide]),
-        0,
-        codes
-          .slice(2, m, m + 1)
-          .contiguous()
-          .reshape([rowGroups * columnGroups]),
-      )
-    let sum = chosen(0)
-    for (let m = 1; m < books; m++) sum = sum.add(chosen(m))
-    const scaled = sum
-      .reshape([rowGroups, columnGroups, high, wide])
-      .mul(scales.reshape([rowGroups, 1, 1, 1]))
-    return scaled.permute([0, 2, 1, 3]).reshape(shape)
-  })
+  const handle = callNative((native) => native.decodeCodebooks(codes.handle, codebooks.handle, scales.handle))
+  return new Tensor(codes.kernels, handle, 'f32', shape)
 }
 
 /** Codes at their own width, codebooks and scales in f16; what a container wastes is not counted. */

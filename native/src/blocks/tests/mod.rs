@@ -46,7 +46,7 @@ fn encode(block_type: BlockType, x: &[f32], importance: Option<&[f32]>) -> Vec<u
 
 fn decode(block_type: BlockType, bytes: &[u8]) -> Vec<f32> {
     let mut out = vec![0.0; bytes.len() / block_type.block_bytes() * block_type.block_len()];
-    dequantize(block_type, bytes, &mut out);
+    dequantize(block_type, bytes, &mut out).unwrap();
     out
 }
 
