@@ -21,6 +21,7 @@ import { EngineLimit } from './engine_limit.ts'
 import { evaluationOptions, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
 import { runFingerprint } from './fingerprint.ts'
 import { fitGroups } from './fit_groups.ts'
+import { expandFolders } from './folder_files.ts'
 import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { type MemoryBudget, memoryBudget } from './memory_budget.ts'
@@ -83,6 +84,8 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
     source.close()
   }
 }
+
+const resultFiles = (folder: string): string[] => expandFolders(folder, readdirSync(folder))
 
 class Compression {
   private readonly options: ResolvedCompressOptions
@@ -193,7 +196,7 @@ class Compression {
           ...(baselines ? { baselines } : {}),
           seconds: this.elapsed(),
           layers: folder.stages.flatMap(({ layers }) => layers),
-          files: [...new Set([...readdirSync(folder.result), ...reportFiles, 'journal.jsonl'])].sort(),
+          files: [...new Set([...resultFiles(folder.result), ...reportFiles, 'journal.jsonl'])].sort(),
           notes: this.notes,
           command: this.command,
         }

@@ -1,6 +1,6 @@
 /** What decides the bytes of a result. A run goes on only where all of it is as it was. */
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { defaultEvaluationText } from '../calibrate/text_samples.ts'
 import { defaultShardBytes } from '../formats/safetensors/writer.ts'
@@ -32,14 +32,21 @@ export function hashOfFiles(files: readonly string[]): string {
 }
 
 /** Files that make up a model: itself, or what lies in its folder. @throws SourceError where nothing can be read there */
-export const modelFiles = (path: string): string[] =>
-  isFolder(path)
-    ? readdirSync(path, { withFileTypes: true })
-        .filter((entry) => entry.isFile() || entry.isSymbolicLink())
-        .map(({ name }) => join(path, name))
-        .filter((file) => statSync(file).isFile())
-        .sort()
-    : [path]
+export const modelFiles = (path: string): string[] => {
+  if (!isFolder(path)) return [path]
+  const own = filesOf(path)
+  // The weights that transformers.js wants in a folder of their own.
+  const inner = join(path, 'onnx')
+  const isExport = own.every((file) => !/\.(?:safetensors|bin)$/.test(file)) && existsSync(inner)
+  return isExport ? [...own, ...filesOf(inner)] : own
+}
+
+const filesOf = (folder: string): string[] =>
+  readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isFile() || entry.isSymbolicLink())
+    .map(({ name }) => join(folder, name))
+    .filter((file) => statSync(file).isFile())
+    .sort()
 
 const hashes = new WeakMap<ResolvedSource, string>()
 

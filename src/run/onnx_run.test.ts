@@ -2,8 +2,10 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { fixturePath } from '../models/llama/fixtures.suite.ts'
 import { loadLanguageModel } from '../models/load_model.ts'
 import { compress } from './compress.ts'
+import { convert } from './convert/convert.ts'
 import { smallRun, writeText } from './small_run.suite.ts'
 
 let folder: string
@@ -29,3 +31,21 @@ test.each([
     close()
   },
 )
+
+test.each([
+  ['awq', {}],
+  ['ct-group-4', { target: 'onnx' }],
+  ['llama-untied', { target: 'onnx' }],
+  ['llama-f16.gguf', { target: 'transformers.js', type: 'f16' }],
+] as const)('convert of %s to ONNX loses nothing', async (name, options) => {
+  const output = join(folder, `converted-${name}`)
+  const given = { target: 'onnx', lossless: true, ...options } as const
+  const { lossless, files } = await convert({ source: fixturePath(name), output, ...given })
+  expect(lossless).toBe(true)
+  expect(files).toContain('type' in options ? 'onnx/model_fp16.onnx' : 'model.onnx')
+})
+
+test('bf16 is refused for ONNX', async () => {
+  const given = { source: fixturePath('llama-untied'), output: join(folder, 'bf16'), target: 'onnx' } as const
+  await expect(convert({ ...given, type: 'bf16' })).rejects.toThrow(/an ONNX file has f32 or f16/)
+})

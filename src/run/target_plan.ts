@@ -2,7 +2,7 @@
 import { basename } from 'node:path'
 import type { OnnxLayout } from '../models/onnx/export_names.ts'
 import { onnxSource } from '../models/onnx/onnx_source.ts'
-import type { OpenLanguageModel, OpenModel } from '../models/open_model.ts'
+import type { OpenLanguageModel } from '../models/open_model.ts'
 import { planAwq } from '../models/write/awq_target.ts'
 import { planCompressedTensors } from '../models/write/compressed_tensors_target.ts'
 import type { FolderSource } from '../models/write/folder_source.ts'
@@ -158,17 +158,23 @@ const folderOf = (source: OpenLanguageModel, { whole }: FormatOptions): FolderSo
   whole ? wholeFolder(source, folderSource(source)) : folderSource(source)
 
 /** Without a grid all weights are numbers. */
-const planOnnxFolder = (
-  source: OpenModel,
+function planOnnxFolder(
+  source: OpenLanguageModel,
   { grid, choices, embedding }: FormatOptions,
   layout: OnnxLayout,
-): TargetPlan =>
-  planOnnx(onnxSource(source), {
-    layout,
-    type: embedding === 'F16' ? 'F16' : 'F32',
-    ...(grid ? { grid } : {}),
-    ...(choices ? { choices } : {}),
-  })
+): TargetPlan {
+  const own = onnxSource(source)
+  const companions = layout === 'onnx' ? own.companions : wholeFolder(source, own).companions
+  return planOnnx(
+    { ...own, companions },
+    {
+      layout,
+      type: embedding === 'F16' ? 'F16' : 'F32',
+      ...(grid ? { grid } : {}),
+      ...(choices ? { choices } : {}),
+    },
+  )
+}
 
 const checkpointOptions = ({ grid = affineGrid(), choices = new Map(), maxShardBytes }: FormatOptions) => ({
   grid,

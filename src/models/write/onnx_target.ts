@@ -11,7 +11,7 @@ import { tensorBytes } from '../../formats/onnx/graph_check.ts'
 import { createOnnx, onnxFiles } from '../../formats/onnx/writer.ts'
 import { writeWhole } from '../../formats/output.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
-import { type AffineGrid, gridName } from '../../nn/grid.ts'
+import { type AffineGrid, type GridForm, gridName } from '../../nn/grid.ts'
 import type { StoredSource } from '../../nn/values/values.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
 import { scope } from '../../tensor/index.ts'
@@ -24,6 +24,7 @@ import {
   type OnnxFloat,
   tensorsOfWeight,
 } from '../onnx/weight_tensors.ts'
+import { weightName } from '../stored/pare_layers.ts'
 import { asType, type FolderCompanions, type FolderSource, json } from './folder_source.ts'
 import type { EncodedTensor, ModelWriter, TargetPlan } from './model_writer.ts'
 import type { TensorChoice, TensorChoices } from './tensor_choice.ts'
@@ -57,12 +58,12 @@ export function planOnnx(source: OnnxSource, options: OnnxTargetOptions = {}): T
   const { type = 'F32', grid, layout = 'onnx' } = options
   const known = new Map<string, GraphWeight>()
   for (const { name, shape } of source.infos.values()) {
-    const own = gridOf(name, source, options)
+    const own = formOf(name, source, options)
     known.set(name, { name, shape: source.arranged?.shape(name) ?? shape, ...(own ? { grid: own } : {}) })
   }
   const builder = new GraphBuilder(type, known)
   const model = source.graph(builder)
-  const tensors = builder.weights.map((weight) => planWeight(source, weight as PlannedWeight, type))
+  const tensors = builder.weights.map((weight) => planWeight(source, weight, options))
   const weightOf = ({ name }: TensorPlan) => known.get(name)!
   const kind = layout === 'onnx' ? undefined : transformersJsType(type, grid)
   const file = fileOf(layout, kind ?? 'fp32')
@@ -91,7 +92,7 @@ export function planOnnx(source: OnnxSource, options: OnnxTargetOptions = {}): T
         const own = plan.grid
         if (!own) return encode(plan, [asType(values.contiguous(), type).bytes()])
         const codes = columnSweep(values, { grid: own }).values
-        return encode(plan, encodeMatMulNBits(weight as GraphWeight & { grid: AffineGrid }, codes, type))
+        return encode(plan, encodeMatMulNBits(weight as CodedWeight, codes, type))
       }),
     encodeKept({ name }) {
       throw new OptionError(`${name}: an ONNX file does not keep bytes of the source`)
@@ -101,18 +102,21 @@ export function planOnnx(source: OnnxSource, options: OnnxTargetOptions = {}): T
   }
 }
 
-type PlannedWeight = GraphWeight & { grid?: AffineGrid }
+type CodedWeight = GraphWeight & { grid: GridForm }
 
-/** The grid that a matrix is asked to have. */
-function gridOf(
+/** The levels of a matrix: those it is asked to be rounded to, or those that its codes have already. */
+function formOf(
   name: string,
   { matrices }: FolderSource,
   { grid, choices, type = 'F32' }: OnnxTargetOptions,
-): AffineGrid | undefined {
+): GridForm | undefined {
   const choice = choices?.get(name)
-  if (choice?.keep || choice?.scheme === type) return undefined
-  if (choice?.scheme || choice?.mix) throw wrongChoice(name, choice, type)
-  const own = choice?.grid ?? (matrices.has(name) ? grid : undefined)
+  if (choice?.keep || choice?.numbers || choice?.scheme === type) return undefined
+  if (choice?.scheme || choice?.mix) throw wrongChoice(choice.scheme ?? choice.mix!, name, choice, type)
+  const { described } = choice ?? {}
+  if (described && (described.kind !== 'grid' || described.sorted || described.zeroType))
+    throw wrongChoice(weightName(described), name, choice!, type)
+  const own = described ?? choice?.grid ?? (matrices.has(name) ? grid : undefined)
   if (own?.scaleType === 'f32' && type === 'F16')
     throw new OptionError(
       `${printable(name)}: scales are stored in f16 as the activations are, got a grid with scales in f32; choose f16 for both`,
@@ -121,27 +125,35 @@ function gridOf(
   return own
 }
 
-const wrongChoice = (name: string, { by, scheme, mix }: TensorChoice, type: OnnxFloat) =>
+const wrongChoice = (found: string, name: string, { by }: TensorChoice, type: OnnxFloat) =>
   new OptionError(
-    `${by}: an ONNX file has ${type} and codes of 4 or 8 bits, got ${scheme ?? mix} for ${printable(name)}; choose --target pare or gguf, or keep the weight`,
+    `${by}: an ONNX file has ${type} and codes of 4 or 8 bits, got ${found} for ${printable(name)}; choose --target pare or gguf, or keep the weight`,
     { code: 'PARE_E_LAYER_FORM', facts: { tensor: name } },
   )
 
-function planWeight({ infos, matrices }: OnnxSource, weight: PlannedWeight, type: OnnxFloat): TensorPlan {
-  const info = infos.get(weight.name)!
-  const { name, shape, grid } = weight
+function planWeight(
+  { infos, matrices }: OnnxSource,
+  weight: GraphWeight,
+  { grid, choices, type = 'F32' }: OnnxTargetOptions,
+): TensorPlan {
+  const { name, grid: form } = weight
+  const info = infos.get(name)!
+  const choice = choices?.get(name)
+  const rounded = choice?.grid ?? grid
+  const coded = choice?.described
+    ? { type: weightName(choice.described), described: choice.described }
+    : rounded
+      ? { type: gridName(rounded), grid: rounded }
+      : {}
   return {
     name,
     shape: info.shape,
     role: roleOf(info, matrices),
     sourceType: info.type,
-    type: grid ? gridName(grid) : type,
-    ...(grid ? { grid } : {}),
+    type,
+    ...(form ? coded : {}),
     kept: false,
-    bytes: tensorsOfWeight({ name, shape, ...(grid ? { grid } : {}) }, type).reduce(
-      (sum, tensor) => sum + tensorBytes(tensor),
-      0,
-    ),
+    bytes: tensorsOfWeight(weight, type).reduce((sum, tensor) => sum + tensorBytes(tensor), 0),
   }
 }
 

@@ -13,6 +13,7 @@ import type { TargetPlan } from '../../models/write/model_writer.ts'
 import { matricesOf } from '../../models/write/target.ts'
 import { AbortError, printable, QualityError } from '../../tensor/errors.ts'
 import { fetchProgress, type RunHooks } from '../evaluate.ts'
+import { expandFolders } from '../folder_files.ts'
 import { checkOutput, checkPlace, checkReplaceable } from '../output_place.ts'
 import { type Carriage, decideCarriages } from './carriage.ts'
 import {
@@ -73,7 +74,7 @@ export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Pr
       return {
         ...report,
         output,
-        files: readdirSync(output).sort(),
+        files: expandFolders(output, readdirSync(output)).sort(),
         seconds: (performance.now() - begin) / 1000,
       }
     } catch (error) {

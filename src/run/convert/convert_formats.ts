@@ -1,6 +1,4 @@
-/**
- * The layouts that a conversion writes: those of compressions, and what holds codes that are there already, or none.
- */
+/** The layouts that a conversion writes: those of compressions, and what holds codes that are there already, or none. */
 import type { PareWeight } from '../../formats/pare_weight.ts'
 import type { LevelTarget } from '../../models/regrid/candidates.ts'
 import { type LevelFormat, levelTargets } from '../../models/regrid/level_targets.ts'
@@ -51,7 +49,7 @@ const levelFormats: Readonly<Record<FormatName, LevelFormat>> = {
 
 /**
  * @param plain weights become numbers, so that folders need no layout of codes
- * @throws OptionError for a target that cannot be written yet, and for a format that it has not.
+ * @throws OptionError for a format that the target has not.
  */
 export function convertLayout(target: TargetName, format?: ConvertFormat, plain = false): ConvertLayout {
   const { float } = ownFormats
@@ -68,9 +66,9 @@ export function convertLayout(target: TargetName, format?: ConvertFormat, plain 
   const chosen = chosenTarget(target, own as FormatName | undefined)
   const { format: name, levels: rules } = chosen.layout
   const { title } = chosen.facts
-  if (plain && !['gguf', 'pare'].includes(name))
+  if (plain && !['gguf', 'pare', 'onnx', 'transformers.js'].includes(name))
     throw new OptionError(
-      `--type: ${title} stores codes, --target ${target} numbers only in GGUF files and folders; choose --target transformers, mlx, llama.cpp or pare`,
+      `--type: ${title} stores codes, --target ${target} numbers only in GGUF files and folders; choose --target transformers, mlx, onnx, llama.cpp or pare`,
       { code: 'PARE_E_FORMAT', facts: { target, format: name } },
     )
   const levels = levelTargets[levelFormats[name]]

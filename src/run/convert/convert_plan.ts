@@ -6,7 +6,7 @@ import type { GgufScheme } from '../../models/write/gguf_mix.ts'
 import type { TargetPlan } from '../../models/write/model_writer.ts'
 import { planSpqr } from '../../models/write/spqr_target.ts'
 import { folderSource } from '../../models/write/target.ts'
-import type { TensorChoice } from '../../models/write/tensor_choice.ts'
+import type { FloatType, TensorChoice } from '../../models/write/tensor_choice.ts'
 import { wholeFolder } from '../../models/write/whole_folder.ts'
 import { type BlockTypeName, isBlockType, typeForRow } from '../../nn/block_types.ts'
 import { type AffineGrid, affineGrid, type GridBits } from '../../nn/grid.ts'
@@ -47,6 +47,13 @@ export function planConversion(source: OpenLanguageModel, conversion: Conversion
     }
     case 'spqr':
       return planSpqr(whole(source), { choices, ...sharding })
+    case 'onnx':
+    case 'transformers.js':
+      // Plain numbers have no grid; beside codes they are f32, which holds every other type.
+      return planLayout(source, layout.chosen!, {
+        ...(options.type ? { embedding: onnxFloat(options.type) } : { grid: mainGrid(conversion) }),
+        choices,
+      })
     default: {
       const sorted = [...choices.values()].some(
         ({ described }) => described?.kind === 'grid' && described.sorted === true,
@@ -65,6 +72,14 @@ export function planConversion(source: OpenLanguageModel, conversion: Conversion
 
 /** Programs load these folders by themselves. */
 const whole = (source: OpenLanguageModel) => wholeFolder(source, folderSource(source))
+
+/** @throws OptionError for bf16, which runtimes do not compute with on processors */
+function onnxFloat(type: FloatType): FloatType {
+  if (type !== 'BF16') return type
+  throw new OptionError('--type: an ONNX file has f32 or f16, got bf16; choose one of them', {
+    code: 'PARE_E_FORMAT',
+  })
+}
 
 function choiceOf(weight: SurveyedWeight, conversion: Conversion): TensorChoice | undefined {
   const { options, carriages } = conversion

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { printable } from '../../tensor/errors.ts'
 import { hashOfFiles } from '../fingerprint.ts'
+import { expandFolders, isFileName } from '../folder_files.ts'
 import { type Check, checkOf, type VerificationRecord } from './verification.ts'
 
 /** What is known of a folder beforehand. */
@@ -13,9 +14,9 @@ export interface KnownFiles {
   files: VerificationRecord['files']
 }
 
-/** Files of a folder with their sizes and hashes. */
+/** Files of a folder, and of the folders that are named, with their sizes and hashes. */
 export const recordFiles = (folder: string, names: readonly string[]): VerificationRecord['files'] =>
-  names.map((name) => {
+  expandFolders(folder, names).map((name) => {
     const path = join(folder, name)
     return { name, bytes: statSync(path).size, sha256: hashOfFiles([path]) }
   })
@@ -28,7 +29,7 @@ export function checkFiles(folder: string, { names, files }: KnownFiles): Check 
   for (const name of new Set([...names, ...known.keys()])) {
     const say = (what: string) => faults.push(`${printable(name)}: ${what}`)
     // Names come from a report: they must stay inside of the folder.
-    if (!/^(?!\.\.?$)[^/\\\0]{1,255}$/.test(name)) {
+    if (!isFileName(name)) {
       say('is no name of a file in the folder')
       continue
     }
