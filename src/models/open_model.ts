@@ -25,11 +25,14 @@ export interface OpenModelOf<Name extends FamilyName> {
 /** A model of any family. */
 export type OpenModel = { [Name in FamilyName]: OpenModelOf<Name> }[FamilyName]
 
-/** What is calibrated, compressed and evaluated on text. */
+/** What continues texts. */
 export type OpenLanguageModel = OpenModelOf<'llama'>
 
 /** What turns texts into vectors. */
 export type OpenTextEncoder = OpenModelOf<'bert'>
+
+/** What is calibrated on text, compressed, and compared with its source. */
+export type OpenCompressible = OpenLanguageModel | OpenTextEncoder
 
 /**
  * The model as a language model.
