@@ -43,7 +43,7 @@ export function languageModel(open: OpenModel): OpenLanguageModel {
   if (open.family === 'llama') return open
   const { modelTypes } = families.llama
   throw new OptionError(
-    `${printable(open.name)}: a language model (${modelTypes.join(', ')}) is needed to compress, evaluate or generate, this is a ${open.model.config.architecture} ${families[open.family].kind}; embedTexts computes its vectors`,
+    `${printable(open.name)}: a language model (${modelTypes.join(', ')}) is needed to evaluate or generate, this is a ${open.model.config.architecture} ${families[open.family].kind}; embedTexts computes its vectors`,
     { code: 'PARE_E_NO_LANGUAGE_MODEL', facts: { model: open.name, family: open.family } },
   )
 }

@@ -119,12 +119,16 @@ export function reportOf(
 }
 
 /** Writes the model card, the page and the record. */
-export function writeReport(folder: string, report: CompressionReport, { name, resolved }: Source): void {
+export function writeReport(
+  folder: string,
+  report: CompressionReport,
+  { name, family, resolved }: Source,
+): void {
   const licences = resolved.licenseFiles.map((file) => ({
     file: basename(file),
     text: readFileSync(file, 'utf8'),
   }))
-  writeWhole(join(folder, 'README.md'), modelCard(report, { name, licences }))
+  writeWhole(join(folder, 'README.md'), modelCard(report, { name, family, licences }))
   writeWhole(join(folder, 'report.html'), reportPage(report))
   writeWhole(join(folder, reportName), reportText(report))
 }

@@ -3,9 +3,20 @@ import { readSentenceSettings } from '../models/bert/sentence_settings.ts'
 import type { OpenCompressible, OpenTextEncoder } from '../models/open_model.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { CompressOptions, ResolvedCompressOptions } from './compress_options.ts'
+import type { FormatName } from './target_formats.ts'
+import type { ChosenTarget } from './targets.ts'
 
 /** Formats that hold encoders. */
-const encoderFormats: readonly string[] = ['pare']
+const encoderFormats: readonly FormatName[] = ['pare']
+
+/** @throws OptionError for a format that holds no model of the family. */
+export function checkFormat(open: OpenCompressible, { name, layout }: ChosenTarget): void {
+  if (open.family !== 'bert' || encoderFormats.includes(layout.format)) return
+  throw refused(
+    open,
+    `--target ${name}: holds language models, choose --target ${encoderFormats.join(' or ')}`,
+  )
+}
 
 /**
  * Encoders read passages, not pages: many short samples have more beginnings and more words than a few long ones. On
@@ -17,7 +28,7 @@ const usualSamples = { samples: 256, length: 80 } as const
  * The same options for a language model. For an encoder: samples no longer than its texts, no continued prompts.
  *
  * @param given the options before defaults were filled in
- * @throws OptionError for what only language models have: a size by a mix of widths, a KL, a format without encoders.
+ * @throws OptionError for what only language models have: a size by a mix of widths, a KL, prompts.
  */
 export function forFamily(
   open: OpenCompressible,
@@ -43,17 +54,15 @@ function longestOf({ model, path }: OpenTextEncoder): number {
 }
 
 function checkEncoder(open: OpenTextEncoder, options: ResolvedCompressOptions): void {
-  const refuse = (what: string) =>
-    new OptionError(`${what}, and ${printable(open.name)} is a text encoder`, {
-      code: 'PARE_E_NO_LANGUAGE_MODEL',
-      facts: { model: open.name, family: open.family },
-    })
-  if (!encoderFormats.includes(options.format))
-    throw refuse(
-      `--target ${options.target}: holds language models, choose --target ${encoderFormats.join(' or ')}`,
-    )
+  const refuse = (what: string) => refused(open, what)
   if (options.mix)
     throw refuse('--target-size, --target-bpw: widths are chosen for language models, name --bits')
   if (options.limits.maxKl !== undefined) throw refuse('--max-kl: logits have a KL, leave it out')
   if (options.sideBySide) throw refuse('--side-by-side: language models continue prompts, leave it out')
 }
+
+const refused = (open: OpenTextEncoder, what: string): OptionError =>
+  new OptionError(`${what}, and ${printable(open.name)} is a text encoder`, {
+    code: 'PARE_E_NO_LANGUAGE_MODEL',
+    facts: { model: open.name, family: open.family },
+  })
