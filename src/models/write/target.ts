@@ -12,12 +12,7 @@ import { sentenceFiles } from '../bert/sentence_settings.ts'
 import { configToHuggingFace, type LlamaConfig } from '../llama/config.ts'
 import { llamaGgufMetadata } from '../llama/gguf_metadata.ts'
 import { rotaryDivisors } from '../llama/rotary_divisors.ts'
-import {
-  type OpenCompressible,
-  type OpenLanguageModel,
-  type OpenModel,
-  type OpenTextEncoder,
-} from '../open_model.ts'
+import type { OpenCompressible, OpenLanguageModel, OpenModel, OpenTextEncoder } from '../open_model.ts'
 import type { FolderSource } from './folder_source.ts'
 import type { GgufSource } from './gguf_target.ts'
 
