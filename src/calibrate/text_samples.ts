@@ -47,7 +47,7 @@ export function readTokens(
     if (ids.length > 0) parts.push(ids)
     count += ids.length
   }
-  for (const text of readTexts(files, tokenizer, chatTemplates)) {
+  for (const text of readTexts(files, { tokenizer, chatTemplates })) {
     add(stream.push(text))
     if (count >= most) break
   }
@@ -74,14 +74,14 @@ function joined(parts: readonly Uint32Array[], length: number): Uint32Array {
   return ids
 }
 
-function* readTexts(
+/** The text of some files in pieces, as `readTokens` encodes it. */
+export function* readTexts(
   files: readonly string[],
-  tokenizer: Tokenizer,
-  templates: ChatTemplateSources,
+  { tokenizer, chatTemplates }: TextSource,
 ): Generator<string> {
   for (const [index, file] of files.entries()) {
     if (index > 0) yield '\n\n'
-    if (isJsonLines(file)) yield* readRows(file, tokenizer, templates)
+    if (isJsonLines(file)) yield* readRows(file, tokenizer, chatTemplates)
     else yield* readText(file)
   }
 }

@@ -8,7 +8,7 @@
  */
 
 import { type ActivationOptions, ActivationSet } from '../models/activations.ts'
-import { batchesOf, embedBatch, type SequenceBatch } from '../models/batches.ts'
+import { batchesOf, type EmbeddingModel, embedBatch, type SequenceBatch } from '../models/batches.ts'
 import type { Stage, StageContext, StagePlan, StageState } from '../models/stage.ts'
 import type { Linear } from '../nn/linear.ts'
 import { AbortError, OptionError } from '../tensor/errors.ts'
@@ -17,9 +17,9 @@ import { scope, type Tensor } from '../tensor/index.ts'
 export type ChainName = 'dense' | 'current'
 
 /** A model as far as a walk sees it. */
-export interface WalkModel {
+export interface WalkModel extends EmbeddingModel {
   readonly stages: readonly StagePlan[]
-  embed(ids: Uint32Array): Tensor
+  /** Side inputs of sequences of so many tokens, none of which is filled up. */
   context(tokens: number): StageContext
 }
 

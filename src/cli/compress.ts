@@ -114,9 +114,14 @@ export function reportText(report: CompressionReport): string {
           `perplexity  ${report.perplexitySource!.toFixed(3)} -> ${report.perplexity.toFixed(3)} (${report.protocol}, ${report.tokens} tokens)`,
           `KL          ${report.kl!.toFixed(4)}${report.klStandardError === undefined ? '' : ` ± ${report.klStandardError.toFixed(4)}`} nats a token, same top token ${percent(report.top1!)}`,
         ]),
+    ...(report.embeddings
+      ? [
+          `vectors     ${cosines(report.embeddings)} to those of the source, ${report.embeddings.texts} passages`,
+        ]
+      : []),
     ...(report.baselines ?? []).map(
-      ({ name, bytes, kl }) =>
-        `baseline    ${printable(name)}: ${megabytes(bytes)}${kl === undefined ? '' : `, KL ${kl.toFixed(4)}`}`,
+      ({ name, bytes, kl, embeddings }) =>
+        `baseline    ${printable(name)}: ${megabytes(bytes)}${kl === undefined ? '' : `, KL ${kl.toFixed(4)}`}${embeddings ? `, ${cosines(embeddings)}` : ''}`,
     ),
     ...worst.map(
       (layer) =>
@@ -143,3 +148,6 @@ export function reportText(report: CompressionReport): string {
     ),
   ].join('\n')
 }
+
+const cosines = ({ meanCosine, leastCosine }: NonNullable<CompressionReport['embeddings']>): string =>
+  `mean cosine ${meanCosine.toFixed(5)}, least ${leastCosine.toFixed(5)}`

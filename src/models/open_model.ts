@@ -25,11 +25,14 @@ export interface OpenModelOf<Name extends FamilyName> {
 /** A model of any family. */
 export type OpenModel = { [Name in FamilyName]: OpenModelOf<Name> }[FamilyName]
 
-/** What is calibrated, compressed and evaluated on text. */
+/** What continues texts. */
 export type OpenLanguageModel = OpenModelOf<'llama'>
 
 /** What turns texts into vectors. */
 export type OpenTextEncoder = OpenModelOf<'bert'>
+
+/** What is calibrated on text, compressed, and compared with its source. */
+export type OpenCompressible = OpenLanguageModel | OpenTextEncoder
 
 /**
  * The model as a language model.
@@ -40,7 +43,7 @@ export function languageModel(open: OpenModel): OpenLanguageModel {
   if (open.family === 'llama') return open
   const { modelTypes } = families.llama
   throw new OptionError(
-    `${printable(open.name)}: a language model (${modelTypes.join(', ')}) is needed to compress, evaluate or generate, this is a ${open.model.config.architecture} ${families[open.family].kind}; embedTexts computes its vectors`,
+    `${printable(open.name)}: a language model (${modelTypes.join(', ')}) is needed to evaluate or generate, this is a ${open.model.config.architecture} ${families[open.family].kind}; embedTexts computes its vectors`,
     { code: 'PARE_E_NO_LANGUAGE_MODEL', facts: { model: open.name, family: open.family } },
   )
 }

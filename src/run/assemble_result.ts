@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { writeWhole } from '../formats/output.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import type { RunHooks } from './evaluate.ts'
@@ -12,7 +12,7 @@ import { readShard } from './shards.ts'
 
 /** Weights, the files of the target beside them, and the licences of the source. */
 export function assembleResult(
-  source: OpenLanguageModel & { resolved: ResolvedSource },
+  source: OpenCompressible & { resolved: ResolvedSource },
   target: TargetPlan,
   folder: RunFolder,
   hooks: RunHooks,
@@ -38,7 +38,7 @@ export function assembleResult(
 
 /** Norms, biases, embedding and head. */
 function writeRest(
-  source: OpenLanguageModel,
+  source: OpenCompressible,
   target: TargetPlan,
   writer: ModelWriter,
   { progress }: RunHooks,

@@ -46,7 +46,7 @@ export async function compareBaseline(
   compress: (options: ResolvedCompressOptions, hooks: RunHooks) => Promise<CompressionReport>,
 ): Promise<Baseline> {
   const { maxMemory } = options.limits
-  const { bytes, bitsPerWeight, kl, perplexity } = await compress(
+  const { bytes, bitsPerWeight, kl, perplexity, embeddings } = await compress(
     {
       ...options,
       output: join(work, baselineName),
@@ -66,6 +66,7 @@ export async function compareBaseline(
     bitsPerWeight,
     ...(kl === undefined ? {} : { kl }),
     ...(perplexity === undefined ? {} : { perplexity }),
+    ...(embeddings === undefined ? {} : { embeddings }),
   }
 }
 

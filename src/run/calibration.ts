@@ -1,6 +1,7 @@
 /** The samples that a run is calibrated with, and windows of the same text that no sample holds. */
+import { drawFramedSamples } from '../calibrate/encoder_walk.ts'
 import { defaultCalibrationText, drawSamples, readTokens } from '../calibrate/text_samples.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import { hashOfFiles } from './fingerprint.ts'
 
@@ -19,15 +20,20 @@ export const calibrationFiles = ({ calibration }: ResolvedCompressOptions): read
 
 /** The samples do not depend on how many pieces are held out. */
 export function readCalibration(
-  source: Pick<OpenLanguageModel, 'tokenizer' | 'chatTemplates'>,
+  source: Pick<OpenCompressible, 'family' | 'tokenizer' | 'chatTemplates'>,
   options: ResolvedCompressOptions,
   heldOut = 0,
 ): Calibration {
   const { samples: count, length, seed } = options
   const files = calibrationFiles(options)
-  const tokens = readTokens(files, { tokenizer: source.tokenizer(), chatTemplates: source.chatTemplates() })
-  const { samples, note } = drawSamples(tokens, { samples: count, length, seed })
-  const { samples: more } = drawSamples(tokens, { samples: count + heldOut, length, seed })
+  const tokenizer = source.tokenizer()
+  const tokens = readTokens(files, { tokenizer, chatTemplates: source.chatTemplates() })
+  const draw = (samples: number) =>
+    source.family === 'bert'
+      ? drawFramedSamples(tokens, tokenizer, { samples, length, seed })
+      : drawSamples(tokens, { samples, length, seed })
+  const { samples, note } = draw(count)
+  const { samples: more } = draw(count + heldOut)
   return {
     samples,
     heldOut: heldOut === 0 ? [] : more.slice(-heldOut),

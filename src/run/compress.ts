@@ -4,8 +4,8 @@ import { basename, join, resolve } from 'node:path'
 import type { Chains } from '../calibrate/walk.ts'
 import { writeWhole } from '../formats/output.ts'
 import { batchesOf } from '../models/batches.ts'
-import { loadLanguageModel } from '../models/load_model.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import { loadCompressible } from '../models/load_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
@@ -15,10 +15,11 @@ import { readCalibration } from './calibration.ts'
 import { checkStages } from './check_stages.ts'
 import { commandArguments, needsRecipe, recipeFile } from './command_line.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
-import { checkPlaces } from './compress_places.ts'
+import { checkPlaces, checkReplaced } from './compress_places.ts'
 import { compareResult, reportFiles, reportOf, writeReport } from './compression_report.ts'
+import { forFamily } from './encoder_options.ts'
 import { EngineLimit } from './engine_limit.ts'
-import { evaluationOptions, evaluationWindows, fetchProgress, type RunHooks } from './evaluate.ts'
+import { evaluationTexts, fetchProgress, type RunHooks } from './evaluate.ts'
 import { runFingerprint } from './fingerprint.ts'
 import { fitGroups } from './fit_groups.ts'
 import { expandFolders } from './folder_files.ts'
@@ -27,7 +28,6 @@ import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { type MemoryBudget, memoryBudget } from './memory_budget.ts'
 import { type ChosenMix, chooseMix } from './mix/choose_mix.ts'
 import { mixedRecipe, withoutSize } from './mix/mixed_options.ts'
-import { checkReplaceable } from './output_place.ts'
 import { describePlan } from './plan.ts'
 import { planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
@@ -61,21 +61,15 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
   checkPlaces(resolved)
   const heard = timeline.listen(hooks)
   timeline.begin('fetch')
-  const source = await loadLanguageModel(resolved.source, {
+  const source = await loadCompressible(resolved.source, {
     signal: hooks.signal,
     offline: resolved.offline || undefined,
     progress: fetchProgress(heard.progress),
   })
   timeline.end()
   try {
-    checkReplaceable(resolve(resolved.output), [
-      source.resolved.path,
-      process.cwd(),
-      ...(resolved.calibration ?? []),
-      ...(resolved.text ?? []),
-      ...(resolved.imatrix === undefined ? [] : [resolved.imatrix]),
-    ])
-    const fitted = fitGroups(source, resolved)
+    checkReplaced(resolved, source.resolved.path)
+    const fitted = fitGroups(source, forFamily(source, resolved, options))
     const mix = await chooseMix(source, fitted, heard)
     const report = await new Compression(mix?.options ?? fitted, heard, source, timeline, options, mix).run()
     checkQuality(resolved.limits, report)
@@ -90,7 +84,7 @@ const resultFiles = (folder: string): string[] => expandFolders(folder, readdirS
 class Compression {
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
-  private readonly source: OpenLanguageModel & { resolved: ResolvedSource }
+  private readonly source: OpenCompressible & { resolved: ResolvedSource }
   private readonly timeline: Timeline
   private readonly command: readonly string[]
   /** What of the options flags cannot say. */
@@ -107,7 +101,7 @@ class Compression {
   constructor(
     options: ResolvedCompressOptions,
     hooks: RunHooks,
-    source: OpenLanguageModel & { resolved: ResolvedSource },
+    source: OpenCompressible & { resolved: ResolvedSource },
     timeline: Timeline,
     given: CompressOptions,
     mix?: ChosenMix,
@@ -155,7 +149,7 @@ class Compression {
     const calibration = this.matrices.method.needs.length > 0 ? readCalibration(source, options) : undefined
     if (calibration?.note) this.note(`calibration: ${calibration.note}`)
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
-    const windows = options.evaluate ? evaluationWindows(source, evaluationOptions(options)) : undefined
+    const texts = options.evaluate ? evaluationTexts(source, options) : undefined
     target.check()
     const folder = RunFolder.open(options.output, {
       fingerprint: this.mix?.fingerprint ?? this.fingerprint(calibration?.sha256),
@@ -185,7 +179,7 @@ class Compression {
           limit: this.limit,
           note: (text: string) => this.note(text),
         }
-        const found = windows && (await compareResult(this.resultPath(folder), windows, folder, context))
+        const found = texts && (await compareResult(this.resultPath(folder), texts, folder, context))
         const baseline = found && baselineOf(options, this.mix)
         const baselines = baseline && [await this.compare(baseline, folder)]
         const report: CompressionReport = {

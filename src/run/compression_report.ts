@@ -2,14 +2,14 @@
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { writeWhole } from '../formats/output.ts'
-import type { Windows } from '../metrics/windows.ts'
-import { openLanguageModel } from '../models/load_model.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import { openCompressible } from '../models/load_model.ts'
+import { languageModel, type OpenCompressible, textEncoder } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { Calibration } from './calibration.ts'
+import { compareEncoders } from './compare_vectors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { EngineLimit } from './engine_limit.ts'
-import { checkTokenizers, evaluateOpen, type RunHooks } from './evaluate.ts'
+import { checkTokenizers, type EvaluationTexts, evaluateOpen, type RunHooks } from './evaluate.ts'
 import type { MemoryBudget } from './memory_budget.ts'
 import { modelCard } from './model_card.ts'
 import type { CompressionPlan } from './plan.ts'
@@ -20,7 +20,7 @@ import { sideBySide, tooLarge } from './side_by_side.ts'
 import type { Timeline } from './timeline.ts'
 import { version } from './version.ts'
 
-type Source = OpenLanguageModel & { resolved: ResolvedSource }
+type Source = OpenCompressible & { resolved: ResolvedSource }
 
 export interface ReportContext {
   source: Source
@@ -40,19 +40,31 @@ export const reportFiles = ['README.md', 'report.html', reportName] as const
 /** The result at `path` beside its source: metrics, and what both write. */
 export async function compareResult(
   path: string,
-  windows: Windows,
+  texts: EvaluationTexts,
   { work }: { work: string },
   { source, options, hooks, timeline, memory, limit, note }: ReportContext,
 ): Promise<Partial<CompressionReport>> {
-  const result = openLanguageModel(path)
+  const result = openCompressible(path)
   try {
     checkTokenizers(result, source)
     timeline.begin('evaluate')
     limit.enter('evaluate')
+    if ('passages' in texts) {
+      const { passages } = texts
+      if (passages.note) note(`evaluation: ${passages.note}`)
+      const embeddings = await compareEncoders(
+        textEncoder(result),
+        textEncoder(source),
+        passages.texts,
+        hooks,
+      )
+      return { embeddings }
+    }
+    const [model, against] = [languageModel(result), languageModel(source)]
     const { metrics, notes } = await evaluateOpen(
-      result,
-      source,
-      windows,
+      model,
+      against,
+      texts.windows,
       hooks,
       options.scratch ?? work,
       memory.split.evaluation,
@@ -61,7 +73,7 @@ export async function compareResult(
     const reason = options.sideBySide === undefined ? tooLarge(source) : undefined
     if (reason) note(reason)
     limit.enter('sample')
-    return { ...metrics, ...(memory.sideBySide ? await sideBySide(source, result, hooks) : {}) }
+    return { ...metrics, ...(memory.sideBySide ? await sideBySide(against, model, hooks) : {}) }
   } finally {
     result.close()
     timeline.end()
@@ -107,12 +119,16 @@ export function reportOf(
 }
 
 /** Writes the model card, the page and the record. */
-export function writeReport(folder: string, report: CompressionReport, { name, resolved }: Source): void {
+export function writeReport(
+  folder: string,
+  report: CompressionReport,
+  { name, family, resolved }: Source,
+): void {
   const licences = resolved.licenseFiles.map((file) => ({
     file: basename(file),
     text: readFileSync(file, 'utf8'),
   }))
-  writeWhole(join(folder, 'README.md'), modelCard(report, { name, licences }))
+  writeWhole(join(folder, 'README.md'), modelCard(report, { name, family, licences }))
   writeWhole(join(folder, 'report.html'), reportPage(report))
   writeWhole(join(folder, reportName), reportText(report))
 }

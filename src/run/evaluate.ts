@@ -1,11 +1,13 @@
 /** Evaluates a model on text, alone or against its source. */
+import type { Passages } from '../calibrate/text_passages.ts'
 import { defaultEvaluationText, readTokens } from '../calibrate/text_samples.ts'
 import { checkTexts } from '../formats/text_file.ts'
 import { type EvaluationSplit, type LanguageMetrics, languageMetrics } from '../metrics/language.ts'
 import { cutWindows, tokensOfWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
 import { loadLanguageModel } from '../models/load_model.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible, OpenLanguageModel } from '../models/open_model.ts'
 import { OptionError } from '../tensor/errors.ts'
+import { evaluationPassages } from './compare_vectors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { OnProgress } from './progress.ts'
 
@@ -85,6 +87,18 @@ export const evaluationOptions = ({
   every,
 })
 
+/** What a result and its source are compared on: logits of windows, or vectors of passages. */
+export type EvaluationTexts = { windows: Windows } | { passages: Passages }
+
+/** The texts of the options. @throws OptionError where they are empty or too short. */
+export const evaluationTexts = (
+  source: OpenCompressible,
+  options: ResolvedCompressOptions,
+): EvaluationTexts =>
+  source.family === 'bert'
+    ? { passages: evaluationPassages(source, options) }
+    : { windows: evaluationWindows(source, evaluationOptions(options)) }
+
 /** Passes the progress of a download on. */
 export function fetchProgress(progress: OnProgress | undefined) {
   return ({ text, done, total }: { text: string; done?: number; total?: number }) =>
@@ -139,7 +153,7 @@ export function evaluationWindows(
 }
 
 /** Two models can only be compared where one id means one token. @throws OptionError where it does not. */
-export function checkTokenizers(model: OpenLanguageModel, against: OpenLanguageModel): void {
+export function checkTokenizers(model: OpenCompressible, against: OpenCompressible): void {
   const [a, b] = [model.model.config.vocabulary, against.model.config.vocabulary]
   const sample = 'The 1st of May, naïve & 東京 \t— x = 3.14;\n'
   const same =

@@ -1,5 +1,5 @@
 /** The group size where nobody asked for one: the first of those that a program computes with that divides all rows. */
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import { matricesOf } from '../models/write/target.ts'
 import { type AffineGrid, gridName } from '../nn/grid.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
@@ -8,7 +8,7 @@ import { tensorRules } from './tensor_rules.ts'
 
 /** The same options with groups that fit the model; those that were asked for stay, also where they do not fit. */
 export function fitGroups(
-  source: Pick<OpenLanguageModel, 'model' | 'weights'>,
+  source: Pick<OpenCompressible, 'model' | 'weights'>,
   options: ResolvedCompressOptions,
 ): ResolvedCompressOptions {
   if (!options.steps.some(({ openGroups }) => openGroups)) return options
@@ -25,7 +25,7 @@ export function fitGroups(
 
 /** Rows of the linear weights whose groups no override names. */
 function openWidths(
-  source: Pick<OpenLanguageModel, 'model' | 'weights'>,
+  source: Pick<OpenCompressible, 'model' | 'weights'>,
   options: ResolvedCompressOptions,
 ): number[] {
   const { choices } = tensorRules(source, options)

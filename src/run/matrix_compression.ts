@@ -1,8 +1,9 @@
 /** The matrices of a model, compressed stage by stage. */
+import { encoderWalk } from '../calibrate/encoder_walk.ts'
 import type { LayerEdit, WeightMethod } from '../calibrate/method.ts'
 import { GramStatistic, type Statistics } from '../calibrate/statistics.ts'
 import { type Chains, type WalkVisitor, walk } from '../calibrate/walk.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import type { EncodedTensor, TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Linear } from '../nn/linear.ts'
@@ -56,7 +57,7 @@ export class MatrixCompression {
   readonly method: WeightMethod
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
-  private readonly source: OpenLanguageModel
+  private readonly source: OpenCompressible
   private readonly target: TargetPlan
   private readonly plans: ReadonlyMap<string, TensorPlan>
   private tensors: EncodedTensor[] = []
@@ -66,7 +67,7 @@ export class MatrixCompression {
   constructor(
     options: ResolvedCompressOptions,
     hooks: RunHooks,
-    source: OpenLanguageModel,
+    source: OpenCompressible,
     target: TargetPlan,
   ) {
     this.options = options
@@ -103,7 +104,7 @@ export class MatrixCompression {
     const statistics = new Map<Linear, GramStatistic>()
     try {
       await walk({
-        model: this.source.model,
+        model: this.source.family === 'bert' ? encoderWalk(this.source.model) : this.source.model,
         samples,
         groups: this.options.trueSequential ? 'ordered' : 'stage',
         visitor: this.visitor(statistics),

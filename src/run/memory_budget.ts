@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs'
 import { defaultCalibrationText, defaultEvaluationText } from '../calibrate/text_samples.ts'
 import { type EvaluationSplit, usualSplit } from '../metrics/language.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { ResourceError } from '../tensor/errors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
@@ -45,7 +45,7 @@ const smallestBlock = 8 * MiB
  * @param measurement what is measured before the run, if anything
  */
 export function memoryBudget(
-  source: OpenLanguageModel,
+  source: OpenCompressible,
   target: Pick<TargetPlan, 'tensors' | 'target'>,
   options: ResolvedCompressOptions,
   measurement?: MeasurementTask,
@@ -177,11 +177,12 @@ function* evaluationSplits({ config }: MemoryTask): Generator<EvaluationSplit> {
 }
 
 function taskOf(
-  { model, format, ...rest }: OpenLanguageModel,
+  source: OpenCompressible,
   { tensors, target }: Pick<TargetPlan, 'tensors' | 'target'>,
   options: ResolvedCompressOptions,
   measured: boolean,
 ): MemoryTask {
+  const { model, format, family } = source
   const stages = model.stages.map(({ weights }) => weights)
   const calibrated = stepsAsMethod(options.steps, stages.flat()).needs.length > 0
   const { samples, length, trueSequential, evaluate, windows, context } = options
@@ -196,11 +197,9 @@ function taskOf(
     tensors,
     stages,
     calibration: calibrated ? { samples, length, ordered: trueSequential } : undefined,
-    evaluation: evaluate ? { windows, context } : undefined,
+    evaluation: evaluate ? { windows, context, vectors: family === 'bert' } : undefined,
     verification: options.verify,
-    sideBySide:
-      evaluate &&
-      (options.sideBySide ?? tooLarge({ model, format, ...rest } as OpenLanguageModel) === undefined),
+    sideBySide: evaluate && (options.sideBySide ?? tooLarge(source) === undefined),
     textBytes: texts.reduce((total, file) => total + sizeOf(file), 0),
   }
 }

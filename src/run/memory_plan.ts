@@ -7,8 +7,7 @@ import { type EvaluationSplit, SCORED_ROWS, usualSplit } from '../metrics/langua
 import { headRows } from '../metrics/token_logits.ts'
 import { usualMemoryLimit } from '../models/activations.ts'
 import { usualBatchTokens } from '../models/batches.ts'
-import type { LlamaConfig } from '../models/llama/config.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { type MemoryPart, poolPart, sum, uncollected } from './memory_parts.ts'
@@ -17,6 +16,7 @@ import {
   comparedBytes,
   F32,
   F64,
+  type ModelWidths,
   matricesOf,
   numbersOf,
   segmentWidth,
@@ -71,8 +71,8 @@ export const freeSplit: Readonly<MemorySplit> = {
 
 /** A run, as far as memory goes. */
 export interface MemoryTask {
-  config: LlamaConfig
-  format: OpenLanguageModel['format']
+  config: ModelWidths
+  format: OpenCompressible['format']
   target: TargetPlan['target']
   /** Every weight of the model, as the target stores it. */
   tensors: readonly TensorPlan[]
@@ -80,7 +80,8 @@ export interface MemoryTask {
   stages: readonly (readonly string[])[]
   /** Absent where no method asks for the inputs of the weights. */
   calibration?: { samples: number; length: number; ordered: boolean } | undefined
-  evaluation?: { windows: number; context: number } | undefined
+  /** `vectors`: the source, and then the result, are loaded whole to embed texts; else logits are compared. */
+  evaluation?: { windows: number; context: number; vectors?: boolean } | undefined
   /** Present where widths are chosen by errors that are still to be measured. */
   measurement?: MeasurementTask | undefined
   sideBySide: boolean
@@ -114,7 +115,9 @@ export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): 
     phase('compress', task.calibration ? walkParts(task, split) : roundingParts(task, split)),
     phase('write', writeParts(task, split)),
     ...(task.verification ? [phase('verify', verificationParts(task, split))] : []),
-    ...(task.evaluation ? [phase('evaluate', evaluationParts(task, split))] : []),
+    ...(task.evaluation
+      ? [phase('evaluate', task.evaluation.vectors ? vectorParts(task) : evaluationParts(task, split))]
+      : []),
     ...(task.evaluation && task.sideBySide ? [phase('sample', sampleParts(task))] : []),
   ]
 }
@@ -298,6 +301,18 @@ function verificationParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
     { what: 'panels', bytes: panelBytes },
     { what: 'logits of source and result', bytes: 2 * logits, outside: true },
     uncollected(uncollectedBytes, Math.max(readBytes, (unpacked * largest) / F32)),
+  ]
+}
+
+/** An encoder that is loaded whole, with a batch inside of a stage. */
+function vectorParts(task: MemoryTask): MemoryPart[] {
+  const { windows, context } = task.evaluation!
+  const batch = batchTokens(usualBatchTokens, windows, context)
+  const widest = Math.max(...task.stages.map((_, index) => stageWidth(widthsOf(task.config, index))))
+  return [
+    { what: 'the whole model', bytes: F32 * sumOf(task.tensors, numbersOf) },
+    { what: 'a batch inside of a stage', bytes: F32 * batch * widest + panelBytes },
+    uncollected(uncollectedBytes, readBytes),
   ]
 }
 

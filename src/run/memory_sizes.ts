@@ -1,10 +1,24 @@
 /** Numbers and bytes that a stage, a batch inside of it and a matrix that is decided take. */
-import type { LlamaConfig } from '../models/llama/config.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { panelBytes } from './process_memory.ts'
 
 export const F32 = 4
 export const F64 = 8
+
+/** What of a model's config decides how many numbers pass through it. */
+export interface ModelWidths {
+  readonly hidden: number
+  readonly headSize: number
+  readonly vocabulary: number
+  /** The embedding is the head too. */
+  readonly tied?: boolean
+  /** `kvHeads` is missing where keys and values have as many heads as queries. */
+  readonly layers: readonly {
+    readonly heads: number
+    readonly kvHeads?: number
+    readonly intermediate: number
+  }[]
+}
 
 export interface Widths {
   hidden: number
@@ -13,8 +27,8 @@ export interface Widths {
   inner: number
 }
 
-export function widthsOf({ hidden, headSize, layers }: LlamaConfig, index: number): Widths {
-  const { heads, kvHeads, intermediate } = layers[index]!
+export function widthsOf({ hidden, headSize, layers }: ModelWidths, index: number): Widths {
+  const { heads, kvHeads = heads, intermediate } = layers[index]!
   return { hidden, queries: heads * headSize, keys: kvHeads * headSize, inner: intermediate }
 }
 

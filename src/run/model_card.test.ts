@@ -4,8 +4,8 @@ import { modelCard, plain } from './model_card.ts'
 import { wholeReport, withStrings } from './report_page/report.suite.ts'
 
 const apache = { file: 'LICENSE', text: 'Apache License\nVersion 2.0, January 2004' }
-const card = (report = wholeReport(), licences = [apache]) =>
-  modelCard(report, { name: 'Model-1B', licences })
+const card = (report = wholeReport(), licences = [apache], family: 'llama' | 'bert' = 'llama') =>
+  modelCard(report, { name: 'Model-1B', family, licences })
 
 /** Keys with their values, of front matter that holds scalars and lists of them; what is quoted is JSON. */
 function frontMatter(text: string): Record<string, string | string[]> {
@@ -124,7 +124,9 @@ describe('whatever stands in a report', () => {
     fc.assert(
       fc.property(text, (name) => {
         const report = withStrings(wholeReport(), () => name)
-        const found = frontMatter(modelCard(report, { name, licences: [{ file: name, text: name }] }))
+        const found = frontMatter(
+          modelCard(report, { name, family: 'llama', licences: [{ file: name, text: name }] }),
+        )
         // A target that is not known has no library.
         expect(Object.keys(found).sort()).toEqual(
           [

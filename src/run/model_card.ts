@@ -1,4 +1,6 @@
 /** The README.md of a result: front matter for the Hugging Face hub, results against the source, and the command. */
+import type { EmbeddingMetrics } from '../metrics/embeddings.ts'
+import type { FamilyName } from '../models/families.ts'
 import { shareable, shellLine, sourceLabel } from './command_line.ts'
 import { licenceName } from './licence_name.ts'
 import type { CompressionReport } from './report.ts'
@@ -10,6 +12,8 @@ import { shortened, visibleLine } from './visible_text.ts'
 export interface CardSource {
   /** Human name. */
   name: string
+  /** What kind of model it is; decides the task that the hub lists it under. */
+  family: FamilyName
   /** Licences that came with it, and lie beside the result. */
   licences: readonly { file: string; text: string }[]
 }
@@ -42,7 +46,7 @@ const knownTarget = ({ target }: CompressionReport): Target | undefined =>
 const readersOf = (report: CompressionReport): string =>
   plain(programsText(report.programs ?? []) ?? knownTarget(report)?.readers ?? report.target)
 
-function frontMatter(report: CompressionReport, { name, licences }: CardSource): string {
+function frontMatter(report: CompressionReport, { name, family, licences }: CardSource): string {
   // A model of the hub is named as there; what stands elsewhere has only its own name.
   const [, hubModel] = /^hf:([^/@:]+\/[^/@:]+)/.exec(report.source) ?? []
   const tags = [
@@ -54,7 +58,7 @@ function frontMatter(report: CompressionReport, { name, licences }: CardSource):
     `base_model: ${yaml(hubModel ?? name)}`,
     'base_model_relation: quantized',
     ...(library ? [`library_name: ${library}`] : []),
-    'pipeline_tag: text-generation',
+    `pipeline_tag: ${family === 'bert' ? 'sentence-similarity' : 'text-generation'}`,
     ...licenceLines(licences),
     'tags:',
     ...tags.map((tag) => `  - ${yaml(tag)}`),
@@ -83,6 +87,8 @@ function results(report: CompressionReport): string {
       'perplexity',
       'KL to the source, nats a token',
       'same most likely token',
+      'mean cosine to the source',
+      'least cosine',
     ],
     [
       'source',
@@ -91,6 +97,7 @@ function results(report: CompressionReport): string {
       measured ? fixed(report.perplexitySource, 3) : '',
       measured ? '0' : '',
       measured ? '100%' : '',
+      ...cosines(report.embeddings && { meanCosine: 1, leastCosine: 1 }),
     ],
     [
       'this model',
@@ -99,14 +106,16 @@ function results(report: CompressionReport): string {
       measured ? fixed(report.perplexity, 3) : '',
       isNumber(report.kl) ? `${fixed(report.kl, 4)}${error}` : '',
       isNumber(report.top1) ? percent(report.top1) : '',
+      ...cosines(report.embeddings),
     ],
-    ...(report.baselines ?? []).map(({ name, bytes, bitsPerWeight, perplexity, kl }) => [
+    ...(report.baselines ?? []).map(({ name, bytes, bitsPerWeight, perplexity, kl, embeddings }) => [
       plain(shortened(name, 80)),
       byteSize(bytes),
       isNumber(bitsPerWeight) ? fixed(bitsPerWeight, 2) : '',
       isNumber(perplexity) ? fixed(perplexity, 3) : '',
       isNumber(kl) ? fixed(kl, 4) : '',
       '',
+      ...cosines(embeddings),
     ]),
   ]
   // Columns without a number in them are left out.
@@ -115,12 +124,16 @@ function results(report: CompressionReport): string {
     .filter((i) => i === 0 || rows.slice(1).some((row) => row[i] !== ''))
   const lines = rows.map((row) => `| ${columns.map((i) => row[i]).join(' | ')} |`)
   const rule = `| ${columns.map((i) => (i === 0 ? '---' : '---:')).join(' | ')} |`
-  const protocol =
-    report.protocol === undefined
+  const protocol = report.embeddings
+    ? `Vectors of ${fixed(report.embeddings.texts, 0)} passages, beside those of the source.`
+    : report.protocol === undefined
       ? 'The result was not evaluated.'
       : `Measured on ${fixed(report.tokens, 0)} predictions, ${plain(report.protocol)}; perplexities compare at the same text and protocol only.`
   return `## Results\n\n${[lines[0], rule, ...lines.slice(1)].join('\n')}\n\n${protocol}`
 }
+
+const cosines = (vectors: Pick<EmbeddingMetrics, 'meanCosine' | 'leastCosine'> | undefined): string[] =>
+  vectors ? [fixed(vectors.meanCosine, 5), fixed(vectors.leastCosine, 5)] : ['', '']
 
 function command({ command, version }: CompressionReport): string[] {
   if (!command) return []

@@ -1,4 +1,4 @@
-/** Models that Pare computes and does not compress yet: every job says so before it begins. */
+/** Jobs that only language models have: every one says so before it begins. */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,8 +17,6 @@ const source = encoderPath('bert-sentence')
 const output = join(folder, 'out')
 
 test.each([
-  ['plan', () => plan({ source, method: 'rtn' })],
-  ['compress', () => compress({ source, output, method: 'rtn' })],
   ['eval', () => evaluate({ model: source })],
   ['eval against it', () => evaluate({ model: fixturePath('llama-f16.gguf'), against: source })],
 ])('%s of a text encoder is refused with what is supported, and nothing is written', async (_, run) => {
@@ -31,9 +29,25 @@ test.each([
   expect((error as Error).message).toMatch(/language model \(llama, mistral, qwen2\) .* bert text encoder/)
   expect(existsSync(output)).toBe(false)
 })
-test('inspect says that it is computed and why it is not compressed', () => {
-  const { supported, reason, tensors } = inspect(source)
+test.each([
+  ['a format without encoders', { target: 'gguf' }, /--target gguf: holds language models/],
+  ['a format of checkpoints', { target: 'gptq' }, /--target gptq: holds language models/],
+  ['a size', { limits: { targetSize: 50_000 } }, /--target-size, --target-bpw: widths are chosen/],
+  ['a KL', { limits: { maxKl: 1 } }, /--max-kl: logits have a KL/],
+  ['prompts', { sideBySide: true }, /--side-by-side: language models continue prompts/],
+] as const)(
+  'compressing a text encoder with %s is refused, and so is its plan',
+  async (_, options, message) => {
+    await expect(compress({ source, output, ...options })).rejects.toThrow(message)
+    await expect(plan({ source, ...options })).rejects.toThrow(message)
+    await expect(plan({ source, ...options })).rejects.toBeInstanceOf(OptionError)
+    expect(existsSync(output)).toBe(false)
+  },
+)
+test('inspect says that it is computed, that it is compressed, and why it does not generate', () => {
+  const { supported, reason, tensors, support } = inspect(source)
   expect(supported).toBe('a bert model of 2 blocks')
-  expect(reason).toMatch(/bert text encoder/)
+  expect(reason).toBeUndefined()
+  expect(support.find(({ step }) => step === 'generate')!.reason).toMatch(/bert text encoder/)
   expect(tensors.map(({ name }) => name)).toContain('encoder.layer.1.output.dense.weight')
 })

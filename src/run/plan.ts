@@ -1,11 +1,12 @@
 /** What a compression will store, known from headers alone, and how long it takes. Works without the native core. */
-import { loadLanguageModel } from '../models/load_model.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import { loadCompressible } from '../models/load_model.ts'
+import { languageModel, type OpenCompressible } from '../models/open_model.ts'
 import type { ResolveOptions } from '../models/source/resolved.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { bitsPerWeight } from '../models/write/tensor_plan.ts'
 import { baselineOf } from './baselines.ts'
 import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
+import { forFamily } from './encoder_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import { fitGroups } from './fit_groups.ts'
 import { memoryBudget } from './memory_budget.ts'
@@ -70,7 +71,7 @@ export interface CompressionPlan extends PlanSeconds {
 
 /** The plan as a record for people and programs; `measurement` is what comes before the run. */
 export function describePlan(
-  source: OpenLanguageModel,
+  source: OpenCompressible,
   plan: TargetPlan,
   options: ResolvedCompressOptions,
   measurement?: MeasurementTask,
@@ -157,13 +158,19 @@ export async function plan(
   hooks: RunHooks = {},
 ): Promise<CompressionPlan> {
   const asked = resolveOptions({ output: '', ...options })
-  const source = await loadLanguageModel(options.source, {
+  const source = await loadCompressible(options.source, {
     offline: asked.offline || undefined,
     ...resolve,
   })
   try {
-    const resolved = fitGroups(source, asked)
-    if (resolved.mix) return await planMix(source, resolved, describePlan, hooks)
+    const resolved = fitGroups(source, forFamily(source, asked, options))
+    if (resolved.mix)
+      return await planMix(
+        { ...languageModel(source), resolved: source.resolved },
+        resolved,
+        describePlan,
+        hooks,
+      )
     const target = planTarget(source, resolved)
     return {
       ...describePlan(source, target, resolved),

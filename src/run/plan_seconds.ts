@@ -1,5 +1,5 @@
 /** The time range of a plan: kernels are measured where that is wanted and possible, else the plan says why not. */
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { binding } from '../tensor/binding.ts'
 import { AbortError, NativeError, PareError } from '../tensor/errors.ts'
@@ -35,7 +35,7 @@ export interface PlanSecondsOptions {
  * @throws AbortError when `signal` stops it.
  */
 export async function planSeconds(
-  source: OpenLanguageModel,
+  source: OpenCompressible,
   target: TargetPlan,
   options: ResolvedCompressOptions,
   { hooks = {}, baseline, measurement }: PlanSecondsOptions = {},

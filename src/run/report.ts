@@ -1,4 +1,5 @@
 /** What came out of a compression. The field names are stable. */
+import type { EmbeddingMetrics } from '../metrics/embeddings.ts'
 import type { LanguageMetrics } from '../metrics/language.ts'
 import type { Phase } from './progress.ts'
 import type { ValueDigest } from './verify/value_digest.ts'
@@ -46,6 +47,8 @@ export interface Baseline {
   kl?: number
   /** On the tokens of this report. */
   perplexity?: number
+  /** Of encoders: to the vectors of the source, on the texts of this report. */
+  embeddings?: EmbeddingMetrics
 }
 
 /** How a size was met. */
@@ -93,6 +96,8 @@ export interface LogitParting {
 export interface CompressionReport extends Partial<LanguageMetrics> {
   /** Version of the record, where it comes from a file. */
   reportVersion?: number
+  /** Of encoders, which have no perplexity: how near the vectors of texts are to those of the source. */
+  embeddings?: EmbeddingMetrics
   source: string
   /** SHA-256 of the archive or file that the source came from, where it is known. */
   sourceSha256?: string

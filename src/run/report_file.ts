@@ -50,6 +50,7 @@ const schema = z.looseObject({
   top1: z.number().optional(),
   tokens: count.optional(),
   protocol: z.string().optional(),
+  embeddings: z.looseObject({ meanCosine: z.number(), leastCosine: z.number(), texts: count }).optional(),
 })
 
 /** The text of the file. */

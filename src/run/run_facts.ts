@@ -1,7 +1,7 @@
 /** What decides how long a run takes: shapes, types and counts, from headers and options. */
 import { statSync } from 'node:fs'
 import { defaultCalibrationText, defaultEvaluationText } from '../calibrate/text_samples.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Grid } from '../nn/grid.ts'
@@ -41,7 +41,7 @@ export interface MeasurementFacts {
 }
 
 export interface RunFacts {
-  format: OpenLanguageModel['format']
+  format: OpenCompressible['format']
   target: TargetPlan['target']
   method: string
   hidden: number
@@ -52,7 +52,8 @@ export interface RunFacts {
   rest: readonly RunTensor[]
   /** Present where a method needs it. `sequential`: one forward a stage; without it there are two. */
   calibration?: { tokens: number; length: number; sequential: boolean }
-  evaluation?: { tokens: number; context: number }
+  /** `vectors`: of encoders, without logits. */
+  evaluation?: { tokens: number; context: number; vectors?: boolean }
   sideBySide: boolean
   /** Tokens on which the result is verified, if it is. */
   verified?: number
@@ -75,7 +76,7 @@ const pieces = (asked: number, bytes: number, length: number): number =>
 
 /** @example runFacts(source, planTarget(source, options), options) */
 export function runFacts(
-  source: OpenLanguageModel & { resolved?: { sha256?: string | undefined } },
+  source: OpenCompressible & { resolved?: { sha256?: string | undefined } },
   plan: TargetPlan,
   options: ResolvedCompressOptions,
   measurement?: MeasurementTask,
@@ -122,6 +123,7 @@ export function runFacts(
           evaluation: {
             tokens: context * pieces(windows, evaluationBytes / every, context),
             context,
+            ...(source.family === 'bert' ? { vectors: true } : {}),
           },
         }
       : {}),
@@ -142,7 +144,7 @@ export function runFacts(
 function measurementFacts(
   { how, windows, samples, stages }: MeasurementTask,
   options: ResolvedCompressOptions,
-  plans: OpenLanguageModel['model']['stages'],
+  plans: OpenCompressible['model']['stages'],
   matrixOf: (name: string) => RunMatrix,
 ): MeasurementFacts {
   const textBytes = sizeOfFiles(options.calibration ?? [defaultCalibrationText()])

@@ -10,7 +10,7 @@
  *
  * Then the files move to the output, the one that makes a model of the folder last, and the journal with them.
  */
-import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, rmdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { disk } from '../formats/disk.ts'
 import { isUnfinished, writeFailure } from '../formats/output.ts'
@@ -30,6 +30,7 @@ import {
 } from './journal.ts'
 import { checkOutput } from './output_place.ts'
 import { lockWork, unlockWork } from './run_lock.ts'
+import { storedSize } from './stored_size.ts'
 
 /** Folder inside `.pare` for the run that the result is compared with. */
 export const baselineName = 'baseline'
@@ -137,7 +138,7 @@ export class RunFolder {
     const others = readdirSync(this.result).filter((name) => !known.has(name))
     const whole =
       known.size > 0 &&
-      result.files.every(({ name, bytes }) => sizeOf(join(this.result, name)) === bytes) &&
+      result.files.every(({ name, bytes }) => storedSize(join(this.result, name)) === bytes) &&
       others.every((name) => later.includes(name) || isUnfinished(name))
     if (whole) for (const name of others) disk().remove(join(this.result, name))
     return whole
@@ -153,7 +154,7 @@ export class RunFolder {
   addResult(seconds: number): void {
     const files = readdirSync(this.result)
       .sort()
-      .map((name) => ({ name, bytes: sizeOf(join(this.result, name))! }))
+      .map((name) => ({ name, bytes: storedSize(join(this.result, name))! }))
     disk().syncFolder(this.result)
     disk().syncFolder(this.work)
     const entry = { kind: 'result', files, seconds } as const
@@ -292,9 +293,4 @@ function removeIfEmpty(path: string): void {
   } catch {
     // Something is in it, or it is not there.
   }
-}
-
-const sizeOf = (path: string): number | undefined => {
-  const status = statSync(path, { throwIfNoEntry: false })
-  return status?.isFile() ? status.size : undefined
 }

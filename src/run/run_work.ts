@@ -151,14 +151,14 @@ function verification(facts: RunFacts): Work[] {
 function evaluation(facts: RunFacts): Work[] {
   const { evaluation: windows, hidden, vocabulary } = facts
   if (!windows) return []
-  const { tokens, context } = windows
+  const { tokens, context, vectors } = windows
   const each = [...forward(facts, { tokens, length: context }), ...loading(facts)]
   return [
     ...each,
     ...forward(facts, { tokens, length: context }),
     ...loadingResult(facts),
-    { name: 'head', units: 2 * tokens * hidden * vocabulary },
-    { name: 'score', units: tokens * vocabulary },
+    { name: 'head', units: vectors ? 0 : 2 * tokens * hidden * vocabulary },
+    { name: 'score', units: vectors ? 0 : tokens * vocabulary },
   ]
 }
 

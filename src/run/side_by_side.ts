@@ -6,7 +6,7 @@ import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
 import { embedBatch, type SequenceBatch } from '../models/batches.ts'
 import { GrowingCache } from '../models/key_value_cache.ts'
 import type { ResidentLlama } from '../models/llama/llama.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible, OpenLanguageModel } from '../models/open_model.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { dispose, logSoftmax, scope, trimPool } from '../tensor/index.ts'
 import type { RunHooks } from './evaluate.ts'
@@ -61,7 +61,7 @@ export async function sideBySide(
 }
 
 /** Bytes of the model when it is loaded whole. */
-export function residentBytes({ weights }: OpenLanguageModel): number {
+export function residentBytes({ weights }: OpenCompressible): number {
   let numbers = 0
   for (const { shape } of weights.infos.values()) numbers += shape.reduce((a, b) => a * b, 1)
   return 4 * numbers
@@ -71,7 +71,7 @@ export function residentBytes({ weights }: OpenLanguageModel): number {
 const FREE_BYTES = 2 ** 30
 
 /** Why the source is not loaded whole where nobody asked for it, or nothing where it may be. */
-export function tooLarge(source: OpenLanguageModel): string | undefined {
+export function tooLarge(source: OpenCompressible): string | undefined {
   const needed = residentBytes(source)
   if (needed <= FREE_BYTES) return undefined
   const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`

@@ -1,5 +1,5 @@
 /** A compression of a second, and a disk that ends it behind a line of its journal; for tests of what is left. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Disk, systemDisk } from '../formats/disk.ts'
 import { Killed } from '../formats/fragile_disk.suite.ts'
@@ -62,7 +62,8 @@ export function diskUntil(kind: 'run' | 'stage' | 'result' | 'publish'): Disk {
 /** What other programs read of a result, by name; the card, the page and the records also hold times. */
 export const modelOf = (output: string): Record<string, string> =>
   Object.fromEntries(
-    readdirSync(output)
+    readdirSync(output, { recursive: true, encoding: 'utf8' })
+      .filter((name) => statSync(join(output, name)).isFile())
       .filter((name) => !/^(README\.md|report\.\w+|journal\.jsonl)$/.test(name))
       .sort()
       .map((name) => [name, readFileSync(join(output, name)).toString('base64')]),

@@ -77,11 +77,17 @@ test('a target whose default groups do not fit names those that do, or why none 
     /k_proj\.weight: .*\[16, 32\]; choose/,
   )
 })
-test('a text encoder embeds and does nothing else', () => {
+test('a text encoder embeds, and is compressed for the targets that hold encoders', () => {
   const { all, of } = supportIn(encoderPath('bert-sentence'))
-  expect(of('embed')).toEqual({ step: 'embed', possible: true })
-  expect(all.filter((support) => support.possible)).toHaveLength(1)
-  expect(of('compress').reason).toMatch(/a language model .* is needed/)
+  expect(all.filter((support) => support.possible).map(({ step }) => step)).toEqual([
+    'compress',
+    'embed',
+    'export pare',
+  ])
+  expect(of('generate').reason).toMatch(/a language model .* is needed/)
+  expect(of('export gguf').reason).toMatch(
+    /--target gguf: holds language models, choose --target pare, and bert-sentence is a text encoder/,
+  )
 })
 test('a model that cannot be opened has one reason for all', () => {
   const all = unsupported('it is damaged')

@@ -3,12 +3,14 @@ import type { GgufArchive } from '../formats/gguf/container.ts'
 import { isIntegerType } from '../formats/safetensors/decode.ts'
 import { tokenizerJsonOfGguf } from '../formats/tokenizer/gguf_tokenizer.ts'
 import { loadVocabulary } from '../formats/tokenizer/vocabulary.ts'
+import { isPositionIds } from '../models/bert/names.ts'
 import { languageModel, type OpenModel, textEncoder } from '../models/open_model.ts'
 import { matricesOf } from '../models/write/target.ts'
 import { roleOf } from '../models/write/tensor_plan.ts'
 import { isBlockType } from '../nn/block_types.ts'
 import { FormatError, PareError, printable } from '../tensor/errors.ts'
 import { resolveOptions, type TargetName } from './compress_options.ts'
+import { forFamily } from './encoder_options.ts'
 import { fitGroups } from './fit_groups.ts'
 import { planTarget } from './target_plan.ts'
 import { targetNames } from './targets.ts'
@@ -66,13 +68,10 @@ function exportTo(target: TargetName, open: OpenModel): Support {
   const step = `export ${target}` as const
   const planned = (groupSize?: number | 'row') =>
     errorOf(() => {
-      const source = languageModel(open)
-      checkTypes(source)
+      checkTypes(open)
       const grid = groupSize === undefined ? {} : { groupSize }
-      planTarget(
-        source,
-        fitGroups(source, resolveOptions({ source: open.path, output: '', target, ...grid })),
-      )
+      const options = resolveOptions({ source: open.path, output: '', target, ...grid })
+      planTarget(open, fitGroups(open, forFamily(open, options, {})))
     })
   const error = planned()
   if (error?.code !== 'PARE_E_GROUP_SIZE') return stepOf(step, error?.message)
@@ -96,13 +95,14 @@ function errorOf(step: () => void): PareError | undefined {
 }
 
 /** @throws FormatError for a weight of a type that Pare does not compute from. */
-function checkTypes(open: OpenModel & { family: 'llama' }): void {
+function checkTypes(open: OpenModel): void {
   const matrices = matricesOf(open)
   for (const info of open.weights.infos.values()) {
     const known =
       open.format === 'gguf' ? isBlockType(info.type) : !isIntegerType(info.type) && info.type !== 'C64'
     // Buffers beside the weights may be of whole numbers.
-    if (known || (roleOf(info, matrices) === 'vector' && open.format !== 'gguf')) continue
+    if (known || isPositionIds(info.name)) continue
+    if (roleOf(info, matrices) === 'vector' && open.format !== 'gguf') continue
     throw new FormatError(
       `${printable(info.name)}: Pare does not compute from ${printable(info.type)}; use a file of another type`,
       { code: 'PARE_E_ELEMENT_TYPE', facts: { tensor: info.name, type: info.type } },

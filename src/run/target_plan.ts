@@ -2,7 +2,7 @@
 import { basename } from 'node:path'
 import type { OnnxLayout } from '../models/onnx/export_names.ts'
 import { onnxSource } from '../models/onnx/onnx_source.ts'
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import { languageModel, type OpenCompressible } from '../models/open_model.ts'
 import { planAwq } from '../models/write/awq_target.ts'
 import { planCompressedTensors } from '../models/write/compressed_tensors_target.ts'
 import type { FolderSource } from '../models/write/folder_source.ts'
@@ -19,6 +19,7 @@ import { wholeFolder } from '../models/write/whole_folder.ts'
 import type { BlockTypeName } from '../nn/block_types.ts'
 import { type AffineGrid, affineGrid } from '../nn/grid.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import { checkFormat } from './encoder_options.ts'
 import { chosenNotes } from './fit_groups.ts'
 import { inputImportance } from './input_importance.ts'
 import { checkRuntime, checkSource, runtimeNotes } from './runtime_rules.ts'
@@ -54,7 +55,7 @@ export interface FormatOptions {
 
 /** A planner for each format. */
 const planners: Readonly<
-  Record<FormatName, (source: OpenLanguageModel, options: FormatOptions) => TargetPlan>
+  Record<FormatName, (source: OpenCompressible, options: FormatOptions) => TargetPlan>
 > = {
   gguf: planGgufFile,
   gptq: (source, options) => planGptqFolder(source, options, 'gptq'),
@@ -81,12 +82,13 @@ const planners: Readonly<
  * @example planLayout(source, chosenTarget('vllm', 'awq'), { grid, choices })
  */
 export function planLayout(
-  source: OpenLanguageModel,
+  source: OpenCompressible,
   chosen: ChosenTarget,
   options: FormatOptions,
 ): TargetPlan {
   const { layout, target } = chosen
-  checkSource(source, chosen)
+  checkFormat(source, chosen)
+  if (source.family === 'llama') checkSource(source, chosen)
   const plan = planners[layout.format](source, {
     ...options,
     whole: layout.needs.length > 0,
@@ -98,7 +100,7 @@ export function planLayout(
 
 /** The plan of a target for an open model; `choices` are what the options ask for single tensors, or others. */
 export function planTarget(
-  source: OpenLanguageModel,
+  source: OpenCompressible,
   options: ResolvedCompressOptions,
   choices: TensorChoices = tensorRules(source, options).choices,
 ): TargetPlan {
@@ -120,7 +122,8 @@ export function planTarget(
   return { ...plan, notes: [...plan.notes, ...chosenNotes(options)] }
 }
 
-function planGgufFile(source: OpenLanguageModel, options: FormatOptions): TargetPlan {
+function planGgufFile(open: OpenCompressible, options: FormatOptions): TargetPlan {
+  const source = languageModel(open)
   const from = ggufSource(source)
   const { scheme = 'Q4_K', choices = new Map(), embedding, fallback = true, importance } = options
   const fileName = `${basename(source.name)
@@ -138,7 +141,7 @@ function planGgufFile(source: OpenLanguageModel, options: FormatOptions): Target
 }
 
 function planGptqFolder(
-  source: OpenLanguageModel,
+  source: OpenCompressible,
   options: FormatOptions,
   checkpointFormat: 'gptq' | 'gptq_v2',
 ): TargetPlan {
@@ -154,17 +157,18 @@ function planGptqFolder(
   })
 }
 
-const folderOf = (source: OpenLanguageModel, { whole }: FormatOptions): FolderSource =>
-  whole ? wholeFolder(source, folderSource(source)) : folderSource(source)
+const folderOf = (source: OpenCompressible, { whole }: FormatOptions): FolderSource =>
+  whole ? wholeFolder(languageModel(source), folderSource(source)) : folderSource(source)
 
 /** Without a grid all weights are numbers. */
 function planOnnxFolder(
-  source: OpenLanguageModel,
+  source: OpenCompressible,
   { grid, choices, embedding }: FormatOptions,
   layout: OnnxLayout,
 ): TargetPlan {
   const own = onnxSource(source)
-  const companions = layout === 'onnx' ? own.companions : wholeFolder(source, own).companions
+  const companions =
+    layout === 'onnx' || source.family !== 'llama' ? own.companions : wholeFolder(source, own).companions
   return planOnnx(
     { ...own, companions },
     {
@@ -197,7 +201,7 @@ function unknownNote(
 }
 
 /** The block type or mix that most of the linear weights are asked to have: the file is named for it. */
-function mainScheme(source: OpenLanguageModel, choices: TensorChoices, first: GgufScheme): GgufScheme {
+function mainScheme(source: OpenCompressible, choices: TensorChoices, first: GgufScheme): GgufScheme {
   const weights = new Map<GgufScheme, number>()
   for (const name of matricesOf(source)) {
     const { mix, scheme = mix } = choices.get(name) ?? {}

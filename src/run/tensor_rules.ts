@@ -1,5 +1,5 @@
 /** What the steps and overrides of a compression mean for the tensors of a model. */
-import type { OpenLanguageModel } from '../models/open_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
 import { isMixScheme } from '../models/write/gguf_mix.ts'
 import { matricesOf } from '../models/write/target.ts'
 import type { TensorChoice } from '../models/write/tensor_choice.ts'
@@ -49,7 +49,7 @@ export interface TensorRules {
 }
 
 /** The part of an open model that rules are about. */
-export type RuledModel = Pick<OpenLanguageModel, 'model' | 'weights'>
+export type RuledModel = Pick<OpenCompressible, 'model' | 'weights'>
 
 /** @throws OptionError for a pattern that matches nothing, and for what no step could do. */
 export function tensorRules(source: RuledModel, options: ResolvedCompressOptions): TensorRules {

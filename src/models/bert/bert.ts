@@ -60,6 +60,29 @@ export class Bert {
     return new BertEmbedding(weights, this.config.normEpsilon)
   }
 
+  /**
+   * What enters the first stage for sequences of `tokens` ids each, one after the other: [sequences, tokens, hidden].
+   * Of the words only the rows of these ids are read.
+   *
+   * @throws ShapeError for ids or lengths without a row.
+   */
+  embed(ids: Uint32Array, tokens: number): Tensor {
+    const { word, position, type, norm } = embeddingNames
+    return scope(() => {
+      const weights = {
+        word: this.weights.rows(`${this.prefix}${word}.weight`, ids),
+        position: this.read(`${position}.weight`),
+        type: this.read(`${type}.weight`),
+        normWeight: this.read(`${norm}.weight`),
+        normBias: this.read(`${norm}.bias`),
+      }
+      const count = ids.length / tokens
+      const lengths = Array.from({ length: count }, () => tokens)
+      const batch = { ids: Uint32Array.from(ids, (_, row) => row), count, tokens, lengths }
+      return new BertEmbedding(weights, this.config.normEpsilon).forward(batch)
+    })
+  }
+
   private loadBlock(block: number): Stage {
     const linear = (part: BlockPart) =>
       new Linear(

@@ -44,7 +44,7 @@ export function countFrame(tokenizer: Tokenizer): number {
 }
 
 /** The special ids before and after a text. */
-function frameOf(tokenizer: Tokenizer): [Uint32Array, Uint32Array] {
+export function frameOf(tokenizer: Tokenizer): [Uint32Array, Uint32Array] {
   const bare = tokenizer.encode('a', { addSpecialTokens: false })
   const framed = tokenizer.encode('a')
   const start = framed.findIndex((_, i) => bare.every((id, j) => framed[i + j] === id))

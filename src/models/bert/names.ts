@@ -24,6 +24,9 @@ export type BlockPart = (typeof blockMatrices)[number] | (typeof blockNorms)[num
 export const blockName = (block: number, part: BlockPart, kind: 'weight' | 'bias' = 'weight'): string =>
   `encoder.layer.${block}.${part}.${kind}`
 
+/** The whole numbers 0, 1, 2, ... that transformers before 4.31 stored beside the weights, and computes without. */
+export const isPositionIds = (name: string): boolean => /^(bert\.)?embeddings\.position_ids$/.test(name)
+
 /** What stands in front of every name of the encoder in a file. */
 export const prefixOf = (names: { has(name: string): boolean }): '' | 'bert.' =>
   names.has(`bert.${embeddingNames.word}.weight`) ? 'bert.' : ''

@@ -12,7 +12,7 @@ export interface FolderSource {
 export interface FolderCompanions {
   /** config.json without quantization. */
   config: Record<string, unknown>
-  /** Further files of the folder: tokenizer, generation settings. */
+  /** Further files, by their paths below the folder: tokenizer, generation settings. */
   files: ReadonlyMap<string, Uint8Array | string>
 }
 

@@ -2,8 +2,9 @@
  * Writes a Pare folder: config and tokenizer as in a Hugging Face folder, weights in safetensors, and pare.json,
  * which says how each compressed weight is put together (`stored/pare_tensors.ts` lists the tensors).
  */
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { TensorInfo } from '../../formats/archive.ts'
+import { disk } from '../../formats/disk.ts'
 import { writeWhole } from '../../formats/output.ts'
 import { pareJson } from '../../formats/pare_folder.ts'
 import { faultOf, type PareWeight } from '../../formats/pare_weight.ts'
@@ -138,7 +139,10 @@ function pareWriter(
       writer.finish()
       writeWhole(join(folder, 'pare.json'), json(pareJson(weights)))
       writeWhole(join(folder, 'config.json'), json(config))
-      for (const [name, content] of files) writeWhole(join(folder, name), content)
+      for (const [name, content] of files) {
+        disk().makeFolder(join(folder, dirname(name)))
+        writeWhole(join(folder, name), content)
+      }
     },
     abort: () => writer.abort(),
   }

@@ -7,11 +7,12 @@ import { ggufTokenizerMetadata } from '../../formats/tokenizer/gguf_tokenizer_me
 import type { Tokenizer } from '../../formats/tokenizer/tokenizer.ts'
 import { loadVocabulary } from '../../formats/tokenizer/vocabulary.ts'
 import { bytesOf } from '../../tensor/index.ts'
+import { isPositionIds } from '../bert/names.ts'
 import { sentenceFiles } from '../bert/sentence_settings.ts'
 import { configToHuggingFace, type LlamaConfig } from '../llama/config.ts'
 import { llamaGgufMetadata } from '../llama/gguf_metadata.ts'
 import { rotaryDivisors } from '../llama/rotary_divisors.ts'
-import type { OpenLanguageModel, OpenModel, OpenTextEncoder } from '../open_model.ts'
+import type { OpenCompressible, OpenLanguageModel, OpenModel, OpenTextEncoder } from '../open_model.ts'
 import type { FolderSource } from './folder_source.ts'
 import type { GgufSource } from './gguf_target.ts'
 
@@ -93,7 +94,7 @@ export function encoderFolderSource(
 ): FolderSource {
   const { quantization_config: _, ...config } = source.configJson ?? {}
   return {
-    infos: source.weights.infos,
+    infos: new Map([...source.weights.infos].filter(([name]) => !isPositionIds(name))),
     matrices: matricesOf(source),
     companions: () => ({
       config,
@@ -104,20 +105,22 @@ export function encoderFolderSource(
 
 /** config.json, tokenizer and generation settings for a Hugging Face folder. */
 export function folderSource(
-  source: OpenLanguageModel & { configJson?: Record<string, unknown> },
+  open: OpenCompressible & { configJson?: Record<string, unknown> },
 ): FolderSource {
-  const { model, weights, configJson } = source
-  const base = { infos: weights.infos, matrices: matricesOf(source) }
+  if (open.family === 'bert') return encoderFolderSource(open)
+  const { weights, configJson, path } = open
+  const base = { infos: weights.infos, matrices: matricesOf(open) }
   if (configJson) {
     // How the source stored its weights, in the words of transformers, MLX and older compressed-tensors.
     const { quantization_config: _, quantization: __, compression_config: ___, ...config } = configJson
     return {
       ...base,
-      companions: () => ({ config, files: filesOf(source.path) }),
+      companions: () => ({ config, files: filesOf(path) }),
     }
   }
+  const source = open
   // What no folder can say is refused in the plan already.
-  const config = configToHuggingFace(model.config)
+  const config = configToHuggingFace(source.model.config)
   return {
     ...base,
     companions() {

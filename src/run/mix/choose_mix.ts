@@ -1,7 +1,7 @@
 /** Chooses a width for every matrix, so that the weight files have the size that is asked for. */
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import type { OpenLanguageModel } from '../../models/open_model.ts'
+import { languageModel, type OpenCompressible } from '../../models/open_model.ts'
 import { defaultCacheFolder } from '../../models/source/cache.ts'
 import type { ResolvedSource } from '../../models/source/resolved.ts'
 import { trimPool } from '../../tensor/index.ts'
@@ -49,12 +49,13 @@ const mixField = 'mix'
  * @throws OptionError (`PARE_E_BUDGET`) for a size that no mix has; StateError where the output holds another run.
  */
 export async function chooseMix(
-  source: OpenLanguageModel & { resolved: ResolvedSource },
+  open: OpenCompressible & { resolved: ResolvedSource },
   options: ResolvedCompressOptions,
   hooks: RunHooks,
 ): Promise<ChosenMix | undefined> {
   const { mix, limits } = options
   if (!mix) return undefined
+  const source = { ...languageModel(open), resolved: open.resolved }
   const space = mixSpace(source, options, mix)
   checkBudget(limits, space)
   // What would end the run later is found out before hours of measuring.

@@ -27,6 +27,7 @@ export function sizeSection(report: CompressionReport): Markup {
 
 function content(report: CompressionReport): Part {
   const baselines = report.baselines ?? []
+  if (report.embeddings) return cosines(report)
   if (report.kl === undefined && report.perplexity === undefined) {
     return missing(
       html`Quality was not measured: compress without <code>--no-evaluate</code>, or run <code>pare eval RESULT --against SOURCE</code>.`,
@@ -70,6 +71,28 @@ function content(report: CompressionReport): Part {
       ]),
     }),
   )}`
+}
+
+/** Encoders: the cosines between their vectors and those of the source. */
+function cosines(report: CompressionReport): Markup {
+  const result = { ...report, name: `this result, ${report.method}` }
+  return table({
+    label: 'Size and quality',
+    columns: [
+      { name: 'model' },
+      { name: 'weight files', numeric: true },
+      { name: 'bits a weight', numeric: true },
+      { name: 'mean cosine to the source', numeric: true },
+      { name: 'least cosine', numeric: true },
+    ],
+    rows: [result, ...(report.baselines ?? [])].map(({ name, bytes, bitsPerWeight, embeddings }) => [
+      shortened(name, 80),
+      byteSize(bytes),
+      fixed(bitsPerWeight, 2),
+      fixed(embeddings?.meanCosine, 5),
+      fixed(embeddings?.leastCosine, 5),
+    ]),
+  })
 }
 
 const WIDTH = 480

@@ -54,6 +54,14 @@ function cards(report: CompressionReport): Markup {
       beside: `of ${report.tokens ?? 0} predictions`,
     })
   }
+  if (report.embeddings) {
+    const { meanCosine, leastCosine, texts } = report.embeddings
+    list.push({
+      name: 'Mean cosine to the source',
+      value: fixed(meanCosine, 5),
+      beside: `least ${fixed(leastCosine, 5)}, vectors of ${texts} passages`,
+    })
+  }
   list.push({
     name: 'Time and memory',
     value: duration(report.seconds),
