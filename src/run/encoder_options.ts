@@ -7,15 +7,14 @@ import type { FormatName } from './target_formats.ts'
 import type { ChosenTarget } from './targets.ts'
 
 /** Formats that hold encoders. */
-const encoderFormats: readonly FormatName[] = ['pare']
+const encoderFormats: readonly FormatName[] = ['pare', 'onnx', 'transformers.js']
+
+const encoderTargets = 'pare, onnx or transformers.js'
 
 /** @throws OptionError for a format that holds no model of the family. */
 export function checkFormat(open: OpenCompressible, { name, layout }: ChosenTarget): void {
   if (open.family !== 'bert' || encoderFormats.includes(layout.format)) return
-  throw refused(
-    open,
-    `--target ${name}: holds language models, choose --target ${encoderFormats.join(' or ')}`,
-  )
+  throw refused(open, `--target ${name}: holds language models, choose --target ${encoderTargets}`)
 }
 
 /**

@@ -40,6 +40,7 @@ import {
 } from './process_memory.ts'
 import type { Phase } from './progress.ts'
 import { passageTokens } from './side_by_side.ts'
+import { vectorParts } from './vector_memory.ts'
 import { comparedTokens } from './verify/fixed_texts.ts'
 import { partNumbers } from './verify/read_weight.ts'
 
@@ -301,18 +302,6 @@ function verificationParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
     { what: 'panels', bytes: panelBytes },
     { what: 'logits of source and result', bytes: 2 * logits, outside: true },
     uncollected(uncollectedBytes, Math.max(readBytes, (unpacked * largest) / F32)),
-  ]
-}
-
-/** An encoder that is loaded whole, with a batch inside of a stage. */
-function vectorParts(task: MemoryTask): MemoryPart[] {
-  const { windows, context } = task.evaluation!
-  const batch = batchTokens(usualBatchTokens, windows, context)
-  const widest = Math.max(...task.stages.map((_, index) => stageWidth(widthsOf(task.config, index))))
-  return [
-    { what: 'the whole model', bytes: F32 * sumOf(task.tensors, numbersOf) },
-    { what: 'a batch inside of a stage', bytes: F32 * batch * widest + panelBytes },
-    uncollected(uncollectedBytes, readBytes),
   ]
 }
 

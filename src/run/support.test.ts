@@ -83,10 +83,12 @@ test('a text encoder embeds, and is compressed for the targets that hold encoder
     'compress',
     'embed',
     'export pare',
+    'export transformers.js',
+    'export onnx',
   ])
   expect(of('generate').reason).toMatch(/a language model .* is needed/)
   expect(of('export gguf').reason).toMatch(
-    /--target gguf: holds language models, choose --target pare, and bert-sentence is a text encoder/,
+    /--target gguf: holds language models, choose --target pare, onnx or transformers\.js, and bert-sentence is a text encoder/,
   )
 })
 test('a model that cannot be opened has one reason for all', () => {
