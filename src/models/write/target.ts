@@ -94,7 +94,7 @@ export function encoderFolderSource(
 ): FolderSource {
   const { quantization_config: _, ...config } = source.configJson ?? {}
   return {
-    infos: new Map([...source.weights.infos].filter(([name]) => !isPositionIds(name))),
+    infos: source.weights.infos,
     matrices: matricesOf(source),
     companions: () => ({
       config,
@@ -107,7 +107,10 @@ export function encoderFolderSource(
 export function folderSource(
   open: OpenCompressible & { configJson?: Record<string, unknown> },
 ): FolderSource {
-  if (open.family === 'bert') return encoderFolderSource(open)
+  if (open.family === 'bert') {
+    const own = encoderFolderSource(open)
+    return { ...own, infos: new Map([...own.infos].filter(([name]) => !isPositionIds(name))) }
+  }
   const { weights, configJson, path } = open
   const base = { infos: weights.infos, matrices: matricesOf(open) }
   if (configJson) {
