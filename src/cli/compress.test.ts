@@ -68,7 +68,9 @@ test('--json prints report.json, with every field that was promised', () => {
   expect(report.version).toBe(version)
   expect(report.layers).toHaveLength(14)
   for (const layer of report.layers) {
-    expect(Object.keys(layer).sort()).toEqual(['bits', 'name', 'notes', 'relativeError', 'relativeErrorRtn'])
+    expect(Object.keys(layer).sort()).toEqual([
+      ...['bits', 'name', 'notes', 'relativeError', 'relativeErrorRtn', 'values'],
+    ])
     expect(layer.relativeError).toBeGreaterThan(0)
   }
   expect(report.files.toSorted()).toEqual(readdirSync(output).sort())

@@ -171,7 +171,7 @@ describe('the plan of a size', () => {
   test('covers what is still to be measured, its memory and its time, and the run behind it', async () => {
     process.env.PARE_HOME = join(folder, 'home-planned')
     const open = await plan(asked)
-    expect(memoryOf(open)).toEqual(['start', 'measure', 'compress', 'write', 'evaluate', 'sample'])
+    expect(memoryOf(open)).toEqual(['start', 'measure', 'compress', 'write', 'verify', 'evaluate', 'sample'])
     expect(phasesOf(open)).toEqual(
       ['verify', 'measure', 'compress', 'write', 'evaluate', 'sample', 'baseline'].toSpliced(
         2,
@@ -188,7 +188,7 @@ describe('the plan of a size', () => {
     expect(memoryOf(plans[1]!)).toContain('measure')
     expect(report.plannedMemoryBytes).toBe(plans[1]!.peakMemoryBytes)
     const known = await plan(asked)
-    expect(memoryOf(known)).toEqual(['start', 'compress', 'write', 'evaluate', 'sample'])
+    expect(memoryOf(known)).toEqual(['start', 'compress', 'write', 'verify', 'evaluate', 'sample'])
     expect(phasesOf(known)).not.toContain('measure')
     expect(phasesOf(known)).toContain('baseline')
   })
