@@ -140,11 +140,11 @@ const settings = [
     'compressed-tensors',
     'ct-group-3',
     '100,000 expressions that are ignored',
-    'PARE_E_PATTERN',
+    'ends',
     (quantization) =>
       Object.assign(quantization, { ignore: Array.from({ length: 100_000 }, (_, i) => `re:.*a.*${i}`) }),
   ),
-  model('compressed-tensors', 'ct-group-3', 'many slow expressions', 'PARE_E_PATTERN', (quantization) =>
+  model('compressed-tensors', 'ct-group-3', 'many slow expressions', 'ends', (quantization) =>
     Object.assign(quantization, { ignore: Array(200).fill('re:([a-z]+[a-z.]*)+!') }),
   ),
   model('huggingface', 'llama-tied', '2^53 layers', 'PARE_E_', (config) =>
