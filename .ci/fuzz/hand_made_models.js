@@ -136,13 +136,8 @@ const settings = [
   model('gptq', 'gptq-dynamic', 'groups of 2^53', 'PARE_E_GPTQ_TENSOR', (quantization) =>
     Object.assign(quantization, { group_size: 2 ** 53 }),
   ),
-  model(
-    'compressed-tensors',
-    'ct-group-3',
-    '100,000 expressions that are ignored',
-    'ends',
-    (quantization) =>
-      Object.assign(quantization, { ignore: Array.from({ length: 100_000 }, (_, i) => `re:.*a.*${i}`) }),
+  model('compressed-tensors', 'ct-group-3', '100,000 expressions that are ignored', 'ends', (quantization) =>
+    Object.assign(quantization, { ignore: Array.from({ length: 100_000 }, (_, i) => `re:.*a.*${i}`) }),
   ),
   model('compressed-tensors', 'ct-group-3', 'many slow expressions', 'ends', (quantization) =>
     Object.assign(quantization, { ignore: Array(200).fill('re:([a-z]+[a-z.]*)+!') }),
