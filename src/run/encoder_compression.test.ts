@@ -156,46 +156,49 @@ function textSource() {
   return { tokenizer: open.tokenizer(), chatTemplates: open.chatTemplates() }
 }
 
-describe.skipIf(!minilm || !speeches)('MiniLM as ONNX, on 48 passages of 60 words of the speeches', () => {
-  const all = speeches
-    ? readdirSync(speeches)
-        .sort()
-        .map((name) => readFileSync(join(speeches, name), 'utf8'))
-        .join('\n\n')
-        .split(/\s+/u)
-        .filter((word) => word !== '')
-    : []
-  const [whole, others] = [join(folder, 'speeches.txt'), join(folder, 'other_parts.txt')]
-  beforeAll(() => {
-    const starts = Array.from({ length: 48 }, (_, i) => Math.floor((i * all.length) / 48))
-    // No text of a passage, nor 100 words around it.
-    const near = (i: number) => starts.some((start) => i >= start - 100 && i < start + 160)
-    writeFileSync(whole, all.join(' '))
-    writeFileSync(others, all.filter((_, i) => !near(i)).join(' '))
-  })
-  const run = (bits: number, more: Partial<CompressOptions>) =>
-    compress({
-      source: minilm!,
-      output: join(folder, `minilm-${bits}`),
-      target: 'onnx',
-      bits,
-      groupSize: 32,
-      symmetric: false,
-      text: [whole],
-      windows: 48,
-      baselines: false,
-      probe: false,
-      ...more,
+describe.skipIf(!minilm || !speeches)(
+  'MiniLM as ONNX, on 48 passages of 60 words of the speeches (needs PARE_ASSETS)',
+  () => {
+    const all = speeches
+      ? readdirSync(speeches)
+          .sort()
+          .map((name) => readFileSync(join(speeches, name), 'utf8'))
+          .join('\n\n')
+          .split(/\s+/u)
+          .filter((word) => word !== '')
+      : []
+    const [whole, others] = [join(folder, 'speeches.txt'), join(folder, 'other_parts.txt')]
+    beforeAll(() => {
+      const starts = Array.from({ length: 48 }, (_, i) => Math.floor((i * all.length) / 48))
+      // No text of a passage, nor 100 words around it.
+      const near = (i: number) => starts.some((start) => i >= start - 100 && i < start + 160)
+      writeFileSync(whole, all.join(' '))
+      writeFileSync(others, all.filter((_, i) => !near(i)).join(' '))
     })
+    const run = (bits: number, more: Partial<CompressOptions>) =>
+      compress({
+        source: minilm!,
+        output: join(folder, `minilm-${bits}`),
+        target: 'onnx',
+        bits,
+        groupSize: 32,
+        symmetric: false,
+        text: [whole],
+        windows: 48,
+        baselines: false,
+        probe: false,
+        ...more,
+      })
 
-  test('8 bits keep a mean cosine of 0.9994 (needs PARE_ASSETS)', async () => {
-    const { embeddings } = await run(8, { method: 'rtn' })
-    expect(embeddings!.texts).toBe(48)
-    expect(embeddings!.meanCosine).toBeGreaterThan(0.9994)
-  }, 120_000)
-  test('4 bits, calibrated on other parts of the speeches, keep one of 0.99 (needs PARE_ASSETS)', async () => {
-    const { embeddings } = await run(4, { calibration: [others] })
-    expect(embeddings!.texts).toBe(48)
-    expect(embeddings!.meanCosine).toBeGreaterThan(0.99)
-  }, 300_000)
-})
+    test('8 bits keep a mean cosine of 0.9994 (needs PARE_ASSETS)', async () => {
+      const { embeddings } = await run(8, { method: 'rtn' })
+      expect(embeddings!.texts).toBe(48)
+      expect(embeddings!.meanCosine).toBeGreaterThan(0.9994)
+    }, 120_000)
+    test('4 bits, calibrated on other parts of the speeches, keep one of 0.99 (needs PARE_ASSETS)', async () => {
+      const { embeddings } = await run(4, { calibration: [others] })
+      expect(embeddings!.texts).toBe(48)
+      expect(embeddings!.meanCosine).toBeGreaterThan(0.99)
+    }, 300_000)
+  },
+)
