@@ -168,15 +168,19 @@ const tree = (depth) => {
   for (let i = 0; i < depth; i++) weight = { kind: 'scaled', shape: [32, 32], values: weight, rowType: 'f32' }
   return weight
 }
-const pare = (name, expect, weights) => ({
+const pare = (name, expect, weights, tensors = noTensors) => ({
   reader: 'pare-folder',
   name,
   expect,
   files: {
     'pare.json': bytes(JSON.stringify({ format: 'pare', version: 2, weights })),
-    'model.safetensors': noTensors,
+    'model.safetensors': tensors,
   },
 })
+const emptyRows = (rows) => {
+  const text = bytes(`{${tensor('w', 'F16', [rows, 0], 0, 0)}}`)
+  return joinBytes(fixed(text.length, 8), text)
+}
 const wide = {
   kind: 'sum',
   shape: [32, 32],
@@ -186,6 +190,7 @@ const pares = [
   pare('a tree 60 deep', 'PARE_E_', { w: tree(60) }),
   pare('a tree 20 deep', 'PARE_E_PARE_FOLDER', { w: tree(20) }),
   pare('a sum of 5,000 terms', 'PARE_E_PARE_FOLDER', { w: wide }),
+  pare('2^52 rows of nothing', 'PARE_E_SHAPE', {}, emptyRows(2 ** 52)),
   pare('2^60 rows', 'PARE_E_PARE_FOLDER', { w: { kind: 'dense', shape: [2 ** 60, 32], numberType: 'f32' } }),
 ]
 

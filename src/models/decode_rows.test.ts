@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { TensorArchive } from '../formats/archive.ts'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
 import { createSafetensors } from '../formats/safetensors/writer.ts'
-import { FormatError } from '../tensor/errors.ts'
+import { FormatError, ShapeError } from '../tensor/errors.ts'
 import { gatherRows, loadFloatRows, loadFloatSlice, loadFloats } from './decode_rows.ts'
 import { numbers } from './llama/fixtures.suite.ts'
 import type { WeightInfo } from './model_weights.ts'
@@ -64,6 +64,13 @@ test('rows are read under the name of the archive and refused under that of the 
   expect(() => gatherRows(archive, renamed, Uint32Array.of(1, 3), 'F16')).toThrow(
     new RangeError('embedding: row 3 is past the last of 3'),
   )
+})
+test.each([2 ** 30, 2 ** 52])('%d rows of nothing end at once', (rows) => {
+  const entry = { name: 'w', type: 'F16', shape: [rows, 0], bytes: 0, offset: 0, file: 'w.safetensors' }
+  const empty = { ...archive, readRows: () => new Uint8Array(0), read: () => new Uint8Array(0) }
+  const load = () => loadFloats(empty, entry)
+  if (rows < 2 ** 32) expect(load().shape).toEqual([rows, 0])
+  else expect(load).toThrow(ShapeError)
 })
 test('whole numbers are no weight', () => {
   for (const load of [

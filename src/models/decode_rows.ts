@@ -8,7 +8,16 @@ import {
 } from '../formats/small_floats.ts'
 import { type BlockTypeName, isBlockType, rowBytes } from '../nn/block_types.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
-import { type DType, elementCount, fromBytes, nativeKernels, scope, Tensor, tensor } from '../tensor/index.ts'
+import {
+  type DType,
+  elementCount,
+  fromBytes,
+  nativeKernels,
+  scope,
+  Tensor,
+  tensor,
+  zeros,
+} from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
 import type { WeightInfo } from './model_weights.ts'
 
@@ -17,6 +26,7 @@ const PART = 8 * 2 ** 20
 
 /** f32 [rows, columns] that blocks are decoded into: to write zeros first would take as long as to decode. */
 export function unfilled(rows: number, columns: number): Tensor {
+  if (rows * columns === 0) return zeros([rows, columns])
   const handle = callNative((native) => native.blocksTarget(rows, columns))
   return new Tensor(nativeKernels(), handle, 'f32', [rows, columns])
 }
@@ -50,6 +60,8 @@ export function decodeSlice(
 ): Tensor {
   const columns = shape[1]!
   const target = unfilled(end - start, columns)
+  // Rows of nothing could be any number.
+  if (target.size === 0) return target
   const step = Math.max(1, Math.floor(PART / Math.max(1, rowBytes(type, columns))))
   for (let from = start; from < end; from += step) {
     const to = Math.min(from + step, end)

@@ -235,7 +235,7 @@ function blockValues({ name, blockLength, blockBytes }: GgmlType, bytes: Uint8Ar
   })
 }
 
-/** Bytes of some rows and their elements; of the whole, where a row may end inside of a byte. */
+/** Bytes of some rows and their elements; of the whole, where a row may end inside of a byte or is empty. */
 function* rowParts(
   archive: TensorArchive,
   { name, shape, type, bytes }: TensorEntry,
@@ -243,7 +243,7 @@ function* rowParts(
   const [rows, ...inner] = shape
   const columns = inner.reduce((a, b) => a * b, 1)
   const isWhole = (dtypeBits[type] ?? 1) % 8 === 0 || columns % 8 === 0
-  if (rows === undefined || rows === 0 || !isWhole) {
+  if (rows === undefined || rows === 0 || columns === 0 || !isWhole) {
     yield { bytes: archive.read(name), count: (rows ?? 1) * columns }
     return
   }

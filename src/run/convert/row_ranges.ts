@@ -13,7 +13,7 @@ export interface RowRange {
  * @example rowRanges(5, 2, 16)  // rows 0 to 2, 2 to 4, 4 to 5
  */
 export function rowRanges(rows: number, columns: number, most: number = blockBytes): RowRange[] {
-  const step = Math.max(1, Math.floor(most / (4 * Math.max(1, columns))))
+  const step = columns === 0 ? rows : Math.max(1, Math.floor(most / (4 * columns)))
   return Array.from({ length: Math.ceil(rows / step) }, (_, i) => ({
     start: i * step,
     end: Math.min(rows, (i + 1) * step),

@@ -44,7 +44,7 @@ export function readWeight(
       addRows(sums, values, other.weights.load(other.name))
       return { ...known, ...errorOf(sums) }
     })
-  const step = Math.max(1, Math.floor(partNumbers / Math.max(1, columns)))
+  const step = columns === 0 ? rows : Math.max(1, Math.floor(partNumbers / columns))
   for (let start = 0; start < rows; start += step)
     scope(() => {
       const end = Math.min(start + step, rows)
