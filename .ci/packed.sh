@@ -44,7 +44,7 @@ try {
   console.log(version, bytes, tensors.length, supported, weight.length, error.code)
 }
 // @ts-expect-error: the library refuses what the command line refuses
-await plan({ source, target: 'onnx' }).catch(() => {})
+await plan({ source, target: 'ggml' }).catch(() => {})
 TS
 cp -r "$repository/node_modules/@types" node_modules/
 cp -r "$repository"/node_modules/undici-types node_modules/
