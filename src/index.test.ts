@@ -77,7 +77,7 @@ test('compress writes a folder and returns its report, and tells how far it is',
   expect(report.bytes).toBeLessThan(report.bytesSource)
   expect(report.kl).toBeGreaterThan(0)
   expect(
-    report.layers.every(({ relativeError, relativeErrorRtn }) => relativeError < 1 && relativeErrorRtn < 1),
+    report.layers.every(({ relativeError, relativeErrorRtn }) => relativeError < 1 && relativeErrorRtn! < 1),
   ).toBe(true)
   expect(existsSync(join(output, 'report.json'))).toBe(true)
   expect(events.find(({ kind }) => kind !== 'progress')).toMatchObject({

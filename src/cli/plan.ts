@@ -21,6 +21,7 @@ import {
 import { interruptible } from './interrupt.ts'
 import { showJson } from './show_json.ts'
 import { planText, terminalProgress } from './terminal.ts'
+import { typedSteps } from './typed_steps.ts'
 
 const examples = `
 Examples:
@@ -60,7 +61,7 @@ export function addPlan(pare: Command): void {
     checkTyped(typed, model, [])
     const { json, tensors, ...flags } = typedFlags(typed) as { json?: boolean; tensors?: boolean }
     const { show, stop } = terminalProgress({ quiet: json ?? false })
-    const { threads, ...options } = toOptions(model, flags)
+    const { threads, ...options } = toOptions(model, flags, typedSteps(typed))
     if (threads !== undefined && findBinding()) setThreads(threads)
     const result = await interruptible((signal) =>
       plan(options, { signal, progress: fetchProgress(show) }, { signal, progress: show }),

@@ -6,6 +6,7 @@ import type { RunHooks } from './evaluate.ts'
 import type { ChosenMix } from './mix/choose_mix.ts'
 import type { Baseline, CompressionReport } from './report.ts'
 import { baselineName } from './run_folder.ts'
+import { makesTree } from './step_chain.ts'
 import type { ResolvedStep } from './weight_step.ts'
 
 /** What a result is compared with; a run of its own. */
@@ -25,6 +26,7 @@ export function baselineOf(
   if (!options.evaluate || !options.baselines) return undefined
   if (mix) return mix.uniform
   if (options.method === 'rtn') return undefined
+  if (makesTree(options.steps)) return undefined
   const [first, ...others] = options.steps
   return {
     name: 'round to nearest',

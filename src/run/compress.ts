@@ -35,6 +35,7 @@ import { resolvedRecipe, weightRules } from './recipe_options.ts'
 import type { Baseline, CompressionReport } from './report.ts'
 import { readReport } from './report_file.ts'
 import { RunFolder } from './run_folder.ts'
+import { settledTarget } from './settled_target.ts'
 import { checkShardSizes, readInputs, writeInputs, writeShard } from './shards.ts'
 import { planTarget } from './target_plan.ts'
 import { Timeline } from './timeline.ts'
@@ -133,13 +134,14 @@ class Compression {
   }
 
   private async runWithin(): Promise<CompressionReport> {
-    const { options, source, target, hooks } = this
+    const { options, source, hooks } = this
+    let { target } = this
     const begun = !options.overwrite && !options.restart && RunFolder.hasBegun(options.output)
     const time = begun
       ? { secondsMissing: 'not measured for a run that has begun' }
       : await planSeconds(source, target, options, { hooks, baseline: baselineOf(options, this.mix) })
     this.timeline.end()
-    const description = { ...describePlan(source, target, options, this.mix?.measurement), ...time }
+    let description = { ...describePlan(source, target, options, this.mix?.measurement), ...time }
     hooks.progress?.({ kind: 'plan', plan: description })
     if (this.memory.refusal) throw this.memory.refusal
     this.notes.push(...description.notes)
@@ -166,7 +168,9 @@ class Compression {
       if (!folder.state.result) checkShardSizes(folder.work, folder.stages)
       if (!folder.state.publish) {
         await this.compressStages(folder, calibration?.samples)
-        if (!folder.hasResult(reportFiles)) this.assemble(folder)
+        target = settledTarget(source, options, target, folder.stages)
+        if (target !== this.target) description = { ...describePlan(source, target, options), ...time }
+        if (!folder.hasResult(reportFiles)) this.assemble(folder, target)
         const verification = options.verify ? await this.verify(folder) : undefined
         for (const text of remarkLines(folder.stages)) this.note(text)
         const context = {
@@ -295,9 +299,9 @@ class Compression {
     return join(result, (state.publish ?? readdirSync(result)).find((name) => name.endsWith('.gguf'))!)
   }
 
-  private assemble(folder: RunFolder): void {
+  private assemble(folder: RunFolder, target: TargetPlan): void {
     this.limit.enter('write')
-    assembleResult(this.source, this.target, folder, this.hooks)
+    assembleResult(this.source, target, folder, this.hooks)
     if (this.recipe) writeWhole(join(folder.result, recipeFile), `${JSON.stringify(this.recipe, null, 2)}\n`)
     folder.addResult(this.elapsed())
   }

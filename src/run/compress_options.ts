@@ -15,6 +15,7 @@ import {
   wholeFields,
 } from './option_fields.ts'
 import { type Override, type ResolvedOverride, resolveOverrides } from './override.ts'
+import { makesTree } from './step_chain.ts'
 import type { FormatName } from './target_formats.ts'
 import { type ChosenTarget, chosenTarget, type TargetName } from './targets.ts'
 import { type ResolvedStep, resolveSteps, type WeightStep } from './weight_step.ts'
@@ -204,6 +205,11 @@ function imatrixOf(
 
 /** @throws OptionError where both a mix and a size decide about the types of the matrices. */
 function checkMix(mix: ResolvedMix | undefined, steps: readonly ResolvedStep[]): ResolvedMix | undefined {
+  if (mix && makesTree(steps))
+    throw new OptionError(
+      `--target-size, --target-bpw: choose widths of evenly spaced levels, and ${steps.map(({ method }) => method).join(', then ')} stores more than those; leave them out, or take gptq or rtn`,
+      { code: 'PARE_E_STORED_FORM' },
+    )
   const named = steps.map(({ scheme = '' }) => scheme).find(isMixScheme)
   if (mix && named)
     throw new OptionError(

@@ -86,7 +86,7 @@ describe('a compressed encoder', () => {
     const [baseline] = report.baselines!
     expect(baseline).toMatchObject({ name: 'round to nearest', embeddings: { texts: 6 } })
     const sum = (of: 'relativeError' | 'relativeErrorRtn') =>
-      report.layers.reduce((total, layer) => total + layer[of], 0)
+      report.layers.reduce((total, layer) => total + layer[of]!, 0)
     expect(sum('relativeError')).toBeLessThan(sum('relativeErrorRtn'))
   })
   test('has a card, a page and a record that tell of its vectors', () => {

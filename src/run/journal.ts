@@ -14,6 +14,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { z } from 'zod'
 import { disk } from '../formats/disk.ts'
 import { writeFailure } from '../formats/output.ts'
+import { faultOf, type PareWeight } from '../formats/pare_weight.ts'
 import { type Facts, printable, StateError } from '../tensor/errors.ts'
 import { digestSchema } from './verify/digest_schema.ts'
 
@@ -56,10 +57,13 @@ const entry = z.discriminatedUnion('kind', [
         name: z.string(),
         bits: z.number().nonnegative(),
         relativeError: z.number().nonnegative(),
-        relativeErrorRtn: z.number().nonnegative(),
+        /** Absent where nothing is rounded to a grid. */
+        relativeErrorRtn: z.number().nonnegative().optional(),
         notes: z.array(z.string()),
         /** Of the values; runs that began before there were any have none. */
         values: digestSchema.optional(),
+        /** How it is put together, where the data decided that. */
+        form: z.custom<PareWeight>((value) => faultOf('form', value) === undefined).optional(),
       }),
     ),
     /** What methods remarked, with the weights that it holds for. */

@@ -1,12 +1,15 @@
 /** The matrices of a model, compressed stage by stage. */
 import { encoderWalk } from '../calibrate/encoder_walk.ts'
-import type { LayerEdit, WeightMethod } from '../calibrate/method.ts'
-import { GramStatistic, type Statistics } from '../calibrate/statistics.ts'
+import { InputSquares } from '../calibrate/input_squares.ts'
+import type { LayerEdit, LayerMethod } from '../calibrate/method.ts'
+import { GramStatistic, type Statistics, squaresOf } from '../calibrate/statistics.ts'
 import { type Chains, type WalkVisitor, walk } from '../calibrate/walk.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
+import { describeStored } from '../models/stored/pare_tensors.ts'
 import type { EncodedTensor, TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Linear } from '../nn/linear.ts'
+import type { StoredSource } from '../nn/values/values.ts'
 import { denseSource } from '../nn/weight_source.ts'
 import { rtn } from '../quantize/rtn.ts'
 import { AbortError } from '../tensor/errors.ts'
@@ -53,8 +56,10 @@ export interface CompressionSteps {
   activationBytes?: number
 }
 
+type InputStatistic = Pick<GramStatistic, 'add' | 'current'> & { dispose?(): void }
+
 export class MatrixCompression {
-  readonly method: WeightMethod
+  readonly method: LayerMethod
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
   private readonly source: OpenCompressible
@@ -101,7 +106,7 @@ export class MatrixCompression {
       }
       return
     }
-    const statistics = new Map<Linear, GramStatistic>()
+    const statistics = new Map<Linear, InputStatistic>()
     try {
       await walk({
         model: this.source.family === 'bert' ? encoderWalk(this.source.model) : this.source.model,
@@ -124,7 +129,7 @@ export class MatrixCompression {
         },
       })
     } finally {
-      for (const statistic of statistics.values()) statistic.dispose()
+      for (const statistic of statistics.values()) statistic.dispose?.()
     }
   }
 
@@ -138,26 +143,33 @@ export class MatrixCompression {
     return { index, name, tensors, layers, remarks: [...remarks].map(([text, names]) => ({ text, names })) }
   }
 
-  private visitor(statistics: Map<Linear, GramStatistic>): WalkVisitor {
+  private visitor(statistics: Map<Linear, InputStatistic>): WalkVisitor {
+    const { needs } = this.method
     return {
       observe(linears, x) {
         const [first] = linears
         let statistic = statistics.get(first!)
         if (!statistic) {
-          statistic = new GramStatistic(first!.name, x.extent(-1))
+          const inputs = x.extent(-1)
+          statistic = needs.includes('gram')
+            ? new GramStatistic(first!.name, inputs)
+            : new InputSquares(inputs)
           for (const linear of linears) statistics.set(linear, statistic)
         }
         statistic.add(x)
       },
       compress: (linears) => {
-        const gram = statistics.get(linears[0]!)!
-        const values = gram.current()
+        const statistic = statistics.get(linears[0]!)!
+        const gathered = statistic.current()
+        const { gram } = gathered
+        const values =
+          gram && needs.includes('squares') ? { ...gathered, squares: squaresOf(gram) } : gathered
         for (const linear of linears) {
           this.exchange(linear, values)
           statistics.delete(linear)
         }
-        dispose(values)
-        gram.dispose()
+        dispose(gathered)
+        statistic.dispose?.()
       },
     }
   }
@@ -177,30 +189,35 @@ export class MatrixCompression {
   private compressOne(name: string, dense: Tensor, statistics: Statistics): LayerEdit {
     if (this.hooks.signal?.aborted) throw new AbortError()
     const plan = this.plans.get(name)!
-    if (!plan.grid) {
+    if (!plan.grid && !plan.made) {
       const encoded = plan.kept
         ? this.target.encodeKept(plan, this.source.weights.raw!(name))
         : this.target.encodeNumbers(plan, dense)
       this.tensors.push(...encoded)
       const stored = storedNumbers(plan, dense)
       const [error] = relativeErrors(dense, [stored], statistics) as [number]
-      this.layers.push(this.layerReport(plan, stored, [error, error], plan.note ? [plan.note] : []))
+      this.layers.push(this.layerReport(plan, stored, [error, error], plan.note ? [plan.note] : [], encoded))
       return { source: denseSource(stored), decoded: stored, diagnostics: { notes: [] } }
     }
-    const grid = plan.grid
+    const { grid, made } = plan
     const edit = scope(() => this.method.compress({ name, dense, current: dense, statistics, grid }))
-    this.tensors.push(...this.target.encodeSource(plan, edit.source))
+    const encoded = this.target.encodeSource(plan, edit.source)
+    this.tensors.push(...encoded)
+    const form = made && describeStored((edit.source as StoredSource).values)
     scope(() => {
       const chosen = edit.decoded ?? edit.source.dense()
       const nearest =
-        this.method.name === 'rtn'
+        !grid || this.method.name === 'rtn'
           ? chosen
-          : rtn().compress({ name, dense, current: dense, statistics, grid: plan.grid! }).decoded!
+          : rtn().compress({ name, dense, current: dense, statistics, grid }).decoded!
       const [error, errorRtn] = relativeErrors(dense, [chosen, nearest], statistics) as [number, number]
       const notes = [...(plan.note ? [plan.note] : []), ...edit.diagnostics.notes]
       for (const text of edit.diagnostics.notes)
         this.remarks.set(text, [...(this.remarks.get(text) ?? []), name])
-      this.layers.push(this.layerReport(plan, chosen, [error, errorRtn], notes))
+      this.layers.push({
+        ...this.layerReport(plan, chosen, [error, grid ? errorRtn : undefined], notes, encoded),
+        ...(form ? { form } : {}),
+      })
     })
     return edit
   }
@@ -208,15 +225,16 @@ export class MatrixCompression {
   private layerReport(
     plan: TensorPlan,
     values: Tensor,
-    [relativeError, relativeErrorRtn]: readonly [number, number],
+    [relativeError, relativeErrorRtn]: readonly [number, number | undefined],
     notes: readonly string[],
+    encoded: readonly EncodedTensor[],
   ): LayerReport {
-    const bits = (plan.bytes * 8) / (plan.shape[0]! * plan.shape[1]!)
+    const bytes = plan.made ? encoded.reduce((sum, tensor) => sum + tensor.bytes.length, 0) : plan.bytes
     return {
       name: plan.name,
-      bits,
+      bits: (bytes * 8) / (plan.shape[0]! * plan.shape[1]!),
       relativeError,
-      relativeErrorRtn,
+      ...(relativeErrorRtn === undefined ? {} : { relativeErrorRtn }),
       notes,
       values: digestOf(values, { sketch: roundsValues(this.target.target) }),
     }

@@ -224,7 +224,8 @@ function writeParts({ tensors }: MemoryTask, split: MemorySplit): MemoryPart[] {
   const rest = tensors.filter(({ role }) => role !== 'matrix')
   const blockOf = (plan: TensorPlan) => Math.min(blockBytes, F32 * numbersOf(plan))
   // The numbers with what they are rounded to and its codes, or with half as many bytes.
-  const encodedBytes = (plan: TensorPlan) => (plan.kept ? 0 : (plan.grid ? 3 : 1.5) * blockOf(plan))
+  const encodedBytes = (plan: TensorPlan) =>
+    plan.kept ? 0 : (plan.grid || plan.made ? 3 : 1.5) * blockOf(plan)
   const block = Math.max(0, ...rest.map(encodedBytes))
   const copied = Math.max(
     ...tensors.map(({ role, bytes }) => (role === 'matrix' ? bytes : Math.min(bytes, blockBytes))),

@@ -45,7 +45,7 @@ export const stageWidth = ({ hidden, queries, keys, inner }: Widths): number =>
 
 /** The weight, what it is rounded to as values and codes, and two tensors of the error. */
 export const comparedBytes = (plan: TensorPlan): number =>
-  (plan.grid ? 4 * F32 + 1 : 4 * F32) * numbersOf(plan)
+  (plan.grid || plan.made ? 4 * F32 + 1 : 4 * F32) * numbersOf(plan)
 
 /**
  * What is alive while a matrix is decided, without its own dense form: the Gram matrix in f64 with two more of its size
@@ -54,7 +54,7 @@ export const comparedBytes = (plan: TensorPlan): number =>
 export function solvedBytes(plan: TensorPlan): number {
   const inputs = plan.shape[1]! ** 2
   const numbers = numbersOf(plan)
-  if (!plan.grid) return (F64 + F32) * inputs + 3 * F32 * numbers
+  if (!plan.grid && !plan.made) return (F64 + F32) * inputs + 3 * F32 * numbers
   const factoring = 3 * F64 * inputs + panelBytes
   const measuring = (F64 + F32) * inputs + (5 * F32 + 2) * numbers
   return Math.max(factoring, measuring)

@@ -2,10 +2,11 @@
 import { z } from 'zod'
 import { longestPattern } from '../nn/name_pattern.ts'
 import { nearestField } from '../nn/nearest_names.ts'
-import { quantizers } from '../quantize/methods.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { parseSize, sizeForm } from './byte_size.ts'
 import { sensitivityNames } from './mix/mix_options.ts'
+import { type OwnFieldName, ownFields } from './own_fields.ts'
+import { stepMethodNames } from './step_methods.ts'
 import { choosableFormats, targetNames } from './targets.ts'
 
 // Every message says what is needed; `checkField` adds the subject and what was found.
@@ -65,13 +66,16 @@ export const optional = <Shape extends z.ZodRawShape>(shape: Shape) =>
 
 /** What a step does to the weights that it takes. */
 export const stepFields = {
-  method: oneOf(Object.keys(quantizers) as [keyof typeof quantizers]),
+  method: oneOf(stepMethodNames),
   ...grid,
   search: yesOrNo,
   actOrder: yesOrNo,
   staticGroups: yesOrNo,
   damping: above0(),
   onSingular: oneOf(['throw', 'round']),
+  ...(Object.fromEntries(Object.entries(ownFields).map(([name, { schema }]) => [name, schema])) as {
+    [Name in OwnFieldName]: (typeof ownFields)[Name]['schema']
+  }),
 }
 export const calibrationFields = { files, samples: whole(1), length: whole(1) }
 export const evaluationFields = { files, context: whole(2), windows: whole(1), every: whole(1) }

@@ -8,8 +8,9 @@ import type { Override } from './override.ts'
 import { type Recipe, recipeSchema, recipeVersion } from './recipe.ts'
 import { readRecipe } from './recipe_file.ts'
 import { flattenSteps, type Place } from './recipe_steps.ts'
+import { stepMethod } from './step_methods.ts'
 import { isDefaultFormat } from './targets.ts'
-import type { ResolvedStep } from './weight_step.ts'
+import { type ResolvedStep, sharedFields } from './weight_step.ts'
 
 /**
  * The options that a recipe stands for: `compress(fromRecipe('smaller.yaml'))`. What is said beside them wins.
@@ -127,18 +128,27 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
   })
 }
 
-function stepOf({ at: _, openGroups: __, grid, method, actOrder, ...step }: ResolvedStep) {
+function stepOf(step: ResolvedStep) {
+  const { method, scheme, grid, own, only } = step
   const levels = ({ bits, groupSize, symmetric, search }: AffineGrid) => ({
     bits,
     groupSize,
     symmetric,
     search,
   })
+  // What a method does not read must not be said to it.
+  const shared =
+    stepMethod(method).kind === 'quantizer'
+      ? Object.fromEntries(sharedFields.map((name) => [name, step[name]]))
+      : {}
   return given({
     method,
-    ...step,
+    scheme,
     ...(grid ? levels(grid) : {}),
-    actOrder: method === 'rtn' ? undefined : actOrder,
+    ...shared,
+    ...(method === 'rtn' ? { actOrder: undefined } : {}),
+    ...own,
+    only,
   })
 }
 

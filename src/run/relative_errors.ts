@@ -1,16 +1,26 @@
 /** How far compressed weights are from the dense one, on the inputs that were seen. */
 import type { Statistics } from '../calibrate/statistics.ts'
-import { matmul, scope, sub, type Tensor } from '../tensor/index.ts'
+import { matmul, scope, sub, type Tensor, tensor } from '../tensor/index.ts'
 
 /**
- * |(W' - W) X|^2 / |W X|^2 of each W' through the Gram matrix of the inputs, or |W' - W|^2 / |W|^2 without one or where
- * W X = 0; 0 where W' = W. W is [out, in] in f32.
+ * |(W' - W) X|^2 / |W X|^2 of each W' through the Gram matrix of the inputs; through the squares of the inputs alone, as if
+ * they did not depend on each other, where no more is known; or |W' - W|^2 / |W|^2 without either or where W X = 0. 0
+ * where W' = W. W is [out, in] in f32.
  */
-export function relativeErrors(dense: Tensor, decoded: readonly Tensor[], { gram }: Statistics): number[] {
+export function relativeErrors(
+  dense: Tensor,
+  decoded: readonly Tensor[],
+  { gram, squares }: Statistics,
+): number[] {
   return scope(() => {
     const moments = gram?.cast(dense.dtype)
     const ofWeights = (x: Tensor) => scope(() => x.mul(x).sum().item())
-    const ofOutputs = (x: Tensor) => (moments ? scope(() => matmul(x, moments).mul(x).sum().item()) : 0)
+    const weights = squares && tensor(squares, [1, squares.length], dense.dtype)
+    const ofOutputs = (x: Tensor) =>
+      scope(() => {
+        if (moments) return matmul(x, moments).mul(x).sum().item()
+        return weights ? x.mul(x).mul(weights).sum().item() : 0
+      })
     const outputs = ofOutputs(dense)
     const [energy, whole] = outputs > 0 ? [ofOutputs, outputs] : [ofWeights, ofWeights(dense)]
     return decoded.map((each) => {

@@ -1,4 +1,5 @@
 /** What came out of a compression. The field names are stable. */
+import type { PareWeight } from '../formats/pare_weight.ts'
 import type { EmbeddingMetrics } from '../metrics/embeddings.ts'
 import type { LanguageMetrics } from '../metrics/language.ts'
 import type { Phase } from './progress.ts'
@@ -11,11 +12,13 @@ export interface LayerReport {
   bits: number
   /** |(W' - W) X|^2 / |W X|^2 on the calibration inputs; without calibration |W' - W|^2 / |W|^2. */
   relativeError: number
-  /** The same of round-to-nearest on the same grid. */
-  relativeErrorRtn: number
+  /** The same of round-to-nearest on the same grid; absent where nothing is rounded to one. */
+  relativeErrorRtn?: number | undefined
   notes: readonly string[]
   /** Of the values that were computed; absent in reports of earlier versions. */
   values?: ValueDigest | undefined
+  /** How a Pare folder puts it together, where that is more than codes of a grid. */
+  form?: PareWeight | undefined
 }
 
 /** A part of the run. */

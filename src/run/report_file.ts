@@ -37,7 +37,7 @@ const schema = z.looseObject({
       name: z.string(),
       bits: count,
       relativeError: count,
-      relativeErrorRtn: count,
+      relativeErrorRtn: count.optional(),
       notes: z.array(z.string()),
     }),
   ),

@@ -9,6 +9,7 @@ import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { MeasurementTask } from './mix/measurement_task.ts'
 import type { SensitivityName } from './mix/mix_options.ts'
 import { tooLarge } from './side_by_side.ts'
+import { stepMethod } from './step_methods.ts'
 import { stepsByName } from './step_sequence.ts'
 import { comparedTokens } from './verify/fixed_texts.ts'
 
@@ -86,7 +87,7 @@ export function runFacts(
   const taken = stepsByName(options.steps, names)
   const matrices = plan.tensors.filter(({ role }) => role === 'matrix')
   const used = matrices.flatMap(({ name }) => taken.get(name)!.map((step) => options.steps[step]!.method))
-  const calibrated = used.some((method) => method !== 'rtn')
+  const calibrated = used.some((method) => stepMethod(method).needs.length > 0)
   const [calibrationBytes, evaluationBytes] = [
     calibrated ? sizeOfFiles(options.calibration ?? [defaultCalibrationText()]) : 0,
     options.evaluate ? sizeOfFiles(options.text ?? [defaultEvaluationText()]) : 0,

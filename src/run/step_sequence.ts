@@ -1,13 +1,15 @@
 /** Several steps as one method: each weight goes through the steps that take it, in their order. */
-import type { WeightMethod } from '../calibrate/method.ts'
+import type { LayerMethod, LayerTask } from '../calibrate/method.ts'
 import { mainTypeOf } from '../models/write/gguf_mix.ts'
 import { isCodedType, typeForRow } from '../nn/block_types.ts'
 import type { Grid } from '../nn/grid.ts'
 import { patternMatches } from '../nn/name_pattern.ts'
-import { quantizers } from '../quantize/methods.ts'
+import type { StoredSource, StoredValues } from '../nn/values/values.ts'
+import type { WeightSource } from '../nn/weight_source.ts'
 import { weightedRtn } from '../quantize/weighted_rtn.ts'
 import { scope } from '../tensor/index.ts'
-import type { ResolvedStep } from './weight_step.ts'
+import { stepMethod } from './step_methods.ts'
+import { type ResolvedStep, sharedFields } from './weight_step.ts'
 
 /** The indices of the steps that take each name. */
 export function stepsByName(
@@ -22,15 +24,15 @@ export function stepsByName(
 }
 
 /**
- * Each step sees as `current` what the one before made of the weight. The last one rounds to the grid of the task,
- * which is that of the plan, those before it to their own. Rounding to nearest takes the importance of inputs into
- * account where it is known.
+ * Each step sees as `current` what the one before made of the weight, with what it pruned. The last one rounds to the
+ * grid of the task, which is that of the plan, those before it to their own. Rounding to nearest takes the importance of
+ * inputs into account where it is known.
  */
 export function stepsAsMethod(
   steps: readonly ResolvedStep[],
   names: readonly string[],
   importance?: ReadonlyMap<string, Float32Array>,
-): WeightMethod {
+): LayerMethod {
   const methods = steps.map((step) =>
     step.method === 'rtn' && importance ? weightedRtn(importance) : methodOf(step),
   )
@@ -42,17 +44,31 @@ export function stepsAsMethod(
     compress(task) {
       const own = byName.get(task.name)!
       const notes: string[] = []
-      let { current } = task
+      let before: Pick<LayerTask, 'current' | 'mask' | 'before'> = { current: task.current }
       for (const step of own.slice(0, -1)) {
-        const grid = ownGrid(steps[step]!, current.extent(1))
-        if (!grid) continue
-        current = scope(() => {
-          const { decoded, source, diagnostics } = methods[step]!.compress({ ...task, current, grid })
-          notes.push(...diagnostics.notes.map((note) => `${steps[step]!.method}: ${note}`))
-          return decoded ?? source.dense()
+        const grid = ownGrid(steps[step]!, task.current.extent(1))
+        if (!grid && steps[step]!.scheme !== undefined) continue
+        before = scope(() => {
+          const edit = methodFor(steps[step]!, methods[step]!, before.mask).compress({
+            ...task,
+            ...before,
+            grid,
+          })
+          notes.push(...edit.diagnostics.notes.map((note) => `${steps[step]!.method}: ${note}`))
+          const mask = edit.mask ?? before.mask
+          return {
+            current: edit.decoded ?? edit.source.dense(),
+            before: valuesOf(edit.source),
+            ...(mask ? { mask } : {}),
+          }
         })
       }
-      const edit = methods[own.at(-1)!]!.compress({ ...task, current })
+      const last = own.at(-1)!
+      const edit = methodFor(steps[last]!, methods[last]!, before.mask).compress({
+        ...task,
+        grid: task.grid ?? ownGrid(steps[last]!, task.current.extent(1)),
+        ...before,
+      })
       return {
         ...edit,
         diagnostics: { ...edit.diagnostics, notes: [...notes, ...edit.diagnostics.notes] },
@@ -61,11 +77,22 @@ export function stepsAsMethod(
   }
 }
 
-function methodOf({ method, damping, actOrder, staticGroups, onSingular }: ResolvedStep): WeightMethod {
-  // Each factory reads the options that it knows.
-  const make: (options: object) => WeightMethod = quantizers[method]
-  return make({ damping, actOrder, staticGroups, onSingular })
+/** How a weight is stored that a method made. */
+function valuesOf(source: WeightSource): StoredValues {
+  const { values } = source as Partial<StoredSource>
+  return values ?? { kind: 'dense', numbers: source.dense() }
 }
+
+function methodOf(step: ResolvedStep): LayerMethod {
+  const { method, own } = step
+  const facts = stepMethod(method)
+  const names = facts.kind === 'quantizer' ? sharedFields : []
+  const shared = Object.fromEntries(names.map((name) => [name, step[name]]))
+  return facts.make({ ...shared, ...own })
+}
+
+/** Quantisers leave what is pruned at 0. */
+const methodFor = (_: ResolvedStep, method: LayerMethod, __: Uint8Array | undefined): LayerMethod => method
 
 /** What a step rounds to for itself; nothing where no block type fits the row. */
 function ownGrid({ scheme, grid }: ResolvedStep, columns: number): Grid | undefined {

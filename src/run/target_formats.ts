@@ -19,10 +19,19 @@ export interface FormatFacts {
   readonly namesGroups: boolean
   /** Smallest zero that is stored. */
   readonly zeroLow: 0 | 1
+  /** Weights may have any form: masks, codebooks, sums. */
+  readonly trees: boolean
 }
 
 const bits = [2, 3, 4, 8]
-const folder = { weights: 'levels', embedding: [], shards: true, namesGroups: false, zeroLow: 0 } as const
+const folder = {
+  weights: 'levels',
+  embedding: [],
+  shards: true,
+  namesGroups: false,
+  zeroLow: 0,
+  trees: false,
+} as const
 /** Everything that is no codes has one type, that of the activations. */
 const onnx = {
   ...folder,
@@ -58,6 +67,7 @@ export const targetFormats = {
     widths: { possible: bits, usual: bits },
     embedding: blockTypeNames,
     namesGroups: true,
+    trees: true,
   },
 } as const satisfies Readonly<Record<string, FormatFacts>>
 

@@ -1,4 +1,5 @@
 /** What the steps and overrides of a compression mean for the tensors of a model. */
+import type { WeightInfo } from '../models/model_weights.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
 import { isMixScheme } from '../models/write/gguf_mix.ts'
 import { matricesOf } from '../models/write/target.ts'
@@ -11,7 +12,9 @@ import { nearestNames } from '../nn/nearest_names.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import { overrideText, type ResolvedOverride } from './override.ts'
+import { formOf, makesTree } from './step_chain.ts'
 import { stepsByName } from './step_sequence.ts'
+import { chosenTarget } from './targets.ts'
 import type { ResolvedStep } from './weight_step.ts'
 
 /** Milliseconds for all patterns together: each may take a second, and a stranger's recipe may have thousands. */
@@ -54,6 +57,7 @@ export type RuledModel = Pick<OpenCompressible, 'model' | 'weights'>
 /** @throws OptionError for a pattern that matches nothing, and for what no step could do. */
 export function tensorRules(source: RuledModel, options: ResolvedCompressOptions): TensorRules {
   const { infos } = source.weights
+  const { trees } = chosenTarget(options.target, options.format).facts
   const matrices = matricesOf(source)
   const roles = new Map([...infos.values()].map((info) => [info.name, roleOf(info, matrices)]))
   const linear = [...infos.keys()].filter((name) => matrices.has(name))
@@ -93,7 +97,8 @@ export function tensorRules(source: RuledModel, options: ResolvedCompressOptions
   for (const name of choosable) {
     const steps = stepsOf.get(name)
     const step = steps && options.steps[steps.at(-1) ?? -1]
-    const choice = choiceOf(name, asked.get(name), step, matrices.has(name))
+    const chain = (steps ?? []).map((index) => options.steps[index]!)
+    const choice = choiceOf(infos.get(name)!, asked.get(name), chain, matrices.has(name), trees)
     if (choice) choices.set(name, choice)
     const { keep, scheme, bits } = asked.get(name) ?? {}
     if (matrices.has(name) && (!step || keep || scheme !== undefined || bits !== undefined)) settled.add(name)
@@ -103,7 +108,7 @@ export function tensorRules(source: RuledModel, options: ResolvedCompressOptions
     rules,
     steps: options.steps.map((step, index) => ({
       method: step.method,
-      type: step.scheme ?? gridName(step.grid!),
+      type: typeOf(step),
       weights: [...stepsOf.values()].filter((steps) => steps.includes(index)).length,
     })),
     untouched: [...stepsOf.values()].filter((steps) => steps.length === 0).length,
@@ -111,7 +116,14 @@ export function tensorRules(source: RuledModel, options: ResolvedCompressOptions
   }
 }
 
-const stepText = (step: ResolvedStep): string => `${step.method}, ${step.scheme ?? gridName(step.grid!)}`
+/** How a step stores weights, in short. */
+function typeOf({ scheme, grid, method, own }: ResolvedStep): string {
+  if (scheme !== undefined) return scheme
+  const said = Object.entries(own).map(([name, value]) => `${name} ${value}`)
+  return [...(grid ? [gridName(grid)] : []), ...said].join(', ') || method
+}
+
+const stepText = (step: ResolvedStep): string => `${step.method}, ${typeOf(step)}`
 
 /** A later override takes the place of an earlier one of another kind, and of its fields where it is of the same kind. */
 function joined(before: ResolvedOverride | undefined, { keep, ...rest }: ResolvedOverride): ResolvedOverride {
@@ -122,14 +134,17 @@ function joined(before: ResolvedOverride | undefined, { keep, ...rest }: Resolve
 
 /** What a tensor gets; nothing where its target decides. */
 function choiceOf(
-  name: string,
+  { name, shape }: WeightInfo,
   asked: ResolvedOverride | undefined,
-  step: ResolvedStep | undefined,
+  steps: readonly ResolvedStep[],
   isMatrix: boolean,
+  trees: boolean,
 ): TensorChoice | undefined {
+  const step = steps.at(-1)
   const by = asked?.at ?? step?.at ?? 'no step takes it'
   const { keep, scheme, bits, groupSize, symmetric } = asked ?? {}
   if (keep) return { keep, by }
+  const tree = isMatrix && trees && makesTree(steps)
   const asksGrid = bits !== undefined || groupSize !== undefined || symmetric !== undefined
   if (isMatrix && !step && (asksGrid || (scheme !== undefined && isCodedType(scheme)))) {
     throw new OptionError(
@@ -137,6 +152,11 @@ function choiceOf(
       { code: 'PARE_E_NO_STEP', facts: { tensor: name } },
     )
   }
+  if (tree && asked !== undefined && (asksGrid || scheme !== undefined))
+    throw new OptionError(
+      `${by}: ${printable(name)} is stored as ${steps.map(({ method }) => method).join(', then ')} makes it, which no override changes; give it steps of its own with "only", or keep it`,
+      { code: 'PARE_E_STORED_FORM', facts: { tensor: name } },
+    )
   if (scheme !== undefined) return { scheme, by }
   if (asksGrid) {
     const given = Object.entries({ bits, groupSize, symmetric }).filter(([, value]) => value !== undefined)
@@ -144,6 +164,7 @@ function choiceOf(
   }
   if (!isMatrix) return undefined
   if (!step) return { keep: true, by }
+  if (tree) return { made: formOf(steps, shape as [number, number]), by }
   const { scheme: own, grid } = step
   if (own === undefined) return { grid: grid!, by }
   return isMixScheme(own) ? { mix: own, by } : { scheme: own, by }

@@ -2,16 +2,19 @@
 import { type GgufScheme, mixSchemes } from '../models/write/gguf_mix.ts'
 import { type BlockTypeName, bitsPerWeight, codedTypeNames } from '../nn/block_types.ts'
 import { type AffineGrid, affineGrid, checkGrid } from '../nn/grid.ts'
-import type { QuantizerName } from '../quantize/methods.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { CompressOptions } from './compress_options.ts'
 import { checkLevels } from './level_rules.ts'
 import { checkValue, flagName, pathText, stepFields, stepSchema } from './option_fields.ts'
+import { type OwnOptions, ownFieldNames } from './own_fields.ts'
+import { checkChain } from './step_chain.ts'
+import { type StepMethodName, stepMethod, stepMethodNames } from './step_methods.ts'
 import type { ChosenTarget } from './targets.ts'
 
-export interface WeightStep {
+/** The options of single methods are those of `own_fields.ts`; which of them a method reads, `step_methods.ts` says. */
+export interface WeightStep extends OwnOptions {
   /** @default 'gptq' */
-  method?: QuantizerName
+  method?: StepMethodName
   /** Block type of GGUF files, or a mix such as Q4_K_M; for GGUF files only. @default 'Q4_K', for llama.cpp 'Q4_K_M' */
   scheme?: string
   /** 2, 3, 4 or 8, of which each target takes some; not for GGUF files. @default 4 */
@@ -37,7 +40,9 @@ export interface WeightStep {
 }
 
 export interface ResolvedStep {
-  method: QuantizerName
+  method: StepMethodName
+  /** What was said for options that only some methods read; for methods without a grid, also for those below. */
+  own: OwnOptions & Partial<Pick<WeightStep, (typeof sharedFields)[number]>>
   /** The block type or mix, where the format has named types. */
   scheme: GgufScheme | undefined
   /** The levels, where it has levels. */
@@ -66,22 +71,89 @@ export function resolveSteps(
       return value === undefined ? [] : [[name, value]]
     }),
   ) as WeightStep
-  if (options.steps === undefined) return [resolveStep(typed, target, flagName, 'steps[0]')]
+  if (options.steps === undefined)
+    return checkChain([resolveStep(typed, target, flagName, 'steps[0]')], target)
   if (options.steps.length === 0)
     throw new OptionError(
       'steps: a list of one step or more is needed, got an empty one; leave it out for gptq',
     )
-  return options.steps.map(({ at, ...step }, index) => {
+  const steps = options.steps.map(({ at, ...step }, index) => {
     const place = at ?? `steps[${index}]`
     const checked = checkValue(stepSchema, step, (path) => `${place}.${pathText(path)}`) as WeightStep
     const label: Label = (field) => (Object.hasOwn(typed, field) ? flagName(field) : `${place}.${field}`)
     return resolveStep({ ...checked, ...typed }, target, label, place)
-  }) as [ResolvedStep, ...ResolvedStep[]]
+  })
+  return checkChain(steps as [ResolvedStep, ...ResolvedStep[]], target)
 }
+
+/** Fields of a grid, and those that more than one method reads. */
+const gridFields = ['scheme', 'bits', 'groupSize', 'symmetric', 'search'] as const
+export const sharedFields = ['actOrder', 'staticGroups', 'damping', 'onSingular'] as const
 
 function resolveStep(step: WeightStep, chosen: ChosenTarget, label: Label, at: string): ResolvedStep {
   const { method = 'gptq' } = step
-  const { facts, layout } = chosen
+  const facts = stepMethod(method)
+  checkRead(step, method, label)
+  const own = Object.fromEntries(
+    [...ownFieldNames, ...(facts.kind === 'quantizer' ? [] : sharedFields)].flatMap((name) =>
+      step[name] === undefined ? [] : [[name, step[name]]],
+    ),
+  ) as ResolvedStep['own']
+  const isBlocks = chosen.facts.weights === 'blocks'
+  const rounds =
+    facts.kind === 'quantizer' || (facts.kind === 'pruner' && facts.joint && step.bits !== undefined)
+  const shared = {
+    method,
+    own,
+    damping: step.damping ?? 0.01,
+    onSingular: step.onSingular ?? 'throw',
+    only: step.only,
+    at,
+  }
+  if (!rounds)
+    return {
+      ...shared,
+      scheme: undefined,
+      grid: undefined,
+      openGroups: false,
+      actOrder: false,
+      staticGroups: false,
+    }
+  const order = orderOf(step, chosen, label)
+  return {
+    ...shared,
+    ...order,
+    scheme: isBlocks ? schemeOf(step, chosen, label) : undefined,
+    grid: isBlocks ? undefined : gridOf(step, chosen, label),
+    openGroups: !isBlocks && step.groupSize === undefined && chosen.layout.levels !== undefined,
+  }
+}
+
+/** @throws OptionError for what the method would not look at. */
+function checkRead(step: WeightStep, method: StepMethodName, label: Label): void {
+  const { kind, options, ...facts } = stepMethod(method)
+  const hasGrid = kind === 'quantizer' || (kind === 'pruner' && (facts as { joint: boolean }).joint)
+  const fields = [
+    ...ownFieldNames,
+    ...(hasGrid ? [] : gridFields),
+    ...(kind === 'quantizer' ? [] : sharedFields),
+  ]
+  const unread = fields.find((name) => step[name] !== undefined && !Object.hasOwn(options, name))
+  if (unread === undefined) return
+  const readers = stepMethodNames.filter((name) => Object.hasOwn(stepMethod(name).options, unread))
+  throw new OptionError(
+    `${label(unread)}: ${method} does not read it; leave it out${readers.length > 0 ? `, it is for ${readers.join(', ')}` : ''}`,
+    { code: 'PARE_E_FIELD', facts: { field: unread, method } },
+  )
+}
+
+/** In which order gptq and its like go, and what groups are then. */
+function orderOf(
+  step: WeightStep,
+  { name, facts, layout }: ChosenTarget,
+  label: Label,
+): { actOrder: boolean; staticGroups: boolean } {
+  const { method = 'gptq' } = step
   const isBlocks = facts.weights === 'blocks'
   if (method === 'rtn' && step.actOrder)
     throw new OptionError(
@@ -95,20 +167,9 @@ function resolveStep(step: WeightStep, chosen: ChosenTarget, label: Label, at: s
   if (actOrder && !staticGroups && !isBlocks && !facts.namesGroups)
     throw new OptionError(
       `${label('staticGroups')}: ${facts.title} has groups of neighbouring columns, which sorted ones are only with static groups; leave it out, or choose --target gptq or pare`,
-      { code: 'PARE_E_STATIC_GROUPS', facts: { target: chosen.name } },
+      { code: 'PARE_E_STATIC_GROUPS', facts: { target: name } },
     )
-  return {
-    method,
-    scheme: isBlocks ? schemeOf(step, chosen, label) : undefined,
-    grid: isBlocks ? undefined : gridOf(step, chosen, label),
-    openGroups: !isBlocks && step.groupSize === undefined && layout.levels !== undefined,
-    actOrder,
-    staticGroups,
-    damping: step.damping ?? 0.01,
-    onSingular: step.onSingular ?? 'throw',
-    only: step.only,
-    at,
-  }
+  return { actOrder, staticGroups }
 }
 
 function gridOf(step: WeightStep, chosen: ChosenTarget, label: Label): AffineGrid {

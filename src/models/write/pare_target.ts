@@ -38,6 +38,8 @@ export interface PareTargetOptions extends Sharding {
 
 export function planPare(source: FolderSource, options: PareTargetOptions): TargetPlan {
   const weights = new Map<string, PareWeight>()
+  /** What methods put together: what they made decides. */
+  const made = new Set<string>()
   /** The tensors that a weight takes in the file. */
   const storedTensors = ({ name, type, shape }: Pick<TensorPlan, 'name' | 'type' | 'shape'>) => {
     const weight = weights.get(name)
@@ -56,6 +58,12 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
       return sized({ ...base, type, ...(grid ? { grid } : {}), ...(note ? { note } : {}) })
     }
     const choice = options.choices?.get(name)
+    if (choice?.made) {
+      checkDescribed(info, choice.made)
+      weights.set(name, choice.made)
+      made.add(name)
+      return sized({ ...base, type: weightName(choice.made), made: choice.made })
+    }
     const described = options.described?.get(name) ?? choice?.described
     if (described) {
       checkDescribed(info, described)
@@ -83,7 +91,7 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
     byRows: ({ name }) => ['blocks', 'grid', 'offset', 'dense'].includes(String(weights.get(name)?.kind)),
     encodeSource({ name }, compressed) {
       const { values, shape } = compressed as StoredSource
-      const weight = weights.get(name)
+      const weight = made.has(name) ? undefined : weights.get(name)
       // Some rows of the weight, in the form that all of it has.
       return encodeStored(name, values, weight && { ...weight, shape: [...shape] })
     },

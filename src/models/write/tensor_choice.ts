@@ -6,7 +6,7 @@ import { OptionError, printable } from '../../tensor/errors.ts'
 import type { WeightInfo } from '../model_weights.ts'
 import type { MixScheme } from './gguf_mix.ts'
 
-/** One of the six. */
+/** One of the seven. */
 export interface TensorChoice {
   /** Stored as the source has it. */
   readonly keep?: boolean
@@ -18,6 +18,8 @@ export interface TensorChoice {
   readonly grid?: AffineGrid
   /** Codes that are there already, as they are put together: nothing is rounded to them. */
   readonly described?: PareWeight
+  /** How a method will put it together; what data decides is about so large. */
+  readonly made?: PareWeight
   /** Plain numbers of this type, whatever the source has. */
   readonly numbers?: FloatType
   /** Who asks, for messages: `overrides[0]`. */

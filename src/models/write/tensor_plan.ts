@@ -18,6 +18,8 @@ export interface TensorPlan {
   readonly grid?: Grid
   /** How codes that are there already are put together; no method rounds to them. */
   readonly described?: PareWeight
+  /** How a method will put it together, where that is more than codes of a grid; its size may change with the data. */
+  readonly made?: PareWeight
   /** The source's bytes are copied. */
   readonly kept: boolean
   /** Bytes in the target, scales and zeros included. */

@@ -16,7 +16,7 @@ export function errorSection(report: CompressionReport): Markup {
 }
 
 const errorOf = (layer: LayerReport) => layer.relativeError
-const errorOfRtn = (layer: LayerReport) => layer.relativeErrorRtn
+const errorOfRtn = (layer: LayerReport) => layer.relativeErrorRtn ?? Number.NaN
 
 function content(report: CompressionReport): Part {
   const { layers, method } = report
@@ -25,6 +25,7 @@ function content(report: CompressionReport): Part {
   const scale = heatScale(grid.cells.flatMap(({ layer }) => [errorOf(layer), errorOfRtn(layer)]))
   const marked = outliers(grid, errorOf)
   const isRtn = method === 'rtn'
+  const compared = !isRtn && layers.some(({ relativeErrorRtn }) => relativeErrorRtn !== undefined)
   const maps = grid.cells.length > 0 && [
     html`<div class="pair"><div><h3>${method}</h3>${heatMap({
       id: 'map-method',
@@ -34,7 +35,7 @@ function content(report: CompressionReport): Part {
       errorOf,
       outliers: marked,
     })}</div>${
-      !isRtn &&
+      compared &&
       html`<div><h3>Round to nearest</h3>${heatMap({
         id: 'map-rtn',
         title: 'Relative error of round to nearest, in decibels',
@@ -62,7 +63,7 @@ function content(report: CompressionReport): Part {
 /** By how much the method is better than round to nearest, over all matrices. */
 function gainSentence(layers: readonly LayerReport[], method: string): string {
   const gains = layers
-    .map((layer) => decibels(layer.relativeErrorRtn / layer.relativeError))
+    .map((layer) => decibels(errorOfRtn(layer) / layer.relativeError))
     .filter(Number.isFinite)
   if (method === 'rtn' || gains.length === 0) return ''
   const mean = gains.reduce((a, b) => a + b) / gains.length
@@ -78,7 +79,7 @@ function errorTable(
   const order = (layer: LayerReport) => (isNumber(layer.relativeError) ? layer.relativeError : -1)
   const sorted = layers.toSorted((a, b) => order(b) - order(a))
   const rows = sorted.slice(0, MOST_ROWS).map((layer) => {
-    const [own, rtn] = [decibels(layer.relativeError), decibels(layer.relativeErrorRtn)]
+    const [own, rtn] = [decibels(layer.relativeError), decibels(errorOfRtn(layer))]
     const outlier = marked.get(layer)
     return [
       html`<code>${shortened(layer.name)}</code>`,

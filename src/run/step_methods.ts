@@ -1,0 +1,90 @@
+/** The methods of compression steps: what each makes of a weight, which options it reads, and how its result is stored. */
+import type { LayerMethod, StatisticName } from '../calibrate/method.ts'
+import type { PareWeight } from '../formats/pare_weight.ts'
+import { gptq } from '../quantize/gptq.ts'
+import { rtn } from '../quantize/rtn.ts'
+import type { OwnFieldName, OwnOptions } from './own_fields.ts'
+
+/** Options that more than one kind of method reads, beside those of grids. */
+export type SharedField = 'actOrder' | 'staticGroups' | 'damping' | 'onSingular'
+
+/** What is said to a method's factory. */
+export type FactoryOptions = OwnOptions & {
+  readonly damping?: number
+  readonly actOrder?: boolean
+  readonly staticGroups?: boolean
+  readonly onSingular?: 'throw' | 'round'
+  readonly seed?: number
+}
+
+interface Method {
+  /** One line for help and docs. */
+  readonly summary: string
+  readonly needs: readonly StatisticName[]
+  /** Options that it reads, by name, with the default as text. */
+  readonly options: Readonly<Partial<Record<OwnFieldName | SharedField, string>>>
+  make(options: FactoryOptions): LayerMethod
+}
+
+/** Rounds to the grid that the step has: any target can hold it. */
+interface Quantizer extends Method {
+  readonly kind: 'quantizer'
+}
+
+/** Sets weights to 0. */
+interface Pruner extends Method {
+  readonly kind: 'pruner'
+  /** Rounds what is left to the grid of the step in the same sweep, where it has one. */
+  readonly joint: boolean
+  /** Weights that are left of a matrix. */
+  kept(shape: readonly [number, number], options: OwnOptions): number
+}
+
+/** Stores a weight in a form of its own. */
+interface Coder extends Method {
+  readonly kind: 'coder'
+  /** The form; where data decides its size, about so large. */
+  form(shape: readonly [number, number], options: FactoryOptions & { bits?: number }): PareWeight
+}
+
+/** Adds to what earlier steps stored. */
+interface Repair extends Method {
+  readonly kind: 'repair'
+  form(shape: readonly [number, number], options: FactoryOptions, before: PareWeight): PareWeight
+}
+
+export type StepMethod = Quantizer | Pruner | Coder | Repair
+
+export const stepMethods = {
+  rtn: {
+    kind: 'quantizer',
+    summary: 'rounds to nearest, in seconds and without calibration',
+    needs: [],
+    options: {},
+    make: () => rtn(),
+  },
+  gptq: {
+    kind: 'quantizer',
+    summary: 'rounds column by column and spreads each error over the columns still to come',
+    needs: ['gram'],
+    options: {
+      damping: '0.01',
+      actOrder: 'on, but for gguf and llama.cpp',
+      staticGroups: 'on; for gptq and pare off with --symmetric',
+      onSingular: 'throw',
+    },
+    make: ({ damping, actOrder, staticGroups, onSingular }) =>
+      gptq(given({ damping, actOrder, staticGroups, onSingular })),
+  },
+} as const satisfies Readonly<Record<string, StepMethod>>
+
+export type StepMethodName = keyof typeof stepMethods
+export const stepMethodNames = Object.keys(stepMethods) as [StepMethodName, ...StepMethodName[]]
+export const stepMethod = (name: StepMethodName): StepMethod => stepMethods[name]
+
+/** Without what is undefined, which factories do not take for left out. */
+function given<Fields extends object>(fields: Fields) {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [Name in keyof Fields]?: Exclude<Fields[Name], undefined>
+  }
+}
