@@ -3,6 +3,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type CompressOptions, resolveOptions } from '../run/compress_options.ts'
+import { flagName } from '../run/option_fields.ts'
+import { ownFieldNames } from '../run/own_fields.ts'
 import type { CompressionPlan } from '../run/plan.ts'
 import type { Recipe } from '../run/recipe.ts'
 import { recipeOptions } from '../run/recipe_options.ts'
@@ -112,10 +114,13 @@ describe('every flag is also a field of the recipe', () => {
   test('and none is missing, but for those that say what is read and printed', () => {
     const flags = new Set(same.flatMap(([args]) => args.split(' ').filter((word) => word.startsWith('--'))))
     const all = [...command('compress').options, ...command('plan').options].map(({ long }) => long!)
+    // Those of single methods are read in `typed_steps.test.ts`.
+    for (const name of ownFieldNames) flags.add(flagName(name))
     expect([...new Set(all)].filter((flag) => !flags.has(flag)).sort()).toEqual([
       '--json',
       '--recipe',
       '--tensors',
+      '--then',
     ])
   })
 })

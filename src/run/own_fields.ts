@@ -14,11 +14,6 @@ export interface OwnField {
   readonly help: string
 }
 
-const number = (need: string, fits: (x: number) => boolean) => ({
-  schema: z.number({ error: need }).refine(fits, { error: need }),
-  value: '<x>',
-  range: need,
-})
 const whole = (least: number, most: number) => {
   const need = `a whole number from ${least} to ${most}`
   return {
@@ -27,56 +22,41 @@ const whole = (least: number, most: number) => {
     range: need,
   }
 }
+const choice = <const Values extends readonly [number, ...number[]]>(values: Values) => ({
+  schema: z.literal(values, { error: `one of ${values.join(', ')}` }),
+  value: '<n>',
+  range: values.join(', '),
+})
 const oneOf = <const Names extends readonly [string, ...string[]]>(names: Names) => ({
   schema: z.enum(names, { error: `one of ${names.join(', ')}` }),
   value: '<name>',
   range: names.join(', '),
 })
-const patternNeed = 'unstructured, or N:M such as 2:4, which keeps N of every M'
-
 export const ownFields = {
-  sparsity: {
-    ...number('a share from 0 to 1', (x) => x >= 0 && x <= 1),
-    help: 'share of the weights that become 0, where the pattern does not say it; 0.5 is usual, more is worse quickly',
-  },
-  pattern: {
-    schema: z
-      .string({ error: patternNeed })
-      .regex(/^(unstructured|[1-9]\d{0,2}:[1-9]\d{0,2})$/, { error: patternNeed }),
-    value: '<text>',
-    range: patternNeed,
-    help: 'where zeros may fall; N:M for hardware that skips them, worse than unstructured at the same share',
-  },
-  blockSize: {
-    ...whole(1, 65_536),
-    help: 'columns that are decided before later ones are corrected; for sparsegpt also those whose zeros are chosen at once: 16 to 256 are alike, 1 is worse',
-  },
-  numbers: {
-    ...oneOf(['f16', 'bf16', 'f32']),
-    help: 'type of the weights that are left; bf16 where they go past 65504',
-  },
   rank: {
     ...whole(0, 65_536),
     help: 'columns and rows of the two thin matrices; each costs inputs + outputs numbers, and the loss never grows with it',
   },
   space: {
     ...oneOf(['eigen', 'activation', 'svd']),
-    help: 'what the low-rank product is nearest in: outputs on the calibration text, inputs scaled by their size, or weights; the last two are baselines',
+    help: 'where the error is measured: at the outputs on the calibration text, with inputs by their size alone, or in the weights; the last two are baselines',
   },
   factorBits: {
-    ...oneOf(['16', '8', '4', '3']),
-    help: 'bits of the numbers of the two thin matrices; 4 makes them four times smaller',
+    ...choice([3, 4, 8]),
+    help: 'bits of the numbers of the two thin matrices; 4 costs a quarter of f16, for ranks above 16',
+  },
+  factorGroupSize: {
+    ...whole(1, 65_536),
+    help: 'numbers of the thin matrices that share a scale, with factor-bits; smaller is better and takes more',
+  },
+  factorRounding: {
+    ...oneOf(['gptq', 'rtn']),
+    help: 'how the thin matrices are rounded, with factor-bits; rtn is faster and worse',
   },
 } as const satisfies Readonly<Record<string, OwnField>>
 
 export type OwnFieldName = keyof typeof ownFields
 export const ownFieldNames = Object.keys(ownFields) as OwnFieldName[]
-
-/** `N:M` as numbers; nothing for `unstructured`. */
-export function groupsOfPattern(pattern: string): { n: number; m: number } | undefined {
-  const [, n, m] = /^(\d+):(\d+)$/.exec(pattern) ?? []
-  return n === undefined ? undefined : { n: Number(n), m: Number(m) }
-}
 
 /** What is given for the fields of its names. */
 export type OwnOptions = {

@@ -60,7 +60,7 @@ export function formOf(steps: readonly ResolvedStep[], shape: readonly [number, 
         kept = kept === undefined ? left : Math.min(kept, left)
         form = step.grid
           ? maskedForm(step, shape, kept)
-          : { kind: 'bitmask', shape: [...shape], kept, numberType: numbersOf(step) }
+          : { kind: 'bitmask', shape: [...shape], kept, numberType: 'f16' }
         break
       }
       case 'coder':
@@ -75,8 +75,6 @@ export function formOf(steps: readonly ResolvedStep[], shape: readonly [number, 
   }
   return form!
 }
-
-const numbersOf = ({ own }: ResolvedStep) => (own.numbers ?? 'f16') as 'f16' | 'bf16' | 'f32'
 
 function gridForm(
   { grid, actOrder, staticGroups }: ResolvedStep,

@@ -3,6 +3,7 @@ import type { LayerMethod, StatisticName } from '../calibrate/method.ts'
 import type { PareWeight } from '../formats/pare_weight.ts'
 import { gptq } from '../quantize/gptq.ts'
 import { rtn } from '../quantize/rtn.ts'
+import { eora } from '../recover/eora.ts'
 import type { OwnFieldName, OwnOptions } from './own_fields.ts'
 
 /** Options that more than one kind of method reads, beside those of grids. */
@@ -75,6 +76,52 @@ export const stepMethods = {
     },
     make: ({ damping, actOrder, staticGroups, onSingular }) =>
       gptq(given({ damping, actOrder, staticGroups, onSingular })),
+  },
+  eora: {
+    kind: 'repair',
+    summary:
+      'adds two thin matrices to what the steps before stored, which bring back most of what the outputs lost',
+    needs: ['gram'],
+    options: {
+      rank: '16',
+      space: 'eigen',
+      factorBits: 'f16',
+      factorGroupSize: '64',
+      factorRounding: 'gptq',
+    },
+    make: ({ rank, space, factorBits, factorGroupSize, factorRounding }) =>
+      eora(given({ rank, space, factorBits, factorGroupSize, factorRounding })),
+    form: (shape, { rank = 16, factorBits, factorGroupSize = 64 }, before) => {
+      const used = Math.min(rank, ...shape)
+      if (used === 0) return before
+      const factor = (rows: number, columns: number): PareWeight =>
+        factorBits === undefined
+          ? { kind: 'dense', shape: [rows, columns], numberType: 'f16' }
+          : {
+              ...{
+                kind: 'grid',
+                shape: [rows, columns],
+                bits: factorBits,
+                symmetric: false,
+                scaleType: 'f16',
+              },
+              groupSize: Math.min(factorGroupSize, columns),
+              sorted: false,
+            }
+      return {
+        kind: 'sum',
+        shape: [...shape],
+        terms: [
+          before,
+          {
+            kind: 'product',
+            shape: [...shape],
+            left: factor(shape[0], used),
+            right: factor(used, shape[1]),
+          },
+        ],
+      }
+    },
   },
 } as const satisfies Readonly<Record<string, StepMethod>>
 
