@@ -84,7 +84,7 @@ const changes = [
   ({ part }, random) => {
     if (part.wire === 0) part.value = random.pick(numbers)
     else if (part.wire === 2) part.stated = edgeNumber(random, contentOf(part).length)
-    else part.bytes = fixed(random.pick(numbers), part.bytes.length)
+    else part.bytes = fixed(random.pick(numbers), part.bytes?.length ?? 4)
   },
   ({ part }, random) => {
     if (part.wire === 0)

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { OptionError } from '../tensor/errors.ts'
-import { patternMatches, patternTime } from './name_pattern.ts'
+import { expandedSize, patternMatches, patternTime } from './name_pattern.ts'
 
 const names = [
   'model.embed_tokens.weight',
@@ -111,4 +111,29 @@ test('an expression sees nothing of the one before it', () => {
   expect(patternMatches('match', 're:a', ['a', 'b'])).toEqual([true, false])
   expect(() => patternMatches('match', 're:(', ['a'])).toThrow(OptionError)
   expect(patternMatches('match', 're:b', ['b'])).toEqual([true])
+})
+
+describe('counted repetitions inside of each other', () => {
+  test.each([
+    ['abc', 3],
+    ['(a{9}){9}', 81],
+    ['(?:ab{2,5}){3}', 3 * 8],
+    ['[{9}](x{2})', 3],
+    ['\\{9{2}', 3],
+    ['a{3,}', 3],
+    ['(a', 1],
+  ])('%s comes to about %d parts', (source, size) => {
+    expect(expandedSize(source)).toBe(size)
+  })
+  test('are refused before an engine writes them out', () => {
+    const bomb = `re:${'('.repeat(10)}a?${'){9}'.repeat(10)}`
+    expect(() => patternMatches('ignore', bomb, ['a'])).toThrow(
+      /^ignore: .* with its repetitions written out; repeat less/,
+    )
+  })
+  test('of a usual kind are taken', () => {
+    expect(
+      patternMatches('only', 're:^model\\.layers\\.\\d{1,3}\\.(mlp|self_attn)\\.', ['model.layers.12.mlp.x']),
+    ).toEqual([true])
+  })
 })

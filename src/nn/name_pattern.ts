@@ -75,6 +75,32 @@ function globMatches(tokens: readonly string[], name: string): boolean {
   }
 }
 
+/** Engines write counted repetitions out, in some kB a part of memory where they repeat each other. */
+const longestExpansion = 10_000
+
+/** Parts of an expression with its counted repetitions written out, about: `(a{9}){9}` has 81. */
+export function expandedSize(source: string): number {
+  /** Of each group that is open: all of it, and its last part. */
+  const groups = [{ all: 0, last: 0 }]
+  const add = (size: number) => {
+    const group = groups.at(-1)!
+    group.all += size
+    group.last = size
+  }
+  const parts = source.matchAll(/\\[\s\S]|\[(?:\\[\s\S]|[^\]\\])*\]?|\{(\d+)(?:,(\d*))?\}|[\s\S]/g)
+  for (const [part, least, most] of parts) {
+    if (part === '(') groups.push({ all: 0, last: 0 })
+    else if (part === ')' && groups.length > 1) add(groups.pop()!.all)
+    else if (least !== undefined) {
+      const group = groups.at(-1)!
+      const repeated = group.last * Math.max(1, Number(least), Number(most ?? 0))
+      group.all += repeated - group.last
+      group.last = repeated
+    } else add(1)
+  }
+  return groups.reduce((size, { all }) => size + all, 0)
+}
+
 /** A world of its own, made once: whatever an expression does, there is nothing in it but texts. */
 let world: Context | undefined
 const search = new Script(
@@ -87,6 +113,11 @@ function expressionMatches(
   names: readonly string[],
   time: PatternTime,
 ): boolean[] {
+  if (expandedSize(source) > longestExpansion)
+    throw new OptionError(
+      `${at}: ${printable(source)} comes to more than ${longestExpansion} parts with its repetitions written out; repeat less inside of what repeats`,
+      { code: 'PARE_E_PATTERN', facts: { pattern: `re:${source}` } },
+    )
   const started = performance.now()
   world ??= createContext({ source: '', names: [] })
   try {
