@@ -1,9 +1,7 @@
 /** The main job: a model goes in, a smaller one comes out. */
 import { readdirSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
-import type { Chains } from '../calibrate/walk.ts'
 import { writeWhole } from '../formats/output.ts'
-import { batchesOf } from '../models/batches.ts'
 import { loadCompressible } from '../models/load_model.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
@@ -26,6 +24,7 @@ import { expandFolders } from './folder_files.ts'
 import { checkLimits, checkQuality } from './limits.ts'
 import { MatrixCompression, remarkLines } from './matrix_compression.ts'
 import { type MemoryBudget, memoryBudget } from './memory_budget.ts'
+import { compressMissing } from './missing_stages.ts'
 import { type ChosenMix, chooseMix } from './mix/choose_mix.ts'
 import { mixedRecipe, withoutSize } from './mix/mixed_options.ts'
 import { describePlan } from './plan.ts'
@@ -36,7 +35,7 @@ import type { Baseline, CompressionReport } from './report.ts'
 import { readReport } from './report_file.ts'
 import { RunFolder } from './run_folder.ts'
 import { settledTarget } from './settled_target.ts'
-import { checkShardSizes, readInputs, writeInputs, writeShard } from './shards.ts'
+import { checkShardSizes } from './shards.ts'
 import { planTarget } from './target_plan.ts'
 import { Timeline } from './timeline.ts'
 import { verifyCompressed } from './verify/verify_compressed.ts'
@@ -257,34 +256,13 @@ class Compression {
         text: `goes on: ${from} of ${stages.length} stages were finished before`,
       })
     if (from === stages.length) return
-    const inputs = folder.stages.at(-1)?.inputs
     this.limit.enter('compress')
-    await this.matrices.run(samples, {
-      from,
-      scratch: this.options.scratch ?? folder.work,
+    await compressMissing(this.matrices, folder, {
+      stages: stages.length,
+      samples,
+      scratch: this.options.scratch,
       activationBytes: this.memory.split.activationBytes,
-      ...(samples && inputs
-        ? {
-            restore: (chains: Chains) =>
-              readInputs(join(folder.work, inputs.name), inputs, batchesOf(samples).length, chains),
-          }
-        : {}),
-      finished: ({ index, name, tensors, layers, remarks }, chains) => {
-        const number = String(index).padStart(4, '0')
-        const shard = writeShard(join(folder.work, `stage-${number}.safetensors`), tensors)
-        const last = index + 1 === stages.length
-        const next = chains && !last && writeInputs(join(folder.work, `inputs-${number}.safetensors`), chains)
-        folder.addStage({
-          kind: 'stage',
-          index,
-          name,
-          shard,
-          ...(next ? { inputs: next } : {}),
-          layers: layers.map((layer) => ({ ...layer, notes: [...layer.notes] })),
-          remarks: remarks.map(({ text, names }) => ({ text, names: [...names] })),
-          seconds: this.elapsed(),
-        })
-      },
+      elapsed: () => this.elapsed(),
     })
   }
 
