@@ -19,6 +19,10 @@ Examples:
       plain numbers, to quantise again elsewhere
   pare convert model-bf16 --target llama.cpp --scheme Q8_0 --output model-gguf
       rounded to nearest; pare compress does better below 8 bits
+  pare convert all-MiniLM-L6-v2 --target onnx --type f16 --output minilm-onnx
+      a text encoder for onnxruntime, in half floats; --target transformers.js and pare take encoders too
+  pare convert efficientnet-lite0 --target onnx --output lite0-onnx
+      a classifier of images: the torch file of EfficientNet-Lite0, or a folder that pare train wrote
 
 What every weight became stands in the report: lossless, codes kept (scales rounded to another type), rounded (numbers), or
 requantised (codes to other codes: a warning). It is what a reader of the result finds, compared with the source.`

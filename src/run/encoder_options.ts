@@ -1,20 +1,28 @@
 /** What the options of a compression mean for a text encoder. */
 import { readSentenceSettings } from '../models/bert/sentence_settings.ts'
+import type { OpenConvertible } from '../models/load_model.ts'
 import type { OpenCompressible, OpenTextEncoder } from '../models/open_model.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { CompressOptions, ResolvedCompressOptions } from './compress_options.ts'
-import type { FormatName } from './target_formats.ts'
-import type { ChosenTarget } from './targets.ts'
+import type { TargetName } from './targets.ts'
 
 /** Formats that hold encoders. */
-const encoderFormats: readonly FormatName[] = ['pare', 'onnx', 'transformers.js']
+const encoderFormats: readonly string[] = ['pare', 'onnx', 'transformers.js']
 
 const encoderTargets = 'pare, onnx or transformers.js'
 
+/** Formats that hold classifiers of images. */
+const imageFormats: readonly string[] = ['onnx', 'transformers.js']
+
 /** @throws OptionError for a format that holds no model of the family. */
-export function checkFormat(open: OpenCompressible, { name, layout }: ChosenTarget): void {
-  if (open.family !== 'bert' || encoderFormats.includes(layout.format)) return
-  throw refused(open, `--target ${name}: holds language models, choose --target ${encoderTargets}`)
+export function checkFormat(open: OpenConvertible, target: TargetName, format: string): void {
+  if (open.family === 'image' && !imageFormats.includes(format))
+    throw new OptionError(
+      `--target ${target}: ${printable(open.name)} is a classifier of images, which --target onnx and transformers.js hold; choose one of them`,
+      { code: 'PARE_E_FAMILY', facts: { model: open.name, target } },
+    )
+  if (open.family === 'bert' && !encoderFormats.includes(format))
+    throw refused(open, `--target ${target}: holds language models, choose --target ${encoderTargets}`)
 }
 
 /**

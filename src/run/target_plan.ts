@@ -1,5 +1,6 @@
 /** How a target stores the tensors of a model, from headers alone. */
 import { basename } from 'node:path'
+import type { OpenConvertible } from '../models/load_model.ts'
 import type { OnnxLayout } from '../models/onnx/export_names.ts'
 import { onnxSource } from '../models/onnx/onnx_source.ts'
 import { languageModel, type OpenCompressible } from '../models/open_model.ts'
@@ -82,18 +83,18 @@ const planners: Readonly<
  * @example planLayout(source, chosenTarget('vllm', 'awq'), { grid, choices })
  */
 export function planLayout(
-  source: OpenCompressible,
+  source: OpenConvertible,
   chosen: ChosenTarget,
   options: FormatOptions,
 ): TargetPlan {
   const { layout, target } = chosen
-  checkFormat(source, chosen)
+  checkFormat(source, chosen.name, layout.format)
   if (source.family === 'llama') checkSource(source, chosen)
-  const plan = planners[layout.format](source, {
-    ...options,
-    whole: layout.needs.length > 0,
-    fused: target.fused ?? false,
-  })
+  const all = { ...options, whole: layout.needs.length > 0, fused: target.fused ?? false }
+  const plan =
+    source.family === 'image'
+      ? planOnnxFolder(source, all, layout.format === 'onnx' ? 'onnx' : 'transformers.js')
+      : planners[layout.format](source, all)
   checkRuntime(plan, chosen, options.choices)
   return { ...plan, notes: [...plan.notes, ...runtimeNotes(plan, chosen)] }
 }
@@ -162,11 +163,11 @@ const folderOf = (source: OpenCompressible, { whole }: FormatOptions): FolderSou
 
 /** Without a grid all weights are numbers. */
 function planOnnxFolder(
-  source: OpenCompressible,
+  source: OpenConvertible,
   { grid, choices, embedding }: FormatOptions,
   layout: OnnxLayout,
 ): TargetPlan {
-  const own = onnxSource(source)
+  const own = source.family === 'image' ? source.source : onnxSource(source)
   const companions =
     layout === 'onnx' || source.family !== 'llama' ? own.companions : wholeFolder(source, own).companions
   return planOnnx(

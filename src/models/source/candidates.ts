@@ -7,7 +7,7 @@
 import { printable, SourceError } from '../../tensor/errors.ts'
 
 export interface ModelCandidate {
-  kind: 'gguf' | 'folder'
+  kind: 'gguf' | 'folder' | 'torch'
   /** File or folder with `/` between its parts; '' is the folder that was searched. */
   path: string
   /** The files that hold the weights, sorted. */

@@ -53,7 +53,7 @@ async function resolvePath(spec: PathSpec, { signal }: ResolveOptions): Promise<
       path,
       sha256,
       licenseFiles: await licensesBeside(dirname(path)),
-      name: basename(path).replace(/\.(?:gguf|safetensors)$/i, ''),
+      name: basename(path).replace(/\.(?:gguf|safetensors|pth?)$/i, ''),
     }
   }
   if (!found.isDirectory()) {
@@ -75,7 +75,8 @@ async function resolvePath(spec: PathSpec, { signal }: ResolveOptions): Promise<
   const candidates = findCandidates(files)
   const own =
     candidates.find((candidate) => candidate.kind === 'folder' && candidate.path === '') ??
-    exportedModel(files)
+    exportedModel(files) ??
+    (candidates.length === 0 ? torchFile(files) : undefined)
   const chosen =
     own ??
     chooseCandidate(candidates, {
@@ -90,7 +91,7 @@ async function resolvePath(spec: PathSpec, { signal }: ResolveOptions): Promise<
     kind: 'path',
     path: model,
     licenseFiles: licenses,
-    name: basename(model).replace(/\.gguf$/i, ''),
+    name: basename(model).replace(/\.(?:gguf|pth?)$/i, ''),
   }
 }
 
@@ -99,6 +100,13 @@ function exportedModel(files: readonly string[]): ModelCandidate | undefined {
   const weights = files.filter((name) => /^(?:onnx\/)?model[^/]*\.onnx$/.test(name))
   const isModel = files.includes('config.json') && weights.length > 0
   return isModel ? { kind: 'folder', path: '', weights } : undefined
+}
+
+/** The one torch file of a folder without config.json. */
+function torchFile(files: readonly string[]): ModelCandidate | undefined {
+  const found = files.filter((name) => /^[^/]+\.pth?$/i.test(name))
+  const isAlone = found.length === 1 && !files.includes('config.json')
+  return isAlone ? { kind: 'torch', path: found[0]!, weights: found } : undefined
 }
 
 async function filesBelow(root: string, depth: number, folder = root): Promise<string[]> {

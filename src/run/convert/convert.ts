@@ -5,17 +5,18 @@ import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from 'node
 import { basename, dirname, join, resolve } from 'node:path'
 import { disk } from '../../formats/disk.ts'
 import { writeFailure, writeWhole } from '../../formats/output.ts'
-import { loadLanguageModel, openLanguageModel } from '../../models/load_model.ts'
-import type { OpenLanguageModel } from '../../models/open_model.ts'
+import { loadConvertible, type OpenConvertible } from '../../models/load_model.ts'
 import { checkFreeDisk } from '../../models/source/disk.ts'
 import type { ResolvedSource } from '../../models/source/resolved.ts'
 import type { TargetPlan } from '../../models/write/model_writer.ts'
 import { matricesOf } from '../../models/write/target.ts'
-import { AbortError, printable, QualityError } from '../../tensor/errors.ts'
+import { AbortError } from '../../tensor/errors.ts'
+import { checkFormat } from '../encoder_options.ts'
 import { fetchProgress, type RunHooks } from '../evaluate.ts'
 import { expandFolders } from '../folder_files.ts'
 import { checkOutput, checkPlace, checkReplaceable } from '../output_place.ts'
 import { type Carriage, decideCarriages } from './carriage.ts'
+import { compareWithSource } from './compare_with_source.ts'
 import {
   type ConversionReport,
   type ConvertedWeight,
@@ -31,7 +32,6 @@ import {
   resolveConvertOptions,
 } from './convert_options.ts'
 import { type Conversion, planConversion } from './convert_plan.ts'
-import { differenceOf } from './difference.ts'
 import { formatNotes } from './format_notes.ts'
 import { survey } from './survey.ts'
 import { writeConverted } from './write_converted.ts'
@@ -52,12 +52,13 @@ export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Pr
   const output = resolve(resolved.output)
   checkOutput(output, resolved.overwrite, false)
   checkPlace(output)
-  const source = await loadLanguageModel(resolved.source, {
+  const source = await loadConvertible(resolved.source, {
     signal: hooks.signal,
     offline: resolved.offline || undefined,
     progress: fetchProgress(hooks.progress),
   })
   try {
+    checkFormat(source, resolved.target, resolved.layout.format)
     checkReplaceable(output, [source.resolved.path, process.cwd()])
     const conversion = await prepare(source, resolved, hooks)
     const target = planConversion(source, conversion)
@@ -67,7 +68,7 @@ export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Pr
     try {
       disk().makeFolder(folder)
       await write(source, target, conversion.carriages, folder, hooks)
-      const weights = await compare(source, folder, target, conversion, hooks)
+      const weights = await compareWithSource(source, folder, target, conversion, hooks)
       const report = reportOf(source, target, conversion, weights)
       if (hooks.signal?.aborted) throw new AbortError()
       publish(folder, output)
@@ -88,15 +89,16 @@ export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Pr
 
 /** What there is, and how each weight goes over. */
 async function prepare(
-  source: OpenLanguageModel,
+  source: OpenConvertible,
   given: ResolvedConvertOptions,
   hooks: RunHooks,
 ): Promise<Conversion> {
   const { layout, type } = given
   const isGguf = source.format === 'gguf'
+  const matrices = source.family === 'image' ? source.source.matrices : matricesOf(source)
   const keepsAll = layout.format === 'pare' || (layout.format === 'gguf' && isGguf)
   const levels = layout.levels !== undefined && type === undefined && (!keepsAll || asksForCodes(given))
-  const weights = await survey(source.weights, matricesOf(source), { levels }, hooks)
+  const weights = await survey(source.weights, matrices, { levels }, hooks)
   const options = withZeros(given, weights)
   const carriages = decideCarriages(weights, { options, isGguf })
   return { options, weights, carriages }
@@ -112,7 +114,7 @@ function withZeros(options: ResolvedConvertOptions, weights: Conversion['weights
 }
 
 async function write(
-  source: OpenLanguageModel & { resolved: ResolvedSource },
+  source: OpenConvertible & { resolved: ResolvedSource },
   target: TargetPlan,
   carriages: ReadonlyMap<string, Carriage>,
   folder: string,
@@ -130,62 +132,8 @@ async function write(
     writeWhole(join(folder, basename(file)), readFileSync(file))
 }
 
-/** Opens what was written as any reader would, and compares every value. */
-async function compare(
-  source: OpenLanguageModel,
-  folder: string,
-  target: TargetPlan,
-  { options, weights, carriages }: Conversion,
-  { progress, signal }: RunHooks,
-): Promise<(ConvertedWeight & Squares)[]> {
-  const result = openLanguageModel(resultPath(folder))
-  try {
-    const plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
-    const found = []
-    for (const { info, role, described, levels } of weights) {
-      await new Promise((done) => setImmediate(done))
-      if (signal?.aborted) throw new AbortError()
-      const { name } = info
-      progress?.({ kind: 'progress', phase: 'verify', share: found.length / weights.length, text: name })
-      const plan = plans.get(name)!
-      const keepsCodes = carriages.get(name)!.how === 'levels'
-      const difference = differenceOf(source.weights, result.weights, name, {
-        steps: keepsCodes && levels !== undefined,
-        // Embeddings are large, and no format packs them across rows.
-        byRows: role !== 'matrix',
-      })
-      const { equal, largest, largestInSteps, squares, energy } = difference
-      if (!equal && options.lossless) throw lossy(name, largest, options)
-      const isCoded = plan.grid !== undefined || plan.described !== undefined
-      found.push({
-        ...{ name, role, from: info.type, to: plan.type, bytesBefore: info.bytes, bytes: plan.bytes },
-        carried: equal
-          ? ('lossless' as const)
-          : keepsCodes
-            ? ('codes kept' as const)
-            : described && isCoded
-              ? ('requantised' as const)
-              : ('rounded' as const),
-        largestDifference: largest,
-        ...(largestInSteps === undefined || equal ? {} : { largestInSteps }),
-        relativeError: relativeError([difference]),
-        ...{ squares, energy },
-      })
-    }
-    return found
-  } finally {
-    result.close()
-  }
-}
-
-const lossy = (name: string, largest: number, { layout }: ResolvedConvertOptions) =>
-  new QualityError(
-    `--lossless: a value of ${printable(name)} differs by ${largest.toPrecision(3)} in ${layout.title}; leave it out, or choose --target pare, which holds anything`,
-    { code: 'PARE_E_LOSSY', facts: { tensor: name, largest } },
-  )
-
 function reportOf(
-  source: OpenLanguageModel,
+  source: OpenConvertible,
   target: TargetPlan,
   { options }: Conversion,
   found: readonly (ConvertedWeight & Squares)[],
@@ -209,15 +157,16 @@ function reportOf(
             `double quantisation: ${twice.length === 1 ? '1 weight was' : `${twice.length} weights were`} codes already and rounded again, relative error ${twiceError.toPrecision(3)}; start from the float model where there is one`,
           ]
         : [],
-    notes: [...target.notes, ...formatNotes(options, target)],
+    notes: [...target.notes, ...foldedNote(source), ...formatNotes(options, target)],
   }
 }
 
-/** The folder, or the GGUF file in it. */
-function resultPath(folder: string): string {
-  const file = readdirSync(folder).find((name) => name.endsWith('.gguf'))
-  return file === undefined ? folder : join(folder, file)
-}
+const foldedNote = (source: OpenConvertible): string[] =>
+  source.family === 'image' && source.folded > 0
+    ? [
+        `the batch norms of ${source.folded} convolutions are inside of their weights, and the values are compared so`,
+      ]
+    : []
 
 /** The nearest folder above a place that is there. */
 function existingFolder(path: string): string {

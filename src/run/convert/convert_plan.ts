@@ -1,4 +1,5 @@
 /** From carriages to the plan of a target. */
+import type { OpenConvertible } from '../../models/load_model.ts'
 import type { OpenLanguageModel } from '../../models/open_model.ts'
 import { planAqlm } from '../../models/write/aqlm_target.ts'
 import { planFloats } from '../../models/write/float_target.ts'
@@ -27,7 +28,7 @@ export interface Conversion {
  *
  * @throws OptionError where a format cannot hold it, or its program would not open it.
  */
-export function planConversion(source: OpenLanguageModel, conversion: Conversion): TargetPlan {
+export function planConversion(source: OpenConvertible, conversion: Conversion): TargetPlan {
   const { options, weights } = conversion
   const { layout, shardSize } = options
   const choices = new Map(
@@ -48,12 +49,17 @@ export function planConversion(source: OpenLanguageModel, conversion: Conversion
     case 'spqr':
       return planSpqr(whole(source), { choices, ...sharding })
     case 'onnx':
-    case 'transformers.js':
+    case 'transformers.js': {
       // Plain numbers have no grid; beside codes they are f32, which holds every other type.
+      const isCoded = [...conversion.carriages.values()].some(
+        ({ how }) => how === 'levels' || how === 'rounded',
+      )
       return planLayout(source, layout.chosen!, {
-        ...(options.type ? { embedding: onnxFloat(options.type) } : { grid: mainGrid(conversion) }),
+        ...(options.type ? { embedding: onnxFloat(options.type) } : {}),
+        ...(isCoded ? { grid: mainGrid(conversion) } : {}),
         choices,
       })
+    }
     default: {
       const sorted = [...choices.values()].some(
         ({ described }) => described?.kind === 'grid' && described.sorted === true,
@@ -71,7 +77,11 @@ export function planConversion(source: OpenLanguageModel, conversion: Conversion
 }
 
 /** Programs load these folders by themselves. */
-const whole = (source: OpenLanguageModel) => wholeFolder(source, folderSource(source))
+function whole(open: OpenConvertible) {
+  // `checkFormat` refused the others before anything was read.
+  const source = open as OpenLanguageModel
+  return wholeFolder(source, folderSource(source))
+}
 
 /** @throws OptionError for bf16, which runtimes do not compute with on processors */
 function onnxFloat(type: FloatType): FloatType {

@@ -1,5 +1,5 @@
 /** Writes the weights of a conversion, one after another, rows of large ones a part at a time. */
-import type { OpenLanguageModel } from '../../models/open_model.ts'
+import type { ModelWeights } from '../../models/model_weights.ts'
 import { levelsOf } from '../../models/regrid/levels.ts'
 import { regrid } from '../../models/regrid/regrid.ts'
 import type { EncodedTensor, ModelWriter, TargetPlan } from '../../models/write/model_writer.ts'
@@ -16,7 +16,7 @@ import { type RowRange, rowRanges } from './row_ranges.ts'
 
 /** Every weight of the plan into the writer, which is left to the caller to finish. @throws AbortError between two weights */
 export async function writeConverted(
-  { weights }: Pick<OpenLanguageModel, 'weights'>,
+  { weights }: { weights: ModelWeights },
   target: TargetPlan,
   carriages: ReadonlyMap<string, Carriage>,
   writer: ModelWriter,
@@ -48,7 +48,7 @@ function parts(target: TargetPlan, plan: TensorPlan): RowRange[] {
 
 /** What makes the values of some rows; nothing for numbers and for what is kept. */
 function valuesOf(
-  weights: OpenLanguageModel['weights'],
+  weights: ModelWeights,
   { name, shape, grid, described, kept }: TensorPlan,
   carriage: Carriage,
 ): ((rows: RowRange) => StoredValues) | undefined {
