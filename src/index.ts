@@ -114,6 +114,7 @@ export { convert } from './run/convert/convert.ts'
 export type { ConvertFormat } from './run/convert/convert_formats.ts'
 export type { ConvertOptions } from './run/convert/convert_options.ts'
 export { type EvaluateOptions, type Evaluation, evaluate, type RunHooks } from './run/evaluate.ts'
+export { type EncoderEvaluation, evaluateEncoder } from './run/evaluate_encoder.ts'
 export { type Inspection, inspect, inspectSource } from './run/inspect.ts'
 export {
   type ImportanceOptions,

@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
+import { encoderPath } from '../models/bert/fixtures.suite.ts'
 import type { Evaluation } from '../run/evaluate.ts'
 import { jsonError, pare, temporaryFolder } from './pare_process.suite.ts'
 import { writeTinyFolder, writeTinyGguf } from './tiny_model.suite.ts'
@@ -94,4 +95,33 @@ test('models with different vocabularies cannot be compared', () => {
   const other = writeTinyFolder(join(folder, 'other'), { extraTokens: ['zz'] })
   const outcome = pare(['eval', model, '--against', other, '--json'])
   expect([outcome.code, jsonError(outcome).code]).toEqual([2, 'PARE_E_TOKENIZERS_DIFFER'])
+})
+
+test('a text encoder has a cosine to its source, also as JSON, and alone is refused', () => {
+  const source = encoderPath('bert-sentence')
+  const rounded = join(folder, 'rounded')
+  const { code: wrote, stderr: said } = pare([
+    'convert',
+    source,
+    '--target',
+    'onnx',
+    '--bits',
+    '4',
+    '--group-size',
+    '16',
+    '--output',
+    rounded,
+  ])
+  expect(wrote, said).toBe(0)
+  const text = file('words', 'a cat sat on the mat '.repeat(40))
+  const given = ['eval', rounded, '--against', source, '--text', text, '--windows', '2']
+  const { code, stdout, stderr } = pare(given)
+  expect(code, stderr).toBe(0)
+  const [, mean, least] = /^cosine {6}mean (0\.\d{6}), least (0\.\d{6}), 2 passages$/m.exec(stdout)!
+  const found = JSON.parse(pare([...given, '--json']).stdout)
+  expect([found.meanCosine.toFixed(6), found.leastCosine.toFixed(6)]).toEqual([mean, least])
+  expect(found).toMatchObject({ model: rounded, against: source, texts: 2 })
+  const alone = pare(['eval', source, '--json'])
+  expect(alone.code).toBe(2)
+  expect(jsonError(alone)).toMatchObject({ code: 'PARE_E_NO_AGAINST' })
 })

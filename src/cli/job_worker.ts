@@ -8,7 +8,7 @@ import type { Job, JobMessage } from './job.ts'
 const jobs = {
   compress: async () => (await import('../run/compress.ts')).compress,
   convert: async () => (await import('../run/convert/convert.ts')).convert,
-  evaluate: async () => (await import('../run/evaluate.ts')).evaluate,
+  evaluate: async () => (await import('../run/evaluate_encoder.ts')).evaluateAny,
   imatrix: async () => (await import('../run/measure_importance.ts')).measureImportance,
   verify: async () => (await import('../run/verify/verify.ts')).verify,
   train: async () => (await import('../run/training/train.ts')).trainWith,

