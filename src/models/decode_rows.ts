@@ -20,6 +20,7 @@ import {
 } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
 import type { WeightInfo } from './model_weights.ts'
+import { rowRanges } from './row_ranges.ts'
 
 /** Bytes read at a time: enough for the disk, little beside a weight. */
 const PART = 8 * 2 ** 20
@@ -62,11 +63,9 @@ export function decodeSlice(
   const target = unfilled(end - start, columns)
   // Rows of nothing could be any number.
   if (target.size === 0) return target
-  const step = Math.max(1, Math.floor(PART / Math.max(1, rowBytes(type, columns))))
-  for (let from = start; from < end; from += step) {
-    const to = Math.min(from + step, end)
-    const bytes = archive.readRows(name, from, to)
-    const part = target.slice(0, from - start, to - start)
+  for (const rows of rowRanges(end - start, rowBytes(type, columns), PART)) {
+    const bytes = archive.readRows(name, start + rows.start, start + rows.end)
+    const part = target.slice(0, rows.start, rows.end)
     callNative((native) => native.decodeBlocksInto(type, bytes, part.handle))
     part.dispose()
   }

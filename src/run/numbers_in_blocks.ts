@@ -1,5 +1,6 @@
 /** Weights that are stored as numbers, or as the source has them, written some rows at a time. */
 import type { ModelWeights } from '../models/model_weights.ts'
+import { rowRanges } from '../models/row_ranges.ts'
 import type { EncodedTensor, ModelWriter, TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { scope } from '../tensor/index.ts'
@@ -29,16 +30,16 @@ export function writeInBlocks(
     missing.set(name, (left ?? 0) - bytes.length)
   }
   const [rows, columns] = plan.shape as [number, number?]
-  const step = Math.max(1, Math.floor(most / (4 * (columns ?? 1))))
-  if (columns === undefined || rows <= step) {
+  const ranges = rowRanges(rows, 4 * (columns ?? 1), most)
+  // Weights of more axes are small, and are written as a whole as vectors are.
+  if (plan.shape.length !== 2 || ranges.length <= 1) {
     const encoded = plan.kept
       ? target.encodeKept(plan, weights.raw!(plan.name))
       : scope(() => target.encodeNumbers(plan, weights.load(plan.name)))
     encoded.forEach(append)
     return
   }
-  for (let start = 0; start < rows; start += step) {
-    const end = Math.min(start + step, rows)
+  for (const { start, end } of ranges) {
     const encoded = plan.kept
       ? target.encodeKept(plan, weights.raw!(plan.name, { start, end }))
       : scope(() => target.encodeNumbers(plan, weights.slice(plan.name, start, end)))

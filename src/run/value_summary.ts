@@ -9,6 +9,7 @@ import { decodeSmallIntegers, isSmallInteger } from '../formats/onnx/small_integ
 import { decodeToF32, isFloatType, isIntegerType } from '../formats/safetensors/decode.ts'
 import { dtypeBits } from '../formats/safetensors/dtypes.ts'
 import { isFolder } from '../models/load_model.ts'
+import { rowRanges } from '../models/row_ranges.ts'
 import { type GgmlType, isBlockType, isCodedType, typeOfName } from '../nn/block_types.ts'
 import { patternMatches } from '../nn/name_pattern.ts'
 import { AbortError, OptionError, printable } from '../tensor/errors.ts'
@@ -247,9 +248,6 @@ function* rowParts(
     yield { bytes: archive.read(name), count: (rows ?? 1) * columns }
     return
   }
-  const step = Math.max(1, Math.floor(PART / Math.max(1, bytes / rows)))
-  for (let from = 0; from < rows; from += step) {
-    const end = Math.min(rows, from + step)
-    yield { bytes: archive.readRows(name, from, end), count: (end - from) * columns }
-  }
+  for (const { start, end } of rowRanges(rows, bytes / rows, PART))
+    yield { bytes: archive.readRows(name, start, end), count: (end - start) * columns }
 }

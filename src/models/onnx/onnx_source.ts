@@ -1,7 +1,7 @@
 /** What the ONNX target needs to know of a model of any family. */
 import { prefixOf } from '../bert/names.ts'
 import type { OpenModel } from '../open_model.ts'
-import { type FolderCompanions, json } from '../write/folder_source.ts'
+import { withGenerationConfig } from '../write/generation_config.ts'
 import type { OnnxSource } from '../write/onnx_target.ts'
 import { encoderFolderSource, folderSource } from '../write/target.ts'
 import { decoderGraph } from './decoder_graph.ts'
@@ -19,18 +19,10 @@ export function onnxSource(open: OpenModel): OnnxSource {
     return {
       ...source,
       graph: (builder) => decoderGraph(config, builder),
-      companions: () => withGenerationSettings(source.companions()),
+      companions: () => withGenerationConfig(source.companions()),
     }
   }
   const { config } = open.model
   const prefix = prefixOf(open.weights.infos)
   return { ...encoderFolderSource(open), graph: (builder) => encoderGraph(config, prefix, builder) }
-}
-
-/** Where a text begins and ends, for folders that say so in config.json alone. */
-function withGenerationSettings({ config, files }: FolderCompanions): FolderCompanions {
-  const name = 'generation_config.json'
-  if (files.has(name)) return { config, files }
-  const { bos_token_id = null, eos_token_id = null } = config
-  return { config, files: new Map([...files, [name, json({ bos_token_id, eos_token_id })]]) }
 }

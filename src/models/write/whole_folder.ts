@@ -12,6 +12,7 @@ import { FormatError, printable } from '../../tensor/errors.ts'
 import { configToHuggingFace } from '../llama/config.ts'
 import type { OpenLanguageModel } from '../open_model.ts'
 import { type FolderCompanions, type FolderSource, json } from './folder_source.ts'
+import { withGenerationConfig } from './generation_config.ts'
 import { tokenizerConfig } from './target.ts'
 
 /** The same source, whose companions are whole. */
@@ -35,8 +36,7 @@ function completed(source: OpenLanguageModel, { config, files }: FolderCompanion
   }
   add('tokenizer_config.json', () => tokenizerConfig(source.tokenizer(), source))
   add('special_tokens_map.json', () => specialTokens(all.get('tokenizer_config.json')!))
-  add('generation_config.json', () => endings(config))
-  return { config: wholeConfig(source, config), files: all }
+  return withGenerationConfig({ config: wholeConfig(source, config), files: all })
 }
 
 /** The floats of these folders are halves; `dtype` is the newer name of `torch_dtype`, and would win over it. */
@@ -53,11 +53,3 @@ function specialTokens(tokenizerConfig: Uint8Array | string): Record<string, unk
   const fields = strictJson('tokenizer_config.json', text) as Record<string, unknown> | null
   return Object.fromEntries(tokenNames.flatMap((name) => (fields?.[name] ? [[name, fields[name]]] : [])))
 }
-
-/** Where texts begin and end, as config.json says. */
-const endings = (config: Record<string, unknown>): Record<string, unknown> =>
-  Object.fromEntries(
-    ['bos_token_id', 'eos_token_id', 'pad_token_id'].flatMap((name) =>
-      config[name] === undefined ? [] : [[name, config[name]]],
-    ),
-  )

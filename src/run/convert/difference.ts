@@ -1,11 +1,12 @@
 /** How far the weights of a result are from those of its source: both are read from their files. */
 import type { ModelWeights } from '../../models/model_weights.ts'
 import { formOfLevels, type Levels, levelsOf, rowsOfLevels } from '../../models/regrid/levels.ts'
+import { rowRanges } from '../../models/row_ranges.ts'
 import { isCodedType } from '../../nn/block_types.ts'
 import { decodeStored } from '../../nn/values/values.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { scope, type Tensor, tensor } from '../../tensor/index.ts'
-import { rowRanges } from './row_ranges.ts'
+import { blockBytes } from '../numbers_in_blocks.ts'
 
 export interface Difference {
   /** Every value is equal; 0 and -0 are. */
@@ -87,7 +88,7 @@ function partsOf(weights: ModelWeights, name: string, wantsSteps: boolean, byRow
   const { shape, type } = weights.infos.get(name)!
   if (shape.length !== 2) return { ranges: [{ start: 0, end: 1 }], read: () => weights.load(name) }
   const [rows, columns] = shape as [number, number]
-  const ranges = rowRanges(rows, columns)
+  const ranges = rowRanges(rows, 4 * columns, blockBytes)
   const values = byRows || isCodedType(type) ? undefined : weights.stored?.(name)
   if (values?.kind === 'grid' || values?.kind === 'offset')
     return {

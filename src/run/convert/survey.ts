@@ -4,13 +4,14 @@ import type { PareWeight } from '../../formats/pare_weight.ts'
 import type { ModelWeights, WeightInfo } from '../../models/model_weights.ts'
 import { factsOf, type LevelFacts, mergedFacts } from '../../models/regrid/level_facts.ts'
 import { levelsOf } from '../../models/regrid/levels.ts'
+import { rowRanges } from '../../models/row_ranges.ts'
 import { describeStored } from '../../models/stored/pare_tensors.ts'
 import { roleOf, type WeightRole } from '../../models/write/tensor_plan.ts'
 import { isCodedType } from '../../nn/block_types.ts'
 import { AbortError } from '../../tensor/errors.ts'
 import { scope } from '../../tensor/index.ts'
 import type { RunHooks } from '../evaluate.ts'
-import { rowRanges } from './row_ranges.ts'
+import { blockBytes } from '../numbers_in_blocks.ts'
 
 export interface SurveyedWeight {
   readonly info: WeightInfo
@@ -59,7 +60,7 @@ function surveyOne(
   // Blocks say what they are by their type, offset grids by any of their rows.
   const isAlike =
     isCodedType(type) || (role !== 'matrix' && scope(() => weights.stored!(name, 0, 1)?.kind) === 'offset')
-  const ranges = isAlike ? rowRanges(rows, columns) : [{ start: 0, end: rows }]
+  const ranges = isAlike ? rowRanges(rows, 4 * columns, blockBytes) : [{ start: 0, end: rows }]
   let found: Found = {}
   for (const { start, end } of wantsLevels || !isAlike ? ranges : ranges.slice(0, 1)) {
     const part = scope((): Found => {

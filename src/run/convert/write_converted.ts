@@ -2,6 +2,7 @@
 import type { ModelWeights } from '../../models/model_weights.ts'
 import { levelsOf } from '../../models/regrid/levels.ts'
 import { regrid } from '../../models/regrid/regrid.ts'
+import { type RowRange, rowRanges } from '../../models/row_ranges.ts'
 import type { EncodedTensor, ModelWriter, TargetPlan } from '../../models/write/model_writer.ts'
 import type { TensorPlan } from '../../models/write/tensor_plan.ts'
 import { columnSweep } from '../../nn/column_sweep.ts'
@@ -10,9 +11,8 @@ import { type StoredValues, storedSource } from '../../nn/values/values.ts'
 import { AbortError } from '../../tensor/errors.ts'
 import { concat, scope } from '../../tensor/index.ts'
 import type { RunHooks } from '../evaluate.ts'
-import { writeInBlocks } from '../numbers_in_blocks.ts'
+import { blockBytes, writeInBlocks } from '../numbers_in_blocks.ts'
 import type { Carriage } from './carriage.ts'
-import { type RowRange, rowRanges } from './row_ranges.ts'
 
 /** Every weight of the plan into the writer, which is left to the caller to finish. @throws AbortError between two weights */
 export async function writeConverted(
@@ -43,7 +43,7 @@ function parts(target: TargetPlan, plan: TensorPlan): RowRange[] {
   const [rows, columns] = plan.shape as [number, number]
   // Matrices are whole in most formats of sources, so that some of their rows cost what all do.
   const isWhole = plan.role === 'matrix' || !target.byRows?.(plan)
-  return isWhole ? [{ start: 0, end: rows }] : rowRanges(rows, columns)
+  return isWhole ? [{ start: 0, end: rows }] : rowRanges(rows, 4 * columns, blockBytes)
 }
 
 /** What makes the values of some rows; nothing for numbers and for what is kept. */
@@ -60,7 +60,7 @@ function valuesOf(
   const columns = shape[1]!
   return ({ start, end }) => {
     // Rows are rounded by themselves, so that parts of them are those of the whole.
-    const rounded = rowRanges(end - start, columns).map((part) =>
+    const rounded = rowRanges(end - start, 4 * columns, blockBytes).map((part) =>
       scope(() => {
         const dense = weights.slice(name, start + part.start, start + part.end)
         return columnSweep(dense, { grid: grid! }).values

@@ -1,5 +1,6 @@
 /** Reads a weight of a result once, and compares it with that of the source on the way. */
 import type { ModelWeights } from '../../models/model_weights.ts'
+import { rowRanges } from '../../models/row_ranges.ts'
 import { scope, type Tensor } from '../../tensor/index.ts'
 import { digestDistance, digestOf, type ValueDigest } from './value_digest.ts'
 
@@ -44,10 +45,8 @@ export function readWeight(
       addRows(sums, values, other.weights.load(other.name))
       return { ...known, ...errorOf(sums) }
     })
-  const step = columns === 0 ? rows : Math.max(1, Math.floor(partNumbers / columns))
-  for (let start = 0; start < rows; start += step)
+  for (const { start, end } of rowRanges(rows, columns, partNumbers))
     scope(() => {
-      const end = Math.min(start + step, rows)
       const values = weights.slice(name, start, end)
       if (other) addRows(sums, values, other.weights.slice(other.name, start, end))
     })

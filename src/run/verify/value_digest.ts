@@ -6,6 +6,7 @@
  *            |W|^2, and so has that of a difference (Alon, Matias and Szegedy 1996; Johnson and Lindenstrauss 1984)
  */
 import { createHash } from 'node:crypto'
+import { rowRanges } from '../../models/row_ranges.ts'
 import { randomStream, scope, type Tensor } from '../../tensor/index.ts'
 
 export interface ValueDigest {
@@ -46,9 +47,8 @@ export function digestOf(values: Tensor, { sketch = true } = {}): ValueDigest {
   return scope(() => {
     const rows = values.shape.length === 2 ? values : values.reshape([1, values.size])
     const [count, columns] = rows.shape as readonly number[] as [number, number]
-    const step = Math.max(1, Math.floor(PART / Math.max(1, columns)))
-    for (let start = 0; start < count; start += step)
-      scope(() => hash.update(rows.slice(0, start, Math.min(start + step, count)).bytes()))
+    for (const { start, end } of rowRanges(count, columns, PART))
+      scope(() => hash.update(rows.slice(0, start, end).bytes()))
     const sha256 = hash.digest('hex')
     return sketch && values.shape.length === 2 ? { sha256, sketch: sketchOf(values) } : { sha256 }
   })
