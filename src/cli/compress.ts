@@ -1,7 +1,7 @@
 /** `pare compress`: the main job, in a thread of its own, so that Ctrl-C is heard at any moment. */
 import type { Command } from 'commander'
 import type { CompressionReport } from '../run/report.ts'
-import { checkWords } from '../run/verify/verify_result.ts'
+import { checkWord } from '../run/verify/verification.ts'
 import { printable } from '../tensor/errors.ts'
 import { positive } from './arguments.ts'
 import {
@@ -130,7 +130,7 @@ export function reportText(report: CompressionReport): string {
     ),
     ...(report.verification
       ? [
-          `verified    ${report.verification.checks.map(({ name, status }) => `${name} ${checkWords[status]}`).join(', ')}`,
+          `verified    ${report.verification.checks.map((check) => `${check.name} ${checkWord(check)}`).join(', ')}`,
         ]
       : []),
     `time        ${report.seconds.toFixed(1)} s, ${megabytes(report.peakMemoryBytes)} memory at most`,

@@ -6,6 +6,7 @@ import { licenceName } from './licence_name.ts'
 import type { CompressionReport } from './report.ts'
 import { byteSize, fixed, isNumber, percent } from './report_page/numbers.ts'
 import { programsText, type Target, type TargetName, targetTable } from './targets.ts'
+import { checkWord } from './verify/verification.ts'
 import { shortened, visibleLine } from './visible_text.ts'
 
 /** What the card says of the source beside the report. */
@@ -30,6 +31,7 @@ export function modelCard(report: CompressionReport, source: CardSource): string
     results(report),
     ...command(report),
     ...calibration(report),
+    ...verification(report),
     `## Files\n\n${report.files.map((file) => `- ${plain(file)}`).join('\n')}`,
     'What every matrix lost, time, memory and texts side by side: `report.html`, and as data `report.json`.',
     ...(report.notes.length > 0
@@ -148,6 +150,16 @@ function calibration({ calibration }: CompressionReport): string[] {
   const { samples, length, files, seed, tokens, sha256 } = calibration
   return [
     `## Calibration data\n\n${samples} samples of ${length} tokens (${tokens} in all) of ${files.map(plain).join(', ')}, seed ${seed}. SHA-256 of the text: ${plain(sha256)}.`,
+  ]
+}
+
+function verification({ verification }: CompressionReport): string[] {
+  if (!verification) return []
+  const lines = verification.checks.map(
+    (check) => `- ${plain(check.name)}: ${plain(checkWord(check))}, ${plain(shortened(check.text, 300))}`,
+  )
+  return [
+    `## Verification\n\nPare opened the files again and compared them with what was decided, and with the source.\n\n${lines.join('\n')}`,
   ]
 }
 

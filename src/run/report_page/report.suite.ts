@@ -54,6 +54,13 @@ export function wholeReport(): CompressionReport {
     baselines: [
       { name: 'round to nearest', bytes: 50_000_000, bitsPerWeight: 3.25, kl: 0.5, perplexity: 15 },
     ],
+    verification: {
+      checks: [
+        { name: 'weights', status: 'passed', text: '19 weights are as decided', faults: [], facts: {} },
+        { name: 'logits', status: 'failed', text: 'far', faults: ['token 3: 0.9'], facts: {} },
+      ],
+      record: { texts: 1, files: [{ name: 'model.gguf', bytes: 50_000_000, sha256: 'abc' }] },
+    },
     samples: [
       { prompt: 'Once', text: ' upon a hill', textSource: ' upon a time', parts: { token: 2, character: 8 } },
       { prompt: 'One', text: ' two', textSource: ' two' },

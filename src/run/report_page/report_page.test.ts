@@ -187,6 +187,16 @@ describe('what the page shows', () => {
     expect(page.match(/id="map-(?:method|rtn)"|id="map-(?:method|rtn)-title"/g)).toHaveLength(2)
     expect(reportPage({ ...wholeReport(), method: 'rtn' })).not.toContain('id="map-rtn-title"')
   })
+  test('each check of the result is a row with its outcome, and what is wrong stands behind it', () => {
+    expect(page).toContain('<th scope="row">weights</th><td>same</td><td>19 weights are as decided</td>')
+    expect(page).toContain('<th scope="row">logits</th><td>FAILED</td><td>far; token 3: 0.9</td>')
+    const { verification, ...rest } = wholeReport()
+    expect(reportPage(rest)).toContain('The result was not opened again: compress without')
+    const [check] = verification!.checks
+    const checks = [{ ...check!, text: hostile, status: 'toString' as never }]
+    const shown = reportPage({ ...rest, verification: { ...verification!, checks } })
+    expect(shown).toContain('<td>toString</td><td>&lt;img src=x onerror=alert(1)&gt;</td>')
+  })
   test('texts are marked from where they part, and not where they do not', () => {
     expect(page).toContain(' upon a <mark>hill</mark>')
     expect(page).toContain(' upon a <mark>time</mark>')

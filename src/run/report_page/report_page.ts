@@ -14,6 +14,7 @@ import { style, styleElement } from './style.ts'
 import { summarySection } from './summary_section.ts'
 import { textSection } from './text_section.ts'
 import { timeSection } from './time_section.ts'
+import { verificationSection } from './verification_section.ts'
 
 /** Nothing is loaded and nothing runs; the one style sheet is known by its hash. */
 export const contentSecurityPolicy = `default-src 'none'; style-src 'sha256-${createHash('sha256')
@@ -25,6 +26,7 @@ const links = [
   ['size', 'Size and quality'],
   ['error', 'Errors'],
   ['time', 'Time'],
+  ['verification', 'Verification'],
   ['texts', 'Texts'],
   ['logits', 'Logits'],
   ['origin', 'Origin'],
@@ -64,6 +66,7 @@ ${[
   sizeSection(report),
   errorSection(report),
   timeSection(report),
+  verificationSection(report),
   textSection(report),
   partingSection(report),
   originSection(report),

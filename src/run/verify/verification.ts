@@ -113,3 +113,14 @@ export const skipped = (name: CheckName, text: string): Check => ({
   faults: [],
   facts: {},
 })
+
+const words: Readonly<Record<Check['status'], string>> = {
+  passed: 'same',
+  failed: 'FAILED',
+  unbounded: 'no bound',
+  skipped: 'skipped',
+}
+
+/** How a check went, for people; of a later version's report as it stands there. */
+export const checkWord = ({ status }: Pick<Check, 'status'>): string =>
+  Object.hasOwn(words, status) ? words[status] : status

@@ -18,7 +18,7 @@ import { checkVectors } from './check_vectors.ts'
 import { checkWeights } from './check_weights.ts'
 import { textsVersion } from './fixed_texts.ts'
 import type { ValueDigest } from './value_digest.ts'
-import { type Check, skipped, type Verification, type VerificationRecord } from './verification.ts'
+import { type Check, checkWord, skipped, type Verification, type VerificationRecord } from './verification.ts'
 
 export interface ResultToVerify {
   /** A model on this disk: a folder with config.json, or a GGUF file. */
@@ -110,17 +110,9 @@ async function predictions(
 /** The lines of a verification: one a check, and one for each thing that is wrong. */
 export const verificationLines = ({ checks }: Pick<Verification, 'checks'>): string[] =>
   checks.flatMap(({ name, status, text, faults }) => [
-    `${name.padEnd(13)} ${checkWords[status].padEnd(8)} ${text}`,
+    `${name.padEnd(13)} ${checkWord({ status }).padEnd(8)} ${text}`,
     ...faults.map((fault) => `${''.padEnd(13)} ${''.padEnd(8)} ${fault}`),
   ])
-
-/** How a check went, for people. */
-export const checkWords: Readonly<Record<Check['status'], string>> = {
-  passed: 'same',
-  failed: 'FAILED',
-  unbounded: 'no bound',
-  skipped: 'skipped',
-}
 
 /** What failed, in one sentence. */
 export const failureOf = ({ checks }: Pick<Verification, 'checks'>): string =>
