@@ -3,8 +3,7 @@
  * what is alive at its highest moment; bytes are those of the numbers, f32 where nothing else is said.
  */
 
-import { type EvaluationSplit, SCORED_ROWS, usualSplit } from '../metrics/language.ts'
-import { headRows } from '../metrics/token_logits.ts'
+import { type EvaluationSplit, usualSplit } from '../metrics/language.ts'
 import { usualMemoryLimit } from '../models/activations.ts'
 import { usualBatchTokens } from '../models/batches.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
@@ -23,6 +22,7 @@ import {
   solvedBytes,
   stageWidth,
   sumOf,
+  unpackedBytes,
   widthsOf,
 } from './memory_sizes.ts'
 import { measurementParts } from './mix/measurement_memory.ts'
@@ -36,13 +36,10 @@ import {
   processBytes,
   readBytes,
   tokenBytes,
-  uncollectedBytes,
 } from './process_memory.ts'
 import type { Phase } from './progress.ts'
-import { passageTokens } from './side_by_side.ts'
+import { evaluationParts, sampleParts, verificationParts } from './result_memory.ts'
 import { vectorParts } from './vector_memory.ts'
-import { comparedTokens } from './verify/fixed_texts.ts'
-import { partNumbers } from './verify/read_weight.ts'
 
 export interface MemoryPhase {
   /** `start` is all that comes before the first stage. */
@@ -189,19 +186,6 @@ function walkParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
   return [...highest, ...fileParts(task)]
 }
 
-/** Bytes a weight that is stored as codes takes outside of the engine while it is read. */
-const unpackedBytes: Partial<Record<MemoryTask['format'], number>> = {
-  pare: 2,
-  gptq: 3,
-  awq: 3,
-  mlx: 2,
-  onnx: 2,
-  spqr: 3,
-  aqlm: 2,
-  // Floats that are scaled, or the marks and both copies of what is sparse.
-  'compressed-tensors': 8,
-}
-
 /** The largest stage as it is written, and what is read of a file. */
 function fileParts(task: MemoryTask): MemoryPart[] {
   const encoded = Math.max(...matricesOf(task).map((matrices) => sumOf(matrices, ({ bytes }) => bytes)))
@@ -236,82 +220,5 @@ function writeParts({ tensors }: MemoryTask, split: MemorySplit): MemoryPart[] {
     // The next block takes what the one before has left; what stages left are smaller blocks.
     { what: poolPart, bytes: Math.min(split.pooledBytes, block / 2) },
     uncollected(written / 3, copied),
-  ]
-}
-
-/** Either a stage of weights with a batch inside of it, or the heads with some rows of logits. */
-function evaluationParts(
-  task: MemoryTask,
-  { evaluation: split, pooledBytes: pooled }: MemorySplit,
-): MemoryPart[] {
-  const { windows, context } = task.evaluation!
-  const { vocabulary, hidden } = task.config
-  const batch = batchTokens(split.batchTokens, windows, context)
-  const states = Math.min(split.stateBytes, F32 * windows * context * hidden)
-  const read = states < F32 * windows * context * hidden ? 2 * F32 * batch * hidden : 0
-  const stages = matricesOf(task).map((matrices, index) => {
-    const forward = F32 * batch * stageWidth(widthsOf(task.config, index)) + read + panelBytes
-    const weights = F32 * sumOf(matrices, numbersOf)
-    return [
-      { what: 'weights of a stage', bytes: weights },
-      { what: 'a batch inside of a stage', bytes: forward },
-      { what: poolPart, bytes: Math.min(pooled, weights) },
-    ]
-  })
-  const rows = Math.min(split.logitRows, context - 1)
-  const row = F32 * vocabulary
-  const blocks = split.headRows !== undefined && split.headRows < vocabulary
-  const heads = [
-    {
-      what: blocks ? 'a block of a head' : 'the heads of source and result',
-      bytes: F32 * hidden * (blocks ? split.headRows! : 2 * vocabulary),
-    },
-    // The parts of the second are joined while the first is there.
-    { what: 'logits', bytes: rows * row * (blocks ? 3 : 2) },
-    { what: 'scores', bytes: 5 * Math.min(SCORED_ROWS, rows) * row },
-    { what: 'panels', bytes: panelBytes + read },
-  ]
-  const highest = [...stages, heads].reduce((a, b) => (sum(b) > sum(a) ? b : a))
-  return [
-    ...highest,
-    { what: 'hidden states of source and result', bytes: 2 * states },
-    uncollected(uncollectedBytes, readBytes),
-  ]
-}
-
-/**
- * A matrix of source and result with their difference, a stage with 64 tokens inside of it, or a block of a head. The
- * logits of source and result are arrays of JavaScript.
- */
-function verificationParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
-  const { vocabulary, hidden } = task.config
-  const largest = F32 * Math.max(...matricesOf(task).flat().map(numbersOf))
-  const stages = matricesOf(task).map((matrices, index) => {
-    const weights = F32 * sumOf(matrices, numbersOf)
-    return weights + F32 * comparedTokens * stageWidth(widthsOf(task.config, index))
-  })
-  const rest = task.tensors.filter(({ role }) => role !== 'matrix')
-  const table = F32 * Math.min(partNumbers, Math.max(0, ...rest.map(numbersOf)))
-  const logits = F32 * comparedTokens * vocabulary
-  // Of the source or of the result, whose codes take three bytes at most.
-  const unpacked = Math.max(unpackedBytes[task.format] ?? 0, task.target === 'gguf' ? 0 : 3)
-  const head = F32 * hidden * Math.min(vocabulary, headRows) + 2 * logits
-  const highest = Math.max(4 * largest, 4 * table, ...stages, head)
-  return [
-    { what: 'a weight of source and result, a stage, or a block of the head', bytes: highest },
-    { what: poolPart, bytes: Math.min(split.pooledBytes, highest) },
-    { what: 'panels', bytes: panelBytes },
-    { what: 'logits of source and result', bytes: 2 * logits, outside: true },
-    uncollected(uncollectedBytes, Math.max(readBytes, (unpacked * largest) / F32)),
-  ]
-}
-
-/** A model that is loaded whole. */
-function sampleParts({ config, tensors }: MemoryTask): MemoryPart[] {
-  const numbers = tensors.filter(({ role }) => config.tied || role !== 'embedding')
-  return [
-    { what: 'the whole model', bytes: F32 * sumOf(numbers, numbersOf) },
-    { what: 'logits of source and result', bytes: 4 * passageTokens * F32 * config.vocabulary },
-    uncollected(uncollectedBytes, readBytes),
   ]
 }

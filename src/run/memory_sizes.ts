@@ -1,4 +1,5 @@
 /** Numbers and bytes that a stage, a batch inside of it and a matrix that is decided take. */
+import type { OpenCompressible } from '../models/open_model.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { panelBytes } from './process_memory.ts'
 
@@ -76,4 +77,17 @@ export function matricesOf(task: {
 }): TensorPlan[][] {
   const byName = new Map(task.tensors.map((plan) => [plan.name, plan]))
   return task.stages.map((names) => names.map((name) => byName.get(name)!))
+}
+
+/** Bytes a weight that is stored as codes takes outside of the engine while it is read. */
+export const unpackedBytes: Partial<Record<OpenCompressible['format'], number>> = {
+  pare: 2,
+  gptq: 3,
+  awq: 3,
+  mlx: 2,
+  onnx: 2,
+  spqr: 3,
+  aqlm: 2,
+  // Floats that are scaled, or the marks and both copies of what is sparse.
+  'compressed-tensors': 8,
 }

@@ -2,7 +2,7 @@
 import { printable } from '../../tensor/errors.ts'
 import type { OnnxAttribute, OnnxGraph, OnnxTensor } from './graph.ts'
 import type { ModelReader } from './model_reader.ts'
-import type { Span, Whole } from './protobuf.ts'
+import type { Span, Whole } from './protobuf_fields.ts'
 
 /** AttributeProto.AttributeType. */
 export const attributeTypes = {

@@ -3,7 +3,8 @@
  * in front of others, however deep they stand. Messages around a change get a new length; all the rest is copied.
  */
 import type { ByteSource } from '../file.ts'
-import { ProtobufFile, type Span, wire } from './protobuf.ts'
+import { ProtobufFile } from './protobuf.ts'
+import { type Span, wire } from './protobuf_fields.ts'
 import { MessageWriter, type Part } from './protobuf_writer.ts'
 
 interface Edit {

@@ -12,7 +12,7 @@
  * }
  */
 import type { TensorInfo } from '../archive.ts'
-import type { Whole } from './protobuf.ts'
+import type { Whole } from './protobuf_fields.ts'
 
 /** A size, the name of a size that is known later, or null for one that nothing is said about. */
 export type Dimension = number | string | null

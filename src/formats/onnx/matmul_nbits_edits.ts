@@ -17,7 +17,8 @@ import {
   encodeValue,
 } from './model_writer.ts'
 import type { OnnxArchive } from './onnx.ts'
-import { ProtobufFile, type Span } from './protobuf.ts'
+import { ProtobufFile } from './protobuf.ts'
+import type { Span } from './protobuf_fields.ts'
 import { longestMessage, MessageWriter, type Part, partsLength } from './protobuf_writer.ts'
 import { startModel } from './writer.ts'
 

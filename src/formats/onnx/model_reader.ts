@@ -11,7 +11,8 @@ import type {
   OnnxTensor,
   OnnxValue,
 } from './graph.ts'
-import { type Fields, ProtobufFile, type Span } from './protobuf.ts'
+import { ProtobufFile } from './protobuf.ts'
+import type { Fields, Span } from './protobuf_fields.ts'
 import { readPair, readTensor, type TensorStorage } from './stored_tensor.ts'
 
 /** Graphs in graphs: readers of protocol buffers allow 100 messages in each other, and a graph is the fourth. */

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { FormatError } from '../../tensor/errors.ts'
 import { bytesSource } from '../file.ts'
-import { type Fields, ProtobufFile, type Whole } from './protobuf.ts'
+import { ProtobufFile } from './protobuf.ts'
+import type { Fields, Whole } from './protobuf_fields.ts'
 import { MessageWriter, partLength, partsLength } from './protobuf_writer.ts'
 
 const file = (bytes: Uint8Array) => new ProtobufFile(bytesSource('x', bytes))

@@ -3,7 +3,7 @@
 import type { ByteSource } from '../file.ts'
 import { createOutput } from '../output.ts'
 import type { PlacedFile } from '../placed_writer.ts'
-import { type Span, type Whole, wire } from './protobuf.ts'
+import { type Span, type Whole, wire } from './protobuf_fields.ts'
 
 /** Bytes of a message: as they are, copied from a source, or `bytes` of them left free for the tensor `name`. */
 export type Part = Uint8Array | Span | { readonly name: string; readonly bytes: number }

@@ -4,7 +4,8 @@ import { elementCount } from '../archive.ts'
 import type { ByteSource } from '../file.ts'
 import { type ElementType, elementBytes, elementTypeOf, nameOfType, numberFields } from './element_types.ts'
 import type { OnnxTensor } from './graph.ts'
-import { type Fields, ProtobufFile, type Span, type Whole, wire } from './protobuf.ts'
+import { ProtobufFile } from './protobuf.ts'
+import { type Fields, type Span, type Whole, wire } from './protobuf_fields.ts'
 
 export type TensorStorage =
   | { readonly kind: 'raw'; readonly bytes: Span }
