@@ -1,5 +1,6 @@
 /** All experiments, by the name that `pare reproduce` knows them by. */
 import { bitsPerByte } from './bits_per_byte.ts'
+import { encoderOnnx } from './encoder_onnx.ts'
 import type { AnyExperiment } from './experiment.ts'
 import { gmp } from './gmp.ts'
 import { gptq } from './gptq.ts'
@@ -10,4 +11,5 @@ export const experiments: Readonly<Record<string, AnyExperiment>> = {
   gmp,
   jaxpruner,
   bits_per_byte: bitsPerByte,
+  encoder_onnx: encoderOnnx,
 }

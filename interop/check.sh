@@ -106,6 +106,7 @@ say 'ONNX exports'
 [ -d onnxruntime/node_modules/onnxruntime-node ] || (cd onnxruntime && ONNXRUNTIME_NODE_INSTALL=skip npm ci --ignore-scripts --no-audit --no-fund >&2)
 counted 'ONNX exports in onnxruntime' node onnxruntime/exports_check.js "$assets" "$work/exports"
 counted 'ONNX exports in transformers.js' node onnxruntime/transformers_js_check.js "$assets" "$work/exports"
+counted 'MiniLM in onnxruntime, 8 and 4 bits' node onnxruntime/encoder_check.js "$assets" "$work/exports"
 rm -rf "$work/exports"
 
 say 'the report in a browser'

@@ -146,6 +146,26 @@ test('Ctrl-C leaves nothing behind', async () => {
   expect(readdirSync(folder).sort()).toEqual(before)
 })
 
+test('what a killed conversion left goes with the next one to the same place, and the result that it replaced stays', async () => {
+  const [source, output] = [join(folder, 'tall-killed'), join(folder, 'killed')]
+  writeTallModel(source, 2 ** 16)
+  const convert = ['convert', source, '--target', 'pare', '--type', 'f32', '--output', output, '--overwrite']
+  expect(pare(['convert', model, '--target', 'pare', '--output', output]).code).toBe(0)
+  const whole = readdirSync(output).sort()
+  const parts = () => readdirSync(folder).filter((name) => name.startsWith('.killed.'))
+  const { child, outcome } = startPare(convert)
+  while (child.exitCode === null && parts().length === 0) await new Promise((done) => setTimeout(done, 20))
+  child.kill('SIGKILL')
+  expect((await outcome).signal).toBe('SIGKILL')
+  expect(parts()).toHaveLength(1)
+  expect(readdirSync(output).sort()).toEqual(whole)
+  // One that is refused for what stands there cleans up too.
+  expect(pare(convert.slice(0, -1)).code).toBe(2)
+  expect(parts()).toEqual([])
+  expect(pare(convert).code).toBe(0)
+  expect(parts()).toEqual([])
+})
+
 test('an embedding is never in memory as a whole', () => {
   const bytesOf = (vocabulary: number, name: string) => {
     const source = join(folder, name)

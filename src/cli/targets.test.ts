@@ -198,6 +198,27 @@ test('vLLM finds weights of GPTQ that are left as they are by the name of the ma
     [...own, '-:^model\\.layers\\.0\\.self_attn\\.qkv_proj$'].sort(),
   )
 })
+test('transformers, which does not look at what a GPTQ folder leaves out, is told which layers have codes', async () => {
+  const layers = async (more: Partial<CompressOptions>) => {
+    const { json, output } = await run({ source: sources.folder, format: 'gptq', ...more })
+    const coded: string[] = []
+    reopened(output, ({ weights }) => {
+      for (const { name, type } of weights.infos.values())
+        if (type.startsWith('gptq-')) coded.push(name.replace(/\.weight$/, ''))
+    })
+    const { quantization_config: settings } = json('config.json')
+    expect(json('quantize_config.json')).toEqual(settings)
+    return { coded, named: settings.modules_in_block_to_quantize as string[][] | undefined }
+  }
+  const overrides = [{ match: 're:layers\\.0\\.self_attn\\.[qkv]_proj', keep: true }]
+  const kept = await layers({ target: 'transformers', overrides })
+  expect(kept.coded).not.toContain('model.layers.0.self_attn.q_proj')
+  expect(kept.coded).toContain('model.layers.1.self_attn.q_proj')
+  expect(kept.named!.flat().sort()).toEqual(kept.coded.sort())
+  // All layers have codes, or vLLM, which looks.
+  expect((await layers({ target: 'transformers' })).named).toBeUndefined()
+  expect((await layers({ target: 'vllm', overrides })).named).toBeUndefined()
+})
 test('a program without a tokenizer to load is refused before anything is done', async () => {
   const source = writeTinyFolder(join(folder, 'mute'))
   rmSync(join(source, 'tokenizer.json'))

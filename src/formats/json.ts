@@ -1,16 +1,21 @@
 /** JSON of files nobody vouches for: nesting and memory are limited, and a key may stand only once in an object. */
 import { FormatError, printable } from '../tensor/errors.ts'
 
+export interface JsonLimits {
+  /** Deepest nesting of objects and arrays. @default 64 */
+  depth?: number
+  /** Bytes of memory that the values may take, by a count before any is made. @default 48 MiB and twice the text */
+  memory?: number
+}
+
 /**
- * Parses JSON text strictly.
- *
- * `name` is how messages call the text; `depth` is the deepest nesting of objects and arrays. @default 64
+ * Parses JSON text strictly; `name` is how messages call it.
  *
  * @throws FormatError if the text is not JSON, nests too deeply, repeats a key, or would take many times its size in memory.
  * @example strictJson('index.json', '{"a":1}')
  */
-export function strictJson(name: string, text: string, { depth = 64 } = {}): unknown {
-  checkNesting(name, text, depth)
+export function strictJson(name: string, text: string, limits: JsonLimits = {}): unknown {
+  checkNesting(name, text, limits)
   try {
     return JSON.parse(text)
   } catch (cause) {
@@ -32,11 +37,14 @@ const FREE_MEMORY = 48 * 2 ** 20
 const [PER_CONTAINER, PER_KEY, PER_TEXT, PER_VALUE] = [64, 48, 24, 8]
 
 /** Walks over strings and brackets only; the grammar itself is left to `JSON.parse`. */
-function checkNesting(name: string, text: string, depth: number): void {
+function checkNesting(
+  name: string,
+  text: string,
+  { depth = 64, memory: most = FREE_MEMORY + 2 * text.length }: JsonLimits,
+): void {
   /** Keys of each open object; undefined stands for an open array. */
   const open: (Set<string> | undefined)[] = []
   let keyExpected = false
-  const most = FREE_MEMORY + 2 * text.length
   let memory = 0
   const keep = (bytes: number) => {
     memory += bytes

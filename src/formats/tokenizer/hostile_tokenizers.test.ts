@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { FormatError } from '../../tensor/errors.ts'
 import { byteLevel, byteLevelModel, parts } from './small_tokenizers.suite.ts'
 import { createTokenizer } from './tokenizer.ts'
-import type { JsonRecord } from './tokenizer_json.ts'
+import { type JsonRecord, parseTokenizerJson } from './tokenizer_json.ts'
 
 const tokenizer = (rest: JsonRecord) =>
   createTokenizer(
@@ -30,6 +30,25 @@ test.each([
   const nested = (depth: number) => text.replace('"HERE"', open.repeat(depth) + ']}'.repeat(depth))
   for (const depth of [17, 100, 20_000])
     expect(() => createTokenizer(nested(depth)), `${depth}`).toThrow(code('PARE_E_TOKENIZER_JSON'))
+})
+test('JSON that would take many times its size in memory is refused before it is made', () => {
+  const text = JSON.stringify(parts({ model: byteLevelModel }))
+  // 4,500,000 lists count 72 bytes each, of which 3 are in the file.
+  const lists = text.replace('{', `{"more":[${'[],'.repeat(4_500_000)}[]],`)
+  expect(() => createTokenizer(lists)).toThrow(code('PARE_E_TOKENIZER_JSON'))
+  expect(() => createTokenizer(lists)).toThrow(/tokenizer\.json: .* more than 268435456 bytes of memory/)
+})
+test('as many tokens and merges as the largest known vocabulary has are read, without blanks too', () => {
+  const letters = (i: number) => i.toString(26).padStart(5, '0')
+  const vocab = Object.fromEntries(Array.from({ length: 262_144 }, (_, i) => [letters(i), i]))
+  const merges = Array.from({ length: 514_906 }, (_, i) => [letters(i % 9000), letters(i % 999)])
+  const text = JSON.stringify({ model: { type: 'BPE', vocab, merges } })
+  const { model } = parseTokenizerJson(text)
+  expect((model.merges as string[][]).at(-1)).toEqual(merges.at(-1))
+})
+test('a key that stands twice is refused, as in every JSON file', () => {
+  const text = JSON.stringify(parts({ model: byteLevelModel })).replace('{', '{"model":{},')
+  expect(() => createTokenizer(text)).toThrow(code('PARE_E_TOKENIZER_JSON'))
 })
 test('an added token that would take the native core a minute is refused, one of 512 bytes is found', () => {
   const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }

@@ -64,7 +64,9 @@ describe('streams', () => {
   test('no piece of a text holds a broken character', () => {
     const tokenizer = make(bytes)
     fc.assert(
-      fc.property(fc.string({ unit: 'grapheme' }), (text) => {
+      // U+FFFD is a grapheme too, and whole.
+      fc.property(fc.string({ unit: 'grapheme' }), (drawn) => {
+        const text = drawn.replaceAll('\ufffd', '')
         for (const piece of streamed(tokenizer, tokenizer.encode(text))) expect(piece).not.toContain('\ufffd')
       }),
     )

@@ -2,8 +2,8 @@
  * The parts of a tokenizer.json that Pare itself looks at; the native core reads the file as a whole.
  * Format: https://github.com/huggingface/tokenizers, all parts may be null.
  */
-import { FormatError, printable } from '../../tensor/errors.ts'
-import { isRecord } from '../json.ts'
+import { FormatError } from '../../tensor/errors.ts'
+import { isRecord, strictJson } from '../json.ts'
 
 export type JsonRecord = Record<string, unknown>
 
@@ -29,8 +29,11 @@ export interface TokenizerJson {
   model: JsonRecord
 }
 
-/** No known vocabulary comes near; a file above it is refused before it is read. */
-export const LARGEST_TOKENIZER_BYTES = 1 << 28
+/** Four times the largest known, of 262144 tokens with 514906 merges; a file above it is refused before it is read. */
+export const LARGEST_TOKENIZER_BYTES = 1 << 27
+
+/** That of 262144 tokens counts as 96 MB, however it is laid out. */
+const MOST_MEMORY = 1 << 28
 
 const notATokenizer = (what: string) =>
   new FormatError(`tokenizer.json: ${what}; get the file of the model again`, {
@@ -40,16 +43,17 @@ const notATokenizer = (what: string) =>
 /**
  * Reads the parts out of the text; unknown fields stay out.
  *
- * @throws FormatError if it is not JSON, a part is missing, or its rules could blow texts up without bound.
+ * @throws FormatError if it is not JSON or would take more than 256 MiB, a part is missing, or its rules could blow texts
+ *   up without bound.
  */
 export function parseTokenizerJson(text: string): TokenizerJson {
   if (text.length > LARGEST_TOKENIZER_BYTES)
     throw notATokenizer(`has ${text.length} characters, at most ${LARGEST_TOKENIZER_BYTES} are read`)
   let json: unknown
   try {
-    json = JSON.parse(text)
+    json = strictJson('tokenizer.json', text, { memory: MOST_MEMORY })
   } catch (cause) {
-    throw notATokenizer(`is not valid JSON (${printable((cause as Error).message)})`)
+    throw new FormatError((cause as Error).message, { code: 'PARE_E_TOKENIZER_JSON', cause })
   }
   if (!isRecord(json) || !isRecord(json.model)) throw notATokenizer('has no model')
   const parts = {

@@ -71,7 +71,13 @@ export function gptqEncoding(options: Omit<GptqTargetOptions, 'choices'>): Layer
         { name: `${stem}.g_idx`, bytes: bytesOf(groupOf) },
       ]
     },
-    configuration: (_, leftOut) => ({ quantization_config: quantizationConfig(options, leftOut) }),
+    configuration: (layers, leftOut) => ({
+      quantization_config: quantizationConfig(
+        options,
+        leftOut,
+        layers.map(({ name }) => moduleOf(name)),
+      ),
+    }),
     files: ({ quantization_config }) => new Map([['quantize_config.json', json(quantization_config)]]),
     notes: actOrder && !staticGroups ? ['columns were sorted, so that a reader must honour g_idx'] : [],
   }
@@ -80,6 +86,7 @@ export function gptqEncoding(options: Omit<GptqTargetOptions, 'choices'>): Layer
 function quantizationConfig(
   options: Omit<GptqTargetOptions, 'choices'>,
   leftOut: readonly string[],
+  quantised: readonly string[],
 ): Record<string, unknown> {
   const {
     grid,
@@ -108,6 +115,8 @@ function quantizationConfig(
     checkpoint_format: checkpointFormat,
     pack_dtype: 'int32',
     ...(leftOut.length > 0 ? { dynamic: Object.fromEntries(dynamic) } : {}),
+    // transformers' loader, optimum, does not look at `dynamic`: without this it makes codes of every linear layer.
+    ...(leftOut.length > 0 && !fused ? { modules_in_block_to_quantize: [quantised] } : {}),
     meta: { quantizer: ['pare:0.1.0'] },
   }
 }

@@ -1,10 +1,9 @@
 /** A model in one format becomes the same model in another: codes stay codes where the formats agree. */
 
-import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { disk } from '../../formats/disk.ts'
-import { writeFailure, writeWhole } from '../../formats/output.ts'
+import { writeWhole } from '../../formats/output.ts'
 import { loadConvertible, type OpenConvertible } from '../../models/load_model.ts'
 import { checkFreeDisk } from '../../models/source/disk.ts'
 import type { ResolvedSource } from '../../models/source/resolved.ts'
@@ -34,12 +33,14 @@ import {
 import { type Conversion, planConversion } from './convert_plan.ts'
 import { formatNotes } from './format_notes.ts'
 import { survey } from './survey.ts'
+import { publishFolder, removeUnfinished, unfinishedFolder } from './unfinished_folder.ts'
 import { writeConverted } from './write_converted.ts'
 
 /**
  * Writes a model in another format and compares what a reader finds there with the source, value by value. Weights go
  * one after another: memory is bounded by the largest linear weight, some bytes for each of its values. The output
- * appears when it is whole; whatever fails, or `signal` stops, leaves nothing behind.
+ * appears when it is whole; whatever fails, or `signal` stops, leaves nothing behind, and what a process that was killed
+ * left goes with the next conversion to the same place.
  *
  * @throws OptionError before anything is read where an option cannot be, and where the target cannot hold the source;
  * QualityError (`PARE_E_LOSSY`) with `lossless` where a value would differ; ResourceError where the disk is too full.
@@ -50,6 +51,7 @@ export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Pr
   const begin = performance.now()
   const resolved = resolveConvertOptions(options)
   const output = resolve(resolved.output)
+  removeUnfinished(output)
   checkOutput(output, resolved.overwrite, false)
   checkPlace(output)
   const source = await loadConvertible(resolved.source, {
@@ -64,14 +66,14 @@ export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Pr
     const target = planConversion(source, conversion)
     target.check()
     await checkFreeDisk(existingFolder(output), target.fileBytes, '--output', 'another folder')
-    const folder = join(dirname(output), `.${basename(output)}.${randomBytes(6).toString('hex')}.part`)
+    const folder = unfinishedFolder(output)
     try {
       disk().makeFolder(folder)
       await write(source, target, conversion.carriages, folder, hooks)
       const weights = await compareWithSource(source, folder, target, conversion, hooks)
       const report = reportOf(source, target, conversion, weights)
       if (hooks.signal?.aborted) throw new AbortError()
-      publish(folder, output)
+      publishFolder(folder, output)
       return {
         ...report,
         output,
@@ -176,25 +178,4 @@ function existingFolder(path: string): string {
     : parent === path
       ? path
       : existingFolder(parent)
-}
-
-/** Puts the whole result at its place. What stood there goes only when the new one has its name. */
-function publish(folder: string, output: string): void {
-  const replaced = `${folder}.replaced`
-  try {
-    disk().syncFolder(folder)
-    const isThere = existsSync(output)
-    if (isThere && readdirSync(output).length === 0) rmdirSync(output)
-    else if (isThere) disk().rename(output, replaced)
-    try {
-      disk().rename(folder, output)
-    } catch (error) {
-      if (existsSync(replaced)) disk().rename(replaced, output)
-      throw error
-    }
-    disk().syncFolder(dirname(output))
-    disk().remove(replaced)
-  } catch (cause) {
-    throw writeFailure(cause, output, 0)
-  }
 }

@@ -89,17 +89,18 @@ export function farthest(
   result: OpenModel,
   name: string,
   source: WeightInfo,
-): { error: number; alike: number; reason: string } | undefined {
+): { error: number; alike: number; isFloat: boolean; reason: string } | undefined {
   const type = typeOf(result, name)
-  if (holds(type, source.type)) return { error: 0, alike: 1 - 1e-6, reason: `${type} for ${source.type}` }
+  const floats = { alike: 1 - 1e-6, isFloat: true }
+  if (holds(type, source.type)) return { ...floats, error: 0, reason: `${type} for ${source.type}` }
   const roundoff = roundoffs[type]
-  if (roundoff !== undefined) return { error: roundoff, alike: 1 - 1e-6, reason: type }
+  if (roundoff !== undefined) return { ...floats, error: roundoff, reason: type }
   const bits = bitsOf(result.weights.infos.get(name)!)
   if (bits === undefined) return undefined
   const alike = Math.max(LEAST_ALIKE, 1 - OF_ROWS * 4 ** -bits)
   return bits < FEWEST_OF_WEIGHTS
     ? undefined
-    : { error: OF_WEIGHTS * 2 ** -bits, alike, reason: `${bits} bits` }
+    : { error: OF_WEIGHTS * 2 ** -bits, alike, isFloat: false, reason: `${bits} bits` }
 }
 
 /** No bound, with the reason why, or a limit of something. */

@@ -23,8 +23,10 @@ export interface WeightTask {
 /** |W' - W| / |W| of formats that round: 2^-9 of an offset of up to three deviations in bf16, twice, and room for the estimate. */
 const ROUNDED = 2 ** -6
 
-/** @returns also whether all could be read */
-export async function checkWeights(task: WeightTask): Promise<{ check: Check; read: boolean }> {
+/** @returns also whether all could be read, and which have the values that were computed */
+export async function checkWeights(
+  task: WeightTask,
+): Promise<{ check: Check; read: boolean; computed: ReadonlySet<string> }> {
   const { result, source, digests, signal, progress } = task
   const faults = unreadTensors(result).map(
     (name) => `${printable(name)}: is in the file, and nothing reads it`,
@@ -35,7 +37,8 @@ export async function checkWeights(task: WeightTask): Promise<{ check: Check; re
   for (const name of digests?.keys() ?? [])
     if (!matrices.has(name))
       faults.push(`${printable(name)}: was compressed, and the result has no such weight`)
-  const found = { same: 0, compared: 0, equal: 0, unread: 0, farthest: 0, farthestName: '' }
+  const computed = new Set<string>()
+  const found = { compared: 0, equal: 0, unread: 0, farthest: 0, farthestName: '' }
   let done = 0
   for (const [plain, name] of names) {
     await new Promise((resolve) => setImmediate(resolve))
@@ -48,7 +51,7 @@ export async function checkWeights(task: WeightTask): Promise<{ check: Check; re
       const weight = { weights: result.weights, name, isMatrix: matrices.has(name) }
       const { distance, error, alike } = readWeight(weight, { expected, other })
       if (distance !== undefined) {
-        if (distance <= (roundsValues(result.format) ? ROUNDED : 0)) found.same++
+        if (distance <= (roundsValues(result.format) ? ROUNDED : 0)) computed.add(name)
         else
           say(
             `holds other values than were computed${Number.isFinite(distance) ? `, apart by about ${percent(distance)}` : ''}`,
@@ -69,7 +72,8 @@ export async function checkWeights(task: WeightTask): Promise<{ check: Check; re
       say(error.message)
     }
   }
-  const { same, compared, equal, unread, farthest: most, farthestName } = found
+  const same = computed.size
+  const { compared, equal, unread, farthest: most, farthestName } = found
   const rest = compared < names.size ? `the ${compared} others` : 'all'
   const parts = [
     `${names.size - unread} of ${names.size} read, all finite`,
@@ -88,7 +92,7 @@ export async function checkWeights(task: WeightTask): Promise<{ check: Check; re
     ...(digests && digests.size > 0 ? { digests: digests.size, same } : {}),
     ...(compared > 0 ? { compared, equal, farthest: most, farthestName } : {}),
   }
-  return { check: checkOf('weights', faults, parts.join('; '), facts), read: unread === 0 }
+  return { check: checkOf('weights', faults, parts.join('; '), facts), read: unread === 0, computed }
 }
 
 const infoOf = ({ weights }: OpenModel, name: string) => weights.infos.get(name)!

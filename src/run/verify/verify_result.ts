@@ -3,6 +3,7 @@
 import { openModel } from '../../models/load_model.ts'
 import type { OpenModel } from '../../models/open_model.ts'
 import type { RunHooks } from '../evaluate.ts'
+import { changedWeights } from './changed_weights.ts'
 import { checkConfiguration } from './check_configuration.ts'
 import { checkFiles, type KnownFiles, recordFiles } from './check_files.ts'
 import { checkLogits } from './check_logits.ts'
@@ -53,7 +54,11 @@ export async function verifyResult(task: ResultToVerify, hooks: RunHooks = {}): 
   const recorded = files?.record ? recordFiles(files.folder, files.record) : []
   const result = openModel(path)
   try {
-    const { check: weights, read } = await checkWeights({
+    const {
+      check: weights,
+      read,
+      computed,
+    } = await checkWeights({
       result,
       source,
       digests,
@@ -67,7 +72,7 @@ export async function verifyResult(task: ResultToVerify, hooks: RunHooks = {}): 
       ? { check: skipped('logits', 'not all weights can be read') }
       : !alike
         ? { check: skipped('logits', 'the models differ in what they compute') }
-        : await predictions(result, source, known, hooks)
+        : await predictions({ result, source, known, computed }, hooks)
     checks.push(logits.check)
     const tokens = tokensOf(result)
     checks.push(checkTokens(tokens, source && tokensOf(source), known?.tokens))
@@ -91,19 +96,25 @@ export async function verifyResult(task: ResultToVerify, hooks: RunHooks = {}): 
   }
 }
 
+interface Predicting {
+  result: OpenModel
+  source: OpenModel | undefined
+  known: VerificationRecord | undefined
+  /** Weights that have the values that were computed. */
+  computed: ReadonlySet<string>
+}
+
 /** Logits of a language model; the vectors of a text encoder. */
 async function predictions(
-  result: OpenModel,
-  source: OpenModel | undefined,
-  known: VerificationRecord | undefined,
+  { result, source, known, computed }: Predicting,
   hooks: RunHooks,
 ): Promise<Awaited<ReturnType<typeof checkLogits>>> {
-  if (result.family === 'llama')
-    return checkLogits(
-      { result, source: source?.family === 'llama' ? source : undefined, recorded: known?.logits },
-      hooks,
-    )
-  if (source?.family === 'bert') return { check: checkVectors(result, source) }
+  const changed = source && (() => changedWeights(result, source, computed))
+  if (result.family === 'llama') {
+    const own = source?.family === 'llama' ? source : undefined
+    return checkLogits({ result, source: own, recorded: known?.logits, changed }, hooks)
+  }
+  if (source?.family === 'bert') return { check: checkVectors(result, source, changed) }
   return { check: skipped('logits', 'nothing to compare with; give --source') }
 }
 
