@@ -52,6 +52,7 @@ export function planConversion(source: OpenLanguageModel, conversion: Conversion
       // Plain numbers have no grid; beside codes they are f32, which holds every other type.
       return planLayout(source, layout.chosen!, {
         ...(options.type ? { embedding: onnxFloat(options.type) } : { grid: mainGrid(conversion) }),
+        activations: options.activations,
         choices,
       })
     default: {
