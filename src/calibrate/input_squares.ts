@@ -1,5 +1,6 @@
 /** Sums of the squares of inputs: the diagonal of their Gram matrix, without the rest of it. */
 import { scope, type Tensor } from '../tensor/index.ts'
+import type { Statistics } from './statistics.ts'
 
 export class InputSquares {
   /** Of each input, in f64; those of one call are added in f32. */
@@ -23,5 +24,9 @@ export class InputSquares {
       this.sums[i] = sum + Number(added[i])
     })
     this.rows += rows
+  }
+  /** The sums without a copy. */
+  current(): Statistics {
+    return { squares: this.sums, rows: this.rows }
   }
 }

@@ -6,6 +6,8 @@ import type { ResourceHolder } from '../tensor/scope.ts'
 export interface Statistics {
   /** Sum of x^T x over all tokens, f64 [in, in]. */
   readonly gram?: Tensor
+  /** Sum of x^2 of each input over all tokens, [in]: the diagonal of the Gram matrix. */
+  readonly squares?: Float64Array
   /** Rows (tokens) that were seen. */
   readonly rows: number
 }
@@ -42,4 +44,13 @@ export class GramStatistic implements ResourceHolder {
   resources(): Iterable<unknown> {
     return []
   }
+}
+
+/** Sum of x^2 of each input, from the sums of x^T x. */
+export function squaresOf(gram: Tensor): Float64Array {
+  const n = gram.extent(0)
+  return gram
+    .reshape([n * n])
+    .slice(0, 0, n * n, n + 1)
+    .toArray() as Float64Array
 }
