@@ -1,7 +1,7 @@
 /** Pruned weights on a grid: one bit for each place, codes of those that live, and a scale and a zero a group of columns. */
 import { scope, Tensor, tensor } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
-import { type GridForm, groupWidth } from '../grid.ts'
+import { type AffineValues, type GridForm, groupWidth } from '../grid.ts'
 
 export interface MaskedGridValues {
   kind: 'masked_grid'
@@ -29,6 +29,29 @@ export function decodeMaskedGrid({ shape, mask, codes, scales, zeros, groupOf }:
     )
     return new Tensor(codes.kernels, handle, 'f32', shape)
   })
+}
+
+/** The same weights as codes of every place: what is pruned has the code of its group's zero. For files without masks. */
+export function unmasked({
+  shape,
+  grid,
+  mask,
+  codes,
+  scales,
+  zeros,
+  groupOf,
+}: MaskedGridValues): AffineValues {
+  const [rows, columns] = shape
+  const [bytes, zeroOf, living] = [Math.ceil(columns / 8), zeros.bytes(), codes.bytes()]
+  const groups = zeros.extent(1)
+  const all = new Uint8Array(rows * columns)
+  let next = 0
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) {
+      const lives = (mask[row * bytes + (column >> 3)]! >> (column & 7)) & 1
+      all[row * columns + column] = lives ? living[next++]! : zeroOf[row * groups + groupOf[column]!]!
+    }
+  return { kind: 'grid', grid, codes: tensor(all, shape, 'u8'), scales, zeros, groupOf }
 }
 
 /**
