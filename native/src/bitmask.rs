@@ -36,7 +36,7 @@ impl Kept<'_> {
 }
 
 /// Marks of the columns of one row; those past the last column do not count.
-fn count(marks: &[u8], columns: usize) -> usize {
+pub(crate) fn count(marks: &[u8], columns: usize) -> usize {
     let (words, bytes) = marks[..columns / 8].as_chunks::<8>();
     let whole: u32 = words
         .iter()

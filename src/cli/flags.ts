@@ -4,7 +4,7 @@ import type { CompressOptions } from '../run/compress_options.ts'
 import { sensitivityNames } from '../run/mix/mix_options.ts'
 import { flagName, stepFields } from '../run/option_fields.ts'
 import type { Override } from '../run/override.ts'
-import { ownFieldNames, ownFields } from '../run/own_fields.ts'
+import { type OwnField, type OwnFieldName, ownFieldNames, ownFields } from '../run/own_fields.ts'
 import { recipeOptions } from '../run/recipe_options.ts'
 import { stepMethod, stepMethodNames } from '../run/step_methods.ts'
 import { choosableFormats, targetNames } from '../run/targets.ts'
@@ -150,16 +150,22 @@ export function addMethodFlags(command: Command): Command {
       whole(1),
     )
   for (const name of ownFieldNames) {
-    const { value, range, help } = ownFields[name]
+    const { value, range, help }: OwnField = ownFields[name]
     const readers = stepMethodNames.filter((method) => Object.hasOwn(stepMethod(method).options, name))
     if (readers.length > 0)
-      command.option(
-        `${flagName(name)} ${value}`,
-        `${readers.join(', ')}: ${help} (${range})`,
-        ownValue(name),
-      )
+      addOwn(command, name, { value, text: `${readers.join(', ')}: ${help} (${range})` })
   }
   return addMethodHelp(addSteps(command))
+}
+
+/** An option with a value, or one that is switched on. */
+function addOwn(
+  command: Command,
+  name: OwnFieldName,
+  { value, text }: { value: string | undefined; text: string },
+) {
+  if (value === undefined) command.option(flagName(name), text)
+  else command.option(`${flagName(name)} ${value}`, text, ownValue(name))
 }
 
 export function addCalibrationFlags(command: Command): Command {

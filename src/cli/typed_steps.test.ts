@@ -80,14 +80,14 @@ const valueOf = (name: (typeof ownFieldNames)[number]) =>
     (value) => ownFields[name].schema.safeParse(value).success,
   )!
 
-const read = ownFieldNames.filter((name) =>
+const readers = ownFieldNames.filter((name) =>
   stepMethodNames.some((method) => Object.hasOwn(stepMethod(method).options, name)),
 )
 test('every option is read by some method', () => {
-  expect(read).toEqual(ownFieldNames)
+  expect(readers).toEqual(ownFieldNames)
 })
 
-describe.each(read)('%s', (name) => {
+describe.each(readers)('%s', (name) => {
   const reader = stepMethodNames.find((method) => Object.hasOwn(stepMethod(method).options, name))!
   const first = stepMethod(reader).kind === 'repair' ? ['--method', 'gptq', '--then'] : ['--method']
   test('as a flag is the field of the recipe', () => {

@@ -1,9 +1,9 @@
 /** The description of compressed weights in a Pare folder (pare.json); codes are packed as `bit_stream.ts` does. */
 import { FormatError, printable } from '../tensor/errors.ts'
-import { faultOf, fitsVersion1, isVersion1, isVersion2, type PareWeight } from './pare_weight.ts'
+import { faultOf, fitsVersion1, isVersion1, isVersion2, isVersion3, type PareWeight } from './pare_weight.ts'
 
 /** Later versions of Pare read it, and what was before. */
-export const pareFolderVersion = 3
+export const pareFolderVersion = 4
 
 /** Checks what pare.json says. @throws FormatError for a newer version or a field that is not understood. */
 export function readPareJson(value: unknown): Map<string, PareWeight> {
@@ -39,6 +39,7 @@ export function pareJson(weights: ReadonlyMap<string, PareWeight>): Record<strin
     const { sorted: _, ...rest } = weight
     return [name, rest]
   })
-  const version = old ? 1 : [...weights.values()].every(isVersion2) ? 2 : pareFolderVersion
+  const all = (can: (weight: PareWeight) => boolean) => [...weights.values()].every(can)
+  const version = old ? 1 : all(isVersion2) ? 2 : all(isVersion3) ? 3 : pareFolderVersion
   return { format: 'pare', version, weights: Object.fromEntries(described) }
 }

@@ -1,6 +1,7 @@
 /**
  * How a weight of a Pare folder is put together: the kinds of `nn/values`, each with what its tensors cannot tell.
- * Version 1 knew grids of 2, 3, 4 and 8 bits with scales in f16 or f32, and blocks; version 2 all but rounded sums.
+ * Version 1 knew grids of 2, 3, 4 and 8 bits with scales in f16 or f32, and blocks; version 2 all but rounded sums and
+ * masked grids; version 3 all but these.
  */
 import type { StoredValues } from '../nn/values/values.ts'
 
@@ -43,6 +44,7 @@ export type PareWeight =
       tile: { rows: number; columns: number }
     }
   | { kind: 'bitmask'; shape: Shape; kept: number; numberType: NumberType }
+  | ({ kind: 'masked_grid'; kept: number; symmetric: boolean } & Steps)
   | { kind: 'sparse_rows'; shape: Shape; entries: number; valueType: 'f16' | 'bf16' | 'f32' }
   | {
       kind: 'sum'
@@ -74,15 +76,24 @@ export const isVersion1 = (weight: PareWeight): boolean =>
     weight.zeroType === undefined)
 
 /** Version 2 can say it. */
-export function isVersion2(weight: PareWeight): boolean {
+export const isVersion2 = (weight: PareWeight): boolean =>
+  isVersion3(weight) && everyPart(weight, (part) => part.kind !== 'sum' || part.rounded === undefined)
+
+/** Version 3 can say it. */
+export const isVersion3 = (weight: PareWeight): boolean =>
+  everyPart(weight, ({ kind }) => kind !== 'masked_grid')
+
+function everyPart(weight: PareWeight, fits: (part: PareWeight) => boolean): boolean {
+  const down = (part: PareWeight) => everyPart(part, fits)
+  if (!fits(weight)) return false
   switch (weight.kind) {
     case 'sum':
-      return weight.rounded === undefined && weight.terms.every(isVersion2)
+      return weight.terms.every(down)
     case 'product':
-      return isVersion2(weight.left) && isVersion2(weight.right)
+      return down(weight.left) && down(weight.right)
     case 'scaled':
     case 'permuted':
-      return isVersion2(weight.values)
+      return down(weight.values)
     default:
       return true
   }
@@ -129,6 +140,10 @@ const fits: Readonly<Record<StoredValues['kind'], (weight: Described) => boolean
     hasTiles(weight),
   bitmask: ({ kept, numberType, shape }) =>
     isCount(kept, shape[0] * shape[1]) && isOneOf(numberType, numberTypes),
+  masked_grid: (weight) =>
+    hasSteps(weight) &&
+    typeof weight.symmetric === 'boolean' &&
+    isCount(weight.kept, weight.shape[0] * weight.shape[1]),
   sparse_rows: ({ entries, valueType }) =>
     isCount(entries, 2 ** 32 - 1) && isOneOf(valueType, ['f16', 'bf16', 'f32']),
   sum: (weight) =>

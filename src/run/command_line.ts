@@ -1,7 +1,7 @@
 /** The command line of a compression, from its options. */
 import { sizeText } from './byte_size.ts'
 import type { CompressOptions } from './compress_options.ts'
-import { type OwnFieldName, ownFieldNames } from './own_fields.ts'
+import { type OwnFieldName, ownFieldNames, ownFields } from './own_fields.ts'
 
 /** How an option is written: the flag takes its value, stands where it is true, where it is false, or for either. */
 type Kind = 'value' | 'size' | 'path' | 'paths' | 'on' | 'off' | 'either'
@@ -48,7 +48,9 @@ const flags: Readonly<
   scratch: 'path',
   offline: 'on',
   probe: 'off',
-  ...(Object.fromEntries(ownFieldNames.map((name) => [name, 'value'])) as Record<OwnFieldName, Kind>),
+  ...(Object.fromEntries(
+    ownFieldNames.map((name) => [name, 'value' in ownFields[name] ? 'value' : 'on']),
+  ) as Record<OwnFieldName, Kind>),
   overwrite: 'on',
   restart: 'on',
   output: 'path',

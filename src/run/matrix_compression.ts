@@ -8,7 +8,9 @@ import type { OpenCompressible } from '../models/open_model.ts'
 import { describeStored } from '../models/stored/pare_tensors.ts'
 import type { EncodedTensor, TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import { gridSource } from '../nn/grid.ts'
 import type { Linear } from '../nn/linear.ts'
+import { unmasked } from '../nn/values/masked_grid.ts'
 import type { StoredSource } from '../nn/values/values.ts'
 import { denseSource } from '../nn/weight_source.ts'
 import { rtn } from '../quantize/rtn.ts'
@@ -200,7 +202,9 @@ export class MatrixCompression {
       return { source: denseSource(stored), decoded: stored, diagnostics: { notes: [] } }
     }
     const { grid, made } = plan
-    const edit = scope(() => this.method.compress({ name, dense, current: dense, statistics, grid }))
+    const edit = scope(() =>
+      this.forTarget(this.method.compress({ name, dense, current: dense, statistics, grid })),
+    )
     const encoded = this.target.encodeSource(plan, edit.source)
     this.tensors.push(...encoded)
     const form = made && describeStored((edit.source as StoredSource).values)
@@ -220,6 +224,14 @@ export class MatrixCompression {
       })
     })
     return edit
+  }
+
+  /** Files without masks have a code for each pruned weight too. */
+  private forTarget(edit: LayerEdit): LayerEdit {
+    const { values } = edit.source as Partial<StoredSource>
+    return values?.kind === 'masked_grid' && this.target.target !== 'pare'
+      ? { ...edit, source: gridSource(unmasked(values)) }
+      : edit
   }
 
   private layerReport(

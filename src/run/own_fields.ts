@@ -22,6 +22,12 @@ const whole = (least: number, most: number) => {
     range: need,
   }
 }
+const onOrOff = { schema: z.boolean({ error: 'true or false' }), range: 'on or off' }
+const number = (need: string, fits: (x: number) => boolean) => ({
+  schema: z.number({ error: need }).refine(fits, { error: need }),
+  value: '<x>',
+  range: need,
+})
 const choice = <const Values extends readonly [number, ...number[]]>(values: Values) => ({
   schema: z.literal(values, { error: `one of ${values.join(', ')}` }),
   value: '<n>',
@@ -32,7 +38,45 @@ const oneOf = <const Names extends readonly [string, ...string[]]>(names: Names)
   value: '<name>',
   range: names.join(', '),
 })
+const patternNeed = 'unstructured, or N:M such as 2:4, which keeps N of every M'
+
 export const ownFields = {
+  sparsity: {
+    ...number('a share from 0 to 1', (x) => x >= 0 && x <= 1),
+    help: 'share of the weights that become 0, where the pattern does not say it; 0.5 is usual, more is worse quickly',
+  },
+  pattern: {
+    schema: z
+      .string({ error: patternNeed })
+      .regex(/^(unstructured|[1-9]\d{0,2}:[1-9]\d{0,2})$/, { error: patternNeed }),
+    value: '<text>',
+    range: patternNeed,
+    help: 'where zeros may fall; N:M for hardware that skips them, worse than unstructured at the same share',
+  },
+  lazyBlock: {
+    ...whole(1, 65_536),
+    help: 'columns between two corrections of all later ones; changes speed, not results',
+  },
+  inclusive: {
+    ...onOrOff,
+    help: 'the count of the published code, one more of each slab, to compare with it',
+  },
+  variant: {
+    ...onOrOff,
+    help: 'rows get the zeros that their sums of scores allow, not all the same number; try it where outputs differ much',
+  },
+  scope: {
+    ...oneOf(['layer', 'row']),
+    help: 'whose weights are ranked together; rows of their own keep every output alive',
+  },
+  blockSize: {
+    ...whole(1, 65_536),
+    help: 'columns that are decided before later ones are corrected; for sparsegpt also those whose zeros are chosen at once: 16 to 256 are alike, 1 is worse',
+  },
+  numbers: {
+    ...oneOf(['f16', 'bf16', 'f32']),
+    help: 'type of the weights that are left; bf16 where they go past 65504',
+  },
   rank: {
     ...whole(0, 65_536),
     help: 'columns and rows of the two thin matrices; each costs inputs + outputs numbers, and the loss never grows with it',
@@ -57,6 +101,12 @@ export const ownFields = {
 
 export type OwnFieldName = keyof typeof ownFields
 export const ownFieldNames = Object.keys(ownFields) as OwnFieldName[]
+
+/** `N:M` as numbers; nothing for `unstructured`. */
+export function groupsOfPattern(pattern: string): { n: number; m: number } | undefined {
+  const [, n, m] = /^(\d+):(\d+)$/.exec(pattern) ?? []
+  return n === undefined ? undefined : { n: Number(n), m: Number(m) }
+}
 
 /** What is given for the fields of its names. */
 export type OwnOptions = {

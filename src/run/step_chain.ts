@@ -60,7 +60,7 @@ export function formOf(steps: readonly ResolvedStep[], shape: readonly [number, 
         kept = kept === undefined ? left : Math.min(kept, left)
         form = step.grid
           ? maskedForm(step, shape, kept)
-          : { kind: 'bitmask', shape: [...shape], kept, numberType: 'f16' }
+          : { kind: 'bitmask', shape: [...shape], kept, numberType: step.own.numbers ?? 'f16' }
         break
       }
       case 'coder':
@@ -93,8 +93,9 @@ function gridForm(
 }
 
 function maskedForm(step: ResolvedStep, shape: readonly [number, number], kept: number): PareWeight {
-  void kept
-  return gridForm(step, shape)
+  const { bits, groupSize, symmetric, scaleType } = step.grid!
+  const sorted = step.actOrder && !step.staticGroups
+  return { kind: 'masked_grid', shape: [...shape], kept, bits, groupSize, symmetric, scaleType, sorted }
 }
 
 const cannotFollow = ({ method, at }: ResolvedStep, what: string) =>

@@ -1,10 +1,15 @@
 /** The methods of compression steps: what each makes of a weight, which options it reads, and how its result is stored. */
 import type { LayerMethod, StatisticName } from '../calibrate/method.ts'
 import type { PareWeight } from '../formats/pare_weight.ts'
+import { type OneShotOptions, zerosOf } from '../prune/one_shot.ts'
+import { oneShotMagnitude } from '../prune/one_shot_magnitude.ts'
+import type { Pattern } from '../prune/pattern.ts'
+import { sparsegpt } from '../prune/sparsegpt.ts'
+import { wanda } from '../prune/wanda.ts'
 import { gptq } from '../quantize/gptq.ts'
 import { rtn } from '../quantize/rtn.ts'
 import { eora } from '../recover/eora.ts'
-import type { OwnFieldName, OwnOptions } from './own_fields.ts'
+import { groupsOfPattern, type OwnFieldName, type OwnOptions } from './own_fields.ts'
 
 /** Options that more than one kind of method reads, beside those of grids. */
 export type SharedField = 'actOrder' | 'staticGroups' | 'damping' | 'onSingular'
@@ -56,6 +61,28 @@ interface Repair extends Method {
 
 export type StepMethod = Quantizer | Pruner | Coder | Repair
 
+const prunerOptions = {
+  sparsity: '0.5, or what the pattern says',
+  pattern: 'unstructured',
+  numbers: 'f16',
+} as const
+
+/** What a pruner is told of where zeros go. */
+const pruned = ({ sparsity, pattern, numbers }: FactoryOptions): OneShotOptions =>
+  given({ sparsity, numbers, pattern: pattern === undefined ? undefined : patternOf(pattern) })
+
+const patternOf = (text: string): Pattern => {
+  const groups = groupsOfPattern(text)
+  return groups ? { kind: 'n:m', ...groups } : { kind: 'unstructured' }
+}
+
+/** Weights that live, about: slabs and rows round for themselves. */
+const kept = ([rows, columns]: readonly [number, number], { sparsity, pattern }: OwnOptions): number => {
+  const groups = pattern === undefined ? undefined : groupsOfPattern(pattern)
+  const share = groups ? 1 - groups.n / groups.m : (sparsity ?? 0.5)
+  return rows * columns - zerosOf(rows * columns, share)
+}
+
 export const stepMethods = {
   rtn: {
     kind: 'quantizer',
@@ -76,6 +103,52 @@ export const stepMethods = {
     },
     make: ({ damping, actOrder, staticGroups, onSingular }) =>
       gptq(given({ damping, actOrder, staticGroups, onSingular })),
+  },
+  magnitude: {
+    kind: 'pruner',
+    joint: true,
+    summary: 'sets the smallest weights to 0, without calibration: the baseline of pruning',
+    needs: [],
+    options: { ...prunerOptions, scope: 'layer' },
+    make: (options) => oneShotMagnitude({ ...pruned(options), ...given({ scope: options.scope }) }),
+    kept,
+  },
+  wanda: {
+    kind: 'pruner',
+    joint: true,
+    summary:
+      'sets the weights to 0 whose products with their inputs are smallest, of each row, in one pass over the calibration text',
+    needs: ['squares'],
+    options: { ...prunerOptions, variant: 'off' },
+    make: (options) => wanda({ ...pruned(options), ...given({ variant: options.variant }) }),
+    kept,
+  },
+  sparsegpt: {
+    kind: 'pruner',
+    joint: true,
+    summary:
+      'sets weights to 0 column by column and corrects those that are left; with --bits it rounds them in the same sweep',
+    needs: ['gram'],
+    options: {
+      ...prunerOptions,
+      damping: '0.01',
+      blockSize: '128',
+      lazyBlock: 'the block size',
+      staticGroups: 'off',
+      inclusive: 'off',
+      onSingular: 'throw',
+    },
+    make: (options) => {
+      const { damping, blockSize, lazyBlock, staticGroups, inclusive, onSingular } = options
+      return sparsegpt({
+        ...pruned(options),
+        ...given({ damping, blockSize, lazyBlock, staticGroups, inclusive }),
+        ...(onSingular === undefined
+          ? {}
+          : { onSingular: onSingular === 'round' ? 'magnitude' : onSingular }),
+      })
+    },
+    kept,
   },
   eora: {
     kind: 'repair',

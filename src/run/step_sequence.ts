@@ -6,6 +6,7 @@ import type { Grid } from '../nn/grid.ts'
 import { patternMatches } from '../nn/name_pattern.ts'
 import type { StoredSource, StoredValues } from '../nn/values/values.ts'
 import type { WeightSource } from '../nn/weight_source.ts'
+import { maskedQuantizer } from '../quantize/masked_gptq.ts'
 import { weightedRtn } from '../quantize/weighted_rtn.ts'
 import { scope } from '../tensor/index.ts'
 import { stepMethod } from './step_methods.ts'
@@ -92,7 +93,11 @@ function methodOf(step: ResolvedStep): LayerMethod {
 }
 
 /** Quantisers leave what is pruned at 0. */
-const methodFor = (_: ResolvedStep, method: LayerMethod, __: Uint8Array | undefined): LayerMethod => method
+function methodFor(step: ResolvedStep, method: LayerMethod, mask: Uint8Array | undefined): LayerMethod {
+  const { method: name, damping, actOrder, staticGroups, onSingular } = step
+  if (!mask || (name !== 'gptq' && name !== 'rtn')) return method
+  return maskedQuantizer(name, name === 'gptq' ? { damping, actOrder, staticGroups, onSingular } : {})
+}
 
 /** What a step rounds to for itself; nothing where no block type fits the row. */
 function ownGrid({ scheme, grid }: ResolvedStep, columns: number): Grid | undefined {

@@ -43,12 +43,14 @@ const withOrder = (archive: TensorArchive, name: string, weight: PareWeight): Pa
 /** Short name for plans and reports: `4 bits, groups of 64`, `Q3_K`, `bitmask`. */
 export function weightName(weight: PareWeight): string {
   if (weight.kind === 'blocks') return weight.type
-  if (weight.kind !== 'grid' && weight.kind !== 'offset') return weight.kind.replace('_', ' ')
+  if (weight.kind !== 'grid' && weight.kind !== 'offset' && weight.kind !== 'masked_grid')
+    return weight.kind.replace('_', ' ')
   const { bits, groupSize, kind } = weight
   return [
     `${bits} bits`,
     groupSize === 'row' ? 'one group a row' : `groups of ${groupSize}`,
-    ...(kind === 'grid' && weight.symmetric ? ['symmetric'] : []),
+    ...(kind !== 'offset' && weight.symmetric ? ['symmetric'] : []),
     ...(kind === 'offset' ? ['with offsets'] : []),
+    ...(kind === 'masked_grid' ? ['with a mask'] : []),
   ].join(', ')
 }

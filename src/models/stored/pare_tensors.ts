@@ -11,6 +11,8 @@
  *   codebook     NAME.codes (a stream for each row of tiles: the codes of a tile, one a book, side by side),
  *                NAME.codebooks F16 [books, entries, tile rows, tile columns], NAME.scales F16 [rows of tiles]
  *   bitmask      NAME.mask U8 [rows, bytes], NAME.row_offsets U32 [rows + 1], NAME.kept [kept]
+ *   masked_grid  NAME.mask, NAME.row_offsets, NAME.codes U32 [words] (one stream of the living, row after row),
+ *                NAME.scales [rows, groups], NAME.zeros, NAME.group_of
  *   sparse_rows  NAME.row_offsets U32 [rows + 1], NAME.columns [entries], NAME.values [entries]
  *   sum          NAME.terms.0 and so on, each a weight by itself: NAME.terms.0.codes
  *   product      NAME.left, NAME.right
@@ -67,6 +69,11 @@ export function describeStored(values: StoredValues): PareWeight {
     }
     case 'bitmask':
       return { kind: 'bitmask', shape, kept: values.kept.size, numberType: numberTypeOf(values.kept) }
+    case 'masked_grid': {
+      const { bits, groupSize, symmetric, scaleType } = values.grid
+      const steps = { bits, groupSize, symmetric, scaleType, sorted: isSorted(values) }
+      return { kind: 'masked_grid', shape, kept: values.codes.size, ...steps }
+    }
     case 'sparse_rows':
       return { kind: 'sparse_rows', shape, entries: values.values.length, valueType: values.valueType }
     case 'sum':
@@ -93,9 +100,9 @@ export function describeStored(values: StoredValues): PareWeight {
 }
 
 /** Groups are not neighbours, so that a reader needs to be told them. */
-function isSorted(values: StoredValues & { kind: 'grid' | 'offset' }): boolean {
+function isSorted(values: StoredValues & { kind: 'grid' | 'offset' | 'masked_grid' }): boolean {
   const [, columns] = shapeOfStored(values)
-  const width = groupWidth(values.kind === 'grid' ? values.grid : values.form, columns)
+  const width = groupWidth(values.kind === 'offset' ? values.form : values.grid, columns)
   return values.groupOf.some((group, column) => group !== Math.floor(column / width))
 }
 
@@ -199,6 +206,18 @@ function partsOf(name: string, weight: PareWeight): Part[] {
         ['row_offsets', 'U32', rows + 1],
         ['kept', weight.numberType.toUpperCase(), weight.kept],
       ]
+    case 'masked_grid': {
+      const { bits, kept, scaleType, sorted } = weight
+      const groups = Math.ceil(columns / groupWidth(weight, columns))
+      return [
+        ['mask', 'U8', rows, Math.ceil(columns / 8)],
+        ['row_offsets', 'U32', rows + 1],
+        ['codes', 'U32', rowWords(kept, bits)],
+        ['scales', scaleType.toUpperCase(), rows, groups],
+        ...zerosOf(weight, rows, groups),
+        ...(sorted ? [['group_of', 'I32', columns] as Part] : []),
+      ]
+    }
     case 'sparse_rows':
       return [
         ['row_offsets', 'U32', rows + 1],
@@ -219,7 +238,7 @@ function partsOf(name: string, weight: PareWeight): Part[] {
 }
 
 function zerosOf(
-  { bits, symmetric, zeroType }: PareWeight & { kind: 'grid' },
+  { bits, symmetric, zeroType }: Pick<PareWeight & { kind: 'grid' }, 'bits' | 'symmetric' | 'zeroType'>,
   rows: number,
   groups: number,
 ): Part[] {

@@ -15,6 +15,7 @@ export const leafKinds = [
   'codebook',
   'bitmask',
   'sparse_rows',
+  'masked_grid',
 ] as const
 export const treeKinds = ['sum', 'product', 'scaled', 'permuted'] as const
 export type Kind = StoredValues['kind']
@@ -54,6 +55,20 @@ export class RandomValues {
       ;[order[i], order[other]] = [order[other]!, order[i]!]
     }
     return order
+  }
+
+  private marks([rows, columns]: Shape): { mask: Uint8Array; kept: number } {
+    const density = this.below(101)
+    const width = Math.ceil(columns / 8)
+    const mask = new Uint8Array(rows * width)
+    let kept = 0
+    for (let row = 0; row < rows; row++)
+      for (let column = 0; column < columns; column++)
+        if (this.below(100) < density) {
+          mask[row * width + (column >> 3)]! |= 1 << (column & 7)
+          kept++
+        }
+    return { mask, kept }
   }
 
   /** Values of any kind; parts of trees go `depth` further down. */
@@ -126,17 +141,16 @@ export class RandomValues {
         }
       }
       case 'bitmask': {
-        const density = this.below(101)
-        const width = Math.ceil(columns / 8)
-        const mask = new Uint8Array(rows * width)
-        let kept = 0
-        for (let row = 0; row < rows; row++)
-          for (let column = 0; column < columns; column++)
-            if (this.below(100) < density) {
-              mask[row * width + (column >> 3)]! |= 1 << (column & 7)
-              kept++
-            }
+        const { mask, kept } = this.marks(shape)
         return { kind, shape, mask, kept: this.numbers([kept], this.oneOf(floats)) }
+      }
+      case 'masked_grid': {
+        const { mask, kept } = this.marks(shape)
+        const { grid, scales, zeros, groupOf } = this.of('grid', shape) as StoredValues & { kind: 'grid' }
+        const codes = this.codes([kept], grid.bits)
+        // Zeros of this kind are codes.
+        const own = grid.symmetric ? zeros : this.codes(zeros.shape, grid.bits)
+        return { kind, shape, mask, grid, codes, scales, zeros: own, groupOf }
       }
       case 'sparse_rows': {
         const rowOffsets = new Uint32Array(rows + 1)

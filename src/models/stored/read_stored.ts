@@ -1,6 +1,6 @@
 /** Stored values of a Pare folder from its tensors, which `pare_tensors.ts` lists. */
 import type { TensorArchive, TensorInfo } from '../../formats/archive.ts'
-import { unpackRows, unpackRowsInto } from '../../formats/bit_stream.ts'
+import { rowWords, unpackRows, unpackRowsInto } from '../../formats/bit_stream.ts'
 import type { PareWeight } from '../../formats/pare_weight.ts'
 import type { BlockTypeName } from '../../nn/block_types.ts'
 import { groupWidth, neighbourGroups } from '../../nn/grid.ts'
@@ -67,6 +67,8 @@ function read({ archive, name, weight }: Place, start: number, end: number): Sto
       return wholeTiles(weight.tile.rows, start, end, (from, to) => readCodebook(parts, weight, from, to))
     case 'bitmask':
       return readBitmask(parts, weight, start, end)
+    case 'masked_grid':
+      return readMaskedGrid(parts, weight, start, end)
     case 'sparse_rows':
       return readSparseRows(parts, weight, start, end)
     case 'sum':
@@ -168,29 +170,39 @@ function readSteps(
   end: number,
 ): StoredValues {
   const [, columns] = weight.shape
-  const { bits, groupSize, scaleType, sorted } = weight
+  const { bits, groupSize, scaleType } = weight
+  const rows: Rows = [start, end]
+  const codes = parts.codes('codes', rows, columns, bits)
+  const scales = parts.numbers('scales', scaleType, rows).cast('f32')
+  const groupOf = readGroups(parts, weight)
+  if (weight.kind === 'offset') {
+    const offsets = parts.numbers('offsets', scaleType, rows).cast('f32')
+    return { kind: 'offset', form: { bits, groupSize, scaleType }, codes, scales, offsets, groupOf }
+  }
+  const { symmetric } = weight
+  const zeros = readZeros(parts, weight, rows)
+  return { kind: 'grid', grid: { bits, groupSize, symmetric, scaleType }, codes, scales, zeros, groupOf }
+}
+
+/** Group of each column. */
+function readGroups(parts: Parts, weight: Kind<'grid'> | Kind<'offset'> | Kind<'masked_grid'>): Uint32Array {
+  const [, columns] = weight.shape
   const width = groupWidth(weight, columns)
   const groups = Math.ceil(columns / width)
-  const rows: Rows = [start, end]
-  const wide = (suffix: string) => parts.numbers(suffix, scaleType, rows).cast('f32')
-  const codes = parts.codes('codes', rows, columns, bits)
-  const scales = wide('scales')
-  const groupOf = sorted ? parts.words('group_of') : neighbourGroups(columns, width)
+  const groupOf = weight.sorted ? parts.words('group_of') : neighbourGroups(columns, width)
   if (groupOf.some((group) => group >= groups))
     throw parts.wrong('group_of', `names a group past the last of ${groups}`)
-  if (weight.kind === 'offset')
-    return {
-      kind: 'offset',
-      form: { bits, groupSize, scaleType },
-      ...{ codes, scales, offsets: wide('offsets'), groupOf },
-    }
-  const { symmetric, zeroType } = weight
-  const zeros = symmetric
-    ? tensor(new Uint8Array((end - start) * groups).fill(2 ** (bits - 1)), [end - start, groups], 'u8')
-    : zeroType
-      ? parts.numbers('zeros', zeroType, rows)
-      : parts.codes('zeros', rows, groups, bits)
-  return { kind: 'grid', grid: { bits, groupSize, symmetric, scaleType }, codes, scales, zeros, groupOf }
+  return groupOf
+}
+
+function readZeros(parts: Parts, weight: Kind<'grid'> | Kind<'masked_grid'>, [start, end]: Rows): Tensor {
+  const { bits, symmetric, shape } = weight
+  const groups = Math.ceil(shape[1] / groupWidth(weight, shape[1]))
+  if (symmetric)
+    return tensor(new Uint8Array((end - start) * groups).fill(2 ** (bits - 1)), [end - start, groups], 'u8')
+  return weight.kind === 'grid' && weight.zeroType
+    ? parts.numbers('zeros', weight.zeroType, [start, end])
+    : parts.codes('zeros', [start, end], groups, bits)
 }
 
 /** Rows of values that come in tiles of rows: as they are where they begin and end with one, else as numbers. */
@@ -253,7 +265,17 @@ function readCodebook(parts: Parts, weight: Kind<'codebook'>, from: number, to: 
 }
 
 function readBitmask(parts: Parts, weight: Kind<'bitmask'>, start: number, end: number): StoredValues {
-  const { shape, kept, numberType } = weight
+  const { mask, living } = readMarks(parts, weight, [start, end])
+  const kept = parts.numbers('kept', weight.numberType, living)
+  return { kind: 'bitmask', shape: [end - start, weight.shape[1]], mask, kept }
+}
+
+/** Marks of some rows, and which of all marked places theirs are. */
+function readMarks(
+  parts: Parts,
+  { shape, kept }: Kind<'bitmask'> | Kind<'masked_grid'>,
+  [start, end]: Rows,
+): { mask: Uint8Array; living: Rows } {
   const mask = parts.bytes('mask', [start, end])
   const offsets = parts.rowOffsets([start, end], kept)
   for (let row = 0; row < end - start; row++) {
@@ -261,9 +283,27 @@ function readBitmask(parts: Parts, weight: Kind<'bitmask'>, start: number, end: 
     if (marks !== values)
       throw parts.wrong('mask', `marks ${marks} places of row ${start + row} for ${values} values`)
   }
-  const values: Rows = [offsets[0]!, offsets.at(-1)!]
-  const numbers = parts.numbers('kept', numberType, values)
-  return { kind: 'bitmask', shape: [end - start, shape[1]], mask, kept: numbers }
+  return { mask, living: [offsets[0]!, offsets.at(-1)!] }
+}
+
+function readMaskedGrid(parts: Parts, weight: Kind<'masked_grid'>, start: number, end: number): StoredValues {
+  const { bits, groupSize, symmetric, scaleType, shape } = weight
+  const rows: Rows = [start, end]
+  const { mask, living } = readMarks(parts, weight, rows)
+  // Every 32nd code begins with a word.
+  const first = living[0] - (living[0] % 32)
+  const words = parts.words('codes', [(first * bits) / 32, rowWords(living[1], bits)])
+  const codes = unpackRows(words, 1, living[1] - first, bits).slice(living[0] - first)
+  return {
+    kind: 'masked_grid',
+    shape: [end - start, shape[1]],
+    grid: { bits, groupSize, symmetric, scaleType },
+    mask,
+    codes: tensor(codes, [codes.length], 'u8'),
+    scales: parts.numbers('scales', scaleType, rows).cast('f32'),
+    zeros: readZeros(parts, weight, rows),
+    groupOf: readGroups(parts, weight),
+  }
 }
 
 function readSparseRows(parts: Parts, weight: Kind<'sparse_rows'>, start: number, end: number): StoredValues {

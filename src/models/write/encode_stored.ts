@@ -47,7 +47,7 @@ export function encodeStored(
 
 /** Equal but for the names of groups, which may be stored where nobody needs them. */
 function isPlanned(found: PareWeight, weight: PareWeight): boolean {
-  const named = (found.kind === 'grid' || found.kind === 'offset') && found.kind === weight.kind
+  const named = 'sorted' in found && 'sorted' in weight
   const compared = named ? { ...found, sorted: found.sorted || weight.sorted } : found
   return JSON.stringify(compared, sortedKeys) === JSON.stringify(weight, sortedKeys)
 }
@@ -95,6 +95,16 @@ function bytesOfParts(values: StoredValues, weight: PareWeight): Uint8Array[] {
     }
     case 'bitmask':
       return [values.mask, bytesOf(markedBefore(values.mask, rows, columns)), values.kept.bytes()]
+    case 'masked_grid': {
+      const { grid, mask, codes, scales } = values
+      const groups = Math.ceil(columns / groupWidth(grid, columns))
+      const { sorted } = weight as PareWeight & { kind: 'masked_grid' }
+      return [
+        ...[mask, bytesOf(markedBefore(mask, rows, columns)), packed(codes, 1, codes.size, grid.bits)],
+        ...[scales.cast(grid.scaleType).bytes(), ...zeros(values, { symmetric: grid.symmetric }, groups)],
+        ...(sorted ? [bytesOf(values.groupOf)] : []),
+      ]
+    }
     case 'sparse_rows':
       return [
         bytesOf(values.rowOffsets),
@@ -131,8 +141,8 @@ function packed(codes: Tensor, rows: number, columns: number, bits: number): Uin
 
 /** @throws OptionError for a symmetric grid with a zero that is not in the middle, which no file would tell. */
 function zeros(
-  { zeros, grid }: StoredValues & { kind: 'grid' },
-  { symmetric, zeroType }: PareWeight & { kind: 'grid' },
+  { zeros, grid }: StoredValues & { kind: 'grid' | 'masked_grid' },
+  { symmetric, zeroType }: Pick<PareWeight & { kind: 'grid' }, 'symmetric' | 'zeroType'>,
   groups: number,
 ): Uint8Array[] {
   if (symmetric) {

@@ -9,6 +9,7 @@ import type { WeightSource } from '../weight_source.ts'
 import { type BilevelValues, bitsOfBilevel, decodeBilevel } from './bilevel_grid.ts'
 import { type BitmaskValues, bitsOfBitmask, decodeBitmask } from './bitmask.ts'
 import { bitsOfCodebooks, type CodebookValues, decodeCodebooks } from './codebook.ts'
+import { bitsOfMaskedGrid, decodeMaskedGrid, type MaskedGridValues } from './masked_grid.ts'
 import { bitsOfOffsets, decodeOffsets, type OffsetValues } from './offset_grid.ts'
 import { bitsOfSparseRows, decodeSparseRows, type SparseRowValues } from './sparse_rows.ts'
 
@@ -57,6 +58,7 @@ export type StoredValues =
   | BilevelValues
   | CodebookValues
   | BitmaskValues
+  | MaskedGridValues
   | SparseRowValues
   | SumValues
   | ProductValues
@@ -75,6 +77,7 @@ export function shapeOfStored(values: StoredValues): readonly [number, number] {
     case 'blocks':
     case 'codebook':
     case 'bitmask':
+    case 'masked_grid':
     case 'sparse_rows':
       return values.shape
     case 'sum':
@@ -103,6 +106,8 @@ export function decodeStored(values: StoredValues): Tensor {
       return decodeCodebooks(values)
     case 'bitmask':
       return decodeBitmask(values)
+    case 'masked_grid':
+      return decodeMaskedGrid(values)
     case 'sparse_rows':
       return decodeSparseRows(values)
     case 'sum':
@@ -148,6 +153,8 @@ export function bitsOfStored(values: StoredValues): number {
       return bitsOfCodebooks(values)
     case 'bitmask':
       return bitsOfBitmask(values, sizeOf(values.kept.dtype) * 8)
+    case 'masked_grid':
+      return bitsOfMaskedGrid(values)
     case 'sparse_rows':
       return bitsOfSparseRows(values)
     case 'sum':
@@ -194,6 +201,7 @@ export function tensorsOf(values: StoredValues): Tensor[] {
     case 'dense':
       return [values.numbers]
     case 'grid':
+    case 'masked_grid':
       return [values.codes, values.scales, values.zeros]
     case 'blocks':
       return [values.bytes]
