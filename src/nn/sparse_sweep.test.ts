@@ -15,7 +15,7 @@ const factor = sweepFactor(dampedHessian(layer.gram, 0.01))
 const given = randomStream(5, 'mask')
   .uniform([37 * 48], 'f64')
   .toArray()
-const mask = Uint8Array.from(given, (x) => (Number(x) < 0.7 ? 1 : 0))
+const mask = Uint8Array.from(given as Float64Array, (x) => (x < 0.7 ? 1 : 0))
 const slabs = (...zeros: number[]): SparseChoice => ({ kind: 'slabs', zeros: Uint32Array.from(zeros) })
 const choices: [string, SparseChoice | undefined][] = [
   ['nothing', undefined],
