@@ -114,8 +114,8 @@ function pareWeights(files) {
   }
 }
 
-/** The folders that versions 1 and 2 wrote; of the second without its largest weight, which is nearly all of it. */
-const pareFolders = [version(1), withoutLargest(version(2))]
+/** The folders that versions 1, 2 and 4 wrote; of the second without its largest weight, which is nearly all of it. */
+const pareFolders = [version(1), withoutLargest(version(2)), version(4)]
 
 function withoutLargest(files) {
   const { weights, ...rest } = JSON.parse(Buffer.from(files['pare.json']).toString())

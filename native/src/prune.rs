@@ -93,7 +93,7 @@ fn run<T: Real>(weight: &View, given: &Given, options: &SparseOptions) -> Result
     let data = weight.slice::<T>()?;
     if let Some(bad) = first_that_is_not_finite(data) {
         return Err(Fault::numerical(format!(
-            "sweep: row {}, column {} of the weight is not finite; the model is damaged",
+            "row {}, column {} of the weight is not finite; the model is damaged",
             bad / columns,
             bad % columns
         )));
@@ -169,7 +169,7 @@ fn run<T: Real>(weight: &View, given: &Given, options: &SparseOptions) -> Result
     }
     if let Some(bad) = first_that_is_not_finite(decided) {
         return Err(Fault::numerical(format!(
-            "sweep: the corrected weight in row {}, column {} is past the range of its type; store wider numbers or raise the damping",
+            "the corrected weight in row {}, column {} is past the range of its type; store wider numbers or raise the damping",
             bad / columns,
             bad % columns
         )));

@@ -14,7 +14,7 @@ describe('pare.json', () => {
   })
   test.each([
     ['another format', { format: 'else' }],
-    ['a newer version', { version: 4 }],
+    ['a newer version', { version: 5 }],
     ['a version before the first', { version: 0 }],
     ['no weights', { weights: null }],
   ])('%s is refused', (_, rest) => {
@@ -134,5 +134,29 @@ describe('pare.json of version 2', () => {
     }
     expect(read({ a: rounded }).get('a')).toEqual(rounded)
     expect(() => read({ a: { ...rounded, rounded: 'bf16' } })).toThrow(/how a is put together/)
+  })
+  test('a masked grid makes version 4, wherever it stands', () => {
+    const masked: PareWeight = {
+      ...{
+        kind: 'masked_grid',
+        shape,
+        kept: 9,
+        bits: 3,
+        groupSize: 'row',
+        symmetric: false,
+        scaleType: 'f16',
+      },
+      sorted: false,
+    }
+    for (const weight of [
+      masked,
+      { kind: 'sum', shape, terms: [dense, masked], rounded: 'f16' } as PareWeight,
+    ])
+      expect(pareJson(new Map([['a', weight]]))).toEqual({
+        ...{ format: 'pare', version: 4, weights: { a: weight } },
+      })
+    expect(read({ a: masked }).get('a')).toEqual(masked)
+    for (const wrong of [{ kept: 25 }, { kept: -1 }, { symmetric: 0 }, { bits: 9 }, { sorted: undefined }])
+      expect(() => read({ a: { ...masked, ...wrong } })).toThrow(/how a is put together/)
   })
 })

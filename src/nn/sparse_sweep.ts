@@ -3,6 +3,7 @@
  * numbers or to a grid. Its arithmetic stands in native/src/sparse_sweep.rs, its oracle beside the test.
  */
 import { codeOf } from '../tensor/dtype.ts'
+import { NumericalError } from '../tensor/errors.ts'
 import { scope, Tensor, tensor } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
 import { type AffineGrid, groupWidth, neighbourGroups } from './grid.ts'
@@ -20,6 +21,8 @@ export type SparseChoice =
   | { kind: 'n:m'; n: number; m: number }
 
 export interface SparseSweepOptions {
+  /** Of the weight, for messages. @default 'sweep' */
+  name?: string
   /** As of `columnSweep`; without it nothing is corrected, and scores are |w|. */
   factor?: Tensor | undefined
   /** Column of the weight at each position of the sweep. @default first to last */
@@ -62,7 +65,7 @@ export function sparseSweep(weight: Tensor, options: SparseSweepOptions): Sparse
   const { block = slab, numbers = weight.dtype } = options
   const [rows, columns] = weight.shape as [number, number]
   const width = grid && groupWidth(grid, columns)
-  const handles = scope(() =>
+  const handles = named(options.name, () =>
     callNative((native) =>
       native.sparseSweep(
         weight.handle,
@@ -115,4 +118,15 @@ export function sparseSweep(weight: Tensor, options: SparseSweepOptions): Sparse
     groupOf,
   }
   return { dense, mask: lives, losses, values }
+}
+
+/** What `run` returns, in a scope of its own, with the name before what it finds wrong with numbers. */
+function named<Result>(name = 'sweep', run: () => Result): Result {
+  try {
+    return scope(run)
+  } catch (error) {
+    if (!(error instanceof NumericalError)) throw error
+    const { code, facts, message } = error
+    throw new NumericalError(`${name}: ${message}`, { code, facts, cause: error })
+  }
 }

@@ -99,7 +99,7 @@ export function jointGrid({ name, grid }: LayerTask): AffineGrid | undefined {
 
 /** The weight with the mask put on and nothing corrected. */
 export function masked(task: LayerTask, mask: Mask, numbers: CheckedOneShot['numbers']): SparseSweepResult {
-  return sparseSweep(task.current, { mask, grid: jointGrid(task), numbers })
+  return sparseSweep(task.current, { name: task.name, mask, grid: jointGrid(task), numbers })
 }
 
 /** What becomes of a layer. */

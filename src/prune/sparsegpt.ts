@@ -88,7 +88,7 @@ export function sparsegpt(options: SparseGptOptions = {}): LayerMethod {
             ties: inclusive,
           }
       const result = sparseSweep(known.weight, {
-        ...{ factor: known.factor, mask, choice, grid, numbers, staticGroups },
+        ...{ name, factor: known.factor, mask, choice, grid, numbers, staticGroups },
         ...{ slab: blockSize, block: lazyBlock },
       })
       return prunedEdit(result, numbers, { damping: known.damping!, notes: known.notes })

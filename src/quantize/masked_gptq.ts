@@ -68,7 +68,7 @@ function rounded(
     throw new OptionError(
       `${task.name}: needs the mask of the step that pruned it; put a pruning step before`,
     )
-  const { dense, values } = sparseSweep(weight, { ...sweep, mask, grid: affineOf(task) })
+  const { dense, values } = sparseSweep(weight, { ...sweep, name: task.name, mask, grid: affineOf(task) })
   const decoded = dense.dtype === 'f32' ? dense : dense.cast('f32')
   return { source: storedSource(values!), decoded, mask, diagnostics }
 }

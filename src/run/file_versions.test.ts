@@ -85,6 +85,14 @@ test('a Pare folder of version 3 is read, with sums that are rounded', () => {
   // Of the SpQR checkpoint that it was written from.
   expect(hash.digest('hex')).toBe('492e00f5ebf27e80d37e5d7307bbac7acffd6875b4563484a62937fd53bf8b07')
 })
+test('a Pare folder of version 4 is read, with pruned weights on grids', () => {
+  const { weights, close } = openLanguageModel(join(written(4), 'folder'))
+  const hash = createHash('sha256')
+  for (const name of [...weights.infos.keys()].sort())
+    scope(() => hash.update(name).update(weights.load(name).bytes()))
+  close()
+  expect(hash.digest('hex')).toBe('a41240817cb31fbc5f38a3ad5263c999c657e821708a43199b0a14e3ffc9d69a')
+})
 test('a report without a version is one from before the first', () => {
   change('report.json', '"reportVersion": 1', '"more": 1')
   expect(readReport(folder).reportVersion).toBeUndefined()
@@ -106,10 +114,10 @@ test('a newer report is refused', () => {
 })
 test('a newer Pare folder is refused', () => {
   const path = join(folder, 'folder/pare.json')
-  writeFileSync(path, readFileSync(path, 'utf8').replace(/"version": ?1/, '"version": 4'))
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/"version": ?1/, '"version": 5'))
   expect(() => openLanguageModel(join(folder, 'folder'))).toThrow(FormatError)
   expect(() => openLanguageModel(join(folder, 'folder'))).toThrow(
-    newer(/version 4 of Pare folders.*use a newer Pare/),
+    newer(/version 5 of Pare folders.*use a newer Pare/),
   )
 })
 test('a newer recipe is refused', () => {

@@ -1,40 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { archiveOver, type TensorArchive } from '../../formats/archive.ts'
-import type { ByteSource } from '../../formats/file.ts'
 import { faultOf, type PareWeight } from '../../formats/pare_weight.ts'
 import { decodeStored, type StoredValues } from '../../nn/values/values.ts'
 import { FormatError } from '../../tensor/errors.ts'
 import { scope, tensor } from '../../tensor/index.ts'
-import { bytesOfInfo, encodeStored } from '../write/encode_stored.ts'
+import { encodeStored } from '../write/encode_stored.ts'
 import { describeStored, tensorsOfStored } from './pare_tensors.ts'
 import { type Kind, leafKinds, RandomValues, treeKinds } from './random_values.suite.ts'
 import { readStored } from './read_stored.ts'
-
-/** The tensors of a weight as a file has them; `change` damages bytes by the name of their tensor. */
-function archiveOf(
-  values: StoredValues,
-  change: (part: string, bytes: Uint8Array) => void = () => {},
-): TensorArchive {
-  const infos = tensorsOfStored('w', describeStored(values))
-  const encoded = encodeStored('w', values)
-  expect(encoded.map(({ name, bytes }) => [name, bytes.length])).toEqual(
-    infos.map((info) => [info.name, bytesOfInfo(info)]),
-  )
-  const sources = encoded.map(({ name, bytes }): [string, ByteSource] => {
-    const own = bytes.slice()
-    change(name, own)
-    const read = (offset: number, length: number) => own.slice(offset, offset + length)
-    return [name, { name, size: own.length, read, close: () => {} }]
-  })
-  const entries = infos.map((info) => ({ ...info, bytes: bytesOfInfo(info), offset: 0, file: info.name }))
-  return archiveOver(
-    'safetensors',
-    new Map(sources),
-    new Map(entries.map((entry) => [entry.name, entry])),
-    new Map(),
-  )
-}
+import { archiveOf } from './stored_archive.suite.ts'
 
 const throughJson = (weight: PareWeight): PareWeight => JSON.parse(JSON.stringify(weight))
 const decoded = (values: StoredValues) => scope(() => Buffer.from(decodeStored(values).bytes()))
@@ -128,11 +102,19 @@ describe('what does not fit is refused by the name of its tensor:', () => {
     values: Float32Array.of(5, 1, 2),
     valueType: 'f16',
   }
-  const bitmask: StoredValues = {
+  const bitmask: StoredValues & { kind: 'bitmask' } = {
     kind: 'bitmask',
     shape: [2, 10],
     mask: Uint8Array.of(0b101, 0b10, 0, 0b01),
     kept: tensor([1, 2, 3, 4], [4], 'f16'),
+  }
+  const maskedGrid: StoredValues = {
+    kind: 'masked_grid',
+    ...{ shape: [2, 10] as const, mask: bitmask.mask, codes: tensor([1, 2, 3, 4], [4], 'u8') },
+    grid: { bits: 3, groupSize: 'row', symmetric: false, scaleType: 'f16' },
+    scales: tensor([1, 2], [2, 1]),
+    zeros: tensor([0, 7], [2, 1], 'u8'),
+    groupOf: new Uint32Array(10),
   }
   const codebook: StoredValues = {
     kind: 'codebook',
@@ -146,6 +128,8 @@ describe('what does not fit is refused by the name of its tensor:', () => {
     ['columns', sparse, 2, 3],
     ['mask', bitmask, 0, 0b111],
     ['row_offsets', bitmask, 8, 5],
+    ['mask', maskedGrid, 0, 0b111],
+    ['row_offsets', maskedGrid, 8, 5],
     ['order', random.of('permuted', [2, 5], 1), 0, 5],
     ['codes', codebook, 0, 0b1100],
   ])('%s', (part, values, at, byte) => {
@@ -200,7 +184,7 @@ test('kinds of values are all among those that are tested', () => {
   ) as never
   const needed: Record<Kind, true> = {
     ...{ dense: true, grid: true, blocks: true, offset: true, bilevel: true, codebook: true, bitmask: true },
-    ...{ sparse_rows: true, sum: true, product: true, scaled: true, permuted: true },
+    ...{ sparse_rows: true, masked_grid: true, sum: true, product: true, scaled: true, permuted: true },
   }
   expect(all).toEqual(needed)
 })

@@ -34,6 +34,16 @@ const bitmask: StoredValues = {
   mask: Uint8Array.of(0b0000_0101, 0b10, 0, 0b01),
   kept: tensor([1, 2, 3, 4], [4], 'f16'),
 }
+const maskedGrid: StoredValues = {
+  kind: 'masked_grid',
+  shape: [2, 10],
+  grid: { bits: 3, groupSize: 8, scaleType: 'f16', symmetric: false },
+  mask: Uint8Array.of(0b1000_0001, 0b10, 0b10, 0),
+  codes: tensor([3, 1, 2, 7], [4], 'u8'),
+  scales: tensor([0.5, 2, 1, 4], [2, 2]),
+  zeros: tensor([1, 4, 3, 0], [2, 2], 'u8'),
+  groupOf: Uint32Array.of(0, 0, 0, 0, 0, 0, 0, 0, 1, 1),
+}
 const sparse: StoredValues = {
   kind: 'sparse_rows',
   shape: [2, 3],
@@ -60,6 +70,7 @@ const trees: Record<string, StoredValues> = {
   offset,
   codebook,
   bitmask,
+  masked_grid: maskedGrid,
   sparse,
   bilevel,
   sum: { kind: 'sum', terms: [dense([1, 2, 3, 4, 5, 6], [2, 3]), sparse] },
@@ -84,6 +95,8 @@ describe('values worked by hand:', () => {
     // Row 0: entries 0 + 1', 1 + 0'; row 1, halved: 1 + 1', 0 + 0'.
     ['codebook', [31, 42, 13, 24, 16.5, 22, 5.5, 11]],
     ['bitmask', [1, 0, 2, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0]],
+    // 0.5 * (3 - 1), 0.5 * (1 - 1) and 2 * (2 - 4) in row 0; 7 - 3 in row 1.
+    ['masked_grid', [1, 0, 0, 0, 0, 0, 0, 0, 0, -4, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0]],
     ['sparse', [0, 0, 5, 3, 0, 0]],
     // Scales 0.5 * (1 + 1) and 0.5 * (2 + 1); zeros 2 * (3 - 1) and 2 * (4 - 1).
     ['bilevel', [-4, 3, -4.5, -3]],
@@ -134,6 +147,8 @@ test('stored bits count codes, scales and marks', () => {
   expect(bits('offset')).toBe(6 * 3 + 4 * 32)
   expect(bits('codebook')).toBe(8 * 1 + (8 + 2) * 16)
   expect(bits('bitmask')).toBe(2 * 16 + 4 * 16)
+  // Marks, codes, scales and zeros, and where rows begin.
+  expect(bits('masked_grid')).toBe(2 * 16 + 4 * 3 + 4 * 19 + 3 * 32)
   expect(bits('sparse')).toBe(3 * (16 + 16) + 3 * 32)
   expect(bits('bilevel')).toBe(4 * 3 + 4 * 3 + 4 * 16)
   expect(bits('sum')).toBe(6 * 32 + bits('sparse'))
@@ -164,9 +179,10 @@ test('each step of a two-level grid is rounded to f16', () => {
 })
 test('marks and offsets that do not fit their values are refused', () => {
   const more = { ...bitmask, mask: Uint8Array.of(0xff, 0, 0, 0) } as StoredValues
+  const fewer = { ...maskedGrid, codes: tensor([1, 2], [2], 'u8') } as StoredValues
   const past = { ...sparse, columns: Uint32Array.of(3, 0, 0) } as StoredValues
   const falling = { ...sparse, rowOffsets: Uint32Array.of(0, 4, 3) } as StoredValues
-  for (const values of [more, past, falling]) expect(() => decoded(values)).toThrow(FormatError)
+  for (const values of [more, fewer, past, falling]) expect(() => decoded(values)).toThrow(FormatError)
 })
 test('a permutation and its order cancel', () => {
   fc.assert(
