@@ -75,7 +75,7 @@ describe('steps behind --then', () => {
 })
 
 /** A value that a field takes. */
-const valueOf = (name: (typeof ownFieldNames)[number]) =>
+const sampleOf = (name: (typeof ownFieldNames)[number]) =>
   ([1, 2, 16, 0.5, 4, '2:4', true, ...ownFields[name].range.split(', ')] as const).find(
     (value) => ownFields[name].schema.safeParse(value).success,
   )!
@@ -91,7 +91,7 @@ describe.each(readers)('%s', (name) => {
   const reader = stepMethodNames.find((method) => Object.hasOwn(stepMethod(method).options, name))!
   const first = stepMethod(reader).kind === 'repair' ? ['--method', 'gptq', '--then'] : ['--method']
   test('as a flag is the field of the recipe', () => {
-    const value = valueOf(name)
+    const value = sampleOf(name)
     const { steps, ...flat } = parse(
       ...first,
       reader,
