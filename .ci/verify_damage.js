@@ -103,8 +103,9 @@ const interleaved = (size) => (row) => {
 }
 /** Each changes one layer, or all of `all`. `bounded`: a bound must tell from this many bits on. */
 const damages = {
+  // At 4 bits a row of heavy tails may be like another one in its place.
   'codes of two rows exchanged': [
-    4,
+    8,
     (file, layer) => change(file, `${layer}.qweight`, Uint32Array, (w, s) => permuteRows(w, s, exchanged)),
   ],
   'codes of all rows one down': [
