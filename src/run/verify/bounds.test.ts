@@ -58,14 +58,19 @@ describe('bounds', () => {
     expect(boundsOf('mlx-2')).toMatchObject({ weight: undefined, logits: { kind: 'none' } })
   })
   test('hold for a bit less where a group is as long as a row', () => {
-    const stored = (bits: number) => {
-      const info = { name: q, shape: [1024, 1024], type: 'gptq-4bit', bytes: (bits * 2 ** 20) / 8 }
+    const stored = (bits: number, columns: number, groupSize: number, type: string) => {
+      // A half float and a zero for each group; GPTQ has 32 bits for each column too.
+      const each = bits + (16 + bits) / groupSize + (type.startsWith('gptq') ? 32 / 256 : 0)
+      const info = { name: q, shape: [256, columns], type, bytes: (each * 256 * columns) / 8 }
       const own = { weights: { infos: new Map([[q, info]]) } } as unknown as OpenModel
       return farthest(own, q, { ...info, type: 'BF16' })!.error
     }
-    // A half float for 128 columns is 0.125 bits, one for 1024 is 0.016.
-    expect(stored(4.125)).toBe(8 / 16)
-    expect(stored(4.016)).toBe(8 / 8)
+    for (const type of ['gptq-4bit', 'awq-4bit']) {
+      expect(stored(4, 1024, 128, type)).toBe(8 / 16)
+      expect(stored(4, 1024, 1024, type)).toBe(8 / 8)
+    }
+    expect(stored(8, 256, 256, 'gptq-8bit')).toBe(8 / 128)
+    expect(stored(8, 256, 64, 'gptq-8bit')).toBe(8 / 256)
   })
   test('are none for masks and codebooks', () => {
     for (const name of ['ct-sparse-bitmask', 'aqlm-2x8'] as const)

@@ -12,13 +12,18 @@
  *   spread of logits               8.4 * 2^-bits (rtn at 4 bits: 0.43 to 0.53)      15 * 2^-bits
  *   1 - cosine of vectors          24 * 4^-bits (rtn at 4 bits: 0.093)              50 * 4^-bits
  *   floats, largest logit          3.2 u (BF16: 0.0125; u is the rounding unit)     8 u
+ *   means of rows, of |W' - W|^2   0.0072 (pare-4m, rows of 256; MLX at 8 bits)      0.6
  *
  * Damage that is beyond them: query and key rows in the order of llama.cpp give rows with cosines about 0 and a matrix that
  * is 130% from its source at any bits; from 5 bits on they also give a spread of logits that is too large (0.64 to 0.82) or
  * vectors of an encoder that are too far (a cosine of 0.72 to 0.85 for one of six layers). Logits of another model have a
  * spread of about 1.4, which the bound of 4 bits (0.94) finds. An honest result of 4 bits may be nearly as far as a damaged
  * one (symmetric, one group a row: 0.61), and one of 2 bits as far as another model (1.4): below 4 bits no bound of logits
- * holds. Weights tell until 3 bits; at 2 an honest row may be as unlike its source as another one.
+ * holds. Weights tell until 3 bits; at 2 an honest row may be as unlike its source as another one. Zeros that are off by one
+ * move whole rows by a step, which at 8 bits is within the bound of a matrix (3% of it, one group a row): the means of rows
+ * tell. A single zero or code that is off is within every bound.
+ *
+ * `.ci/verify_damage.js` tries these bounds on models that did not set them.
  */
 import type { WeightInfo } from '../../models/model_weights.ts'
 import type { OpenModel } from '../../models/open_model.ts'
@@ -33,6 +38,8 @@ const [OF_WEIGHTS, OF_ROWS, OF_LOGITS, OF_VECTORS, OF_FLOATS] = [8, 400, 15, Mat
 const [FEWEST, FEWEST_OF_WEIGHTS] = [4, 3]
 /** Bits a weight of half floats as scales for 128 columns each, a little rounded down. */
 const SCALES = 0.12
+/** Of weights whose zeros are all off by one 0.7 to 0.95; rounding gives about one over the columns. */
+const [SHIFTED, FEWEST_COLUMNS] = [0.6, 64]
 /** Cosine of a row with another one, of at least 500 columns, at most. */
 const LEAST_ALIKE = 0.1
 
@@ -79,19 +86,31 @@ export function codeBits(type: string): number | undefined {
  */
 function bitsOf({ type, bytes, shape }: WeightInfo): number | undefined {
   const bits = codeBits(type)
-  return bits !== undefined && (8 * bytes) / sizeOf(shape) < bits + SCALES ? bits - 1 : bits
+  if (bits === undefined) return undefined
+  // GPTQ stores a zero beside each scale, and 32 bits a column for its group.
+  const [beside, scales] = type.startsWith('gptq-')
+    ? [32 / Math.max(1, shape[0]!), SCALES * (1 + bits / 16)]
+    : [0, SCALES]
+  return (8 * bytes) / sizeOf(shape) - beside < bits + scales ? bits - 1 : bits
 }
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1)
 
+interface WeightBound {
+  /** |W' - W| / |W| at most. */
+  error: number
+  /** Cosine of a row with that of the source at least. */
+  alike: number
+  /** Share of the squares of W' - W that is that of the means of its rows, at most. */
+  shifted: number
+  isFloat: boolean
+  reason: string
+}
+
 /** What a weight of the result may be from that of the source; nothing where no bound holds. */
-export function farthest(
-  result: OpenModel,
-  name: string,
-  source: WeightInfo,
-): { error: number; alike: number; isFloat: boolean; reason: string } | undefined {
+export function farthest(result: OpenModel, name: string, source: WeightInfo): WeightBound | undefined {
   const type = typeOf(result, name)
-  const floats = { alike: 1 - 1e-6, isFloat: true }
+  const floats = { alike: 1 - 1e-6, shifted: 1, isFloat: true }
   if (holds(type, source.type)) return { ...floats, error: 0, reason: `${type} for ${source.type}` }
   const roundoff = roundoffs[type]
   if (roundoff !== undefined) return { ...floats, error: roundoff, reason: type }
@@ -100,7 +119,11 @@ export function farthest(
   const alike = Math.max(LEAST_ALIKE, 1 - OF_ROWS * 4 ** -bits)
   return bits < FEWEST_OF_WEIGHTS
     ? undefined
-    : { error: OF_WEIGHTS * 2 ** -bits, alike, isFloat: false, reason: `${bits} bits` }
+    : {
+        ...{ error: OF_WEIGHTS * 2 ** -bits, alike, isFloat: false, reason: `${bits} bits` },
+        // The mean of few numbers is a large share by chance.
+        shifted: source.shape.length === 2 && source.shape[1]! >= FEWEST_COLUMNS ? SHIFTED : 1,
+      }
 }
 
 /** No bound, with the reason why, or a limit of something. */

@@ -49,7 +49,7 @@ export async function checkWeights(
     try {
       const expected = digests?.get(name)
       const weight = { weights: result.weights, name, isMatrix: matrices.has(name) }
-      const { distance, error, alike } = readWeight(weight, { expected, other })
+      const { distance, error, alike, shifted } = readWeight(weight, { expected, other })
       if (distance !== undefined) {
         if (distance <= (roundsValues(result.format) ? ROUNDED : 0)) computed.add(name)
         else
@@ -66,6 +66,10 @@ export async function checkWeights(
         say(`is ${percent(error)} from the source, ${bound.reason} allow ${percent(bound.error)}`)
       else if (bound && !(alike >= bound.alike))
         say(`has a row that is not that of the source (their cosine is ${alike.toFixed(2)})`)
+      else if (bound && !computed.has(name) && shifted > bound.shifted)
+        say(
+          `has rows that are moved as a whole (${percent(shifted)} of the difference to the source, ${bound.reason} allow ${percent(bound.shifted)}): its zeros may be those of another version`,
+        )
     } catch (error) {
       if (!(error instanceof FormatError)) throw error
       found.unread++
