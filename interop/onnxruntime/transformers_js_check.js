@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // transformers.js on exported folders, against Pare on the same folders: transformers_js_check.js ASSETS WORK
-// WORK/smollm2 is the folder that exports_check.js leaves there.
+// WORK/smollm2-q4, -f16 and -f16-arithmetic are the folders that exports_check.js leaves there.
 import { join } from 'node:path'
 import { AutoModelForCausalLM, AutoTokenizer, env, pipeline } from '@huggingface/transformers'
 import { embedTexts } from '../../dist/index.js'
@@ -16,6 +16,7 @@ env.localModelPath = work
 const texts = ['A cat sits on the mat.', 'The stock market fell on Tuesday, and bonds with it.']
 for (const [kind, dtype] of [
   ['f32', 'fp32'],
+  ['f16', 'fp16'],
   ['q8', 'q8'],
 ]) {
   const folder = join(work, `minilm-${dtype}`)
@@ -44,21 +45,39 @@ for (const [kind, dtype] of [
 
 const prompt = 'Once upon a time'
 const steps = 20
-const tokenizer = await AutoTokenizer.from_pretrained('smollm2')
-const model = await AutoModelForCausalLM.from_pretrained('smollm2')
-const inputs = tokenizer(prompt)
-const output = await model.generate({ ...inputs, max_new_tokens: steps, do_sample: false })
-const found = Array.from(output.data, Number)
-const expected = scope(() => {
-  const own = openModel(join(work, 'smollm2'))
-  const resident = own.model.load()
-  const ids = [...own.tokenizer().encode(prompt)]
-  for (let step = 0; step < steps; step++) {
-    const last = scope(() => resident.forward(Uint32Array.from(ids)).slice(0, -1).argmax(-1).toArray())
-    ids.push(last[0])
-  }
-  own.close()
-  return ids
-})
-check('transformers.js generates as Pare, SmolLM2 q4', `${found}` === `${expected}`, tokenizer.decode(found))
+for (const [kind, cache] of [
+  ['q4', 'float32'],
+  ['f16', 'float32'],
+  ['f16-arithmetic', 'float16'],
+]) {
+  const name = `smollm2-${kind}`
+  const tokenizer = await AutoTokenizer.from_pretrained(name)
+  const model = await AutoModelForCausalLM.from_pretrained(name)
+  const types = model.sessions.model.inputMetadata
+    .filter((input) => input.name.startsWith('past_key_values'))
+    .map(({ type }) => type)
+  check(
+    `transformers.js begins with a cache of ${cache}, SmolLM2 ${kind}`,
+    types.every((type) => type === cache),
+  )
+  const output = await model.generate({ ...tokenizer(prompt), max_new_tokens: steps, do_sample: false })
+  const found = Array.from(output.data, Number)
+  await model.dispose()
+  const expected = scope(() => {
+    const own = openModel(join(work, name))
+    const resident = own.model.load()
+    const ids = [...own.tokenizer().encode(prompt)]
+    for (let step = 0; step < steps; step++) {
+      const last = scope(() => resident.forward(Uint32Array.from(ids)).slice(0, -1).argmax(-1).toArray())
+      ids.push(last[0])
+    }
+    own.close()
+    return ids
+  })
+  check(
+    `transformers.js generates as Pare, SmolLM2 ${kind}`,
+    `${found}` === `${expected}`,
+    tokenizer.decode(found),
+  )
+}
 finish()

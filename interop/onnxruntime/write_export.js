@@ -10,10 +10,12 @@ const levels = (bits, symmetric = true) => affineGrid({ bits, groupSize: 32, sym
 export const kinds = {
   f32: {},
   f16: { type: 'F16' },
+  'f16 arithmetic': { activations: 'F16' },
   q4: { grid: levels(4) },
   'q4 with zeros': { grid: levels(4, false) },
   q8: { grid: levels(8) },
-  q4f16: { type: 'F16', grid: levels(4) },
+  'q4 and f16': { type: 'F16', grid: levels(4) },
+  q4f16: { activations: 'F16', grid: levels(4) },
 }
 
 /** Writes a model; matrices on a grid are rounded to nearest. */

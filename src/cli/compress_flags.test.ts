@@ -39,6 +39,7 @@ const given = fc.record<CompressOptions>(
     damping: fc.double({ min: 1e-12, max: 1e3, noNaN: true }),
     onSingular: fc.constantFrom('throw', 'round'),
     embedding: fc.constantFrom('keep', 'F16'),
+    activations: fc.constantFrom('F32', 'F16'),
     fallback: fc.boolean(),
     calibration: names,
     samples: whole,

@@ -71,6 +71,12 @@ export function addConvert(pare: Command): void {
         'every weight as plain numbers of this type, in a folder or a GGUF file (default: codes stay codes)',
       ).choices(['f32', 'f16', 'bf16']),
     )
+    .addOption(
+      new Option(
+        '--activations <type>',
+        'what the network computes in, F32 or F16; F16 takes --type f16, and logits differ by some 1e-3 of the largest. For onnx and transformers.js (default: F32)',
+      ).choices(['F32', 'F16']),
+    )
     .option(
       '--scheme <type>',
       'block type or mix of a GGUF file, such as Q8_0 or Q4_K_M: what is stored otherwise is rounded to nearest (default: types that hold the codes of the source)',

@@ -44,6 +44,7 @@ const typed: [args: string, options: object][] = [
   ['--sensitivity error', { sensitivity: 'error' }],
   ['--sensitivity-windows 2', { sensitivityWindows: 2 }],
   ['--embedding Q6_K', { embedding: 'Q6_K' }],
+  ['--activations F16', { activations: 'F16' }],
   ['--no-fallback', { fallback: false }],
   ['--shard-size 500MB', { shardSize: 500_000_000 }],
   ['--imatrix i.gguf', { imatrix: 'i.gguf' }],

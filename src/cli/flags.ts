@@ -67,7 +67,13 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--embedding <type>',
-      'type of the embedding and the head: keep (gguf), F16, BF16, Q8_0, Q6_K, ... For gguf, llama.cpp and pare; F32 or F16 for onnx and transformers.js, where activations have it too (default: as in a GGUF source, else Q6_K for gguf; F32 for onnx and transformers.js; half floats for all others)',
+      'type of the embedding and the head: keep (gguf), F16, BF16, Q8_0, Q6_K, ... For gguf, llama.cpp and pare; F32 or F16 for onnx and transformers.js, for all weights that are no codes (default: as in a GGUF source, else Q6_K for gguf; F32 for onnx and transformers.js, F16 with --activations F16; half floats for all others)',
+    )
+    .addOption(
+      new Option(
+        '--activations <type>',
+        'what the network computes in, F32 or F16. F16 is faster on some GPUs, and logits differ by some 1e-3 of the largest; it takes weights in F16. For onnx and transformers.js (default: F32)',
+      ).choices(['F32', 'F16']),
     )
     .option(
       '--no-fallback',

@@ -47,6 +47,7 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--no-symmetric', step({ symmetric: false })],
   ['--target vllm --format gptq', { target: 'vllm', format: 'gptq' }],
   ['--embedding Q6_K', { embedding: 'Q6_K' }],
+  ['--activations F16 --target onnx', { activations: 'F16', target: 'onnx' }],
   ['--no-fallback', { fallback: false }],
   ['--shard-size 500MB', { shardSize: '500MB' }],
   [

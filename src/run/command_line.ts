@@ -19,6 +19,7 @@ const flags: Readonly<
   groupSize: 'value',
   symmetric: 'either',
   embedding: 'value',
+  activations: 'value',
   fallback: 'off',
   shardSize: 'size',
   imatrix: 'path',

@@ -2,9 +2,10 @@
 
 import { defaultShardBytes } from '../formats/safetensors/writer.ts'
 import { isMixScheme } from '../models/write/gguf_mix.ts'
-import { OptionError, printable } from '../tensor/errors.ts'
+import { OptionError } from '../tensor/errors.ts'
 import type { Limits } from './limits.ts'
 import { type MixOptions, type ResolvedMix, resolveMix } from './mix/mix_options.ts'
+import { arithmeticOf } from './number_types.ts'
 import {
   calibrationFields,
   checkValue,
@@ -46,6 +47,11 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOpt
   trueSequential?: boolean
   /** Type of the embedding and the head: `keep`, F16, or a block type. @default what the target says */
   embedding?: string
+  /**
+   * What the network computes in: with F16 logits differ by some 1e-3 of the largest. For onnx and
+   * transformers.js. F16 takes weights in F16, which `embedding` is then by default. @default 'F32'
+   */
+  activations?: 'F32' | 'F16'
   /** A block type may be replaced where 256 does not divide the rows. @default true */
   fallback?: boolean
   /** Bytes of weights in one safetensors file at most; not for GGUF files. @default 5e9 */
@@ -109,6 +115,8 @@ export interface ResolvedCompressOptions {
   format: FormatName
   trueSequential: boolean
   embedding: string | undefined
+  /** Nothing for a target that leaves it to its program. */
+  activations: 'F32' | 'F16' | undefined
   fallback: boolean
   /** Nothing for a target that is one file. */
   shardSize: number | undefined
@@ -152,7 +160,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     target,
     format: chosen.layout.format,
     trueSequential: options.trueSequential ?? true,
-    embedding: embeddingOf(options.embedding, chosen),
+    ...arithmeticOf(options, chosen),
     fallback: options.fallback ?? true,
     shardSize: shardSizeOf(options.shardSize, chosen),
     imatrix: imatrixOf(options, chosen, steps),
@@ -237,18 +245,6 @@ function checkFields(options: CompressOptions): void {
     const value = options[name as keyof typeof flagFields]
     if (value !== undefined) checkValue(field, value, () => flagName(name))
   }
-}
-
-function embeddingOf(asked: string | undefined, { name: target, facts }: ChosenTarget): string | undefined {
-  if (asked === undefined) return undefined
-  const name = asked.toLowerCase() === 'keep' ? 'keep' : asked.toUpperCase()
-  const possible = facts.embedding
-  if (possible.includes(name)) return name
-  throw new OptionError(
-    possible.length === 0
-      ? `--embedding: ${facts.title} keeps the embedding in half floats; leave it out`
-      : `--embedding: there is no ${printable(asked)} for --target ${target}; possible are ${possible.join(', ')}`,
-  )
 }
 
 function shardSizeOf(asked: number | undefined, { name: target, facts }: ChosenTarget): number | undefined {

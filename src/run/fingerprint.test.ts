@@ -47,6 +47,8 @@ test('every option that changes the result does', () => {
     { target: 'vllm' },
   ] as const)
     expect(of(change), JSON.stringify(change)).not.toEqual(of())
+  const onnx = { target: 'onnx', embedding: 'F16' } as const
+  expect(of({ ...onnx, activations: 'F16' })).not.toEqual(of(onnx))
 })
 test('a format counts where it is not the first of its target, which has no name in runs that began before there was a choice', () => {
   const format = (options: Partial<CompressOptions>) => of({ target: 'gptq', ...options }).format

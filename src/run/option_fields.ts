@@ -89,6 +89,7 @@ export const wholeFields = {
   format: oneOf(choosableFormats),
   seed: whole(0),
   embedding: text('keep, F16 or a block type', 32),
+  activations: oneOf(['F32', 'F16']),
   fallback: yesOrNo,
   shardSize: size,
   imatrix: text('the path of a file'),

@@ -48,6 +48,8 @@ export interface Recipe {
   seed?: number
   /** Type of the embedding and the head. @default what the target says */
   embedding?: string
+  /** What ONNX files compute in. @default 'F32' */
+  activations?: 'F32' | 'F16'
   /** A block type may be replaced where it does not fit the rows. @default true */
   fallback?: boolean
   /** Weights in one safetensors file at most: bytes or text such as `5GB`. Not for GGUF files. @default '5GB' */
@@ -142,6 +144,7 @@ export const recipeSchema = record({
   format: optional(wholeFields.format),
   seed: optional(wholeFields.seed),
   embedding: optional(wholeFields.embedding),
+  activations: optional(wholeFields.activations),
   fallback: optional(wholeFields.fallback),
   shardSize: optional(wholeFields.shardSize),
   imatrix: optional(wholeFields.imatrix),

@@ -236,6 +236,7 @@ describe('recipes that mean harm', () => {
       'target',
       'seed',
       'embedding',
+      'activations',
       'fallback',
       'trueSequential',
       'calibration',

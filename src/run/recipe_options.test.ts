@@ -93,6 +93,7 @@ test.each<[string, Recipe | Partial<CompressOptions>]>([
   ['every field', whole],
   ['GGUF', { target: 'gguf', scheme: 'Q3_K', embedding: 'keep', fallback: false, method: 'rtn' }],
   ['GPTQ', { target: 'gptq', bits: 3, groupSize: 128, evaluate: false, damping: 0.5 }],
+  ['ONNX', { target: 'onnx', activations: 'F16', groupSize: 32 }],
   ['a size', { target: 'gguf', limits: { targetBpw: 3.25 }, levels: ['Q4_K', 'Q3_K'] }],
   ['files', { calibration: ['a', 'b'], text: ['c'], scratch: 's' }],
 ])('%s: the resolved recipe asks for the same again', (_, asked) => {

@@ -90,7 +90,7 @@ type Given<Fields> = {
 /** A recipe with every default filled in, which asks for the same again. */
 export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
   const { source, output, overwrite, restart, target, seed, embedding, fallback, trueSequential } = options
-  const { imatrix, format } = options
+  const { imatrix, format, activations } = options
   const { calibration, samples, length, evaluate, text, context, windows, every } = options
   const { maxMemory, targetSize, ...limits } = options.limits
   const sizes = given({
@@ -107,6 +107,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     format: isDefaultFormat(target, format) ? undefined : format,
     seed,
     embedding,
+    activations,
     fallback,
     shardSize: options.shardSize === undefined ? undefined : sizeText(options.shardSize),
     imatrix,

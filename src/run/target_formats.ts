@@ -13,6 +13,8 @@ export interface FormatFacts {
   }
   /** What embedding and head can be asked to be; nothing where they are half floats. */
   readonly embedding: readonly string[]
+  /** What the network can be asked to compute in, the first by default; nothing where its program decides. */
+  readonly activations: readonly ('F32' | 'F16')[]
   /** Weights are dealt to files of a chosen size. */
   readonly shards: boolean
   /** Each column can name its group, so that sorted ones can share a scale. */
@@ -27,16 +29,18 @@ const bits = [2, 3, 4, 8]
 const folder = {
   weights: 'levels',
   embedding: [],
+  activations: [],
   shards: true,
   namesGroups: false,
   zeroLow: 0,
   trees: false,
 } as const
-/** Everything that is no codes has one type, that of the activations. */
+/** Everything that is no codes has one type. */
 const onnx = {
   ...folder,
   widths: { possible: [4, 8], usual: [4, 8] },
   embedding: ['F32', 'F16'],
+  activations: ['F32', 'F16'],
   shards: false,
 } as const
 

@@ -37,6 +37,8 @@ export interface FormatOptions {
   /** What single tensors get. */
   choices?: TensorChoices | undefined
   embedding?: string | undefined
+  /** What the network computes in; for ONNX. @default 'F32' */
+  activations?: 'F32' | 'F16' | undefined
   /** A block type may be replaced where it does not fit. @default true */
   fallback?: boolean
   /** The mean square of each input, by weight; for GGUF. */
@@ -105,13 +107,15 @@ export function planTarget(
   options: ResolvedCompressOptions,
   choices: TensorChoices = tensorRules(source, options).choices,
 ): TargetPlan {
-  const { target, format, steps, embedding, trueSequential, fallback, shardSize, imatrix } = options
+  const { target, format, steps, embedding, activations, trueSequential, fallback, shardSize, imatrix } =
+    options
   const [{ grid, damping, scheme }] = steps
   const plan = planLayout(source, chosenTarget(target, format), {
     grid,
     scheme: scheme && mainScheme(source, choices, scheme),
     choices,
     embedding,
+    activations,
     fallback,
     importance: inputImportance(source, imatrix),
     maxShardBytes: shardSize,
@@ -164,7 +168,7 @@ const folderOf = (source: OpenCompressible, { whole }: FormatOptions): FolderSou
 /** Without a grid all weights are numbers. */
 function planOnnxFolder(
   source: OpenConvertible,
-  { grid, choices, embedding }: FormatOptions,
+  { grid, choices, embedding, activations }: FormatOptions,
   layout: OnnxLayout,
 ): TargetPlan {
   const own = source.family === 'image' ? source.source : onnxSource(source)
@@ -175,6 +179,7 @@ function planOnnxFolder(
     {
       layout,
       type: embedding === 'F16' ? 'F16' : 'F32',
+      ...(activations ? { activations } : {}),
       ...(grid ? { grid } : {}),
       ...(choices ? { choices } : {}),
     },

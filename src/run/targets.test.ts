@@ -67,11 +67,33 @@ test.each(['onnx', 'transformers.js'])(
       [{ groupSize: 'row' }, /got row/],
       [{ staticGroups: false }, /groups of neighbouring columns/],
       [{ embedding: 'Q8_0' }, /possible are F32, F16/],
+      [
+        { embedding: 'F32', activations: 'F16' },
+        /^--activations: F16 goes with weights in F16, got --embedding F32/,
+      ],
+      [{ activations: 'BF16' }, /^--activations: one of F32, F16 is needed, got "BF16"/],
       [{ shardSize: 1e9 }, /--shard-size/],
     ] as const)
       expect(refusal(() => resolved({ target, ...options })).message).toMatch(message)
   },
 )
+test('ONNX files compute in f32 unless f16 is asked for, with weights in f16 then; other targets leave it to programs', () => {
+  expect(resolved({ target: 'onnx' })).toMatchObject({ embedding: undefined, activations: 'F32' })
+  expect(resolved({ target: 'onnx', embedding: 'F16' })).toMatchObject({
+    embedding: 'F16',
+    activations: 'F32',
+  })
+  expect(resolved({ target: 'transformers.js', activations: 'F16' })).toMatchObject({
+    embedding: 'F16',
+    activations: 'F16',
+  })
+  for (const target of targetNames.filter((name) => !['onnx', 'transformers.js'].includes(name))) {
+    expect(resolved({ target }).activations).toBeUndefined()
+    const { message, code } = refusal(() => resolved({ target, activations: 'F32' }))
+    expect(message).toMatch(/^--activations: is for --target onnx and transformers.js, .*; leave it out$/)
+    expect(code).toBe('PARE_E_ACTIVATIONS')
+  }
+})
 test('a format that a target has not is refused with those it has', () => {
   expect(choosableFormats).toEqual(['gptq', 'gptq_v2', 'compressed-tensors', 'awq'])
   expect(refusal(() => resolved({ target: 'gptq', format: 'awq' })).message).toBe(

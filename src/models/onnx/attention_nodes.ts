@@ -43,7 +43,7 @@ export function attention(
   const products = b.add(`${name}/products`, 'MatMul', [grouped('groups', scaled, headSize), turned])
   // A width of 0 stands for that of the product, the number of keys.
   const scores = single('scores', products, 0)
-  const seen = b.add(`${name}/seen`, 'Where', [visible, scores, b.number(lowest[b.type])])
+  const seen = b.add(`${name}/seen`, 'Where', [visible, scores, b.number(lowest[b.activations])])
   const shares = b.add(`${name}/shares`, 'Softmax', [seen], { axis: int(-1) })
   const mixed = b.add(`${name}/mixed`, 'MatMul', [grouped('share_groups', shares, 0), values])
   const apart = b.transpose(`${name}/heads`, single('mixed_heads', mixed, headSize), [0, 2, 1, 3])

@@ -18,7 +18,10 @@ export function decoderGraph(config: LlamaConfig, b: GraphBuilder): OnnxModel {
   const { hidden, vocabulary, normEpsilon, tied } = config
   const shape = b.add('input_shape', 'Shape', ['input_ids']) // [batch, new]
   const side: SideInputs = { shape, visible: visibleKeys(config, b), rotary: rotaryAngles(config, b) }
-  const rows = b.add('embedding', 'Gather', [b.weight(embeddingName), 'input_ids'])
+  // A tied head needs the whole table in the type of the activations.
+  const rows = tied
+    ? b.add('embedding', 'Gather', [b.weight(embeddingName), 'input_ids'])
+    : b.rows('embedding', embeddingName, 'input_ids')
   // Sums of blocks stay in f32: they grow past what f16 holds.
   let x = b.widen('embedding/wide', b.reshape('embedding/flat', rows, [-1, hidden])) // [batch * new, hidden]
   for (const block of config.layers.keys()) x = decoderBlock(config, block, b, x, side)
@@ -29,7 +32,7 @@ export function decoderGraph(config: LlamaConfig, b: GraphBuilder): OnnxModel {
   const cache = (kind: string, length: string): OnnxValue[] =>
     config.layers.flatMap(({ kvHeads }, block) =>
       ['key', 'value'].map((part) =>
-        value(`${kind}.${block}.${part}`, b.type, ['batch_size', kvHeads, length, config.headSize]),
+        value(`${kind}.${block}.${part}`, b.activations, ['batch_size', kvHeads, length, config.headSize]),
       ),
     )
   return b.model(

@@ -34,7 +34,7 @@ function embed({ hidden, normEpsilon }: BertConfig, prefix: string, b: GraphBuil
   const { word, position, type, norm } = embeddingNames
   const weight = (name: string, kind = 'weight') => `${prefix}${name}.${kind}`
   const rows = (name: string, table: string, ids: string) =>
-    b.widen(`embedding/${name}/wide`, b.add(`embedding/${name}`, 'Gather', [b.weight(weight(table)), ids]))
+    b.widen(`embedding/${name}/wide`, b.rows(`embedding/${name}`, weight(table), ids))
   const tokens = b.add('embedding/tokens', 'Shape', ['input_ids'], { start: int(1), end: int(2) })
   const [start, axis] = [b.wholes([0]), b.wholes([0])]
   const table = b.add('embedding/positions', 'Slice', [b.weight(weight(position)), start, tokens, axis])

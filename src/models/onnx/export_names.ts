@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { GridForm } from '../../nn/grid.ts'
 import { OptionError } from '../../tensor/errors.ts'
-import type { OnnxFloat } from './weight_tensors.ts'
+import type { OnnxTypes } from './weight_tensors.ts'
 
 export type OnnxLayout = 'onnx' | 'transformers.js'
 
@@ -12,17 +12,21 @@ export const suffixes = { fp32: '', fp16: '_fp16', q8: '_quantized', q4: '_q4', 
 export type TransformersJsType = keyof typeof suffixes
 
 /**
- * What transformers.js calls a file with this type of activations and these codes.
+ * What transformers.js calls a file: by the type of the numbers where all weights are numbers, else by the codes and the
+ * type of the activations.
  *
  * @throws OptionError where it has no name for it
  */
-export function transformersJsType(type: OnnxFloat, grid: GridForm | undefined): TransformersJsType {
-  if (!grid) return type === 'F32' ? 'fp32' : 'fp16'
-  if (grid.bits === 4) return type === 'F32' ? 'q4' : 'q4f16'
-  if (grid.bits === 8 && type === 'F32') return 'q8'
+export function transformersJsType(
+  { numbers, activations }: OnnxTypes,
+  grid: GridForm | undefined,
+): TransformersJsType {
+  if (!grid) return numbers === 'F32' ? 'fp32' : 'fp16'
+  if (grid.bits === 4) return activations === 'F32' ? 'q4' : 'q4f16'
+  if (grid.bits === 8 && activations === 'F32') return 'q8'
   throw new OptionError(
-    `transformers.js has files of 4 bits in f32 or f16, and of 8 bits in f32, got ${grid.bits} bits in ${type === 'F32' ? 'f32' : 'f16'}; choose one of them, or --target onnx`,
-    { code: 'PARE_E_LAYER_FORM', facts: { bits: grid.bits, type } },
+    `transformers.js has files of 4 bits in f32 or f16, and of 8 bits in f32, got ${grid.bits} bits in ${activations === 'F32' ? 'f32' : 'f16'}; choose one of them, or --target onnx`,
+    { code: 'PARE_E_LAYER_FORM', facts: { bits: grid.bits, type: activations } },
   )
 }
 

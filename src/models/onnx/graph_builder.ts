@@ -1,4 +1,7 @@
-/** Builds the graph of a network node by node: every value has a name, constants stand in the graph once. */
+/**
+ * Builds the graph of a network node by node: every value has a name, constants stand in the graph once. Numbers that are
+ * stored narrower than they are computed with are cast, which runtimes do once, when they load the graph.
+ */
 import { numberToF16 } from '../../formats/half.ts'
 import {
   float,
@@ -20,7 +23,9 @@ import {
   codesName,
   type GraphWeight,
   layoutOf,
+  numberType,
   type OnnxFloat,
+  type OnnxTypes,
   scalesName,
   tensorsOfWeight,
   zeroPointsName,
@@ -38,17 +43,20 @@ const microsoft = 'com.microsoft'
 type Attributes = Readonly<Record<string, OnnxAttribute>>
 
 export class GraphBuilder {
-  /** Of weights and activations. */
-  readonly type: OnnxFloat
+  /** Type that the network computes in. */
+  readonly activations: OnnxFloat
+  private readonly types: OnnxTypes
   private readonly known: ReadonlyMap<string, GraphWeight>
   private readonly used = new Map<string, GraphWeight>()
   private readonly constants = new Map<string, OnnxTensor>()
   private readonly nodes: OnnxNode[] = []
+  private readonly casts = new Set<string>()
   private blocked = false
 
   /** @param weights that the network may ask for */
-  constructor(type: OnnxFloat, weights: ReadonlyMap<string, GraphWeight>) {
-    this.type = type
+  constructor(types: OnnxTypes, weights: ReadonlyMap<string, GraphWeight>) {
+    this.types = types
+    this.activations = types.activations
     this.known = weights
   }
 
@@ -69,13 +77,24 @@ export class GraphBuilder {
     return outputs
   }
 
-  /** A weight stored as numbers, by its own name. @throws OptionError where it is not there, or is stored as codes */
+  /**
+   * A weight stored as numbers, in the type of the activations.
+   *
+   * @throws OptionError where it is not there, or is stored as codes
+   */
   weight(name: string): string {
-    if (!this.use(name).grid) return name
-    throw new OptionError(
-      `${printable(name)}: only the matrices of products are stored as codes in an ONNX file; keep this one, or store it as numbers`,
-      { code: 'PARE_E_LAYER_FORM', facts: { tensor: name } },
-    )
+    if (!this.isCast(this.stored(name))) return name
+    const cast = `${name}/cast`
+    if (this.casts.has(cast)) return cast
+    this.casts.add(cast)
+    return this.cast(cast, name, elementTypes[this.activations])
+  }
+
+  /** Rows of a table in the type of the activations; only these are cast, not the table. */
+  rows(name: string, table: string, ids: string): string {
+    if (!this.isCast(this.stored(table))) return this.add(name, 'Gather', [table, ids])
+    const rows = this.add(`${name}/stored`, 'Gather', [table, ids])
+    return this.cast(name, rows, elementTypes[this.activations])
   }
 
   /**
@@ -85,7 +104,7 @@ export class GraphBuilder {
   linear(name: string, x: string, weight: string, bias?: string): string {
     const { grid, ...info } = this.use(weight)
     const shift = bias === undefined ? [] : [this.weight(bias)]
-    if (!grid) return this.add(name, 'Gemm', [x, weight, ...shift], { transB: int(1) })
+    if (!grid) return this.add(name, 'Gemm', [x, this.weight(weight), ...shift], { transB: int(1) })
     const { bits, blockSize, rows, columns } = layoutOf({ ...info, grid })
     const zeroPoints = grid.symmetric ? [] : [zeroPointsName(weight)]
     const inputs = [x, codesName(weight, bits), scalesName(weight), ...zeroPoints]
@@ -105,10 +124,10 @@ export class GraphBuilder {
 
   /** A scalar in the type of the activations. */
   number(value: number): string {
-    const name = `${constantPrefix}${this.type}(${value})`
+    const name = `${constantPrefix}${this.activations}(${value})`
     const wide = floatNumbers(name, [value], [])
     return this.constant(
-      this.type === 'F32'
+      this.activations === 'F32'
         ? wide
         : { ...wide, type: 'F16', data: bytesOf(Uint16Array.of(numberToF16(value))) },
     )
@@ -126,12 +145,12 @@ export class GraphBuilder {
 
   /** Activations to f32, in which sums and norms are computed. */
   widen(name: string, x: string): string {
-    return this.type === 'F32' ? x : this.cast(name, x, elementTypes.F32)
+    return this.activations === 'F32' ? x : this.cast(name, x, elementTypes.F32)
   }
 
   /** f32 to the type of the activations. */
   narrow(name: string, x: string): string {
-    return this.type === 'F32' ? x : this.cast(name, x, elementTypes[this.type])
+    return this.activations === 'F32' ? x : this.cast(name, x, elementTypes[this.activations])
   }
 
   /** x * weight / rms(x) over the last axis: f32 to the type of the activations. */
@@ -165,11 +184,25 @@ export class GraphBuilder {
   }
 
   model(name: string, inputs: readonly OnnxValue[], outputs: readonly OnnxValue[]): OnnxModel {
-    const weights = this.weights.flatMap((weight) => tensorsOfWeight(weight, this.type))
+    const weights = this.weights.flatMap((weight) => tensorsOfWeight(weight, this.types))
     const initializers = [...this.constants.values(), ...weights]
     const graph: OnnxGraph = { name, inputs, outputs, nodes: this.nodes, initializers }
     const opsets = new Map([['', opset], ...(this.blocked ? [[microsoft, 1] as const] : [])])
     return { graph, opsets, irVersion }
+  }
+
+  private isCast(weight: GraphWeight): boolean {
+    return numberType(weight, this.types) !== this.activations
+  }
+
+  /** A weight that the file has as numbers. */
+  private stored(name: string): GraphWeight {
+    const weight = this.use(name)
+    if (!weight.grid) return weight
+    throw new OptionError(
+      `${printable(name)}: only the matrices of products are stored as codes in an ONNX file; keep this one, or store it as numbers`,
+      { code: 'PARE_E_LAYER_FORM', facts: { tensor: name } },
+    )
   }
 
   private use(name: string): GraphWeight {

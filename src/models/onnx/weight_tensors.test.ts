@@ -29,7 +29,8 @@ function written(shape: readonly [number, number], grid: AffineGrid, type: OnnxF
   const weight = { name, shape, grid }
   const values = columnSweep(randomStream(seed, 'w').normal(shape), { grid }).values
   if (values.kind !== 'grid') throw new Error('no grid')
-  const builder = new GraphBuilder(type, new Map([[name, weight]]))
+  const types = { numbers: type, activations: type }
+  const builder = new GraphBuilder(types, new Map([[name, weight]]))
   const y = builder.linear('y', 'x', name)
   const model = builder.model(
     'one',
@@ -39,7 +40,7 @@ function written(shape: readonly [number, number], grid: AffineGrid, type: OnnxF
   const path = join(folder, 'model.onnx')
   const writer = createOnnx(path, model)
   const parts = encodeMatMulNBits(weight, values, type)
-  for (const [i, { name: part }] of tensorsOfWeight(weight, type).entries()) writer.append(part, parts[i]!)
+  for (const [i, { name: part }] of tensorsOfWeight(weight, types).entries()) writer.append(part, parts[i]!)
   writer.finish()
   return { path, values, parts, weight }
 }

@@ -19,6 +19,13 @@ import { bytesOf, scope } from '../../tensor/index.ts'
 /** Element type of weights, activations and scales. */
 export type OnnxFloat = 'F32' | 'F16'
 
+export interface OnnxTypes {
+  /** Of weights that are no codes, as the file has them; those that are marked are F32. */
+  readonly numbers: OnnxFloat
+  /** Of what is computed, and of the scales of codes: MatMulNBits wants both of one type. */
+  readonly activations: OnnxFloat
+}
+
 /** Name of what a product is computed with, known from the plan. */
 export interface GraphWeight {
   /** As the model has it. */
@@ -26,7 +33,13 @@ export interface GraphWeight {
   readonly shape: readonly number[]
   /** Of a matrix that is stored as codes. */
   readonly grid?: GridForm
+  /** Its numbers stay F32, whatever others are. @default false */
+  readonly wide?: boolean
 }
+
+/** Type of the numbers of a weight that is no codes. */
+export const numberType = ({ wide }: GraphWeight, { numbers }: OnnxTypes): OnnxFloat =>
+  wide ? 'F32' : numbers
 
 export const codesName = (name: string, bits: number): string => `${name}_Q${bits}`
 export const scalesName = (name: string): string => `${name}_scales`
@@ -50,14 +63,15 @@ export function layoutOf({ name, shape, grid }: GraphWeight & { grid: GridForm }
 }
 
 /** The initialisers of a weight, in the order in which it is encoded. */
-export function tensorsOfWeight({ name, shape, grid }: GraphWeight, type: OnnxFloat): OnnxTensor[] {
-  if (!grid) return [{ name, type, shape }]
+export function tensorsOfWeight(weight: GraphWeight, types: OnnxTypes): OnnxTensor[] {
+  const { name, shape, grid } = weight
+  if (!grid) return [{ name, type: numberType(weight, types), shape }]
   const layout = layoutOf({ name, shape, grid })
   const { blocks, blockBytes, zeroBytes } = sizesOf(layout)
   const { rows, bits } = layout
   return [
     { name: codesName(name, bits), type: 'U8', shape: [rows, blocks, blockBytes] },
-    { name: scalesName(name), type, shape: [rows * blocks] },
+    { name: scalesName(name), type: types.activations, shape: [rows * blocks] },
     ...(grid.symmetric ? [] : [{ name: zeroPointsName(name), type: 'U8', shape: [rows * zeroBytes] }]),
   ]
 }
@@ -65,6 +79,7 @@ export function tensorsOfWeight({ name, shape, grid }: GraphWeight, type: OnnxFl
 /**
  * The bytes of some rows of a matrix on a grid, as `tensorsOfWeight` lists them.
  *
+ * @param type of the scales
  * @throws OptionError for values that are on no such grid, or whose columns were sorted
  */
 export function encodeMatMulNBits(

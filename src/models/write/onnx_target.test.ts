@@ -23,10 +23,12 @@ afterAll(() => {
   rmSync(folder, { recursive: true })
 })
 
-const half = { type: 'F16' } as const
+const stored = { type: 'F16' } as const
+const half = { activations: 'F16' } as const
 const settings: [string, string, OnnxTargetOptions][] = [
   ['f32', 'model.onnx', {}],
-  ['f16', 'model.onnx', half],
+  ['f16', 'model.onnx', stored],
+  ['f16 arithmetic', 'model.onnx', half],
   ['f32 beside the graph', 'model.onnx', { externalData: true }],
   ['4 bits', 'model.onnx', { grid: affineGrid({ groupSize: 32 }) }],
   ['4 bits in the middle', 'model.onnx', { grid: affineGrid({ groupSize: 16, symmetric: true }) }],
@@ -34,10 +36,17 @@ const settings: [string, string, OnnxTargetOptions][] = [
   ['a group a row', 'model.onnx', { grid: affineGrid({ groupSize: 'row' }) }],
   ['scales in f32', 'model.onnx', { grid: affineGrid({ scaleType: 'f32' }) }],
   ['fp32', 'onnx/model.onnx', { layout: 'transformers.js' }],
-  ['fp16', 'onnx/model_fp16.onnx', { ...half, layout: 'transformers.js' }],
+  ['fp16', 'onnx/model_fp16.onnx', { ...stored, layout: 'transformers.js' }],
+  ['fp16 arithmetic', 'onnx/model_fp16.onnx', { ...half, layout: 'transformers.js' }],
+  ['4 bits and f16', 'model.onnx', { ...stored, grid: affineGrid() }],
   ['q4', 'onnx/model_q4.onnx', { grid: affineGrid(), layout: 'transformers.js' }],
   ['q4f16', 'onnx/model_q4f16.onnx', { ...half, grid: affineGrid(), layout: 'transformers.js' }],
   ['q8', 'onnx/model_quantized.onnx', { grid: affineGrid({ bits: 8 }), layout: 'transformers.js' }],
+  [
+    'q8 and f16',
+    'onnx/model_quantized.onnx',
+    { ...stored, grid: affineGrid({ bits: 8 }), layout: 'transformers.js' },
+  ],
 ]
 
 test.each(settings)(
@@ -55,11 +64,12 @@ test.each(settings)(
       expect(model.config).toEqual(wide.model.config)
       expect(tokenizer().encode('a b')).toEqual(wide.tokenizer().encode('a b'))
       for (const [part, values] of decided) expect(differences(numbers(weights.load(part)), values)).toBe(0)
-      for (const { name: part, grid, bytes } of plan.tensors) {
+      for (const { name: part, grid, bytes, type } of plan.tensors) {
         expect(weights.infos.get(part)!.bytes).toBe(bytes)
         if (grid) continue
-        const stored = rounded(wide.weights.load(part), options.type ?? 'F32')
-        expect(differences(numbers(weights.load(part)), stored)).toBe(0)
+        expect(weights.infos.get(part)!.type).toBe(type)
+        const kept = rounded(wide.weights.load(part), type)
+        expect(differences(numbers(weights.load(part)), kept)).toBe(0)
       }
       // Nothing but weights: the constants of the graph are none.
       expect([...weights.infos.keys()].toSorted()).toEqual([...wide.weights.infos.keys()].toSorted())
@@ -93,26 +103,69 @@ const graphOf = (path: string) => {
   return archive.parsed.model.graph
 }
 
-test('a decoder takes ids, mask, positions and the cache of each block, and gives logits and the cache', () => {
-  const target = join(folder, 'names')
-  writeAll(wide, planOnnx(onnxSource(wide), half), {}, target)
-  const { inputs, outputs, initializers } = graphOf(join(target, 'model.onnx'))
-  const ids = { type: 'I64', shape: ['batch_size', 'sequence_length'] }
-  const cache = (length: string) => ({ type: 'F16', shape: ['batch_size', 2, length, 64] })
-  expect(inputs).toEqual([
-    { name: 'input_ids', ...ids },
-    { name: 'attention_mask', type: 'I64', shape: ['batch_size', 'total_sequence_length'] },
-    { name: 'position_ids', ...ids },
-    { name: 'past_key_values.0.key', ...cache('past_sequence_length') },
-    { name: 'past_key_values.0.value', ...cache('past_sequence_length') },
-  ])
-  expect(outputs).toEqual([
-    { name: 'logits', type: 'F32', shape: ['batch_size', 'sequence_length', 32] },
-    { name: 'present.0.key', ...cache('total_sequence_length') },
-    { name: 'present.0.value', ...cache('total_sequence_length') },
-  ])
-  // The head is the embedding, which is stored once.
-  expect(initializers.filter(({ shape: [rows, columns] }) => rows === 32 && columns === 256)).toHaveLength(1)
+test.each([
+  ['f16 arithmetic', half, 'F16'],
+  ['weights in f16', stored, 'F32'],
+] as const)(
+  '%s: a decoder takes ids, mask, positions and a cache, and gives logits and the cache',
+  (name, options, type) => {
+    const target = join(folder, `names of ${name}`)
+    writeAll(wide, planOnnx(onnxSource(wide), options), {}, target)
+    const { inputs, outputs, initializers } = graphOf(join(target, 'model.onnx'))
+    const ids = { type: 'I64', shape: ['batch_size', 'sequence_length'] }
+    const cache = (length: string) => ({ type, shape: ['batch_size', 2, length, 64] })
+    expect(inputs).toEqual([
+      { name: 'input_ids', ...ids },
+      { name: 'attention_mask', type: 'I64', shape: ['batch_size', 'total_sequence_length'] },
+      { name: 'position_ids', ...ids },
+      { name: 'past_key_values.0.key', ...cache('past_sequence_length') },
+      { name: 'past_key_values.0.value', ...cache('past_sequence_length') },
+    ])
+    expect(outputs).toEqual([
+      { name: 'logits', type: 'F32', shape: ['batch_size', 'sequence_length', 32] },
+      { name: 'present.0.key', ...cache('total_sequence_length') },
+      { name: 'present.0.value', ...cache('total_sequence_length') },
+    ])
+    // The head is the embedding, which is stored once.
+    expect(initializers.filter(({ shape: [rows, columns] }) => rows === 32 && columns === 256)).toHaveLength(
+      1,
+    )
+  },
+)
+
+test('weights that are stored in f16 are cast once each, an embedding that is no head after its rows are taken', () => {
+  const embedding = 'model.embed_tokens.weight'
+  for (const tied of [true, false]) {
+    const source = openLanguageModel(writeWideModel(join(folder, `casts ${tied}`), { type: 'F16', tied }))
+    const target = join(folder, `cast ${tied}`)
+    // Small as it is, it would stay f32.
+    const choices = new Map([[embedding, { scheme: 'F16', by: 'overrides[0]' } as const]])
+    const plan = planOnnx(onnxSource(source), { ...stored, choices })
+    writeAll(source, plan, {}, target)
+    source.close()
+    const { nodes, initializers } = graphOf(join(target, 'model.onnx'))
+    const narrow = new Set(initializers.filter(({ type }) => type === 'F16').map(({ name }) => name))
+    expect([...narrow].toSorted()).toEqual(
+      plan.tensors.flatMap(({ name, type }) => (type === 'F16' ? [name] : [])).toSorted(),
+    )
+    expect(narrow.has(embedding)).toBe(true)
+    const takers = nodes.filter(({ inputs }) => inputs.some((name) => narrow.has(name)))
+    expect(takers).toHaveLength(narrow.size)
+    for (const { opType, inputs } of takers)
+      expect(opType).toBe(!tied && inputs[0] === embedding ? 'Gather' : 'Cast')
+  }
+})
+
+test('what a file computes in is noted, and what is rounded to f16', () => {
+  const notes = (options: OnnxTargetOptions) => planOnnx(onnxSource(wide), options).notes
+  expect(notes({})).toEqual([])
+  expect(notes(stored)).toEqual(['numbers are stored in f16, small weights in f32; all is computed in f32'])
+  expect(notes(half)).toEqual([expect.stringMatching(/^computed in f16, .* logits differ by some 1e-3/)])
+  const codes = openLanguageModel(fixturePath('awq'))
+  expect(planOnnx(onnxSource(codes), stored).notes[1]).toMatch(
+    /^[0-9]+ weights of awq-4bit.* are rounded to f16/,
+  )
+  codes.close()
 })
 
 test('transformers.js is told the type of the file, that of the cache, and how many files are beside it', () => {
@@ -163,6 +216,7 @@ test('what MatMulNBits or transformers.js has not is refused in the plan', () =>
     [{ grid: affineGrid({ bits: 3 }) }, /up_proj|q_proj.*2, 4 or 8 bits, got 3/],
     [{ grid: affineGrid({ groupSize: 48 }) }, /blocks of 16, 32, 64, 128 or 256, got 48/],
     [{ ...half, grid: affineGrid({ scaleType: 'f32' }) }, /scales are stored in f16/],
+    [{ ...half, type: 'F32' }, /activations: F16 goes with weights in F16, got weights in F32/],
     [
       { grid: affineGrid({ bits: 8 }), ...half, layout: 'transformers.js' },
       /8 bits in f32, got 8 bits in f16/,

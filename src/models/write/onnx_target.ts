@@ -21,9 +21,12 @@ import { GraphBuilder } from '../onnx/graph_builder.ts'
 import {
   encodeMatMulNBits,
   type GraphWeight,
+  numberType,
   type OnnxFloat,
+  type OnnxTypes,
   tensorsOfWeight,
 } from '../onnx/weight_tensors.ts'
+import { withWideWeights } from '../onnx/wide_weights.ts'
 import { weightName } from '../stored/pare_layers.ts'
 import { asType, type FolderCompanions, type FolderSource, json } from './folder_source.ts'
 import type { EncodedTensor, ModelWriter, TargetPlan } from './model_writer.ts'
@@ -38,8 +41,13 @@ export interface OnnxSource extends FolderSource {
 }
 
 export interface OnnxTargetOptions extends ExternalOptions {
-  /** Of activations, of scales, and of weights that are no codes; norms and angles of positions are computed in f32. @default 'F32' */
+  /** In which weights are stored that are no codes. @default that of the activations */
   type?: OnnxFloat
+  /**
+   * In which the network computes, with the scales of codes and the cache; sums of blocks, norms and angles of positions
+   * are computed in f32. F16 needs weights in F16. @default 'F32'
+   */
+  activations?: OnnxFloat
   /** Of the matrices: 4 or 8 bits, groups of 16, 32, 64, 128 or 256. @default they are numbers */
   grid?: AffineGrid
   /** What is asked for single tensors: another grid, or to stay numbers. */
@@ -51,64 +59,85 @@ export interface OnnxTargetOptions extends ExternalOptions {
 /**
  * Plans the folder.
  *
- * @throws OptionError for bits and groups that MatMulNBits has not, and for what the graph cannot store as codes.
+ * @throws OptionError for bits and groups that MatMulNBits has not, for what the graph cannot store as codes, and for
+ * activations narrower than the weights.
  * @example planOnnx(onnxSource(openModel('minilm')), { type: 'F16', layout: 'transformers.js' })
  */
 export function planOnnx(source: OnnxSource, options: OnnxTargetOptions = {}): TargetPlan {
-  const { type = 'F32', grid, layout = 'onnx' } = options
-  const known = new Map<string, GraphWeight>()
-  for (const { name, shape } of source.infos.values()) {
-    const own = formOf(name, source, options)
-    known.set(name, { name, shape: source.arranged?.shape(name) ?? shape, ...(own ? { grid: own } : {}) })
-  }
-  const builder = new GraphBuilder(type, known)
+  const { grid, layout = 'onnx' } = options
+  const types = typesOf(options)
+  const known = new Map(graphWeights(source, options, types).map((weight) => [weight.name, weight]))
+  const builder = new GraphBuilder(types, known)
   const model = source.graph(builder)
-  const tensors = builder.weights.map((weight) => planWeight(source, weight, options))
+  const tensors = builder.weights.map((weight) => planWeight(source, weight, options, types))
   const weightOf = ({ name }: TensorPlan) => known.get(name)!
-  const kind = layout === 'onnx' ? undefined : transformersJsType(type, grid)
+  const kind = layout === 'onnx' ? undefined : transformersJsType(types, grid)
   const file = fileOf(layout, kind ?? 'fp32')
   const files = onnxFiles(basename(file), model, options)
   const encode = (plan: TensorPlan, parts: readonly Uint8Array[]): EncodedTensor[] =>
-    tensorsOfWeight(weightOf(plan), type).map(({ name }, i) => ({ name, bytes: parts[i]! }))
+    tensorsOfWeight(weightOf(plan), types).map(({ name }, i) => ({ name, bytes: parts[i]! }))
   return {
     target: layout,
     tensors,
     fileBytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     alignment: 1,
-    notes: notesOf(source, tensors, files.length),
+    notes: [...arithmeticNotes(types, tensors), ...notesOf(source, tensors, files.length)],
     stored: (plan) =>
-      tensorsOfWeight(weightOf(plan), type).map((info) => ({ name: info.name, bytes: tensorBytes(info) })),
+      tensorsOfWeight(weightOf(plan), types).map((info) => ({ name: info.name, bytes: tensorBytes(info) })),
     encodeSource: (plan, compressed) => {
       const { values } = compressed as StoredSource
-      return encode(
-        plan,
-        encodeMatMulNBits(weightOf(plan) as GraphWeight & { grid: AffineGrid }, values, type),
-      )
+      return encode(plan, encodeMatMulNBits(weightOf(plan) as CodedWeight, values, types.activations))
     },
     encodeNumbers: (plan, numbers) =>
       scope(() => {
         const weight = weightOf(plan)
         const values = source.arranged?.values(plan.name, numbers) ?? numbers
         const own = plan.grid
-        if (!own) return encode(plan, [asType(values.contiguous(), type).bytes()])
+        if (!own) return encode(plan, [asType(values.contiguous(), numberType(weight, types)).bytes()])
         const codes = columnSweep(values, { grid: own }).values
-        return encode(plan, encodeMatMulNBits(weight as CodedWeight, codes, type))
+        return encode(plan, encodeMatMulNBits(weight as CodedWeight, codes, types.activations))
       }),
     encodeKept({ name }) {
       throw new OptionError(`${name}: an ONNX file does not keep bytes of the source`)
     },
     check: () => checkCompanions(source.companions(), kind),
-    create: (folder) => onnxWriter(folder, source, { model, file, kind, files: files.length - 1, options }),
+    create: (folder) =>
+      onnxWriter(folder, source, { model, file, kind, types, files: files.length - 1, options }),
   }
 }
 
 type CodedWeight = GraphWeight & { grid: GridForm }
 
+function typesOf({ activations = 'F32', type = activations }: OnnxTargetOptions): OnnxTypes {
+  if (activations === 'F32' || type === 'F16') return { numbers: type, activations }
+  throw new OptionError(
+    'activations: F16 goes with weights in F16, got weights in F32, whose digits would be lost in every product; store the weights in F16 too, or compute in F32',
+    { code: 'PARE_E_ACTIVATIONS', facts: { type, activations } },
+  )
+}
+
+/** Every weight that a graph may take, and how it is stored. */
+function graphWeights(
+  source: OnnxSource,
+  options: OnnxTargetOptions,
+  types: OnnxTypes,
+): readonly GraphWeight[] {
+  const { infos, arranged } = source
+  const weights = [...infos.values()].flatMap(({ name, shape }): GraphWeight[] => {
+    if (arranged?.absorbed.has(name)) return []
+    const own = formOf(name, source, options, types)
+    return [{ name, shape: arranged?.shape(name) ?? shape, ...(own ? { grid: own } : {}) }]
+  })
+  if (types.numbers === types.activations) return weights
+  return withWideWeights(weights, (name) => options.choices?.get(name)?.scheme !== undefined)
+}
+
 /** The levels of a matrix: those it is asked to be rounded to, or those that its codes have already. */
 function formOf(
   name: string,
   { matrices }: FolderSource,
-  { grid, choices, type = 'F32' }: OnnxTargetOptions,
+  { grid, choices }: OnnxTargetOptions,
+  { numbers: type, activations }: OnnxTypes,
 ): GridForm | undefined {
   const choice = choices?.get(name)
   if (choice?.keep || choice?.numbers || choice?.scheme === type) return undefined
@@ -117,9 +146,9 @@ function formOf(
   if (described && (described.kind !== 'grid' || described.sorted || described.zeroType))
     throw wrongChoice(weightName(described), name, choice!, type)
   const own = described ?? choice?.grid ?? (matrices.has(name) ? grid : undefined)
-  if (own?.scaleType === 'f32' && type === 'F16')
+  if (own?.scaleType === 'f32' && activations === 'F16')
     throw new OptionError(
-      `${printable(name)}: scales are stored in f16 as the activations are, got a grid with scales in f32; choose f16 for both`,
+      `${printable(name)}: scales are stored in f16 as the activations are, got a grid with scales in f32; choose f16 for both, or compute in f32`,
       { code: 'PARE_E_LAYER_FORM', facts: { tensor: name } },
     )
   return own
@@ -134,7 +163,8 @@ const wrongChoice = (found: string, name: string, { by }: TensorChoice, type: On
 function planWeight(
   { infos, matrices }: OnnxSource,
   weight: GraphWeight,
-  { grid, choices, type = 'F32' }: OnnxTargetOptions,
+  { grid, choices }: OnnxTargetOptions,
+  types: OnnxTypes,
 ): TensorPlan {
   const { name, grid: form } = weight
   const info = infos.get(name)!
@@ -150,11 +180,33 @@ function planWeight(
     shape: info.shape,
     role: roleOf(info, matrices),
     sourceType: info.type,
-    type,
+    type: numberType(weight, types),
     ...(form ? coded : {}),
     kept: false,
-    bytes: tensorsOfWeight(weight, type).reduce((sum, tensor) => sum + tensorBytes(tensor), 0),
+    bytes: tensorsOfWeight(weight, types).reduce((sum, tensor) => sum + tensorBytes(tensor), 0),
   }
+}
+
+/** What was chosen, where it is not f32 throughout. */
+function arithmeticNotes({ numbers, activations }: OnnxTypes, tensors: readonly TensorPlan[]): string[] {
+  if (activations === 'F16')
+    return [
+      'computed in f16, with cache and scales in f16: logits differ by some 1e-3 of the largest; --activations F32 is nearer',
+    ]
+  if (numbers === 'F32') return []
+  const rounded = tensors.filter(
+    ({ type, grid, described, sourceType }) =>
+      type === 'F16' && !grid && !described && sourceType !== 'F16' && sourceType !== 'BF16',
+  )
+  const types = [...new Set(rounded.map(({ sourceType }) => sourceType))].join(', ')
+  return [
+    'numbers are stored in f16, small weights in f32; all is computed in f32',
+    ...(rounded.length > 0
+      ? [
+          `${rounded.length} weights of ${types} are rounded to f16: logits differ by up to some 1e-3 of the largest; stored in f32 they stay as they are`,
+        ]
+      : []),
+  ]
 }
 
 function notesOf({ infos, arranged }: OnnxSource, tensors: readonly TensorPlan[], files: number): string[] {
@@ -174,6 +226,7 @@ interface Planned {
   file: string
   /** Of transformers.js, where the folder is for it. */
   kind: TransformersJsType | undefined
+  types: OnnxTypes
   /** Files beside the graph. */
   files: number
   options: OnnxTargetOptions
@@ -191,7 +244,7 @@ function onnxWriter(folder: string, source: OnnxSource, planned: Planned): Model
     append: (name, bytes) => writer.append(name, bytes),
     finish() {
       writer.finish()
-      const type = options.type === 'F16' ? 'float16' : 'float32'
+      const type = planned.types.numbers === 'F16' ? 'float16' : 'float32'
       const own = transformersJsConfig(planned)
       writeWhole(join(folder, 'config.json'), json({ ...config, torch_dtype: type, ...own }))
       for (const [name, content] of files) {
@@ -215,12 +268,12 @@ function checkCompanions({ files }: FolderCompanions, kind: TransformersJsType |
 }
 
 /** What transformers.js must know to find the files and to start the cache, which version 4 sees in the graph. */
-function transformersJsConfig({ kind, files, file, options }: Planned): Record<string, unknown> {
+function transformersJsConfig({ kind, files, file, types }: Planned): Record<string, unknown> {
   if (!kind) return {}
   return {
     'transformers.js_config': {
       dtype: kind,
-      ...(options.type === 'F16' ? { kv_cache_dtype: { [kind]: 'float16' } } : {}),
+      ...(types.activations === 'F16' ? { kv_cache_dtype: { [kind]: 'float16' } } : {}),
       ...(files > 0 ? { use_external_data_format: { [basename(file)]: files } } : {}),
     },
   }

@@ -4,7 +4,8 @@ import { isMixScheme } from '../../models/write/gguf_mix.ts'
 import type { FloatType } from '../../models/write/tensor_choice.ts'
 import { blockTypeNames, isCodedType } from '../../nn/block_types.ts'
 import { OptionError, printable } from '../../tensor/errors.ts'
-import type { TargetName } from '../targets.ts'
+import { activationsOf } from '../number_types.ts'
+import { chosenTarget, type TargetName } from '../targets.ts'
 import { type ConvertFormat, type ConvertLayout, convertLayout } from './convert_formats.ts'
 
 export interface ConvertOptions {
@@ -18,6 +19,8 @@ export interface ConvertOptions {
   format?: ConvertFormat | undefined
   /** Every weight as plain numbers of this type. @default codes stay codes, and numbers as they are */
   type?: 'f32' | 'f16' | 'bf16' | undefined
+  /** What an ONNX file computes in; F16 takes the type f16. @default 'F32' */
+  activations?: 'F32' | 'F16' | undefined
   /** Bits of a code, 2, 3, 4 or 8: what is stored otherwise is rounded to nearest. @default those of the source */
   bits?: number | undefined
   /** Columns per scale. @default those of the source */
@@ -38,9 +41,10 @@ export interface ConvertOptions {
   offline?: boolean | undefined
 }
 
-export interface ResolvedConvertOptions extends Omit<ConvertOptions, 'type'> {
+export interface ResolvedConvertOptions extends Omit<ConvertOptions, 'type' | 'activations'> {
   readonly layout: ConvertLayout
   readonly type: FloatType | undefined
+  readonly activations: 'F32' | 'F16' | undefined
   readonly lossless: boolean
   readonly overwrite: boolean
 }
@@ -83,9 +87,23 @@ export function resolveConvertOptions(options: ConvertOptions): ResolvedConvertO
     ...options,
     layout,
     type: type && floatTypes[type],
+    activations: activationsFor(options, layout),
     lossless,
     overwrite: options.overwrite === true,
   }
+}
+
+/** @throws OptionError where the program of the target decides, and for F16 with weights in another type. */
+function activationsFor(
+  { target, type, activations }: ConvertOptions,
+  { chosen }: ConvertLayout,
+): 'F32' | 'F16' | undefined {
+  const found = activationsOf(activations, chosen ?? chosenTarget(target))
+  if (found !== 'F16' || type === 'f16') return found
+  throw new OptionError(
+    `--activations: F16 goes with --type f16, got ${printable(type ?? 'codes')}; add it, or compute in F32`,
+    { code: 'PARE_E_ACTIVATIONS', facts: { target, activations: found } },
+  )
 }
 
 /** Whether weights that have no codes are to get some. */

@@ -57,6 +57,7 @@ export function planConversion(source: OpenConvertible, conversion: Conversion):
       return planLayout(source, layout.chosen!, {
         ...(options.type ? { embedding: onnxFloat(options.type) } : {}),
         ...(isCoded ? { grid: mainGrid(conversion) } : {}),
+        activations: options.activations,
         choices,
       })
     }
