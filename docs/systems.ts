@@ -1,4 +1,4 @@
-/** The systems with a page: one for each quantiser, and those that the pruning methods come from. */
+/** The systems with a page: one for each quantiser, pruning at once, and those that the training methods come from. */
 import { quantizers } from '#src/quantize/methods.ts'
 import type { System } from './pages.ts'
 
@@ -13,6 +13,7 @@ export const pruningSystems: Readonly<Record<string, readonly string[]>> = {
 
 export const systems: readonly System[] = [
   ...Object.keys(quantizers).map((name) => ({ page: name, choose: `\`--method ${name}\`` })),
+  { page: 'sparsegpt', choose: '`--method sparsegpt`, `--method wanda` or `--method magnitude`' },
   ...Object.entries(pruningSystems).map(([page, methods]) => ({
     page,
     choose: `training method ${methods.map((name) => `\`${name}\``).join(', ')}`,

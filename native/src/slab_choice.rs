@@ -5,8 +5,8 @@
 use crate::fault::{Fault, Result};
 use crate::parallel;
 use crate::product::Real;
-use crate::sparse_sweep::{SparseSweep, SparseTile};
-use crate::sweep::LANES;
+use crate::sparse_sweep::{Lives, SparseSweep, SparseTile};
+use crate::sweep::{LANES, Lanes};
 
 /// Rises with |w / u|, the order of w^2 / u^2 without its under- and overflow; 0 for what is pruned already.
 #[inline(always)]
@@ -47,15 +47,13 @@ pub fn choose_of_slab<T: Real, State: Send>(
         return Ok(());
     }
     let pivots: Vec<T> = (start..end).map(|position| sweep.pivot(position)).collect();
-    let keys = |tile: &SparseTile<T, State>, lane: usize, index: usize| {
-        let position = start + index;
-        key(
-            tile.values[position][lane],
-            pivots[index],
-            tile.lives[position][lane] != 0,
-        )
-    };
-    let width = end - start;
+    parallel::chunks(tiles, 1, |_, tile| {
+        let SparseTile {
+            values, lives, keys, ..
+        } = &mut tile[0];
+        keys.resize(end - start, [0; LANES]);
+        score(&values[start..end], &lives[start..end], &pivots, keys);
+    })?;
     let part = tiles.len().div_ceil(PARTS).max(1);
     let mut counts = vec![0u32; COUNTS * tiles.len().div_ceil(part)];
     let (mut prefix, mut wanted, mut above) = (0u64, zeros as u64, 64u32);
@@ -66,9 +64,9 @@ pub fn choose_of_slab<T: Real, State: Send>(
             counts.fill(0);
             let from = first / COUNTS * part;
             for tile in &shared[from..(from + part).min(shared.len())] {
-                for index in 0..width {
-                    for lane in 0..tile.height {
-                        let digits = keys(tile, lane, index) >> shift;
+                for keys in &tile.keys {
+                    for key in &keys[..tile.height] {
+                        let digits = key >> shift;
                         if digits >> bits == prefix {
                             counts[(digits & ((1 << bits) - 1)) as usize] += 1;
                         }
@@ -98,31 +96,39 @@ pub fn choose_of_slab<T: Real, State: Send>(
     let mut equal = vec![0u64; tiles.len()];
     let shared = &*tiles;
     parallel::chunks(&mut equal, 1, |index, equal| {
-        let tile = &shared[index];
-        equal[0] = (0..width)
-            .map(|index| {
-                (0..tile.height)
-                    .filter(|&lane| keys(tile, lane, index) == last)
-                    .count() as u64
-            })
-            .sum();
+        let SparseTile { keys, height, .. } = &shared[index];
+        let alike = |keys: &[u64; LANES]| keys[..*height].iter().filter(|&&key| key == last).count() as u64;
+        equal[0] = keys.iter().map(alike).sum();
     })?;
     let mut before = 0;
     for count in &mut equal {
         before += std::mem::replace(count, before);
     }
     parallel::chunks(tiles, 1, |index, tile| {
-        let tile = &mut tile[0];
+        let SparseTile {
+            keys, lives, height, ..
+        } = &mut tile[0];
         let mut seen = equal[index];
-        for lane in 0..tile.height.min(LANES) {
-            for column in 0..width {
-                let own = keys(tile, lane, column);
+        for lane in 0..*height {
+            for (keys, lives) in keys.iter().zip(&mut lives[start..end]) {
+                let own = keys[lane];
                 let pruned = own < last || own == last && (ties || seen < wanted);
                 seen += u64::from(own == last);
                 if pruned {
-                    tile.lives[start + column][lane] = 0;
+                    lives[lane] = 0;
                 }
             }
         }
+        keys.clear();
     })
+}
+
+crate::simd! {
+    fn score<T: Real>(values: &[Lanes<T>], lives: &[Lives], pivots: &[T], keys: &mut [[u64; LANES]]) {
+        for (((value, lives), &pivot), keys) in values.iter().zip(lives).zip(pivots).zip(keys) {
+            for lane in 0..LANES {
+                keys[lane] = key(value[lane], pivot, lives[lane] != 0);
+            }
+        }
+    }
 }

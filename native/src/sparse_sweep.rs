@@ -63,6 +63,8 @@ pub struct SparseTile<T, State> {
     pub lives: Vec<Lives>,
     /// Rows that are there.
     pub height: usize,
+    /// Scores of a slab, while it is chosen from.
+    pub keys: Vec<[u64; LANES]>,
     loss: Lanes<T>,
     /// Never locked where tiles are changed, since they are borrowed there.
     state: Mutex<State>,
@@ -133,29 +135,24 @@ impl<T: Real> SparseSweep<'_, T> {
 
     fn load<R: Rule<T>>(&self, rule: &R, first: usize) -> SparseTile<T, R::Tile> {
         let height = LANES.min(self.rows - first);
-        let at = |position: usize, lane: usize| (first + lane) * self.columns + self.column_at(position);
+        let mut values = vec![[T::ZERO; LANES]; self.columns];
+        let mut lives = vec![[0; LANES]; self.columns];
+        for lane in 0..height {
+            let start = (first + lane) * self.columns;
+            let row = &self.weight[start..start + self.columns];
+            for (position, value) in values.iter_mut().enumerate() {
+                value[lane] = row[self.column_at(position)];
+            }
+            let mask = self.mask.map(|mask| &mask[start..start + self.columns]);
+            for (position, lives) in lives.iter_mut().enumerate() {
+                lives[lane] = u8::from(mask.is_none_or(|mask| mask[self.column_at(position)] != 0));
+            }
+        }
         SparseTile {
-            values: (0..self.columns)
-                .map(|position| {
-                    std::array::from_fn(|lane| {
-                        if lane < height {
-                            self.weight[at(position, lane)]
-                        } else {
-                            T::ZERO
-                        }
-                    })
-                })
-                .collect(),
-            lives: (0..self.columns)
-                .map(|position| {
-                    std::array::from_fn(|lane| {
-                        let lives =
-                            lane < height && self.mask.is_none_or(|mask| mask[at(position, lane)] != 0);
-                        u8::from(lives)
-                    })
-                })
-                .collect(),
+            values,
+            lives,
             height,
+            keys: Vec::new(),
             loss: [T::ZERO; LANES],
             state: Mutex::new(rule.tile(first, height)),
         }
@@ -202,18 +199,15 @@ impl<T: Real> SparseSweep<'_, T> {
         parallel::chunks(&mut done, 1, |index, tile| {
             let Some(tile) = tile[0].take() else { return };
             let first = index * LANES;
-            for position in 0..columns {
-                let column = self.column_at(position);
-                for lane in 0..tile.height {
-                    let at = (first + lane) * columns + column;
+            for lane in 0..tile.height {
+                for position in 0..columns {
+                    let at = (first + lane) * columns + self.column_at(position);
                     // SAFETY: rows first .. first + height belong to this tile alone.
                     unsafe {
                         *values.get().add(at) = tile.values[position][lane];
                         *lives.get().add(at) = tile.lives[position][lane];
                     }
                 }
-            }
-            for lane in 0..tile.height {
                 // SAFETY: as above.
                 unsafe { *sums.get().add(first + lane) = tile.loss[lane] * T::from_f64(0.5) };
             }
@@ -324,7 +318,11 @@ crate::simd! {
 /// 0 where pruned.
 #[inline(always)]
 fn living<T: Real>(value: &Lanes<T>, lives: &Lives) -> Lanes<T> {
-    std::array::from_fn(|lane| if lives[lane] != 0 { value[lane] } else { T::ZERO })
+    let mut seen = [T::ZERO; LANES];
+    for lane in 0..LANES {
+        seen[lane] = if lives[lane] != 0 { value[lane] } else { T::ZERO };
+    }
+    seen
 }
 
 /// Gives later columns the errors of a block that begins at `start`; `factor` begins with the row of the first of them.

@@ -1,12 +1,11 @@
 /** What SparseGPT, Wanda and one-shot magnitude pruning share: what they are told, and how what lives is stored. */
 import type { Diagnostics, LayerEdit, LayerTask } from '../calibrate/method.ts'
 import type { AffineGrid } from '../nn/grid.ts'
-import { type SparseSweepResult, sparseSweep } from '../nn/sparse_sweep.ts'
+import type { SparseSweepResult } from '../nn/sparse_sweep.ts'
 import { bitmaskOf } from '../nn/values/bitmask.ts'
 import { storedSource } from '../nn/values/values.ts'
 import { OptionError } from '../tensor/errors.ts'
 import type { Tensor } from '../tensor/index.ts'
-import { type Mask, topMask } from './mask.ts'
 import { checkPattern, type Pattern, unstructured } from './pattern.ts'
 
 export interface OneShotOptions {
@@ -62,44 +61,12 @@ export function checkGroups(name: string, columns: number, groups: Groups | unde
   )
 }
 
-/**
- * Prunes the smallest scores of each run of `length`; of equal ones the first go first, as in a stable sort. What is
- * pruned already stays so, and counts.
- *
- * @param kept of each run that many live at most; a function of the run's number and length
- */
-export function prunedRuns(
-  scores: Float64Array,
-  length: number,
-  kept: (run: number, length: number) => number,
-  before: Mask | undefined,
-): Mask {
-  const mask = new Uint8Array(scores.length)
-  for (let start = 0, run = 0; start < scores.length; start += length, run++) {
-    const own = scores.subarray(start, start + length)
-    let living = own.length
-    if (before)
-      for (let i = 0; i < own.length; i++)
-        if (!before[start + i]) {
-          own[i] = -1
-          living--
-        }
-    mask.set(topMask(own, Math.min(living, kept(run, own.length)), 'latest'), start)
-  }
-  return mask
-}
-
 /** The grid of a step that prunes and rounds at once. @throws OptionError for one that has no place for a mask */
 export function jointGrid({ name, grid }: LayerTask): AffineGrid | undefined {
   if (grid === undefined || grid.kind === 'affine') return grid
   throw new OptionError(
     `${name}: pruned weights are stored on evenly spaced levels, got ${grid.type}; choose bits and groups instead, or leave the grid out`,
   )
-}
-
-/** The weight with the mask put on and nothing corrected. */
-export function masked(task: LayerTask, mask: Mask, numbers: CheckedOneShot['numbers']): SparseSweepResult {
-  return sparseSweep(task.current, { name: task.name, mask, grid: jointGrid(task), numbers })
 }
 
 /** What becomes of a layer. */

@@ -21,12 +21,11 @@ import {
   checkedOneShot,
   checkGroups,
   jointGrid,
-  masked,
   type OneShotOptions,
   prunedEdit,
   zerosOf,
 } from './one_shot.ts'
-import { magnitudeMask } from './one_shot_magnitude.ts'
+import { magnitudeChoice } from './one_shot_magnitude.ts'
 
 export interface SparseGptOptions extends OneShotOptions {
   /** Added to the diagonal, as a share of its mean; above 0. Raise it where the report names few tokens. @default 0.01 */
@@ -76,9 +75,11 @@ export function sparsegpt(options: SparseGptOptions = {}): LayerMethod {
       const grid = jointGrid(task)
       const known = layerFactor(task, { method: 'sparsegpt', damping, onSingular })
       if (!known.factor) {
-        const fallback = magnitudeMask(name, current, mask, checked, 'layer')
+        const fallback = magnitudeChoice(task, checked, 'layer')
         const notes = ['pruned by magnitude, since its Gram matrix has no factor']
-        return prunedEdit(masked(task, fallback, numbers), numbers, { notes })
+        return prunedEdit(sparseSweep(current, { ...fallback, name, mask, grid, numbers }), numbers, {
+          notes,
+        })
       }
       const choice: SparseChoice = groups
         ? { kind: 'n:m', n: groups.n, m: groups.m }
@@ -94,15 +95,6 @@ export function sparsegpt(options: SparseGptOptions = {}): LayerMethod {
       return prunedEdit(result, numbers, { damping: known.damping!, notes: known.notes })
     },
   }
-}
-
-/** Weights that live of a layer that was dense. */
-export function sparsegptKept(shape: readonly [number, number], options: SparseGptOptions): number {
-  const checked = checkedOneShot('sparsegpt', options)
-  const [rows, columns] = shape
-  if (checked.groups) return ((rows * columns) / checked.groups.m) * checked.groups.n
-  const zeros = zerosOfSlabs(shape, checked, options.blockSize ?? 128, options.inclusive ?? false)
-  return rows * columns - zeros.reduce((sum, count) => sum + count, 0)
 }
 
 function zerosOfSlabs(

@@ -10,16 +10,16 @@
  * finds by bisection the a that gives the sparsity. Differs from the published code, which takes one weight more there.
  */
 import type { LayerMethod } from '../calibrate/method.ts'
+import { sparseSweep } from '../nn/sparse_sweep.ts'
 import { NumericalError, OptionError } from '../tensor/errors.ts'
 import type { Tensor } from '../tensor/index.ts'
-import type { Mask } from './mask.ts'
+import { type Mask, topMask } from './mask.ts'
 import {
   checkedOneShot,
   checkGroups,
-  masked,
+  jointGrid,
   type OneShotOptions,
   prunedEdit,
-  prunedRuns,
   zerosOf,
 } from './one_shot.ts'
 
@@ -62,15 +62,10 @@ export function wanda(options: WandaOptions = {}): LayerMethod {
       } else mask = prunedRuns(scores, columns, () => columns - zerosOf(columns, sparsity), task.mask)
       const dead = statistics.squares!.reduce((count, square) => count + (square === 0 ? 1 : 0), 0)
       if (dead > 0) notes.push(`${dead} inputs are always 0`)
-      return prunedEdit(masked(task, mask, numbers), numbers, { notes })
+      const result = sparseSweep(current, { name, mask, grid: jointGrid(task), numbers })
+      return prunedEdit(result, numbers, { notes })
     },
   }
-}
-
-/** Weights that live of a layer that was dense; of the variant about so many. */
-export function wandaKept([rows, columns]: readonly [number, number], options: WandaOptions): number {
-  const { groups, sparsity } = checkedOneShot('wanda', options)
-  return rows * (groups ? (columns / groups.m) * groups.n : columns - zerosOf(columns, sparsity))
 }
 
 function scoresOf(name: string, weight: Tensor, squares: Float64Array | undefined): Float64Array {
@@ -91,6 +86,33 @@ function scoresOf(name: string, weight: Tensor, squares: Float64Array | undefine
     for (let column = 0; column < columns; column++, at++)
       scores[at] = Math.abs(weights[at]!) * norms[column]!
   return scores
+}
+
+/**
+ * Prunes the smallest scores of each run of `length`; of equal ones the first go first, as in a stable sort. What is
+ * pruned already stays so, and counts.
+ *
+ * @param kept of each run that many live at most; a function of the run's number and length
+ */
+function prunedRuns(
+  scores: Float64Array,
+  length: number,
+  kept: (run: number, length: number) => number,
+  before: Mask | undefined,
+): Mask {
+  const mask = new Uint8Array(scores.length)
+  for (let start = 0, run = 0; start < scores.length; start += length, run++) {
+    const own = scores.subarray(start, start + length)
+    let living = own.length
+    if (before)
+      for (let i = 0; i < own.length; i++)
+        if (!before[start + i]) {
+          own[i] = -1
+          living--
+        }
+    mask.set(topMask(own, Math.min(living, kept(run, own.length)), 'latest'), start)
+  }
+  return mask
 }
 
 /** Zeros of each row whose scores sum to at most a share of all of the row's, with the share that gives the sparsity. */
