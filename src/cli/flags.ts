@@ -153,9 +153,24 @@ export function addMethodFlags(command: Command): Command {
     const { value, range, help }: OwnField = ownFields[name]
     const readers = stepMethodNames.filter((method) => Object.hasOwn(stepMethod(method).options, name))
     if (readers.length > 0)
-      addOwn(command, name, { value, text: `${readers.join(', ')}: ${help} (${range})` })
+      addOwn(command, name, {
+        value,
+        text: `${readers.join(', ')}: ${help}; ${range} (default: ${defaultsOf(name)})`,
+      })
   }
   return addMethodHelp(addSteps(command))
+}
+
+/** `0.01`, or what each method has where they differ. */
+function defaultsOf(name: OwnFieldName): string {
+  const byMethod = stepMethodNames.flatMap((method) => {
+    const text: string | undefined = stepMethod(method).options[name]
+    return text === undefined ? [] : [[method, text] as const]
+  })
+  const texts = new Set(byMethod.map(([, text]) => text))
+  return texts.size === 1
+    ? [...texts][0]!
+    : byMethod.map(([method, text]) => `${text} for ${method}`).join(', ')
 }
 
 /** An option with a value, or one that is switched on. */

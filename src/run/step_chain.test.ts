@@ -68,10 +68,12 @@ test.each(stepMethodNames)('%s: the defaults that help tells are accepted where 
   for (const [field, text] of Object.entries(stepMethod(name).options)) {
     const value = /^-?[\d.]+$/.test(text)
       ? Number(text)
-      : /^[a-z]+$/.test(text) && text !== 'f16'
-        ? text
-        : undefined
-    if (value === undefined || field === 'onSingular') continue
+      : text === 'on' || text === 'off'
+        ? text === 'on'
+        : /^[a-z]+$/.test(text) && text !== 'f16'
+          ? text
+          : undefined
+    if (value === undefined) continue
     expect(
       () =>
         resolved([...(stepMethod(name).kind === 'repair' ? [gptq2] : []), { method: name, [field]: value }]),
