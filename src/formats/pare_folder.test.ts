@@ -159,4 +159,30 @@ describe('pare.json of version 2', () => {
     for (const wrong of [{ kept: 25 }, { kept: -1 }, { symmetric: 0 }, { bits: 9 }, { sorted: undefined }])
       expect(() => read({ a: { ...masked, ...wrong } })).toThrow(/how a is put together/)
   })
+  test('levels of columns, and scales of other bits than weights, make version 4, wherever they stand', () => {
+    const levels: PareWeight = { kind: 'column_levels', shape, words: 6, centred: false }
+    const bilevel: PareWeight = { kind: 'bilevel', shape, bits: 3, tile: { rows: 2, columns: 3 } }
+    const version = (weight: PareWeight) => pareJson(new Map([['a', weight]])).version
+    expect(version(bilevel)).toBe(2)
+    for (const weight of [
+      levels,
+      { ...bilevel, scaleBits: 4 },
+      { ...bilevel, zeroBits: 4 },
+      { ...bilevel, wholeZeros: true },
+    ] as PareWeight[]) {
+      expect(version(weight)).toBe(4)
+      expect(version({ kind: 'sum', shape, terms: [dense, weight], rounded: 'f16' })).toBe(4)
+      expect(version({ kind: 'permuted', shape, values: weight })).toBe(4)
+      expect(read({ a: weight }).get('a')).toEqual(weight)
+    }
+    for (const wrong of [
+      { ...levels, words: 7 },
+      { ...levels, words: -1 },
+      { ...levels, centred: 1 },
+      { ...bilevel, scaleBits: 9 },
+      { ...bilevel, zeroBits: 0 },
+      { ...bilevel, wholeZeros: false },
+    ])
+      expect(() => read({ a: wrong }), JSON.stringify(wrong)).toThrow(/how a is put together/)
+  })
 })

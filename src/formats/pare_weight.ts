@@ -1,7 +1,7 @@
 /**
  * How a weight of a Pare folder is put together: the kinds of `nn/values`, each with what its tensors cannot tell.
- * Version 1 knew grids of 2, 3, 4 and 8 bits with scales in f16 or f32, and blocks; version 2 all but rounded sums and
- * masked grids; version 3 all but these.
+ * Version 1 knew grids of 2, 3, 4 and 8 bits with scales in f16 or f32, and blocks; version 2 all but rounded sums; version
+ * 3 all but masked grids, levels of single columns, and grids of two levels with other bits for scales than for weights.
  */
 import type { StoredValues } from '../nn/values/values.ts'
 
@@ -31,7 +31,17 @@ export type PareWeight =
     } & Steps)
   | { kind: 'blocks'; shape: Shape; type: string }
   | ({ kind: 'offset' } & Steps)
-  | { kind: 'bilevel'; shape: Shape; bits: number; tile: { rows: number; columns: number } }
+  | {
+      kind: 'bilevel'
+      shape: Shape
+      bits: number
+      tile: { rows: number; columns: number }
+      /** Where they are others than those of a weight. Versions before 4 cannot say it, nor what follows. */
+      scaleBits?: number
+      zeroBits?: number
+      /** Zeros are their codes. */
+      wholeZeros?: true
+    }
   | {
       kind: 'codebook'
       shape: Shape
@@ -42,6 +52,15 @@ export type PareWeight =
       entries: number
       /** Weights of an entry. */
       tile: { rows: number; columns: number }
+    }
+  | {
+      /** Not in versions before 4. */
+      kind: 'column_levels'
+      shape: Shape
+      /** 64-bit words of all columns. */
+      words: number
+      /** Columns of two levels have them around the middle. */
+      centred: boolean
     }
   | { kind: 'bitmask'; shape: Shape; kept: number; numberType: NumberType }
   | ({ kind: 'masked_grid'; kept: number; symmetric: boolean } & Steps)
@@ -81,7 +100,10 @@ export const isVersion2 = (weight: PareWeight): boolean =>
 
 /** Version 3 can say it. */
 export const isVersion3 = (weight: PareWeight): boolean =>
-  everyPart(weight, ({ kind }) => kind !== 'masked_grid')
+  everyPart(weight, (part) => {
+    if (part.kind === 'bilevel') return !part.wholeZeros && !part.scaleBits && !part.zeroBits
+    return part.kind !== 'masked_grid' && part.kind !== 'column_levels'
+  })
 
 function everyPart(weight: PareWeight, fits: (part: PareWeight) => boolean): boolean {
   const down = (part: PareWeight) => everyPart(part, fits)
@@ -132,12 +154,19 @@ const fits: Readonly<Record<StoredValues['kind'], (weight: Described) => boolean
     (weight.zeroType === undefined || (!weight.symmetric && isOneOf(weight.zeroType, ['u8', 'f32']))),
   blocks: ({ type }) => typeof type === 'string',
   offset: hasSteps,
-  bilevel: (weight) => isSize(weight.bits, 8) && hasTiles(weight),
+  bilevel: (weight) =>
+    isSize(weight.bits, 8) &&
+    [weight.scaleBits, weight.zeroBits].every((bits) => bits === undefined || isSize(bits, 8)) &&
+    (weight.wholeZeros === undefined || weight.wholeZeros === true) &&
+    hasTiles(weight),
   codebook: (weight) =>
     isSize(weight.bits, 16) &&
     isSize(weight.books) &&
     isSize(weight.entries, 2 ** weight.bits) &&
     hasTiles(weight),
+  // A word holds four codes or more.
+  column_levels: ({ words, centred, shape }) =>
+    isCount(words, Math.ceil(shape[0] / 4) * shape[1]) && typeof centred === 'boolean',
   bitmask: ({ kept, numberType, shape }) =>
     isCount(kept, shape[0] * shape[1]) && isOneOf(numberType, numberTypes),
   masked_grid: (weight) =>

@@ -7,9 +7,11 @@
  *   offset       NAME.codes, NAME.scales, NAME.offsets [rows, groups], NAME.group_of
  *   blocks       NAME.blocks U8 [rows, bytes]: rows of a ggml block type
  *   bilevel      NAME.codes, NAME.scale_codes, NAME.zero_codes, and F16 [tiles of rows, groups] NAME.scale_scales,
- *                NAME.scale_zeros, NAME.zero_scales, NAME.zero_zeros
+ *                NAME.scale_zeros, NAME.zero_scales, NAME.zero_zeros (the last two absent where zeros are their codes)
  *   codebook     NAME.codes (a stream for each row of tiles: the codes of a tile, one a book, side by side),
  *                NAME.codebooks F16 [books, entries, tile rows, tile columns], NAME.scales F16 [rows of tiles]
+ *   column_levels  NAME.levels U16 [columns], NAME.lows and NAME.highs F16 [rows], NAME.words U64 [words]: column after
+ *                column, each from a new word on; code r of a word counts N^r, N the levels of the column
  *   bitmask      NAME.mask U8 [rows, bytes], NAME.row_offsets U32 [rows + 1], NAME.kept [kept]
  *   masked_grid  NAME.mask, NAME.row_offsets, NAME.codes U32 [words] (one stream of the living, row after row),
  *                NAME.scales [rows, groups], NAME.zeros, NAME.group_of
@@ -54,8 +56,15 @@ export function describeStored(values: StoredValues): PareWeight {
       const { bits, groupSize, scaleType } = values.form
       return { kind: 'offset', shape, bits, groupSize, scaleType, sorted: isSorted(values) }
     }
-    case 'bilevel':
-      return { kind: 'bilevel', shape, bits: values.bits, tile: values.tile }
+    case 'bilevel': {
+      const { bits, scaleBits = bits, zeroBits = bits, tile, second } = values
+      return {
+        ...{ kind: 'bilevel', shape, bits, tile },
+        ...(scaleBits !== bits && { scaleBits }),
+        ...(zeroBits !== bits && { zeroBits }),
+        ...(!second.zeroScale && { wholeZeros: true }),
+      }
+    }
     case 'codebook': {
       const [books, entries, high, wide] = values.codebooks.shape as [number, number, number, number]
       return {
@@ -67,6 +76,8 @@ export function describeStored(values: StoredValues): PareWeight {
         tile: { rows: high, columns: wide },
       }
     }
+    case 'column_levels':
+      return { kind: 'column_levels', shape, words: values.words.size, centred: values.centred }
     case 'bitmask':
       return { kind: 'bitmask', shape, kept: values.kept.size, numberType: numberTypeOf(values.kept) }
     case 'masked_grid': {
@@ -181,13 +192,13 @@ function partsOf(name: string, weight: PareWeight): Part[] {
     case 'blocks':
       return [['blocks', 'U8', rows, bytesOfRow(name, weight)]]
     case 'bilevel': {
-      const { bits, tile } = weight
+      const { bits, scaleBits = bits, zeroBits = bits, tile, wholeZeros } = weight
       const groups = columns / tile.columns
-      const second = ['scale_scales', 'scale_zeros', 'zero_scales', 'zero_zeros']
+      const second = ['scale_scales', 'scale_zeros', ...(wholeZeros ? [] : ['zero_scales', 'zero_zeros'])]
       return [
         ['codes', 'U32', rows, rowWords(columns, bits)],
-        ['scale_codes', 'U32', rows, rowWords(groups, bits)],
-        ['zero_codes', 'U32', rows, rowWords(groups, bits)],
+        ['scale_codes', 'U32', rows, rowWords(groups, scaleBits)],
+        ['zero_codes', 'U32', rows, rowWords(groups, zeroBits)],
         ...second.map((part): Part => [part, 'F16', rows / tile.rows, groups]),
       ]
     }
@@ -200,6 +211,13 @@ function partsOf(name: string, weight: PareWeight): Part[] {
         ['scales', 'F16', high],
       ]
     }
+    case 'column_levels':
+      return [
+        ['levels', 'U16', columns],
+        ['lows', 'F16', rows],
+        ['highs', 'F16', rows],
+        ['words', 'U64', weight.words],
+      ]
     case 'bitmask':
       return [
         ['mask', 'U8', rows, Math.ceil(columns / 8)],

@@ -2,6 +2,7 @@
 import { numbersBelow } from '../../formats/mulberry32.suite.ts'
 import { blockTypeOf } from '../../nn/block_types.ts'
 import { groupWidth, neighbourGroups } from '../../nn/grid.ts'
+import { packLevels } from '../../nn/values/column_levels.ts'
 import type { StoredValues } from '../../nn/values/values.ts'
 import { type DType, type Tensor, tensor } from '../../tensor/index.ts'
 
@@ -13,6 +14,7 @@ export const leafKinds = [
   'blocks',
   'bilevel',
   'codebook',
+  'column_levels',
   'bitmask',
   'sparse_rows',
   'masked_grid',
@@ -118,12 +120,15 @@ export class RandomValues {
       case 'bilevel': {
         const tile = { rows: this.divisor(rows), columns: this.divisor(columns) }
         const [tiles, groups, bits] = [rows / tile.rows, columns / tile.columns, 1 + this.below(8)]
-        const [scaleCodes, zeroCodes] = [this.codes([rows, groups], bits), this.codes([rows, groups], bits)]
+        const [scaleBits, zeroBits] = this.below(2) ? [1 + this.below(8), 1 + this.below(8)] : [bits, bits]
+        const scaleCodes = this.codes([rows, groups], scaleBits)
+        const zeroCodes = this.codes([rows, groups], zeroBits)
         // Small enough that no value passes the range of f16.
         const small = () => this.numbers([tiles, groups]).mul(1 / 64)
         const [scaleScale, scaleZero, zeroScale, zeroZero] = [small(), small(), small(), small()]
-        const second = { scaleScale, scaleZero, zeroScale, zeroZero }
-        return { kind, bits, tile, codes: this.codes(shape, bits), scaleCodes, zeroCodes, second }
+        const second = { scaleScale, scaleZero, ...(this.below(3) && { zeroScale, zeroZero }) }
+        const widths = { bits, scaleBits, zeroBits }
+        return { kind, ...widths, tile, codes: this.codes(shape, bits), scaleCodes, zeroCodes, second }
       }
       case 'codebook': {
         const [high, wide, books, bits] = [
@@ -139,6 +144,16 @@ export class RandomValues {
           codebooks: this.numbers([books, 2 ** bits, high, wide]),
           scales: this.numbers([rows / high]),
         }
+      }
+      case 'column_levels': {
+        const counts = Uint16Array.from({ length: columns }, () => this.oneOf([1, 2, 3, 5, 8, 9, 300, 65535]))
+        const codes = Uint16Array.from({ length: rows * columns }, (_, i) =>
+          this.below(counts[Math.floor(i / rows)]!),
+        )
+        const levels = tensor(counts, [columns], 'u16')
+        const words = packLevels(tensor(codes, [columns, rows], 'u16'), levels)
+        const [lows, highs] = [this.numbers([rows]).abs().neg(), this.numbers([rows]).abs().add(0.125)]
+        return { kind, shape, levels, lows, highs, words, centred: this.below(2) === 0 }
       }
       case 'bitmask': {
         const { mask, kept } = this.marks(shape)

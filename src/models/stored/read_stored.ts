@@ -4,6 +4,7 @@ import { rowWords, unpackRows, unpackRowsInto } from '../../formats/bit_stream.t
 import type { PareWeight } from '../../formats/pare_weight.ts'
 import type { BlockTypeName } from '../../nn/block_types.ts'
 import { groupWidth, neighbourGroups } from '../../nn/grid.ts'
+import { wordsOfRows } from '../../nn/values/column_levels.ts'
 import { decodeStored, type StoredValues } from '../../nn/values/values.ts'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { asStorage, type DType, fromBytes, scope, type Tensor, tensor } from '../../tensor/index.ts'
@@ -65,6 +66,8 @@ function read({ archive, name, weight }: Place, start: number, end: number): Sto
       return wholeTiles(weight.tile.rows, start, end, (from, to) => readBilevel(parts, weight, from, to))
     case 'codebook':
       return wholeTiles(weight.tile.rows, start, end, (from, to) => readCodebook(parts, weight, from, to))
+    case 'column_levels':
+      return readColumnLevels(parts, weight, start, end)
     case 'bitmask':
       return readBitmask(parts, weight, start, end)
     case 'masked_grid':
@@ -229,21 +232,22 @@ function rowsOf(values: StoredValues, [first, last]: Rows, [start, end]: Rows): 
 }
 
 function readBilevel(parts: Parts, weight: Kind<'bilevel'>, from: number, to: number): StoredValues {
-  const { bits, tile, shape } = weight
+  const { bits, scaleBits, zeroBits, tile, shape, wholeZeros } = weight
   const rows: Rows = [from * tile.rows, to * tile.rows]
   const second = (suffix: string) => parts.numbers(suffix, 'f16', [from, to]).cast('f32')
   const groups = shape[1] / tile.columns
   return {
     kind: 'bilevel',
     ...{ bits, tile },
+    ...(scaleBits !== undefined && { scaleBits }),
+    ...(zeroBits !== undefined && { zeroBits }),
     codes: parts.codes('codes', rows, shape[1], bits),
-    scaleCodes: parts.codes('scale_codes', rows, groups, bits),
-    zeroCodes: parts.codes('zero_codes', rows, groups, bits),
+    scaleCodes: parts.codes('scale_codes', rows, groups, scaleBits ?? bits),
+    zeroCodes: parts.codes('zero_codes', rows, groups, zeroBits ?? bits),
     second: {
       scaleScale: second('scale_scales'),
       scaleZero: second('scale_zeros'),
-      zeroScale: second('zero_scales'),
-      zeroZero: second('zero_zeros'),
+      ...(!wholeZeros && { zeroScale: second('zero_scales'), zeroZero: second('zero_zeros') }),
     },
   }
 }
@@ -261,6 +265,22 @@ function readCodebook(parts: Parts, weight: Kind<'codebook'>, from: number, to: 
     codes: tensor(codes, [high, wide, books], 'u32'),
     codebooks: parts.numbers('codebooks', 'f16').cast('f32'),
     scales: parts.numbers('scales', 'f16', [from, to]).cast('f32'),
+  }
+}
+
+function readColumnLevels(
+  parts: Parts,
+  { shape, centred }: Kind<'column_levels'>,
+  start: number,
+  end: number,
+): StoredValues {
+  const levels = parts.numbers('levels', 'u16')
+  const ofRows = (suffix: string) => parts.numbers(suffix, 'f16', [start, end]).cast('f32')
+  const words = parts.numbers('words', 'u64')
+  return {
+    kind: 'column_levels',
+    ...{ shape: [end - start, shape[1]], levels, lows: ofRows('lows'), highs: ofRows('highs'), centred },
+    words: wordsOfRows(words, levels, shape[0], [start, end]),
   }
 }
 

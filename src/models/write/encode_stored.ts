@@ -79,13 +79,14 @@ function bytesOfParts(values: StoredValues, weight: PareWeight): Uint8Array[] {
     case 'blocks':
       return [values.bytes.bytes()]
     case 'bilevel': {
-      const { bits, tile, second } = values
+      const { bits, scaleBits = bits, zeroBits = bits, tile } = values
+      const { scaleScale, scaleZero, zeroScale, zeroZero } = values.second
       const groups = columns / tile.columns
       return [
         packed(values.codes, rows, columns, bits),
-        packed(values.scaleCodes, rows, groups, bits),
-        packed(values.zeroCodes, rows, groups, bits),
-        ...[second.scaleScale, second.scaleZero, second.zeroScale, second.zeroZero].map(half),
+        packed(values.scaleCodes, rows, groups, scaleBits),
+        packed(values.zeroCodes, rows, groups, zeroBits),
+        ...[scaleScale, scaleZero, zeroScale, zeroZero].filter((part) => part !== undefined).map(half),
       ]
     }
     case 'codebook': {
@@ -93,6 +94,8 @@ function bytesOfParts(values: StoredValues, weight: PareWeight): Uint8Array[] {
       const codes = packed(values.codes.cast('u16'), high, wide * books, values.bits)
       return [codes, half(values.codebooks), half(values.scales)]
     }
+    case 'column_levels':
+      return [values.levels.bytes(), half(values.lows), half(values.highs), values.words.bytes()]
     case 'bitmask':
       return [values.mask, bytesOf(markedBefore(values.mask, rows, columns)), values.kept.bytes()]
     case 'masked_grid': {

@@ -113,9 +113,10 @@ function spqrForm(described: PareWeight): SpqrForm | undefined {
     return undefined
   const [dense, outliers] = described.terms
   if (dense?.kind !== 'bilevel' || outliers?.kind !== 'sparse_rows') return undefined
-  const { bits, tile } = dense
-  const fits =
-    bits === 3 && tile.rows === spqrTile && tile.columns === spqrTile && outliers.valueType === 'f16'
+  const { bits, scaleBits = bits, zeroBits = bits, wholeZeros, tile } = dense
+  const isTile = tile.rows === spqrTile && tile.columns === spqrTile
+  const areCodes = [bits, scaleBits, zeroBits].every((width) => width === 3) && !wholeZeros
+  const fits = areCodes && isTile && outliers.valueType === 'f16'
   return fits ? { entries: outliers.entries, permuted: false } : undefined
 }
 
@@ -132,11 +133,14 @@ function spqrParts(values: StoredValues): SpqrParts | undefined {
   }
   if (values.kind !== 'sum') return undefined
   const [dense, outliers] = values.terms
-  return dense?.kind === 'bilevel' && outliers?.kind === 'sparse_rows' ? { dense, outliers } : undefined
+  if (dense?.kind !== 'bilevel' || outliers?.kind !== 'sparse_rows' || !dense.second.zeroScale)
+    return undefined
+  return { dense, outliers }
 }
 
 function fieldsOf({ codes, scaleCodes, zeroCodes, second }: BilevelValues) {
-  const parts = [second.scaleScale, second.zeroScale, second.scaleZero, second.zeroZero].map(
+  // Layers without zeros of two levels were refused.
+  const parts = [second.scaleScale, second.zeroScale!, second.scaleZero, second.zeroZero!].map(
     (part) => scope(() => part.toArray()) as Float32Array,
   )
   const secondOrder = Uint16Array.from({ length: 4 * second.scaleScale.size }, (_, i) =>

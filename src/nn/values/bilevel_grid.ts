@@ -8,8 +8,12 @@ import { scope, type Tensor } from '../../tensor/index.ts'
 
 export interface BilevelValues {
   kind: 'bilevel'
-  /** Bits of a code, of scale codes and of zero codes. */
+  /** Bits of a code. */
   bits: number
+  /** Bits of a scale code. @default those of a code */
+  scaleBits?: number
+  /** Bits of a zero code. @default those of a code */
+  zeroBits?: number
   /** Columns of a group, and rows that share the parameters of the second level. */
   tile: { rows: number; columns: number }
   /** u8 [rows, columns] */
@@ -18,8 +22,8 @@ export interface BilevelValues {
   scaleCodes: Tensor
   /** u8 [rows, groups] */
   zeroCodes: Tensor
-  /** f32 [tiles of rows, groups], exactly representable in f16, each. */
-  second: { scaleScale: Tensor; scaleZero: Tensor; zeroScale: Tensor; zeroZero: Tensor }
+  /** f32 [tiles of rows, groups], exactly representable in f16, each. Without those of zeros, z is the zero code. */
+  second: { scaleScale: Tensor; scaleZero: Tensor; zeroScale?: Tensor; zeroZero?: Tensor }
 }
 
 /** Rounded to f16: exact for differences and products of halves, whose f32 results have bits enough. */
@@ -35,14 +39,26 @@ export function decodeBilevel({ codes, scaleCodes, zeroCodes, tile, second }: Bi
       const wide = codesOfLevel.cast('f32').reshape([tiles, tile.rows, groups])
       return half(half(wide.sub(byRow(zero))).mul(byRow(scale))).reshape([rows, groups, 1])
     }
-    const scales = level(scaleCodes, second.scaleScale, second.scaleZero)
-    const zeros = level(zeroCodes, second.zeroScale, second.zeroZero)
+    const { scaleScale, scaleZero, zeroScale, zeroZero } = second
+    const scales = level(scaleCodes, scaleScale, scaleZero)
+    const zeros =
+      zeroScale && zeroZero
+        ? level(zeroCodes, zeroScale, zeroZero)
+        : zeroCodes.cast('f32').reshape([rows, groups, 1])
     const wide = codes.cast('f32').reshape([rows, groups, tile.columns])
     return half(half(wide.sub(zeros)).mul(scales)).reshape([rows, columns])
   })
 }
 
-/** Codes of all levels, and four halves a tile. */
-export function bitsOfBilevel({ bits, codes, scaleCodes, second }: BilevelValues): number {
-  return codes.size * bits + 2 * scaleCodes.size * bits + 4 * second.scaleScale.size * 16
+/** Codes of all levels, and two or four halves a tile. */
+export function bitsOfBilevel({
+  bits,
+  scaleBits,
+  zeroBits,
+  codes,
+  scaleCodes,
+  second,
+}: BilevelValues): number {
+  const codesOfGroups = scaleCodes.size * ((scaleBits ?? bits) + (zeroBits ?? bits))
+  return codes.size * bits + codesOfGroups + Object.values(second).length * second.scaleScale.size * 16
 }

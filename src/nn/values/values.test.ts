@@ -52,6 +52,21 @@ const sparse: StoredValues = {
   values: Float32Array.of(5, 1, 2),
   valueType: 'f16',
 }
+const levels: StoredValues = {
+  ...{ kind: 'column_levels', shape: [2, 4], centred: true },
+  levels: tensor([1, 2, 3, 5], [4], 'u16'),
+  lows: tensor([-1, -8]),
+  highs: tensor([3, 0]),
+  // Columns of 2, 3 and 5 levels: 1 + 2 * 0, 2 + 3 * 1, 4 + 5 * 3.
+  words: tensor([1, 5, 19], [3], 'u64'),
+}
+const wholeZeros: StoredValues = {
+  ...{ kind: 'bilevel', bits: 2, scaleBits: 3, zeroBits: 2, tile: { rows: 1, columns: 2 } },
+  codes: tensor([0, 3], [1, 2], 'u8'),
+  scaleCodes: tensor([7], [1, 1], 'u8'),
+  zeroCodes: tensor([2], [1, 1], 'u8'),
+  second: { scaleScale: tensor([0.5], [1, 1]), scaleZero: tensor([-1], [1, 1]) },
+}
 const bilevel: StoredValues = {
   kind: 'bilevel',
   bits: 3,
@@ -73,6 +88,8 @@ const trees: Record<string, StoredValues> = {
   masked_grid: maskedGrid,
   sparse,
   bilevel,
+  levels,
+  wholeZeros,
   sum: { kind: 'sum', terms: [dense([1, 2, 3, 4, 5, 6], [2, 3]), sparse] },
   product: { kind: 'product', left: dense([1, 2], [2, 1]), right: dense([3, 4, 5], [1, 3]) },
   scaled: {
@@ -100,6 +117,10 @@ describe('values worked by hand:', () => {
     ['sparse', [0, 0, 5, 3, 0, 0]],
     // Scales 0.5 * (1 + 1) and 0.5 * (2 + 1); zeros 2 * (3 - 1) and 2 * (4 - 1).
     ['bilevel', [-4, 3, -4.5, -3]],
+    // Nothing; 1 +- 0.5 and -4 +- 1; steps of 2 and 4 with zeros round(0.5) = 0 and 2; steps of 1 and 2, zeros 1 and 4.
+    ['levels', [0, 1.5, 4, 3, 0, -5, -4, -2]],
+    // Scale 0.5 * (7 + 1), zero 2.
+    ['wholeZeros', [-8, 4]],
     ['sum', [1, 2, 8, 7, 5, 6]],
     ['product', [3, 4, 5, 6, 8, 10]],
     ['scaled', [10, 10, 300, 200]],
@@ -151,23 +172,23 @@ test('stored bits count codes, scales and marks', () => {
   expect(bits('masked_grid')).toBe(2 * 16 + 4 * 3 + 4 * 19 + 3 * 32)
   expect(bits('sparse')).toBe(3 * (16 + 16) + 3 * 32)
   expect(bits('bilevel')).toBe(4 * 3 + 4 * 3 + 4 * 16)
+  expect(bits('levels')).toBe(3 * 64 + 4 * 16 + 4 * 16)
+  expect(bits('wholeZeros')).toBe(2 * 2 + 3 + 2 + 2 * 16)
   expect(bits('sum')).toBe(6 * 32 + bits('sparse'))
   expect(bits('product')).toBe(5 * 32)
   expect(bits('scaled')).toBe(4 * 32 + 4 * 32)
   expect(bits('permuted')).toBe(6 * 32 + 3 * 16)
 })
 test('each step of a two-level grid is rounded to f16', () => {
-  const values: StoredValues = {
-    ...bilevel,
-    second: {
-      scaleScale: tensor([0.333251953125], [1, 1]),
-      scaleZero: tensor([0.10009765625], [1, 1]),
-      zeroScale: tensor([0.7001953125], [1, 1]),
-      zeroZero: tensor([2048], [1, 1]),
-    },
+  const second = {
+    scaleScale: tensor([0.333251953125], [1, 1]),
+    scaleZero: tensor([0.10009765625], [1, 1]),
+    zeroScale: tensor([0.7001953125], [1, 1]),
+    zeroZero: tensor([2048], [1, 1]),
   }
+  const values: StoredValues = { ...bilevel, second }
   const half = (x: number) => scope(() => numbers(tensor([x]).cast('f16').cast('f32'))[0]!)
-  const { scaleScale, scaleZero, zeroScale, zeroZero } = values.second
+  const { scaleScale, scaleZero, zeroScale, zeroZero } = second
   const of = (t: Tensor) => numbers(t)[0]!
   const expected = [0, 7, 3, 4].map((code, i) => {
     const row = i >> 1
@@ -177,12 +198,16 @@ test('each step of a two-level grid is rounded to f16', () => {
   })
   expect(decoded(values)).toEqual(expected)
 })
-test('marks and offsets that do not fit their values are refused', () => {
+test('marks, offsets and words that do not fit their values are refused', () => {
   const more = { ...bitmask, mask: Uint8Array.of(0xff, 0, 0, 0) } as StoredValues
   const fewer = { ...maskedGrid, codes: tensor([1, 2], [2], 'u8') } as StoredValues
   const past = { ...sparse, columns: Uint32Array.of(3, 0, 0) } as StoredValues
+  const short = { ...levels, words: tensor([1, 5], [2], 'u64') } as StoredValues
+  const large = { ...levels, words: tensor([1, 9, 19], [3], 'u64') } as StoredValues
+  const absent = { ...levels, levels: tensor([0, 2, 3, 5], [4], 'u16') } as StoredValues
   const falling = { ...sparse, rowOffsets: Uint32Array.of(0, 4, 3) } as StoredValues
-  for (const values of [more, fewer, past, falling]) expect(() => decoded(values)).toThrow(FormatError)
+  for (const values of [more, fewer, past, falling, short, large, absent])
+    expect(() => decoded(values)).toThrow(FormatError)
 })
 test('a permutation and its order cancel', () => {
   fc.assert(

@@ -9,6 +9,7 @@ import type { WeightSource } from '../weight_source.ts'
 import { type BilevelValues, bitsOfBilevel, decodeBilevel } from './bilevel_grid.ts'
 import { type BitmaskValues, bitsOfBitmask, decodeBitmask } from './bitmask.ts'
 import { bitsOfCodebooks, type CodebookValues, decodeCodebooks } from './codebook.ts'
+import { bitsOfColumnLevels, type ColumnLevelValues, decodeColumnLevels } from './column_levels.ts'
 import { bitsOfMaskedGrid, decodeMaskedGrid, type MaskedGridValues } from './masked_grid.ts'
 import { bitsOfOffsets, decodeOffsets, type OffsetValues } from './offset_grid.ts'
 import { bitsOfSparseRows, decodeSparseRows, type SparseRowValues } from './sparse_rows.ts'
@@ -57,6 +58,7 @@ export type StoredValues =
   | OffsetValues
   | BilevelValues
   | CodebookValues
+  | ColumnLevelValues
   | BitmaskValues
   | MaskedGridValues
   | SparseRowValues
@@ -76,6 +78,7 @@ export function shapeOfStored(values: StoredValues): readonly [number, number] {
       return values.codes.shape as [number, number]
     case 'blocks':
     case 'codebook':
+    case 'column_levels':
     case 'bitmask':
     case 'masked_grid':
     case 'sparse_rows':
@@ -104,6 +107,8 @@ export function decodeStored(values: StoredValues): Tensor {
       return decodeBilevel(values)
     case 'codebook':
       return decodeCodebooks(values)
+    case 'column_levels':
+      return decodeColumnLevels(values)
     case 'bitmask':
       return decodeBitmask(values)
     case 'masked_grid':
@@ -151,6 +156,8 @@ export function bitsOfStored(values: StoredValues): number {
       return bitsOfBilevel(values)
     case 'codebook':
       return bitsOfCodebooks(values)
+    case 'column_levels':
+      return bitsOfColumnLevels(values)
     case 'bitmask':
       return bitsOfBitmask(values, sizeOf(values.kept.dtype) * 8)
     case 'masked_grid':
@@ -211,6 +218,8 @@ export function tensorsOf(values: StoredValues): Tensor[] {
       return [values.codes, values.scaleCodes, values.zeroCodes, ...Object.values(values.second)]
     case 'codebook':
       return [values.codes, values.codebooks, values.scales]
+    case 'column_levels':
+      return [values.levels, values.lows, values.highs, values.words]
     case 'bitmask':
       return [values.kept]
     case 'sparse_rows':
