@@ -2,7 +2,7 @@
  * The sweep of SpQR in plain loops: one tile of rows after the other, each weight left out in turn for its own fit, and
  * every column changes all later ones at once. All in f64 but for what is stored, which is rounded to f16 where it is made.
  */
-import { f16ToNumber, numberToF16 } from '../formats/half.ts'
+import { scope, tensor } from '../tensor/index.ts'
 
 export interface SpqrOracleOptions {
   bits: number
@@ -26,8 +26,8 @@ export interface SpqrOracleResult {
   loss: number
 }
 
-export const half = (x: number): number => f16ToNumber(numberToF16(Math.fround(x)))
-export function roundEven(x: number): number {
+const half = (x: number): number => scope(() => tensor([x]).cast('f16').item())
+function roundEven(x: number): number {
   const floor = Math.floor(x)
   if (x - floor !== 0.5) return Math.round(x)
   return floor % 2 === 0 ? floor : floor + 1

@@ -17,7 +17,7 @@ import { OptionError } from '../tensor/errors.ts'
 import { type Allocation, bitsAboveMean, levelCounts, wholeBitCounts } from './level_allocation.ts'
 
 export interface BaqOptions {
-  /** Mean bits of a weight by its levels, 1 to 8 and any fraction; what is stored is up to 5% more. @default 3 */
+  /** Mean bits of a weight by its levels, 1 to 8 and any fraction; what is stored is some 1 to 5% more. @default 3 */
   bits?: number
   /** Losses of a sweep at one rate, or what theory expects of them, which is half the work. @default 'measured' */
   losses?: 'measured' | 'theory'

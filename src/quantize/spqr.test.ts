@@ -103,6 +103,7 @@ describe('what a correct implementation must show', () => {
       expect(numbers(edit.decoded!)).toEqual(numbers(first!.decoded!))
       expect([...outliersOf(edit).columns]).toEqual([...outliersOf(first!).columns])
     }
+    expect(() => spqr({ groupSize: 24 })).not.toThrow()
     expect(() => spqr({ blockSize: 24 })).toThrow(/multiple of the group of 16, got 24; use 16/)
   })
   test('7: 3.625 bits a weight, 32 bits an outlier, and what rows and the order take', () => {
@@ -125,6 +126,7 @@ test('every kind of result decodes to the values that the method decided', () =>
     { secondOrder: false },
     { secondOrder: false, roundZero: true },
     { bits: 4, scaleBits: 5, zeroBits: 8, tileRows: 4, groupSize: 32 },
+    { bits: 2, secondOrder: false, groupSize: 128, blockSize: 256 },
     { actOrder: false, simplifiedOutliers: true },
   ] satisfies SpqrOptions[])
     for (const current of [weight, weight.cast('f32')]) {

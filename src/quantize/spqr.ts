@@ -44,7 +44,7 @@ export interface SpqrOptions {
    * small groups and outliers follow the calibration text closely; they have 0.01 elsewhere. @default 1
    */
   damping?: number
-  /** Columns between two updates of all later ones, a multiple of the group; changes no result. @default 128, or the group where that is more */
+  /** Columns between two updates of all later ones, a multiple of the group; changes no result. @default 128, or the nearest multiple below */
   blockSize?: number
   /** Where no damping gives a factor: stop, or round each group by itself and say so. @default 'throw' */
   onSingular?: 'throw' | 'round'
@@ -68,7 +68,7 @@ export function spqr(options: SpqrOptions = {}): LayerMethod {
     roundZero = false,
     actOrder = true,
     damping = 1,
-    blockSize = Math.max(128, groupSize),
+    blockSize = groupSize * Math.max(1, Math.floor(128 / groupSize)),
     onSingular = 'throw',
   } = options
   checkWhole('bits', bits, 2, 8)

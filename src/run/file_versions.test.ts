@@ -93,6 +93,15 @@ test('a Pare folder of version 4 is read, with pruned weights on grids', () => {
   close()
   expect(hash.digest('hex')).toBe('a41240817cb31fbc5f38a3ad5263c999c657e821708a43199b0a14e3ffc9d69a')
 })
+test('a Pare folder of version 4 is read, with levels of columns and scales of other bits than weights', () => {
+  const { weights, close } = openLanguageModel(join(written(4), 'levels'))
+  const hash = createHash('sha256')
+  for (const name of [...weights.infos.keys()].sort())
+    scope(() => hash.update(name).update(weights.load(name).bytes()))
+  close()
+  // Of the values that were written, each decoded before.
+  expect(hash.digest('hex')).toBe('3ddc4ae8f96f4ca1c195aa5fa0383644f318200d0e6ed754447877ca837ac934')
+})
 test('a report without a version is one from before the first', () => {
   change('report.json', '"reportVersion": 1', '"more": 1')
   expect(readReport(folder).reportVersion).toBeUndefined()
