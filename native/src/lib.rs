@@ -3,6 +3,7 @@
 pub mod affine_grid;
 pub mod arena;
 pub mod attention;
+pub mod bilevel_decode;
 pub mod bilevel_fit;
 pub mod bitmask;
 pub mod blocks;

@@ -3,8 +3,11 @@
  * Dettmers et al. 2023, arXiv:2306.03078, section 4.1; every step is rounded to f16, as the files' readers compute.
  *
  *   s = scaleScale * (scaleCode - scaleZero)     z = zeroScale * (zeroCode - zeroZero)     value = s * (code - z)
+ *
+ * The arithmetic stands in native/src/bilevel_decode.rs.
  */
-import { scope, type Tensor } from '../../tensor/index.ts'
+import { Tensor } from '../../tensor/index.ts'
+import { callNative } from '../../tensor/native.ts'
 
 export interface BilevelValues {
   kind: 'bilevel'
@@ -26,28 +29,21 @@ export interface BilevelValues {
   second: { scaleScale: Tensor; scaleZero: Tensor; zeroScale?: Tensor; zeroZero?: Tensor }
 }
 
-/** Rounded to f16: exact for differences and products of halves, whose f32 results have bits enough. */
-const half = (x: Tensor): Tensor => x.cast('f16').cast('f32')
-
 /** f32 [rows, columns], each value an f16. */
-export function decodeBilevel({ codes, scaleCodes, zeroCodes, tile, second }: BilevelValues): Tensor {
-  return scope(() => {
-    const [rows, columns] = codes.shape as [number, number]
-    const [groups, tiles] = [columns / tile.columns, rows / tile.rows]
-    const byRow = (parameter: Tensor) => parameter.reshape([tiles, 1, groups])
-    const level = (codesOfLevel: Tensor, scale: Tensor, zero: Tensor) => {
-      const wide = codesOfLevel.cast('f32').reshape([tiles, tile.rows, groups])
-      return half(half(wide.sub(byRow(zero))).mul(byRow(scale))).reshape([rows, groups, 1])
-    }
-    const { scaleScale, scaleZero, zeroScale, zeroZero } = second
-    const scales = level(scaleCodes, scaleScale, scaleZero)
-    const zeros =
-      zeroScale && zeroZero
-        ? level(zeroCodes, zeroScale, zeroZero)
-        : zeroCodes.cast('f32').reshape([rows, groups, 1])
-    const wide = codes.cast('f32').reshape([rows, groups, tile.columns])
-    return half(half(wide.sub(zeros)).mul(scales)).reshape([rows, columns])
-  })
+export function decodeBilevel({ codes, scaleCodes, zeroCodes, second }: BilevelValues): Tensor {
+  const { scaleScale, scaleZero, zeroScale, zeroZero } = second
+  const handle = callNative((native) =>
+    native.decodeBilevel(
+      codes.handle,
+      scaleCodes.handle,
+      zeroCodes.handle,
+      scaleScale.handle,
+      scaleZero.handle,
+      zeroScale?.handle,
+      zeroZero?.handle,
+    ),
+  )
+  return new Tensor(codes.kernels, handle, 'f32', codes.shape)
 }
 
 /** Codes of all levels, and two or four halves a tile. */
