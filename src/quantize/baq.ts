@@ -9,6 +9,7 @@
  * are measured on the same inputs that the sweep then uses, not on those of a first walk over the model; inputs that are
  * always 0 take no part and get no bits; a column of one level is 0 without a step.
  */
+import { checkDamping } from '../calibrate/layer_factor.ts'
 import type { LayerMethod } from '../calibrate/method.ts'
 import { type SweepInputs, sweepInputs } from '../calibrate/sweep_inputs.ts'
 import { type LevelSweepResult, levelSweep } from '../nn/level_sweep.ts'
@@ -55,8 +56,7 @@ export function baq(options: BaqOptions = {}): LayerMethod {
     throw new OptionError(`losses are measured or of theory, got ${losses}`)
   if (!(exponent > 0 && Number.isFinite(exponent)))
     throw new OptionError(`the exponent must be above 0, got ${exponent}; 1.95 is usual`)
-  if (!(damping > 0 && Number.isFinite(damping)))
-    throw new OptionError(`damping must be above 0, got ${damping}; 0.01 is usual`)
+  checkDamping(damping)
   const allocation = { bits, exponent }
   const allocate = integerBits ? wholeBitCounts : levelCounts
   return {
