@@ -121,7 +121,14 @@ describe('what does not fit is refused by the name of its tensor:', () => {
     ...{ shape: [1, 2] as const, bits: 2, codes: tensor([0, 2], [1, 2, 1], 'u32') },
     ...{ codebooks: tensor([1, 2, 3], [1, 3, 1, 1]), scales: tensor([1]) },
   }
+  const columnLevels: StoredValues = {
+    ...{ kind: 'column_levels', shape: [2, 2], centred: false },
+    levels: tensor([1, 3], [2], 'u16'),
+    ...{ lows: tensor([-1, -2]), highs: tensor([1, 0]), words: tensor([5], [1], 'u64') },
+  }
   test.each<[string, StoredValues, number, number]>([
+    ['levels', columnLevels, 0, 0],
+    ['levels', columnLevels, 0, 2],
     ['row_offsets', sparse, 4, 9],
     ['row_offsets', sparse, 0, 1],
     ['row_offsets', sparse, 8, 2],

@@ -4,7 +4,7 @@ import { rowWords, unpackRows, unpackRowsInto } from '../../formats/bit_stream.t
 import type { PareWeight } from '../../formats/pare_weight.ts'
 import type { BlockTypeName } from '../../nn/block_types.ts'
 import { groupWidth, neighbourGroups } from '../../nn/grid.ts'
-import { wordsOfRows } from '../../nn/values/column_levels.ts'
+import { wordsNeeded, wordsOfRows } from '../../nn/values/column_levels.ts'
 import { decodeStored, type StoredValues } from '../../nn/values/values.ts'
 import { fromBytes, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import { childrenOf, tensorsOfStored } from './pare_tensors.ts'
@@ -207,6 +207,9 @@ function readCodebook(parts: Parts, weight: Kind<'codebook'>, from: number, to: 
 function readColumnLevels(parts: Parts, weight: Kind<'column_levels'>, rows: Rows): StoredValues {
   const { shape, centred } = weight
   const levels = parts.numbers('levels', 'u16')
+  if ((levels.toArray() as Uint16Array).includes(0)) throw parts.wrong('levels', 'has a column of no level')
+  const needed = wordsNeeded(levels, shape[0])
+  if (needed !== weight.words) throw parts.wrong('levels', `needs ${needed} words, got ${weight.words}`)
   const ofRows = (suffix: string) => parts.numbers(suffix, 'f16', rows).cast('f32')
   return {
     kind: 'column_levels',

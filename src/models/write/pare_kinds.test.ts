@@ -78,7 +78,9 @@ test.each([0, 1, 2])(
       writer.finish()
       expect(sizeOf(join(target, 'model.safetensors'))).toBe(plan.fileBytes)
       const json = readFileSync(join(target, 'pare.json'), 'utf8')
-      expect(JSON.parse(json).version).toBe(/"(?:masked_grid|column_levels|scaleBits|zeroBits|wholeZeros)"/.test(json) ? 4 : 2)
+      expect(JSON.parse(json).version).toBe(
+        /"(?:masked_grid|column_levels|scaleBits|zeroBits|wholeZeros)"/.test(json) ? 4 : 2,
+      )
       reopened(target, ({ weights, format }) => {
         expect(format).toBe('pare')
         expect([...weights.infos.keys()].sort()).toEqual([...source.infos.keys()].sort())
