@@ -9,10 +9,13 @@ import type { LayerTask } from './method.ts'
  */
 export function checkLayer(method: string, { name, current, mask, statistics }: LayerTask): void {
   if (current.shape.length !== 2 || current.size === 0)
-    throw new OptionError(`${name}: ${method} needs a matrix, got shape [${current.shape}]; leave the weight out`)
+    throw new OptionError(
+      `${name}: ${method} needs a matrix, got shape [${current.shape}]; leave the weight out`,
+    )
   const columns = current.extent(1)
   const { gram } = statistics
-  if (!gram) throw new OptionError(`${name}: ${method} needs the Gram matrix of the layer's inputs; gather it first`)
+  if (!gram)
+    throw new OptionError(`${name}: ${method} needs the Gram matrix of the layer's inputs; gather it first`)
   if (gram.shape.length !== 2 || gram.extent(0) !== columns || gram.extent(1) !== columns)
     throw new OptionError(
       `${name}: ${method} needs a Gram matrix [${columns}, ${columns}], got [${gram.shape}]; take that of this layer`,
@@ -22,7 +25,9 @@ export function checkLayer(method: string, { name, current, mask, statistics }: 
       `${name}: ${method} needs a mask of ${current.size} entries, got ${mask.length}; take that of this layer`,
     )
   if (!(current.toArray() as Float32Array).every(Number.isFinite))
-    throw new NumericalError(`${name}: a weight is not finite; the model is damaged`, { code: 'PARE_E_NOT_FINITE' })
+    throw new NumericalError(`${name}: a weight is not finite; the model is damaged`, {
+      code: 'PARE_E_NOT_FINITE',
+    })
 }
 
 /** @throws OptionError, which begins with the name of the method */

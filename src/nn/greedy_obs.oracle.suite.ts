@@ -37,7 +37,8 @@ export class OracleRow {
   least(score: (p: number) => number): number {
     let best = -1
     for (let p = 0; p < this.n; p++)
-      if (this.live[p] && score(p) < Number.POSITIVE_INFINITY && (best < 0 || score(p) < score(best))) best = p
+      if (this.live[p] && score(p) < Number.POSITIVE_INFINITY && (best < 0 || score(p) < score(best)))
+        best = p
     return best
   }
 

@@ -1,8 +1,16 @@
 import { describe, expect, test } from 'vitest'
-import { cholesky, choleskyInverse, matmul, randomStream, scope, type Tensor, tensor } from '../tensor/index.ts'
-import { setAborted } from '../tensor/native.ts'
-import { obsGroups, obsQuantize, obsRows, obsTrace } from './greedy_obs.ts'
+import {
+  cholesky,
+  choleskyInverse,
+  matmul,
+  randomStream,
+  scope,
+  type Tensor,
+  tensor,
+} from '../tensor/index.ts'
+import { callNative } from '../tensor/native.ts'
 import { OracleRow, oracleGroups, oracleQuantize, oracleTrace } from './greedy_obs.oracle.suite.ts'
+import { obsGroups, obsQuantize, obsRows, obsTrace } from './greedy_obs.ts'
 import { syntheticLayer } from './synthetic_layer.suite.ts'
 
 const numbers = (x: Tensor) => x.toArray() as Float64Array
@@ -18,7 +26,11 @@ const rowOf = (x: Tensor, row: number) => numbers(x).slice(row * x.extent(1), (r
 /** |(a - b) X|^2 / n of one row. */
 function outputChange(a: Float64Array, b: Float64Array, hessian: Tensor): number {
   return scope(() => {
-    const lost = tensor(a.map((x, i) => x - b[i]!), [1, a.length], 'f64')
+    const lost = tensor(
+      a.map((x, i) => x - b[i]!),
+      [1, a.length],
+      'f64',
+    )
     return matmul(lost, hessian).mul(lost).sum().item() / 2
   })
 }
@@ -49,7 +61,8 @@ describe('the checks of the paper', () => {
     trace,
     Array.from({ length: 17 }, (_, k) => new Uint32Array(8).fill(k)),
   )!
-  const rowAt = (level: number, row: number) => numbers(all).slice((level * 8 + row) * 16, (level * 8 + row + 1) * 16)
+  const rowAt = (level: number, row: number) =>
+    numbers(all).slice((level * 8 + row) * 16, (level * 8 + row + 1) * 16)
 
   test('after k removals a row is the least-squares refit on the columns that are left, to 1e-9', () => {
     for (let row = 0; row < 8; row++)
@@ -84,7 +97,10 @@ describe('the checks of the paper', () => {
     const hessian = numbers(small.hessian)
     for (const column of kept) {
       const unit = Float64Array.from(kept, (p) => Number(p === column))
-      const want = solve(kept.map((p) => kept.map((q) => hessian[p * 16 + q]!)), unit)
+      const want = solve(
+        kept.map((p) => kept.map((q) => hessian[p * 16 + q]!)),
+        unit,
+      )
       const scale = Math.max(...want.map(Math.abs))
       for (const [i, p] of kept.entries())
         expect(Math.abs(state.inverse[p * 16 + column]! - want[i]!)).toBeLessThan(1e-8 * scale)
@@ -131,16 +147,27 @@ describe('the kernel and plain loops agree', () => {
   test.each([1, 4, 7])('removing blocks of %i columns, in order, loss and weight', (width) => {
     const trace = obsTrace(layer, width)!
     const counts = [1, trace.units >> 1, trace.units - 1]
-    const rows = numbers(obsRows(layer, trace, counts.map((count) => new Uint32Array(5).fill(count)))!)
+    const rows = numbers(
+      obsRows(
+        layer,
+        trace,
+        counts.map((count) => new Uint32Array(5).fill(count)),
+      )!,
+    )
     for (let row = 0; row < 5; row++) {
       const want = oracleTrace(rowOf(layer.weight, row), inverse, width)
       expect([...trace.order.slice(row * trace.units, (row + 1) * trace.units)]).toEqual(want.order)
       for (const [step, loss] of want.losses.entries())
         expect(Math.abs(trace.losses[row * trace.units + step]! / loss - 1)).toBeLessThan(1e-8)
-      for (const [level, count] of counts.entries()) close(rows.slice((level * 5 + row) * 90, (level * 5 + row + 1) * 90), want.rows[count]!)
+      for (const [level, count] of counts.entries())
+        close(rows.slice((level * 5 + row) * 90, (level * 5 + row + 1) * 90), want.rows[count]!)
     }
   })
-  test.each([[2, 1], [6, 4], [9, 3]])('in groups of %i, of which %i go', (m, zeros) => {
+  test.each([
+    [2, 1],
+    [6, 4],
+    [9, 3],
+  ])('in groups of %i, of which %i go', (m, zeros) => {
     const found = obsGroups(layer, m, zeros)!
     for (let row = 0; row < 5; row++) {
       const want = oracleGroups(rowOf(layer.weight, row), inverse, m, zeros)
@@ -148,14 +175,29 @@ describe('the kernel and plain loops agree', () => {
       close(rowOf(found.dense, row), want.weight)
     }
   })
-  test.each([[2, 0.1, 1], [4, 0.03, 7]])('rounding to %i bits with steps of %f', (bits, scale, zero) => {
-    const mask = Uint8Array.from(randomStream(1, 'mask').uniform([5 * 90]).toArray() as Float32Array, (x) => Number(x < 0.6))
+  test.each([
+    [2, 0.1, 1],
+    [4, 0.03, 7],
+  ])('rounding to %i bits with steps of %f', (bits, scale, zero) => {
+    const mask = Uint8Array.from(
+      randomStream(1, 'mask')
+        .uniform([5 * 90])
+        .toArray() as Float32Array,
+      (x) => Number(x < 0.6),
+    )
     for (const kept of [undefined, mask]) {
       const found = obsQuantize({ ...layer, mask: kept }, gridOf(5, 90, { bits, scale, zero }))!
       for (let row = 0; row < 5; row++) {
         const own = kept?.subarray(row * 90, row * 90 + 90)
-        const want = oracleQuantize(rowOf(layer.weight, row), inverse, { bits, scale, zero, ...(own && { mask: own }) })
-        expect([...(found.codes.toArray() as Uint8Array).slice(row * 90, row * 90 + 90)]).toEqual([...want.codes])
+        const want = oracleQuantize(rowOf(layer.weight, row), inverse, {
+          bits,
+          scale,
+          zero,
+          ...(own && { mask: own }),
+        })
+        expect([...(found.codes.toArray() as Uint8Array).slice(row * 90, row * 90 + 90)]).toEqual([
+          ...want.codes,
+        ])
         expect(Math.abs(found.losses[row]! / want.loss - 1)).toBeLessThan(1e-8)
       }
     }
@@ -165,7 +207,11 @@ describe('the kernel and plain loops agree', () => {
 describe('what was removed before', () => {
   const layer = problemOf({ rows: 4, columns: 24, tokens: 300, seed: 5 })
   const mask = Uint8Array.from({ length: 96 }, (_, i) => Number(i % 5 > 1))
-  const weight = tensor(numbers(layer.weight).map((x, i) => (mask[i] ? x : 0)), [4, 24], 'f64')
+  const weight = tensor(
+    numbers(layer.weight).map((x, i) => (mask[i] ? x : 0)),
+    [4, 24],
+    'f64',
+  )
 
   test('stays exactly 0, costs nothing and comes first', () => {
     const trace = obsTrace({ ...layer, weight, mask })!
@@ -180,8 +226,16 @@ describe('what was removed before', () => {
   test('takes no part in the next steps: they are those of the Hessian of what is left', () => {
     const trace = obsTrace({ ...layer, weight, mask })!
     const kept = Array.from({ length: 24 }, (_, i) => i).filter((i) => mask[i])
-    const part = tensor(kept.flatMap((p) => kept.map((q) => numbers(layer.hessian)[p * 24 + q]!)), [kept.length, kept.length], 'f64')
-    const own = tensor(kept.map((p) => numbers(weight)[p]!), [1, kept.length], 'f64')
+    const part = tensor(
+      kept.flatMap((p) => kept.map((q) => numbers(layer.hessian)[p * 24 + q]!)),
+      [kept.length, kept.length],
+      'f64',
+    )
+    const own = tensor(
+      kept.map((p) => numbers(weight)[p]!),
+      [1, kept.length],
+      'f64',
+    )
     const alone = obsTrace({ weight: own, inverse: choleskyInverse(cholesky(part)) })!
     expect([...trace.order.slice(24 - kept.length, 24)]).toEqual([...alone.order].map((p) => kept[p]))
   })
@@ -205,32 +259,52 @@ describe('refusals', () => {
     const trace = obsTrace({ weight, inverse })!
     expect(() => obsRows({ weight, inverse }, trace, [Uint32Array.of(9, 0)])).toThrow(/do not fit/)
     const order = Uint32Array.from({ length: 8 }, () => 1)
-    expect(() => obsQuantize({ weight, inverse }, { ...gridOf(2, 8, { bits: 2, scale: 1, zero: 1 }), order })).toThrow(/grid/)
-    expect(() => obsQuantize({ weight, inverse }, gridOf(2, 8, { bits: 2, scale: 1, zero: 4 }))).toThrow(/grid/)
-    expect(() => obsQuantize({ weight, inverse }, gridOf(2, 8, { bits: 2, scale: 0, zero: 0 }))).toThrow(/grid/)
+    expect(() =>
+      obsQuantize({ weight, inverse }, { ...gridOf(2, 8, { bits: 2, scale: 1, zero: 1 }), order }),
+    ).toThrow(/grid/)
+    expect(() => obsQuantize({ weight, inverse }, gridOf(2, 8, { bits: 2, scale: 1, zero: 4 }))).toThrow(
+      /grid/,
+    )
+    expect(() => obsQuantize({ weight, inverse }, gridOf(2, 8, { bits: 2, scale: 0, zero: 0 }))).toThrow(
+      /grid/,
+    )
   })
   test('an inverse without a positive diagonal gives nothing', () => {
     const negative = inverse.mul(-1)
     expect(obsTrace({ weight, inverse: negative })).toBeUndefined()
     expect(obsTrace({ weight, inverse: negative }, 4)).toBeUndefined()
     expect(obsGroups({ weight, inverse: negative }, 4, 2)).toBeUndefined()
-    expect(obsQuantize({ weight, inverse: negative }, gridOf(2, 8, { bits: 2, scale: 1, zero: 1 }))).toBeUndefined()
+    expect(
+      obsQuantize({ weight, inverse: negative }, gridOf(2, 8, { bits: 2, scale: 1, zero: 1 })),
+    ).toBeUndefined()
   })
   test('a stop ends the work', () => {
-    setAborted(true)
+    callNative((native) => native.setAborted(true))
     try {
       expect(() => obsTrace({ weight, inverse })).toThrow(expect.objectContaining({ code: 'PARE_E_ABORTED' }))
     } finally {
-      setAborted(false)
+      callNative((native) => native.setAborted(false))
     }
   })
 })
 
-function gridOf(rows: number, columns: number, { bits, scale, zero }: { bits: number; scale: number; zero: number }) {
+function gridOf(
+  rows: number,
+  columns: number,
+  { bits, scale, zero }: { bits: number; scale: number; zero: number },
+) {
   return {
     bits,
-    scales: tensor(Float64Array.from({ length: rows }, () => scale), [rows, 1], 'f64'),
-    zeros: tensor(Uint8Array.from({ length: rows }, () => zero), [rows, 1], 'u8'),
+    scales: tensor(
+      Float64Array.from({ length: rows }, () => scale),
+      [rows, 1],
+      'f64',
+    ),
+    zeros: tensor(
+      Uint8Array.from({ length: rows }, () => zero),
+      [rows, 1],
+      'u8',
+    ),
     groupOf: new Uint32Array(columns),
   }
 }

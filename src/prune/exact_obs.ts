@@ -50,7 +50,9 @@ export interface ExactObsOptions {
 export function exactObs(options: ExactObsOptions = {}): LayerMethod {
   const { sparsity = 0.5, pattern = unstructured, selection = 'heap', damping } = options
   if (!(sparsity >= 0 && sparsity <= 1))
-    throw new OptionError(`obs: the sparsity must be in [0, 1], got ${sparsity}; 0.5 zeroes half of the weights`)
+    throw new OptionError(
+      `obs: the sparsity must be in [0, 1], got ${sparsity}; 0.5 zeroes half of the weights`,
+    )
   if (!['heap', 'sort', 'row'].includes(selection))
     throw new OptionError(`obs: the selection must be heap, sort or row, got ${selection}`)
   checkDamping('obs', damping)
@@ -63,10 +65,13 @@ export function exactObs(options: ExactObsOptions = {}): LayerMethod {
       checkLayer('obs', task)
       shape.check(name, current.extent(1))
       if (sparsity === 0) return editOf(current, mask, { notes: [] })
-      const { result, ...damped } = withInverseHessian({ name, statistics: task.statistics, damping }, (hessian) => {
-        const weight = tensor(liveWeight(current, hessian.dead, mask), current.shape, 'f64')
-        return prunedWeight({ weight, inverse: hessian.inverse, mask }, shape, sparsity, selection)
-      })
+      const { result, ...damped } = withInverseHessian(
+        { name, statistics: task.statistics, damping },
+        (hessian) => {
+          const weight = tensor(liveWeight(current, hessian.dead, mask), current.shape, 'f64')
+          return prunedWeight({ weight, inverse: hessian.inverse, mask }, shape, sparsity, selection)
+        },
+      )
       return editOf(result.dense.cast(current.dtype), result.mask, damped)
     },
   }

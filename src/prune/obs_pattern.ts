@@ -26,7 +26,9 @@ export function obsPattern(at: string, pattern: Pattern): ObsPattern {
     case 'n:m': {
       const { n, m, axis = 1 } = pattern
       if (axis !== 1 && axis !== -1)
-        throw new OptionError(`${at}: n:m groups lie along the inputs, axis 1, got axis ${axis}; leave it out`)
+        throw new OptionError(
+          `${at}: n:m groups lie along the inputs, axis 1, got axis ${axis}; leave it out`,
+        )
       return {
         ...{ kind: 'n:m', n, m },
         check(name, columns) {
@@ -47,6 +49,8 @@ export function obsPattern(at: string, pattern: Pattern): ObsPattern {
       return { kind: 'units', width, check() {} }
     }
     case 'channel':
-      throw new OptionError(`${at}: whole channels are not removed by rows; choose unstructured, n:m or block`)
+      throw new OptionError(
+        `${at}: whole channels are not removed by rows; choose unstructured, n:m or block`,
+      )
   }
 }

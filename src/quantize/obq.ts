@@ -67,7 +67,11 @@ export function obq(options: ObqOptions = {}): WeightMethod {
         return { weight, values: columnSweep(weight, { grid }).values as AffineValues }
       }
       try {
-        const { result, notes, damping: used } = withInverseHessian({ name, statistics, damping }, (hessian) => {
+        const {
+          result,
+          notes,
+          damping: used,
+        } = withInverseHessian({ name, statistics, damping }, (hessian) => {
           const { weight, values } = fitted(hessian.dead)
           const { scales, zeros, groupOf } = values
           const levels = { bits: grid.bits, scales, zeros, groupOf, order: given }
