@@ -135,34 +135,45 @@ describe('a database', () => {
 
 describe('a damaged database ends in a typed error', () => {
   const index = () => JSON.parse(readFileSync(join(made(), 'levels.json'), 'utf8'))
-  const changes: [string, (json: any) => void][] = [
-    ['format', (json) => void (json.format = 'other')],
-    ['version', (json) => void (json.version = 0)],
-    ['newer', (json) => void (json.version = 9)],
-    ['layers', (json) => void (json.layers = {})],
-    ['name', (json) => void (json.layers[0].name = 7)],
-    ['twice', (json) => void json.layers.push(json.layers[0])],
-    ['shape', (json) => void (json.layers[0].shape = [3])],
-    ['huge shape', (json) => void (json.layers[0].shape = [2 ** 31, 2 ** 31])],
-    ['uses', (json) => void (json.layers[0].uses = -1)],
-    ['path', (json) => void (json.layers[0].file = '../layer-00001.safetensors')],
-    ['levels', (json) => void (json.layers[0].levels = [])],
-    ['level', (json) => void (json.layers[0].levels[0] = null)],
-    ['same level', (json) => void (json.layers[0].levels[1].level = 'dense')],
-    ['error', (json) => void (json.layers[0].levels[0].error = 'none')],
-    ['kept', (json) => void (json.layers[0].levels[2].kept = 31)],
-    ['masked', (json) => void (json.layers[0].levels[2].masked = 1)],
-    ['kept without a mask', (json) => void (json.layers[0].levels[0].kept = 29)],
-    ['form', (json) => void (json.layers[0].levels[0].form = {})],
-    ['type', (json) => void (json.layers[0].levels[0].form.numberType = 'f64')],
-    ['bits', (json) => void (json.layers[0].levels[4].form.bits = 9)],
-    ['group size', (json) => void (json.layers[0].levels[4].form.groupSize = 0)],
-    ['pattern', (json) => void (json.layers[0].levels[6].pattern = { n: 5, m: 4 })],
-  ]
-  test.each(changes)('the index: %s', (_, change) => {
+  const changed = (path: string, value: unknown): unknown => {
     const json = index()
-    change(json)
-    expect(() => readIndex(JSON.stringify(json))).toThrow(FormatError)
+    const keys = path.split('.')
+    const inside = keys.slice(0, -1).reduce((at, key) => at[key], json)
+    inside[keys.at(-1)!] = value
+    return json
+  }
+  const level = 'layers.0.levels'
+  const changes: [path: string, value: unknown][] = [
+    ['format', 'other'],
+    ['version', 0],
+    ['version', 9],
+    ['layers', {}],
+    ['layers.0.name', 7],
+    ['layers.0.shape', [3]],
+    ['layers.0.shape', [2 ** 31, 2 ** 31]],
+    ['layers.0.uses', -1],
+    ['layers.0.file', '../layer-00001.safetensors'],
+    ['layers.0.levels', []],
+    [`${level}.0`, null],
+    [`${level}.1.level`, 'dense'],
+    [`${level}.0.error`, 'none'],
+    [`${level}.2.kept`, 31],
+    [`${level}.2.masked`, 1],
+    [`${level}.0.kept`, 29],
+    [`${level}.0.form`, {}],
+    [`${level}.0.form.numberType`, 'f64'],
+    [`${level}.4.form.bits`, 9],
+    [`${level}.4.form.groupSize`, 0],
+    [`${level}.6.pattern`, { n: 5, m: 4 }],
+  ]
+  test.each(changes)('the index: %s of %j', (path, value) => {
+    expect(() => readIndex(JSON.stringify(changed(path, value)))).toThrow(FormatError)
+  })
+  test('the index: a layer that stands twice', () => {
+    const json = index()
+    expect(() => readIndex(JSON.stringify({ ...json, layers: [json.layers[0], json.layers[0]] }))).toThrow(
+      FormatError,
+    )
   })
   test('any text as an index', () => {
     for (const text of ['', '[]', 'null', '{"format":"pare-levels","version":1}', '['.repeat(1e5)])
@@ -175,19 +186,18 @@ describe('a damaged database ends in a typed error', () => {
   })
   test('an index that promises other tensors than the file has', () => {
     const path = made()
-    const json = JSON.parse(readFileSync(join(path, 'levels.json'), 'utf8'))
-    const rewritten = (change: (level: any) => void, at: number) => {
-      const copy = structuredClone(json)
-      change(copy.layers[0].levels[at])
-      writeFileSync(join(path, 'levels.json'), JSON.stringify(copy))
-      const { read, layers } = openLevels(path)
-      return () => read('fc.weight', layers[0]!.levels[at]!.level)
+    const readWith = (at: number, change: object, form: object = {}) => {
+      const json = index()
+      const level = json.layers[0].levels[at]
+      json.layers[0].levels[at] = { ...level, ...change, form: { ...level.form, ...form } }
+      writeFileSync(join(path, 'levels.json'), JSON.stringify(json))
+      return () => openLevels(path).read('fc.weight', level.level)
     }
-    expect(rewritten((level) => void (level.form.numberType = 'f16'), 0)).toThrow(FormatError)
-    expect(rewritten((level) => void (level.kept = 2), 2)).toThrow(FormatError)
-    expect(rewritten((level) => void (level.form.bits = 2), 4)).toThrow(FormatError)
-    expect(rewritten((level) => void (level.form.symmetric = true), 4)).not.toThrow()
-    expect(rewritten((level) => void (level.form.symmetric = false), 5)).toThrow(FormatError)
+    expect(readWith(0, {}, { numberType: 'f16' })).toThrow(FormatError)
+    expect(readWith(2, { kept: 2 })).toThrow(FormatError)
+    expect(readWith(4, {}, { bits: 2 })).toThrow(FormatError)
+    expect(readWith(5, {}, { symmetric: false })).toThrow(FormatError)
+    expect(readWith(5, {})).not.toThrow()
   })
   test('any byte of a layer changed is read as other numbers, or refused; a cut file is refused', () => {
     const path = made()
