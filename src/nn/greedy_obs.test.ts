@@ -9,7 +9,7 @@ import {
   tensor,
 } from '../tensor/index.ts'
 import { callNative } from '../tensor/native.ts'
-import { OracleRow, oracleGroups, oracleQuantize, oracleTrace } from './greedy_obs.oracle.suite.ts'
+import { oracleGroups, oracleQuantize, oracleTrace } from './greedy_obs.oracle.suite.ts'
 import { obsGroups, obsQuantize, obsRows, obsTrace } from './greedy_obs.ts'
 import { syntheticLayer } from './synthetic_layer.suite.ts'
 
@@ -90,20 +90,30 @@ describe('the checks of the paper', () => {
     }
   })
   test('a downdated inverse is the inverse of the Hessian without the columns that went, to 1e-8', () => {
-    // What the kernel holds inside is compared with the same in native/src/exact_obs/tests.rs.
-    const state = new OracleRow(rowOf(small.weight, 0), numbers(small.inverse))
-    for (const p of trace.order.slice(0, 9)) state.remove(p)
-    const kept = Array.from({ length: 16 }, (_, i) => i).filter((i) => state.live[i])
-    const hessian = numbers(small.hessian)
-    for (const column of kept) {
-      const unit = Float64Array.from(kept, (p) => Number(p === column))
+    const n = 80
+    const { hessian, inverse } = problemOf({ rows: 1, columns: n, tokens: 1000, seed: 7 })
+    const h = numbers(hessian)
+    const isGone = (p: number) => p % 8 < 5
+    const kept = Array.from({ length: n }, (_, p) => p).filter((p) => !isGone(p))
+    // Where a weight of 1 stands alone, its removal leaves its column of the inverse over the entry on the diagonal.
+    const unit = (row: number, p: number) => Number(p === kept[row])
+    const cells = (value: (row: number, p: number) => number) =>
+      Float64Array.from({ length: kept.length * n }, (_, i) => value(Math.floor(i / n), i % n))
+    const weight = tensor(cells(unit), [kept.length, n], 'f64')
+    const mask = Uint8Array.from(cells((_, p) => Number(!isGone(p))))
+    const order = kept.flatMap((p) => [p, ...Array.from({ length: n }, (_, q) => q).filter((q) => q !== p)])
+    const first = { width: 1, units: n, order: Uint32Array.from(order), losses: new Float64Array() }
+    const found = obsRows({ weight, inverse, mask }, first, [new Uint32Array(kept.length).fill(1)])!
+    for (const [row, p] of kept.entries()) {
       const want = solve(
-        kept.map((p) => kept.map((q) => hessian[p * 16 + q]!)),
-        unit,
+        kept.map((a) => kept.map((b) => h[a * n + b]!)),
+        Float64Array.from(kept, (q) => unit(row, q)),
       )
-      const scale = Math.max(...want.map(Math.abs))
-      for (const [i, p] of kept.entries())
-        expect(Math.abs(state.inverse[p * 16 + column]! - want[i]!)).toBeLessThan(1e-8 * scale)
+      const own = rowOf(found.reshape([kept.length, n]), row)
+      for (const [i, q] of kept.entries()) {
+        const ratio = q === p ? 0 : -want[i]! / want[row]!
+        expect(Math.abs(own[q]! - ratio)).toBeLessThan(1e-8)
+      }
     }
   })
   test('the greedy error over the best of all masks of 8 columns has a median of at most 1.05, and is never below 1', () => {

@@ -179,6 +179,20 @@ describe('results', () => {
   })
 })
 
+test('n of n keeps everything but what was pruned before', () => {
+  const layer = syntheticLayer({ seed: 9, rows: 3, columns: 8, tokens: 100 })
+  const pattern: Pattern = { kind: 'n:m', n: 4, m: 4 }
+  expect(numbers(run(layer, { pattern }).decoded!)).toEqual(numbers(layer.weight))
+  const mask = Uint8Array.from({ length: 24 }, (_, i) => Number(i % 3 > 0))
+  const current = tensor(
+    Float64Array.from(numbers(layer.weight), (x, i) => (mask[i] ? x : 0)),
+    [3, 8],
+    'f64',
+  )
+  const edit = run(layer, { pattern }, { current, mask })
+  expect([numbers(edit.decoded!), [...edit.mask!]]).toEqual([numbers(current), [...mask]])
+})
+
 describe('difficult inputs', () => {
   const layer = syntheticLayer({ seed: 4, rows: 12, columns: 24, tokens: 500 })
   const notes = (edit: ReturnType<typeof run>) => edit.diagnostics.notes.join('; ')

@@ -47,7 +47,7 @@ impl Singles {
             group,
             zeros,
             counts: vec![0; columns.div_ceil(group)],
-            closed: vec![0.0; columns],
+            closed: vec![if zeros == 0 { NONE } else { 0.0 }; columns],
             scores: vec![0.0; columns],
         }
     }

@@ -207,12 +207,11 @@ impl Problem<'_> {
         );
         self.each(1, |row, index| {
             let mut singles = Singles::new(columns, group, zeros);
-            if zeros > 0 && !self.isolate(row, index, |event| event.tell(&mut singles))? {
+            if !self.isolate(row, index, |event| event.tell(&mut singles))? {
                 return Ok(false);
             }
             let mut total = 0.0;
-            while zeros > 0 {
-                let Some(place) = singles.next(row) else { break };
+            while let Some(place) = singles.next(row) {
                 singles.close(row, place);
                 match row.remove(place, 0.0, |stays| singles.moved(stays))? {
                     Some(loss) => total += loss,
