@@ -47,6 +47,13 @@ const largestEntry = 1e12
  * @throws NumericalError where the sums are not finite (PARE_E_NOT_FINITE), or nothing helps (PARE_E_SINGULAR)
  */
 export function withInverseHessian<T>(
+  options: InverseHessianOptions,
+  solve: (hessian: InverseHessian) => T | undefined,
+): Damped<T> {
+  return scope(() => climb(options, solve))
+}
+
+function climb<T>(
   { name, statistics, damping }: InverseHessianOptions,
   solve: (hessian: InverseHessian) => T | undefined,
 ): Damped<T> {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { affineGrid, neighbourGroups } from '../nn/grid.ts'
-import { bitmaskOf, packedMarks } from '../nn/values/bitmask_of.ts'
+import { bitmaskOf, packMarks } from '../nn/values/bitmask.ts'
 import { FormatError, OptionError, PareError, SourceError } from '../tensor/errors.ts'
 import { scope, type Tensor, tensor } from '../tensor/index.ts'
 import { openLevels, writeLevels } from './level_database.ts'
@@ -25,12 +25,12 @@ const weight = tensor(
 const mask = Uint8Array.from({ length: 30 }, (_, i) => Number(i % 3 > 0 && i > 11))
 
 const numbersLevel = (numberType: 'f16' | 'f32', own?: Uint8Array): LevelValues => {
-  const kept = own ? bitmaskOf(weight, own).kept : weight.reshape([30])
+  const kept = own ? bitmaskOf(weight, own, 'f32').kept : weight.reshape([30])
   return {
     kind: 'numbers',
     shape,
     kept: kept.cast(numberType),
-    ...(own && { mask: packedMarks(own, shape) }),
+    ...(own && { mask: packMarks(own, shape) }),
   }
 }
 const codesLevel = (bits: 2 | 3 | 8, symmetric: boolean, own?: Uint8Array): LevelValues => {
@@ -47,7 +47,7 @@ const codesLevel = (bits: 2 | 3 | 8, symmetric: boolean, own?: Uint8Array): Leve
     zeros: tensor(new Uint8Array(9).fill(zero), [3, 3], 'u8'),
     groupOf: neighbourGroups(10, 4),
   }
-  return { kind: 'codes', values, ...(own && { mask: packedMarks(own, shape) }) }
+  return { kind: 'codes', values, ...(own && { mask: packMarks(own, shape) }) }
 }
 const levels: Level[] = [
   { level: 'dense', values: numbersLevel('f32'), error: 0 },

@@ -4,7 +4,7 @@ import { outputError, type SyntheticLayer, syntheticLayer } from '../nn/syntheti
 import { NumericalError, OptionError } from '../tensor/errors.ts'
 import { matmul, randomStream, type Tensor, tensor } from '../tensor/index.ts'
 import { setThreads, threads } from '../tensor/native.ts'
-import { type ExactObsOptions, exactObs } from './exact_obs.ts'
+import { type ExactObsOptions, exactObs, exactObsKept } from './exact_obs.ts'
 import { columnBlocks } from './obs_pattern.ts'
 import { maskOf, type Pattern } from './pattern.ts'
 
@@ -17,7 +17,7 @@ const taskOf = ({ weight, gram, inputs }: SyntheticLayer, more: Partial<LayerTas
   ...more,
 })
 const run = (layer: SyntheticLayer, options: ExactObsOptions, more: Partial<LayerTask> = {}) =>
-  exactObs(options).compress(taskOf(layer, more))
+  exactObs({ numbers: 'f32', ...options }).compress(taskOf(layer, more))
 const errorOf = (layer: SyntheticLayer, options: ExactObsOptions) =>
   outputError(layer.weight, run(layer, options).decoded!, layer.gram)
 
@@ -100,14 +100,15 @@ describe('the checks of the paper', () => {
       const { decoded, mask } = run({ ...layer, gram }, options)
       const weight = numbers(layer.weight)
       const scores = { values: Float64Array.from(weight, (w, i) => w * w * energy[i % 48]!), shape: [32, 48] }
-      const want = maskOf(scores, 0.6, options.pattern)
+      const want = maskOf(scores, 0.6, 'pattern' in options ? options.pattern : undefined)
       // ceil(1536 * 0.6) = 922 go, as 1536 - round(614.4) do.
       expect([...mask!]).toEqual([...want])
-      for (const [i, x] of numbers(decoded!).entries()) expect(x).toBeCloseTo(want[i] ? weight[i]! : 0, 12)
+      for (const [i, x] of numbers(decoded!).entries()) expect(x).toBe(want[i] ? Math.fround(weight[i]!) : 0)
     }
   })
   test('at sparsity 0 the layer has its bits, at 1 it is 0', () => {
-    expect(numbers(run(layer, { sparsity: 0 }).decoded!)).toEqual(numbers(layer.weight))
+    const single = { ...layer, weight: layer.weight.cast('f32') }
+    expect(run(single, { sparsity: 0 }).decoded!.bytes()).toEqual(single.weight.bytes())
     const { decoded, mask } = run(layer, { sparsity: 1 })
     expect(numbers(decoded!).every((x) => x === 0) && mask!.every((bit) => bit === 0)).toBe(true)
   })
@@ -137,18 +138,34 @@ describe('results', () => {
   const layer = syntheticLayer({ seed: 3, rows: 24, columns: 40, tokens: 600 })
   const single = { ...layer, weight: layer.weight.cast('f32') }
 
-  test('what is stored decodes to what was decided, bit for bit, and takes a bit a place and 32 a kept weight', () => {
-    for (const options of [
-      {},
-      { sparsity: 0 },
-      { pattern: { kind: 'n:m', n: 2, m: 4 } },
-      { pattern: columnBlocks(5) },
-    ] as const) {
+  test('what is stored decodes to what is handed on, and takes a bit a place and the bits of its numbers a living weight', () => {
+    const cases: [ExactObsOptions, bits: number][] = [
+      [{ numbers: 'f16' }, 16],
+      [{ sparsity: 0, numbers: 'f16' }, 16],
+      [{ pattern: { kind: 'n:m', n: 2, m: 4 }, numbers: 'bf16' }, 16],
+      [{ pattern: columnBlocks(5) }, 32],
+      [{ sparsity: 0.8, selection: 'row' }, 32],
+      [{ sparsity: 1 }, 32],
+    ]
+    for (const [options, bits] of cases) {
       const { source, decoded, mask } = run(single, options)
-      expect(numbers(source.dense())).toEqual(numbers(decoded!))
-      const kept = mask ? mask.filter((bit) => bit === 1).length : 960
-      expect(source.size().storedBits).toBe((mask ? 960 : 0) + 32 * kept)
+      expect(source.dense().bytes()).toEqual(decoded!.bytes())
+      const living = mask!.filter((bit) => bit === 1).length
+      expect(living).toBe(exactObsKept([24, 40], options))
+      expect(source.size().storedBits).toBe(960 + bits * living)
+      expect(numbers(decoded!).filter((x, i) => x !== 0 && !mask![i])).toEqual([])
     }
+    // Where the last block is narrower, the data decide how many weights live.
+    expect(exactObsKept([24, 42], { pattern: columnBlocks(5) })).toBeUndefined()
+  })
+  test('living weights that f16 cannot hold stop it and name the way out', () => {
+    const weight = single.weight.mul(1e6)
+    expect(() => run({ ...single, weight }, { numbers: 'f16' })).toThrow(
+      /too large for f16; store the numbers as bf16 or f32/,
+    )
+    expect(numbers(run({ ...single, weight }, { numbers: 'bf16' }).decoded!).every(Number.isFinite)).toBe(
+      true,
+    )
   })
   test('the scale of the inputs and the number of threads change nothing', () => {
     const want = numbers(run(single, { sparsity: 0.7 }).decoded!)
@@ -182,7 +199,7 @@ describe('results', () => {
 test('n of n keeps everything but what was pruned before', () => {
   const layer = syntheticLayer({ seed: 9, rows: 3, columns: 8, tokens: 100 })
   const pattern: Pattern = { kind: 'n:m', n: 4, m: 4 }
-  expect(numbers(run(layer, { pattern }).decoded!)).toEqual(numbers(layer.weight))
+  expect(numbers(run(layer, { pattern }).decoded!)).toEqual(numbers(layer.weight.cast('f32')))
   const mask = Uint8Array.from({ length: 24 }, (_, i) => Number(i % 3 > 0))
   const current = tensor(
     Float64Array.from(numbers(layer.weight), (x, i) => (mask[i] ? x : 0)),
@@ -190,7 +207,7 @@ test('n of n keeps everything but what was pruned before', () => {
     'f64',
   )
   const edit = run(layer, { pattern }, { current, mask })
-  expect([numbers(edit.decoded!), [...edit.mask!]]).toEqual([numbers(current), [...mask]])
+  expect([numbers(edit.decoded!), [...edit.mask!]]).toEqual([numbers(current.cast('f32')), [...mask]])
 })
 
 describe('difficult inputs', () => {
@@ -281,6 +298,8 @@ describe('refusals', () => {
       { damping: -1 },
       { damping: Number.NaN },
       { selection: 'best' as 'heap' },
+      { numbers: 'f8' as 'f16' },
+      { sparsity: 0.7, pattern: { kind: 'n:m', n: 2, m: 4 } },
       { pattern: { kind: 'channel' } },
       { pattern: { kind: 'n:m', n: 3, m: 2 } },
       { pattern: { kind: 'n:m', n: 1, m: 2, axis: 0 } },

@@ -14,19 +14,20 @@
  * second run in the order of the first, in place of a trace of all rows after all steps; an H without a usable inverse takes
  * more damping, relative to its diagonal. Weights that an earlier step pruned stay 0 and count as zeros.
  */
-import { type Damped, liveWeight, withInverseHessian } from '../calibrate/inverse_hessian.ts'
+import { liveWeight, withInverseHessian } from '../calibrate/inverse_hessian.ts'
 import { checkDamping, checkLayer } from '../calibrate/layer_checks.ts'
 import type { LayerEdit, LayerMethod } from '../calibrate/method.ts'
 import { type ObsProblem, type ObsTrace, obsGroups, obsRows, obsTrace } from '../nn/greedy_obs.ts'
-import { bitmaskSource } from '../nn/values/bitmask_of.ts'
-import { OptionError } from '../tensor/errors.ts'
+import { bitmaskOf } from '../nn/values/bitmask.ts'
+import { storedSource } from '../nn/values/values.ts'
+import { NumericalError, OptionError } from '../tensor/errors.ts'
 import { type Tensor, tensor } from '../tensor/index.ts'
 import { type ObsPattern, obsPattern } from './obs_pattern.ts'
 import { type Pattern, unstructured } from './pattern.ts'
 import { removalCounts, removedCount, type Selection } from './removal_counts.ts'
 
 export interface ExactObsOptions {
-  /** Share of zeros, in [0, 1]; an n:m pattern has its own at any but 0. @default 0.5 */
+  /** Share of zeros, in [0, 1], rounded up to whole weights or blocks. @default 0.5, or of n:m its own */
   sparsity?: number
   /** Single weights anywhere, n:m (n kept of every m inputs), or blocks of 1 row and 1 to 64 columns. @default unstructured */
   pattern?: Pattern
@@ -40,6 +41,8 @@ export interface ExactObsOptions {
    * where results get worse on other data. @default 0, or 0.01 where there are fewer tokens than inputs
    */
   damping?: number
+  /** Type that living weights are stored in; bf16 where they go past 65504, f32 to keep all digits. @default 'f16' */
+  numbers?: 'f16' | 'bf16' | 'f32'
 }
 
 /**
@@ -48,33 +51,63 @@ export interface ExactObsOptions {
  * @example exactObs({ sparsity: 0.75 }).compress({ name, dense, current: dense, statistics })
  */
 export function exactObs(options: ExactObsOptions = {}): LayerMethod {
-  const { sparsity = 0.5, pattern = unstructured, selection = 'heap', damping } = options
-  if (!(sparsity >= 0 && sparsity <= 1))
-    throw new OptionError(
-      `obs: the sparsity must be in [0, 1], got ${sparsity}; 0.5 zeroes half of the weights`,
-    )
-  if (!['heap', 'sort', 'row'].includes(selection))
-    throw new OptionError(`obs: the selection must be heap, sort or row, got ${selection}`)
-  checkDamping('obs', damping)
-  const shape = obsPattern('obs', pattern)
+  const { sparsity, shape, selection, damping, numbers } = checkedObs(options)
   return {
     name: 'obs',
     needs: ['gram'],
     compress(task) {
-      const { name, current, mask } = task
+      const { name, current, mask, statistics } = task
       checkLayer('obs', task)
       shape.check(name, current.extent(1))
-      if (sparsity === 0) return editOf(current, mask, { notes: [] })
-      const { result, ...damped } = withInverseHessian(
-        { name, statistics: task.statistics, damping },
-        (hessian) => {
-          const weight = tensor(liveWeight(current, hessian.dead, mask), current.shape, 'f64')
-          return prunedWeight({ weight, inverse: hessian.inverse, mask }, shape, sparsity, selection)
-        },
-      )
-      return editOf(result.dense.cast(current.dtype), result.mask, damped)
+      if (sparsity === 0)
+        return editOf(name, current, mask ?? new Uint8Array(current.size).fill(1), numbers, { notes: [] })
+      const {
+        result,
+        damping: used,
+        notes,
+      } = withInverseHessian({ name, statistics, damping }, (hessian) => {
+        const weight = tensor(liveWeight(current, hessian.dead, mask), current.shape, 'f64')
+        return prunedWeight({ weight, inverse: hessian.inverse, mask }, shape, sparsity, selection)
+      })
+      return editOf(name, result.dense, result.mask, numbers, { damping: used, notes })
     },
   }
+}
+
+/** Weights that live of a layer that was dense; nothing where the data decides, as for blocks that do not divide the inputs. */
+export function exactObsKept(
+  [rows, columns]: readonly [number, number],
+  options: ExactObsOptions = {},
+): number | undefined {
+  const { sparsity, shape, selection } = checkedObs(options)
+  if (shape.kind === 'n:m') return ((rows * columns) / shape.m) * shape.n
+  const units = Math.ceil(columns / shape.width)
+  const removed = removedCount(rows * units, sparsity)
+  if (removed === rows * units) return 0
+  if (columns % shape.width !== 0 && removed > 0) return undefined
+  const all = selection === 'row' ? rows * Math.ceil(removed / rows) : removed
+  return rows * columns - all * shape.width
+}
+
+function checkedObs(options: ExactObsOptions) {
+  const { pattern = unstructured, selection = 'heap', damping, numbers = 'f16' } = options
+  const shape = obsPattern('obs', pattern)
+  const own = shape.kind === 'n:m' ? 1 - shape.n / shape.m : undefined
+  const { sparsity = own ?? 0.5 } = options
+  if (!(sparsity >= 0 && sparsity <= 1))
+    throw new OptionError(
+      `obs: the sparsity must be in [0, 1], got ${sparsity}; 0.5 zeroes half of the weights`,
+    )
+  if (own !== undefined && Math.abs(sparsity - own) > 1e-9)
+    throw new OptionError(
+      `obs: the pattern has a sparsity of ${own}, got ${sparsity}; leave the sparsity out`,
+    )
+  if (!['heap', 'sort', 'row'].includes(selection))
+    throw new OptionError(`obs: the selection must be heap, sort or row, got ${selection}; heap is usual`)
+  if (!['f16', 'bf16', 'f32'].includes(numbers))
+    throw new OptionError(`obs: numbers are f16, bf16 or f32, got ${numbers}; f16 is usual`)
+  checkDamping('obs', damping)
+  return { sparsity, shape, selection, damping, numbers }
 }
 
 /** One sparsity; nothing where the inverse lost its positive diagonal. */
@@ -134,14 +167,21 @@ export function maskAfter(
 }
 
 function editOf(
-  decoded: Tensor,
-  mask: Uint8Array | undefined,
-  { damping, notes }: Partial<Pick<Damped<unknown>, 'damping'>> & Pick<Damped<unknown>, 'notes'>,
+  name: string,
+  dense: Tensor,
+  mask: Uint8Array,
+  numbers: 'f16' | 'bf16' | 'f32',
+  diagnostics: LayerEdit['diagnostics'],
 ): LayerEdit {
-  return {
-    source: bitmaskSource(decoded, mask),
-    decoded,
-    ...(mask && { mask }),
-    diagnostics: { ...(damping !== undefined && { damping }), notes },
-  }
+  const source = storedSource(bitmaskOf(dense, mask, numbers))
+  const decoded = source.dense()
+  if (!(decoded.toArray() as Float32Array).every(Number.isFinite))
+    throw new NumericalError(
+      `${name}: a living weight is too large for ${numbers}; store the numbers as bf16 or f32`,
+      {
+        code: 'PARE_E_NOT_FINITE',
+        facts: { numbers },
+      },
+    )
+  return { source, decoded, mask, diagnostics }
 }

@@ -6,19 +6,18 @@ import { liveWeight, withInverseHessian } from '../calibrate/inverse_hessian.ts'
 import { checkDamping, checkLayer } from '../calibrate/layer_checks.ts'
 import { type Level, type LevelsMethod, relativeOutputError } from '../calibrate/levels.ts'
 import { type ObsProblem, obsRows, obsTrace } from '../nn/greedy_obs.ts'
-import { decodeBitmask } from '../nn/values/bitmask.ts'
-import { packedMarks } from '../nn/values/bitmask_of.ts'
+import { decodeBitmask, packMarks } from '../nn/values/bitmask.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { scope, type Tensor, tensor } from '../tensor/index.ts'
 import { countsAt, type ExactObsOptions, maskAfter } from './exact_obs.ts'
 import { obsPattern } from './obs_pattern.ts'
 import { unstructured } from './pattern.ts'
 
-export interface ObsLevelsOptions extends Omit<ExactObsOptions, 'sparsity'> {
+export interface ObsLevelsOptions extends Omit<ExactObsOptions, 'sparsity' | 'numbers'> {
   /** In [0, 1], rising. @default 1 - 0.9^i up to 0.99, of blocks up to 0.95 */
   sparsities?: readonly number[]
   /** Type of the kept weights. @default 'f32' */
-  numberType?: 'f16' | 'f32'
+  numbers?: 'f16' | 'f32'
 }
 
 /** 0 and 1 - 0.9^i, each a tenth of what is left sparser than the one before. @example sparsityLevels(0.2) // [0, 0.1, 0.19] */
@@ -39,7 +38,7 @@ const VALUES = 2 ** 23
  * @example database.add({ name, shape, uses: 1 }, obsLevels().levels({ name, dense, current: dense, statistics }))
  */
 export function obsLevels(options: ObsLevelsOptions = {}): LevelsMethod {
-  const { pattern = unstructured, selection = 'heap', damping, numberType = 'f32' } = options
+  const { pattern = unstructured, selection = 'heap', damping, numbers = 'f32' } = options
   const shape = obsPattern('obs', pattern)
   if (shape.kind === 'n:m') throw new OptionError('obs: levels of n:m have one sparsity; take exactObs')
   const { sparsities = sparsityLevels(shape.width > 1 ? 0.95 : 0.99) } = options
@@ -66,10 +65,10 @@ export function obsLevels(options: ObsLevelsOptions = {}): LevelsMethod {
       })
       const [rows, columns] = current.shape as [number, number]
       for (const [i, sparsity] of sparsities.entries()) {
-        const [own, numbers] = [result.masks[i]!, result.kept[i]!]
-        const stored = packedMarks(own, [rows, columns])
+        const [own, living] = [result.masks[i]!, result.kept[i]!]
+        const stored = packMarks(own, [rows, columns])
         const level: Level = scope(() => {
-          const kept = tensor(numbers, [numbers.length], 'f32').cast(numberType)
+          const kept = tensor(living, [living.length], numbers)
           const decoded = decodeBitmask({ kind: 'bitmask', shape: [rows, columns], mask: stored, kept })
           return {
             level: sparsityName(sparsity),

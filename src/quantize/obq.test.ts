@@ -116,6 +116,8 @@ describe('on a layer that was pruned before', () => {
       const edit = run(pruned, grid, {}, mask)
       for (const [i, x] of numbers(edit.decoded!).entries()) if (!mask[i]) expect(x).toBe(0)
       expect(edit.mask).toBe(mask)
+      const stored = (edit.source as StoredSource).values
+      expect([stored.kind, edit.source.dense().bytes()]).toEqual(['masked_grid', edit.decoded!.bytes()])
     }
   })
   test('a row is rounded as the same row over the inputs that it keeps', () => {

@@ -5,7 +5,8 @@
 import { type GroupPattern, type Level, type LevelsMethod, relativeOutputError } from '../calibrate/levels.ts'
 import type { LayerMethod } from '../calibrate/method.ts'
 import { type AffineGrid, type AffineValues, affineGrid, checkGrid } from '../nn/grid.ts'
-import { packedMarks } from '../nn/values/bitmask_of.ts'
+import { packMarks } from '../nn/values/bitmask.ts'
+import { unmasked } from '../nn/values/masked_grid.ts'
 import type { StoredSource } from '../nn/values/values.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { scope } from '../tensor/index.ts'
@@ -54,13 +55,14 @@ export function obqLevels(options: ObqLevelsOptions = {}): LevelsMethod {
         for (const grid of grids) {
           const level: Level = scope(() => {
             const edit = rounding.compress({ ...task, current, mask, grid })
-            const values = (edit.source as StoredSource).values as AffineValues
+            const stored = (edit.source as StoredSource).values
+            const values = stored.kind === 'masked_grid' ? unmasked(stored) : (stored as AffineValues)
             return {
               level: levelName(grid) + (pruner ? `, ${pruner.name}` : ''),
               values: {
                 kind: 'codes',
                 values,
-                ...(mask && { mask: packedMarks(mask, task.current.shape as [number, number]) }),
+                ...(mask && { mask: packMarks(mask, task.current.shape as [number, number]) }),
               },
               error: relativeOutputError(task.dense, edit.decoded!, gram!),
               ...(pruner?.pattern && { pattern: pruner.pattern }),
