@@ -16,11 +16,16 @@
  *   rewriteMatMulNBits  an ONNX file again, with its products of 4 or 8 bits; openOnnx lists what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
+ *   exactObs, obq  one layer pruned or rounded, weight by weight; obsLevels, obqLevels many versions of it; stitch picks one each
+ *   layerGrams  the statistics of the inputs of every layer of an image network
  *   classifyImage  the likeliest classes of an image, with what openEfficientNetLite0 opened
  *
  * Jobs run in the thread that calls them; put them in a worker where the thread must stay free. Every error that a
  * user can cause is a `PareError`.
  */
+export { compressGroups, efficientNetLayers, type LayerGrams, layerGrams } from './calibrate/layer_grams.ts'
+export { type LevelReader, type LevelWriter, openLevels, writeLevels } from './calibrate/level_database.ts'
+export { decodeLevel, type Level, type LevelsMethod } from './calibrate/levels.ts'
 export { type LabelledTexts, labelledTexts } from './data/text_rows.ts'
 export { type Imatrix, readImatrix } from './formats/gguf/imatrix.ts'
 export { openOnnx } from './formats/onnx/onnx.ts'
@@ -76,6 +81,13 @@ export {
 export { estimateStatistics } from './nn/batch_norm_estimation.ts'
 export { foldConvolution, identityNorm } from './nn/batch_norm_folding.ts'
 export { Convolution, type ConvolutionGeometry } from './nn/convolution.ts'
+export { affineGrid } from './nn/grid.ts'
+export {
+  ChannelMoments,
+  type ChannelStatistics,
+  correctedNorm,
+  outputCorrection,
+} from './nn/output_correction.ts'
 export { type Match, Parameters } from './nn/parameters.ts'
 export { denseSource, type SourceSize, type WeightSource } from './nn/weight_source.ts'
 export {
@@ -102,11 +114,16 @@ export type {
   TrainingBatch,
   TrainingTask,
 } from './optim/training_task.ts'
+export { type ExactObsOptions, exactObs } from './prune/exact_obs.ts'
 export { type InstantOptions, instantSparsify } from './prune/instant.ts'
 export type { PruningMethod } from './prune/masked_training.ts'
+export { type ObsLevelsOptions, obsLevels } from './prune/obs_levels.ts'
+export { columnBlocks } from './prune/obs_pattern.ts'
 export { measureSparsity, type SparsitySummary } from './prune/sparsity.ts'
 export { type PruningMethodName, pruningMethods } from './prune/training_methods.ts'
 export { type QuantizerName, quantizers } from './quantize/methods.ts'
+export { type ObqOptions, obq } from './quantize/obq.ts'
+export { type ObqLevelsOptions, obqLevels } from './quantize/obq_levels.ts'
 export { compress } from './run/compress.ts'
 export type { CompressOptions, FormatName, TargetName } from './run/compress_options.ts'
 export type { Carried, ConversionReport, ConvertedWeight } from './run/convert/conversion_report.ts'
@@ -152,6 +169,7 @@ export { type VerifyOptions, verify } from './run/verify/verify.ts'
 export { type ResultToVerify, verifyResult } from './run/verify/verify_result.ts'
 export { version } from './run/version.ts'
 export type { WeightStep } from './run/weight_step.ts'
+export { type Profile, type Stitched, type StitchOptions, stitch } from './search/stitch.ts'
 export * from './tensor/errors.ts'
 export {
   arange,

@@ -21,6 +21,7 @@ pub mod dropout;
 pub mod dtype;
 pub mod elementwise;
 pub mod error_function;
+pub mod exact_obs;
 pub mod exponential;
 pub mod fault;
 pub mod file_lock;

@@ -10,6 +10,8 @@ import { bitsOfStored, decodeStored } from '../nn/values/values.ts'
 import { NumericalError, OptionError } from '../tensor/errors.ts'
 import { type Tensor, tensor } from '../tensor/index.ts'
 import { setThreads, threads } from '../tensor/native.ts'
+import { exactObs } from './exact_obs.ts'
+import { columnBlocks } from './obs_pattern.ts'
 import { numbers, taskOf, valuesOf, zerosIn } from './one_shot_layer.suite.ts'
 import { oneShotMagnitude } from './one_shot_magnitude.ts'
 import { sparsegpt } from './sparsegpt.ts'
@@ -25,6 +27,13 @@ const cases: [string, LayerMethod, Partial<LayerTask>][] = [
   ['wanda, 2:4, bf16', wanda({ pattern: twoOfFour, numbers: 'bf16' }), {}],
   ['sparsegpt', sparsegpt({ sparsity: 0.6, blockSize: 32 }), {}],
   ['sparsegpt in f32', sparsegpt({ numbers: 'f32' }), {}],
+  ['obs', exactObs({ sparsity: 0.6 }), {}],
+  ['obs, 2:4, bf16', exactObs({ pattern: twoOfFour, numbers: 'bf16' }), {}],
+  [
+    'obs, blocks, rows alike, f32',
+    exactObs({ pattern: columnBlocks(), selection: 'row', numbers: 'f32' }),
+    {},
+  ],
   ['sparsegpt with a grid', sparsegpt(), { grid }],
   ['sparsegpt, 2:4, symmetric', sparsegpt({ pattern: twoOfFour }), { grid: { ...grid, symmetric: true } }],
 ]

@@ -14,8 +14,8 @@ export class FoldedConvolution implements ResourceHolder {
   readonly weight: Tensor
   /** [out] */
   readonly bias: Tensor
-  private readonly stride: number
-  private readonly groups: number
+  readonly stride: number
+  readonly groups: number
 
   constructor(
     { convolution, norm, stride, groups }: ConvolutionName,
