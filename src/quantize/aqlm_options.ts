@@ -50,6 +50,8 @@ export function aqlmSettings(options: AqlmOptions = {}): AqlmSettings {
   for (const [name, [value, least, most]] of Object.entries(whole))
     if (!(Number.isSafeInteger(value) && value >= least && value <= most))
       throw new OptionError(`${name}: a whole number from ${least} to ${most} is needed, got ${value}`)
+  if (!Number.isSafeInteger(settings.seed))
+    throw new OptionError(`seed: a whole number is needed, got ${settings.seed}`)
   if (!(settings.tolerance >= 0 && settings.tolerance <= 1))
     throw new OptionError(`tolerance: a number from 0 to 1 is needed, got ${settings.tolerance}`)
   if (!(settings.learningRate > 0 && Number.isFinite(settings.learningRate)))

