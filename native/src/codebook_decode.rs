@@ -3,19 +3,20 @@
 
 use crate::arena::{View, view};
 use crate::copy;
-use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
+use crate::micro_tiles::Real;
 use crate::parallel;
+use crate::with_number;
 use napi_derive::napi;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-struct Books<'a> {
+struct Books<'a, T> {
     /// [row groups, column groups, books]
     codes: &'a [u32],
     /// [books, entries, high, wide]
-    entries: &'a [f32],
+    entries: &'a [T],
     /// [row groups]
-    scales: &'a [f32],
+    scales: &'a [T],
     column_groups: usize,
     books: usize,
     /// Entries of one book.
@@ -24,9 +25,9 @@ struct Books<'a> {
     wide: usize,
 }
 
-impl Books<'_> {
-    /// The sum of the entries of one group, in f32 and in the order of the books; false where a code is past the last one.
-    fn sum(&self, codes: &[u32], sum: &mut [f32]) -> bool {
+impl<T: Real> Books<'_, T> {
+    /// The sum of the entries of one group, in their type and in the order of the books; false where a code is past the last one.
+    fn sum(&self, codes: &[u32], sum: &mut [T]) -> bool {
         let size = sum.len();
         for (book, &code) in codes.iter().enumerate() {
             if code as usize >= self.count {
@@ -37,7 +38,7 @@ impl Books<'_> {
             if book == 0 {
                 sum.copy_from_slice(entry);
             } else {
-                sum.iter_mut().zip(entry).for_each(|(sum, x)| *sum += x);
+                sum.iter_mut().zip(entry).for_each(|(sum, &x)| *sum += x);
             }
         }
         true
@@ -45,9 +46,9 @@ impl Books<'_> {
 
     /// The one row of a row group, in groups of `N` columns with entries of `BOOKS` books each.
     #[inline(always)]
-    fn narrow<const BOOKS: usize, const N: usize>(&self, codes: &[u32], scale: f32, out: &mut [f32]) -> bool {
+    fn narrow<const BOOKS: usize, const N: usize>(&self, codes: &[u32], scale: T, out: &mut [T]) -> bool {
         let entries = self.entries.as_chunks::<N>().0;
-        let book: [&[[f32; N]]; BOOKS] =
+        let book: [&[[T; N]]; BOOKS] =
             std::array::from_fn(|book| &entries[book * self.count..(book + 1) * self.count]);
         for (codes, out) in codes
             .as_chunks::<BOOKS>()
@@ -55,7 +56,7 @@ impl Books<'_> {
             .iter()
             .zip(out.as_chunks_mut::<N>().0)
         {
-            let mut sum = [0.0; N];
+            let mut sum = [T::ZERO; N];
             for number in 0..BOOKS {
                 let Some(entry) = book[number].get(codes[number] as usize) else {
                     return false;
@@ -72,8 +73,8 @@ impl Books<'_> {
     }
 
     /// All rows of one row group.
-    fn general(&self, codes: &[u32], scale: f32, out: &mut [f32]) -> bool {
-        let mut sum = vec![0.0; self.high * self.wide];
+    fn general(&self, codes: &[u32], scale: T, out: &mut [T]) -> bool {
+        let mut sum = vec![T::ZERO; self.high * self.wide];
         let columns = self.column_groups * self.wide;
         for (group, codes) in codes.chunks_exact(self.books).enumerate() {
             if !self.sum(codes, &mut sum) {
@@ -82,7 +83,7 @@ impl Books<'_> {
             for (row, sum) in sum.chunks_exact(self.wide).enumerate() {
                 let start = row * columns + group * self.wide;
                 let out = &mut out[start..start + self.wide];
-                out.iter_mut().zip(sum).for_each(|(out, x)| *out = x * scale);
+                out.iter_mut().zip(sum).for_each(|(out, &x)| *out = x * scale);
             }
         }
         true
@@ -90,7 +91,7 @@ impl Books<'_> {
 }
 
 crate::simd! {
-    fn group_of_rows(all: &Books<'_>, codes: &[u32], scale: f32, out: &mut [f32]) -> bool {
+    fn group_of_rows<T: Real>(all: &Books<'_, T>, codes: &[u32], scale: T, out: &mut [T]) -> bool {
         match (all.books, all.high, all.wide) {
             (1, 1, 8) => all.narrow::<1, 8>(codes, scale, out),
             (2, 1, 8) => all.narrow::<2, 8>(codes, scale, out),
@@ -99,7 +100,7 @@ crate::simd! {
     }
 }
 
-fn decode(all: &Books, out: &mut [f32]) -> Result<()> {
+fn decode<T: Real>(all: &Books<T>, out: &mut [T]) -> Result<()> {
     let group = all.high * all.column_groups * all.wide;
     if group == 0 {
         return Ok(());
@@ -125,8 +126,8 @@ fn decode(all: &Books, out: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// codes u32 [out / high, in / wide, books], codebooks f32 [books, entries, high, wide], scales f32 [out / high]. Result
-/// f32 [out, in].
+/// codes u32 [out / high, in / wide, books], codebooks [books, entries, high, wide] and scales [out / high] in f32 or f64.
+/// Result [out, in] in their type.
 #[napi]
 pub fn decode_codebooks(codes: u32, codebooks: u32, scales: u32) -> js::Result<u32> {
     border(|| {
@@ -143,18 +144,25 @@ pub fn decode_codebooks(codes: u32, codebooks: u32, scales: u32) -> js::Result<u
                 &*codes.shape, &*codebooks.shape, &*scales.shape
             )));
         }
-        let all = Books {
-            codes: codes.slice()?,
-            entries: codebooks.slice()?,
-            scales: scales.slice()?,
-            column_groups,
-            books,
-            count,
-            high,
-            wide,
-        };
-        let out = View::empty(DType::F32, &[row_groups * high, column_groups * wide])?;
-        decode(&all, out.slice_mut()?)?;
+        if scales.dtype != codebooks.dtype {
+            return Err(Fault::shape(
+                "codebooks: codebooks and scales need one number type",
+            ));
+        }
+        let out = View::empty(codebooks.dtype, &[row_groups * high, column_groups * wide])?;
+        with_number!(codebooks.dtype, "codebooks", T => {
+            let all = Books::<T> {
+                codes: codes.slice()?,
+                entries: codebooks.slice()?,
+                scales: scales.slice()?,
+                column_groups,
+                books,
+                count,
+                high,
+                wide,
+            };
+            decode(&all, out.slice_mut()?)
+        })?;
         Ok(out.into_handle())
     })
 }

@@ -7,8 +7,8 @@ export class Linear implements ResourceHolder {
   /** Name of the weight as in the model's file, e.g. `model.layers.0.self_attn.q_proj.weight`. */
   readonly name: string
   source: WeightSource
-  /** [out] */
-  readonly bias: Tensor | undefined
+  /** [out]; may be exchanged for one of its shape. */
+  bias: Tensor | undefined
 
   constructor(name: string, source: WeightSource, bias?: Tensor) {
     this.name = name

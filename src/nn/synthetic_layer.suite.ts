@@ -1,7 +1,7 @@
 /**
  * A random linear layer with correlated inputs, on which one can see what a method of second order gains:
  *
- *   W ~ N(0, 1 / C)     X = diag(exp(g / 2)) Q diag(k^-1/2) Q^T Z,   Q a random rotation, k = 1 .. C, Z and g normal
+ *   W ~ N(0, 1 / C)     X = diag(exp(g / 2)) Q diag(k^-d) Q^T Z,   Q a random rotation, k = 1 .. C, Z and g normal, d = 1/2
  */
 import {
   cholesky,
@@ -28,6 +28,8 @@ export interface SyntheticOptions {
   rows?: number
   columns?: number
   tokens?: number
+  /** d: how fast the directions of the inputs fall off. @default 0.5 */
+  decay?: number
 }
 
 export function syntheticLayer({
@@ -35,13 +37,14 @@ export function syntheticLayer({
   rows = 64,
   columns = 64,
   tokens = 2000,
+  decay = 0.5,
 }: SyntheticOptions = {}): SyntheticLayer {
   return scope(() => {
     const stream = randomStream(seed, 'synthetic layer')
     const weight = stream.normal([rows, columns], 'f64').mul(columns ** -0.5)
     const rotation = qr(stream.normal([columns, columns], 'f64')).q
     const spectrum = tensor(
-      Float64Array.from({ length: columns }, (_, k) => (k + 1) ** -0.5),
+      Float64Array.from({ length: columns }, (_, k) => (k + 1) ** -decay),
       [columns],
       'f64',
     )
