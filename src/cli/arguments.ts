@@ -30,6 +30,13 @@ export const ownValue =
     throw new InvalidArgumentError(`${range[0]!.toUpperCase()}${range.slice(1)} is needed.`)
   }
 
+/** A number from 1 on. */
+export function atLeast1(text: string): number {
+  const value = positive(text)
+  if (value >= 1) return value
+  throw new InvalidArgumentError('A number from 1 on is needed.')
+}
+
 /** A size as in recipes, in bytes. */
 export function size(text: string): number {
   const bytes = parseSize(text)

@@ -9,7 +9,7 @@ import { recipeOptions } from '../run/recipe_options.ts'
 import { stepMethod, stepMethodNames } from '../run/step_methods.ts'
 import { choosableFormats, targetNames } from '../run/targets.ts'
 import type { WeightStep } from '../run/weight_step.ts'
-import { groupSize, levels, override, ownValue, positive, size, whole } from './arguments.ts'
+import { atLeast1, groupSize, levels, override, ownValue, positive, size, whole } from './arguments.ts'
 import { addMethodHelp } from './method_help.ts'
 import { addSteps } from './typed_steps.ts'
 
@@ -37,8 +37,8 @@ export function addResultFlags(command: Command): Command {
     )
     .option(
       '--bits <n>',
-      '2, 3, 4 or 8 bits a code: 8 and 4 lose little, 3 more, 2 a lot. vLLM, onnx and transformers.js take 4 and 8. Not for gguf and llama.cpp (default: 4)',
-      whole(1),
+      '2, 3, 4 or 8 bits a code; spqr takes 2 to 8, baq any number from 1 to 8: 8 and 4 lose little, 3 more, 2 a lot. vLLM, onnx and transformers.js take 4 and 8. Not for gguf and llama.cpp (default: 4)',
+      atLeast1,
     )
     .option(
       '--group-size <n>',

@@ -54,7 +54,7 @@ export const pattern = text('a pattern such as model.layers.0.* or re:down_proj'
 export const files = list(text('the path of a file'), 'a list of files')
 const grid = {
   scheme: text('the name of a block type such as Q4_K, or of a mix such as Q4_K_M', 32),
-  bits: whole(1),
+  bits: numberThat('a number from 1 on', (x) => x >= 1),
   groupSize: z.union([z.literal('row'), z.int().min(1)], { error: 'a whole number from 1 on or "row"' }),
   symmetric: yesOrNo,
 }

@@ -38,7 +38,8 @@ const oneOf = <const Names extends readonly [string, ...string[]]>(names: Names)
   value: '<name>',
   range: names.join(', '),
 })
-const patternNeed = 'unstructured, or N:M such as 2:4, which keeps N of every M'
+const patternNeed =
+  'unstructured, N:M such as 2:4, which keeps N of every M, or for obs 1xC such as 1x4, neighbours together'
 
 export const ownFields = {
   sparsity: {
@@ -48,7 +49,7 @@ export const ownFields = {
   pattern: {
     schema: z
       .string({ error: patternNeed })
-      .regex(/^(unstructured|[1-9]\d{0,2}:[1-9]\d{0,2})$/, { error: patternNeed }),
+      .regex(/^(unstructured|[1-9]\d{0,2}:[1-9]\d{0,2}|1x[1-9]\d?)$/, { error: patternNeed }),
     value: '<text>',
     range: patternNeed,
     help: 'where zeros may fall; N:M for hardware that skips them, worse than unstructured at the same share',
@@ -76,6 +77,49 @@ export const ownFields = {
   numbers: {
     ...oneOf(['f16', 'bf16', 'f32']),
     help: 'type of the weights that are left; bf16 where they go past 65504',
+  },
+  selection: {
+    ...oneOf(['heap', 'sort', 'row']),
+    help: 'how rows share the zeros: by the cheapest next one, by the number of cheap ones, or evenly; row for kernels that need rows alike',
+  },
+  obqOrder: {
+    ...oneOf(['greedy', 'columns']),
+    help: 'the weight that costs least, or the columns from first to last as gptq takes them',
+  },
+  scaleBits: { ...whole(1, 8), help: 'bits of a scale, which are codes themselves' },
+  zeroBits: { ...whole(1, 8), help: 'bits of a zero' },
+  tileRows: {
+    ...choice([1, 2, 4, 8, 16]),
+    help: 'rows that share the scales of scales and zeros, a divisor of the rows',
+  },
+  secondOrder: {
+    ...onOrOff,
+    help: 'scales and zeros are codes; without it each is an f16, about 1.4 bits a weight more',
+  },
+  outlierThreshold: {
+    ...number('a number from 0 on', (x) => x >= 0),
+    help: 'smaller keeps more outliers, 32 bits each: 0 keeps all, 0.1 to 0.5 about one in a hundred',
+  },
+  simplifiedOutliers: {
+    ...onOrOff,
+    help: 'groups are fitted with their outliers, which is faster and worse',
+  },
+  roundZero: { ...onOrOff, help: 'zeros are whole codes and 0 is a level: fewer bits, larger errors' },
+  losses: {
+    ...oneOf(['measured', 'theory']),
+    help: 'losses of a sweep at one rate, or what theory expects of them, which is half the work',
+  },
+  exponent: {
+    ...number('a number above 0', (x) => x > 0),
+    help: 'slope of losses over bits: 2 by theory, less as it was measured',
+  },
+  centred: {
+    ...onOrOff,
+    help: 'columns of two levels have them around the middle of the range; pays below 3 bits',
+  },
+  integerBits: {
+    ...onOrOff,
+    help: 'levels are powers of two, for kernels that read whole bits; a bit worse',
   },
   rank: {
     ...whole(0, 65_536),

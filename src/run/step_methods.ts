@@ -1,21 +1,29 @@
 /** The methods of compression steps: what each makes of a weight, which options it reads, and how its result is stored. */
 import type { LayerMethod, StatisticName } from '../calibrate/method.ts'
 import type { PareWeight } from '../formats/pare_weight.ts'
+import { type ExactObsOptions, exactObs, exactObsKept } from '../prune/exact_obs.ts'
 import { type OneShotOptions, zerosOf } from '../prune/one_shot.ts'
 import { oneShotMagnitude } from '../prune/one_shot_magnitude.ts'
 import type { Pattern } from '../prune/pattern.ts'
 import { sparsegpt } from '../prune/sparsegpt.ts'
 import { wanda } from '../prune/wanda.ts'
+import { type BaqOptions, baq } from '../quantize/baq.ts'
 import { gptq } from '../quantize/gptq.ts'
+import { obq } from '../quantize/obq.ts'
 import { rtn } from '../quantize/rtn.ts'
+import { type SpqrOptions, spqr } from '../quantize/spqr.ts'
 import { eora } from '../recover/eora.ts'
+import { OptionError } from '../tensor/errors.ts'
 import { groupsOfPattern, type OwnFieldName, type OwnOptions } from './own_fields.ts'
+import { baqForm, eoraForm, spqrForm } from './stored_forms.ts'
 
-/** Options that more than one kind of method reads, beside those of grids. */
-export type SharedField = 'actOrder' | 'staticGroups' | 'damping' | 'onSingular'
+/** Options that more than one kind of method reads. */
+export type SharedField = 'bits' | 'groupSize' | 'actOrder' | 'staticGroups' | 'damping' | 'onSingular'
 
 /** What is said to a method's factory. */
 export type FactoryOptions = OwnOptions & {
+  readonly bits?: number
+  readonly groupSize?: number | 'row'
   readonly damping?: number
   readonly actOrder?: boolean
   readonly staticGroups?: boolean
@@ -50,7 +58,7 @@ interface Pruner extends Method {
 interface Coder extends Method {
   readonly kind: 'coder'
   /** The form; where data decides its size, about so large. */
-  form(shape: readonly [number, number], options: FactoryOptions & { bits?: number }): PareWeight
+  form(shape: readonly [number, number], options: FactoryOptions): PareWeight
 }
 
 /** Adds to what earlier steps stored. */
@@ -73,7 +81,9 @@ const pruned = ({ sparsity, pattern, numbers }: FactoryOptions): OneShotOptions 
 
 const patternOf = (text: string): Pattern => {
   const groups = groupsOfPattern(text)
-  return groups ? { kind: 'n:m', ...groups } : { kind: 'unstructured' }
+  if (groups) return { kind: 'n:m', ...groups }
+  const [, width] = /^1x(\d+)$/.exec(text) ?? []
+  return width === undefined ? { kind: 'unstructured' } : { kind: 'block', shape: [1, Number(width)] }
 }
 
 /** Weights that live, about: slabs and rows round for themselves. */
@@ -81,6 +91,27 @@ const kept = ([rows, columns]: readonly [number, number], { sparsity, pattern }:
   const groups = pattern === undefined ? undefined : groupsOfPattern(pattern)
   const share = groups ? 1 - groups.n / groups.m : (sparsity ?? 0.5)
   return rows * columns - zerosOf(rows * columns, share)
+}
+
+const obsOptions = ({ selection, damping, ...options }: FactoryOptions): ExactObsOptions => ({
+  ...pruned(options),
+  ...given({ selection, damping }),
+})
+
+function spqrOptions(options: FactoryOptions): SpqrOptions {
+  const { bits, groupSize, scaleBits, zeroBits, tileRows, secondOrder, outlierThreshold } = options
+  const { simplifiedOutliers, roundZero, actOrder, damping, blockSize, onSingular } = options
+  if (groupSize === 'row')
+    throw new OptionError('--group-size: spqr needs columns that share a scale, got row; 16 is usual')
+  return given({
+    ...{ bits, groupSize, scaleBits, zeroBits, tileRows, secondOrder, outlierThreshold },
+    ...{ simplifiedOutliers, roundZero, actOrder, damping, blockSize, onSingular },
+  })
+}
+
+function baqOptions(options: FactoryOptions): BaqOptions {
+  const { bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular } = options
+  return given({ bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular })
 }
 
 export const stepMethods = {
@@ -150,6 +181,68 @@ export const stepMethods = {
     },
     kept,
   },
+  obs: {
+    kind: 'pruner',
+    joint: false,
+    summary:
+      'sets weights to 0 one by one, each where it costs the outputs least, and corrects all others: exact and slow, of rows x columns³ operations',
+    needs: ['gram'],
+    options: {
+      ...prunerOptions,
+      selection: 'heap',
+      damping: '0, or 0.01 where there are fewer tokens than inputs',
+    },
+    make: (options) => exactObs(obsOptions(options)),
+    kept: (shape, options) => exactObsKept(shape, obsOptions(options)) ?? kept(shape, options),
+  },
+  obq: {
+    kind: 'quantizer',
+    summary:
+      'rounds weights one by one, each where it costs the outputs least, and corrects all others: exact and slow, of rows x columns³ operations',
+    needs: ['gram'],
+    options: { obqOrder: 'greedy', damping: '0.01', onSingular: 'throw' },
+    make: ({ obqOrder, damping, onSingular }) => obq(given({ order: obqOrder, damping, onSingular })),
+  },
+  spqr: {
+    kind: 'coder',
+    summary:
+      'codes in groups of 16 with scales that are codes themselves, and about one in a hundred weights kept in 16 bits',
+    needs: ['gram'],
+    options: {
+      bits: '3',
+      groupSize: '16',
+      scaleBits: '3',
+      zeroBits: '3',
+      tileRows: '16',
+      secondOrder: 'on',
+      outlierThreshold: '0.2',
+      simplifiedOutliers: 'off',
+      roundZero: 'off',
+      actOrder: 'on',
+      damping: '1',
+      blockSize: '128, or the nearest multiple of the group below',
+      onSingular: 'throw',
+    },
+    make: (options) => spqr(spqrOptions(options)),
+    form: (shape, options) => spqrForm(shape, spqrOptions(options)),
+  },
+  baq: {
+    kind: 'coder',
+    summary: 'gives each column as many levels as its loss asks for, at one rate for the layer',
+    needs: ['gram'],
+    options: {
+      bits: '3',
+      losses: 'measured',
+      exponent: '1.95',
+      centred: 'off',
+      integerBits: 'off',
+      actOrder: 'off',
+      damping: '0.01',
+      onSingular: 'throw',
+    },
+    make: (options) => baq(baqOptions(options)),
+    form: (shape, options) => baqForm(shape, baqOptions(options)),
+  },
   eora: {
     kind: 'repair',
     summary:
@@ -164,37 +257,7 @@ export const stepMethods = {
     },
     make: ({ rank, space, factorBits, factorGroupSize, factorRounding }) =>
       eora(given({ rank, space, factorBits, factorGroupSize, factorRounding })),
-    form: (shape, { rank = 16, factorBits, factorGroupSize = 64 }, before) => {
-      const used = Math.min(rank, ...shape)
-      if (used === 0) return before
-      const factor = (rows: number, columns: number): PareWeight =>
-        factorBits === undefined
-          ? { kind: 'dense', shape: [rows, columns], numberType: 'f16' }
-          : {
-              ...{
-                kind: 'grid',
-                shape: [rows, columns],
-                bits: factorBits,
-                symmetric: false,
-                scaleType: 'f16',
-              },
-              groupSize: Math.min(factorGroupSize, columns),
-              sorted: false,
-            }
-      return {
-        kind: 'sum',
-        shape: [...shape],
-        terms: [
-          before,
-          {
-            kind: 'product',
-            shape: [...shape],
-            left: factor(shape[0], used),
-            right: factor(used, shape[1]),
-          },
-        ],
-      }
-    },
+    form: eoraForm,
   },
 } as const satisfies Readonly<Record<string, StepMethod>>
 

@@ -42,7 +42,7 @@ export interface WeightStep extends OwnOptions {
 export interface ResolvedStep {
   method: StepMethodName
   /** What was said for options that only some methods read; for methods without a grid, also for those below. */
-  own: OwnOptions & Partial<Pick<WeightStep, (typeof sharedFields)[number]>>
+  own: OwnOptions & Partial<Pick<WeightStep, (typeof sharedFields)[number] | 'bits' | 'groupSize'>>
   /** The block type or mix, where the format has named types. */
   scheme: GgufScheme | undefined
   /** The levels, where it has levels. */
@@ -95,9 +95,11 @@ function resolveStep(step: WeightStep, chosen: ChosenTarget, label: Label, at: s
   const facts = stepMethod(method)
   checkRead(step, method, label)
   const own = Object.fromEntries(
-    [...ownFieldNames, ...(facts.kind === 'quantizer' ? [] : sharedFields)].flatMap((name) =>
-      step[name] === undefined ? [] : [[name, step[name]]],
-    ),
+    [
+      ...ownFieldNames,
+      ...(facts.kind === 'quantizer' ? [] : sharedFields),
+      ...(facts.kind === 'coder' ? (['bits', 'groupSize'] as const) : []),
+    ].flatMap((name) => (step[name] === undefined ? [] : [[name, step[name]]])),
   ) as ResolvedStep['own']
   const isBlocks = chosen.facts.weights === 'blocks'
   const rounds =
