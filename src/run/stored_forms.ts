@@ -25,18 +25,13 @@ export function spqrForm([rows, columns]: Shape, options: SpqrOptions): PareWeig
     : roundZero
       ? { kind: 'grid', symmetric: false, ...steps }
       : { kind: 'offset', ...steps }
-  const entries = Math.round(outlierShare * rows * columns)
+  const isOutlier = outlierThreshold < Number.POSITIVE_INFINITY
+  const entries = isOutlier ? Math.round(outlierShare * rows * columns) : 0
+  const outliers: PareWeight = { kind: 'sparse_rows', shape, entries, valueType: 'f16' }
   const values: PareWeight =
-    outlierThreshold === Number.POSITIVE_INFINITY
-      ? codes
-      : {
-          ...{
-            kind: 'sum',
-            shape,
-            terms: [codes, { kind: 'sparse_rows', shape, entries, valueType: 'f16' }],
-          },
-          ...(secondOrder ? { rounded: 'f16' as const } : {}),
-        }
+    secondOrder || isOutlier
+      ? { kind: 'sum', shape, terms: [codes, outliers], ...(secondOrder ? { rounded: 'f16' as const } : {}) }
+      : codes
   return actOrder ? { kind: 'permuted', shape, values } : values
 }
 
