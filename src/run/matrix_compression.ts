@@ -82,11 +82,10 @@ export class MatrixCompression {
     this.source = source
     this.target = target
     this.plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
-    this.method = stepsAsMethod(
-      options.steps,
-      [...this.plans.keys()],
-      inputImportance(source, options.imatrix),
-    )
+    this.method = stepsAsMethod(options.steps, [...this.plans.keys()], {
+      importance: inputImportance(source, options.imatrix),
+      seed: options.seed,
+    })
   }
 
   /** Compresses every matrix, from the stage `from` on. */

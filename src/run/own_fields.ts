@@ -89,9 +89,33 @@ export const ownFields = {
   scaleBits: { ...whole(1, 8), help: 'bits of a scale, which are codes themselves' },
   zeroBits: { ...whole(1, 8), help: 'bits of a zero' },
   tileRows: {
-    ...choice([1, 2, 4, 8, 16]),
-    help: 'rows that share the scales of scales and zeros, a divisor of the rows',
+    ...whole(1, 1024),
+    help: 'for spqr the rows that share the scales of scales and zeros: 1, 2, 4, 8 or 16; for aqlm the rows of an entry, of which programs want 1',
   },
+  tileColumns: { ...whole(1, 1024), help: 'columns of an entry of a codebook; 16 halves the bits of 8' },
+  books: {
+    ...whole(1, 8),
+    help: 'codebooks whose entries are added; each adds its bits to the code of a tile',
+  },
+  bookBits: {
+    ...whole(1, 16),
+    help: 'bits of a code; a codebook has 2^bits entries, so that small weights want fewer, whose codebooks cost as much as their codes',
+  },
+  beam: {
+    ...whole(1, 4096),
+    help: 'hypotheses of the search for codes; 4 to 8 find better ones below 2 bits, in proportionally more time',
+  },
+  rounds: {
+    ...whole(0, 10_000),
+    help: 'rounds of descent and search at most; more where the loss still falls and time does not matter',
+  },
+  tolerance: {
+    ...number('a number from 0 to 1', (x) => x >= 0 && x <= 1),
+    help: 'ends where a round lowers the least loss by less than this share',
+  },
+  adamSteps: { ...whole(0, 100_000), help: 'steps of Adam in a round, which take most of the time' },
+  learningRate: { ...number('a number above 0', (x) => x > 0), help: 'of these steps' },
+  kMeansRounds: { ...whole(1, 100_000), help: 'rounds of k-means for each codebook at the start, at most' },
   secondOrder: {
     ...onOrOff,
     help: 'scales and zeros are codes; without it each is an f16, about 1.4 bits a weight more',

@@ -7,6 +7,7 @@ import { oneShotMagnitude } from '../prune/one_shot_magnitude.ts'
 import type { Pattern } from '../prune/pattern.ts'
 import { sparsegpt } from '../prune/sparsegpt.ts'
 import { wanda } from '../prune/wanda.ts'
+import { type AqlmOptions, aqlm } from '../quantize/aqlm.ts'
 import { type BaqOptions, baq } from '../quantize/baq.ts'
 import { gptq } from '../quantize/gptq.ts'
 import { obq } from '../quantize/obq.ts'
@@ -15,7 +16,7 @@ import { type SpqrOptions, spqr } from '../quantize/spqr.ts'
 import { eora } from '../recover/eora.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { groupsOfPattern, type OwnFieldName, type OwnOptions } from './own_fields.ts'
-import { baqForm, eoraForm, spqrForm } from './stored_forms.ts'
+import { aqlmForm, baqForm, eoraForm, spqrForm } from './stored_forms.ts'
 
 /** Options that more than one kind of method reads. */
 export type SharedField = 'bits' | 'groupSize' | 'actOrder' | 'staticGroups' | 'damping' | 'onSingular'
@@ -112,6 +113,15 @@ function spqrOptions(options: FactoryOptions): SpqrOptions {
 function baqOptions(options: FactoryOptions): BaqOptions {
   const { bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular } = options
   return given({ bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular })
+}
+
+function aqlmOptions(options: FactoryOptions): AqlmOptions {
+  const { books, bookBits, tileColumns, tileRows, beam, rounds, tolerance } = options
+  const { adamSteps, learningRate, kMeansRounds, seed } = options
+  return given({
+    ...{ books, bookBits, tileColumns, tileRows, beam, rounds, tolerance },
+    ...{ adamSteps, learningRate, kMeansRounds, seed },
+  })
 }
 
 export const stepMethods = {
@@ -242,6 +252,26 @@ export const stepMethods = {
     },
     make: (options) => baq(baqOptions(options)),
     form: (shape, options) => baqForm(shape, baqOptions(options)),
+  },
+  aqlm: {
+    kind: 'coder',
+    summary:
+      'stores tiles of 8 weights as sums of entries of codebooks, searched and trained on the calibration text: best at 2 bits, and slow',
+    needs: ['gram'],
+    options: {
+      books: '2',
+      bookBits: '8',
+      tileColumns: '8',
+      tileRows: '1',
+      beam: '1',
+      rounds: '10',
+      tolerance: '0.01',
+      adamSteps: '100',
+      learningRate: '1e-4',
+      kMeansRounds: '100',
+    },
+    make: (options) => aqlm(aqlmOptions(options)),
+    form: (shape, options) => aqlmForm(shape, aqlmOptions(options)),
   },
   eora: {
     kind: 'repair',

@@ -32,10 +32,13 @@ export function stepsByName(
 export function stepsAsMethod(
   steps: readonly ResolvedStep[],
   names: readonly string[],
-  importance?: ReadonlyMap<string, Float32Array>,
+  {
+    importance,
+    seed = 0,
+  }: { importance?: ReadonlyMap<string, Float32Array> | undefined; seed?: number } = {},
 ): LayerMethod {
   const methods = steps.map((step) =>
-    step.method === 'rtn' && importance ? weightedRtn(importance) : methodOf(step),
+    step.method === 'rtn' && importance ? weightedRtn(importance) : methodOf(step, seed),
   )
   const byName = stepsByName(steps, names)
   const used = new Set([...byName.values()].flat())
@@ -84,12 +87,12 @@ function valuesOf(source: WeightSource): StoredValues {
   return values ?? { kind: 'dense', numbers: source.dense() }
 }
 
-function methodOf(step: ResolvedStep): LayerMethod {
+function methodOf(step: ResolvedStep, seed: number): LayerMethod {
   const { method, own } = step
   const facts = stepMethod(method)
   const names = facts.kind === 'quantizer' ? sharedFields : []
   const shared = Object.fromEntries(names.map((name) => [name, step[name]]))
-  return facts.make({ ...shared, ...own })
+  return facts.make({ ...shared, ...own, seed })
 }
 
 /** Quantisers leave what is pruned at 0. */

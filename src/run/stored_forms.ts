@@ -1,5 +1,6 @@
 /** How methods store weights in forms of their own; where data decides how much that takes, about so much. */
 import type { PareWeight } from '../formats/pare_weight.ts'
+import type { AqlmOptions } from '../quantize/aqlm.ts'
 import type { BaqOptions } from '../quantize/baq.ts'
 import type { SpqrOptions } from '../quantize/spqr.ts'
 import type { EoraOptions } from '../recover/eora.ts'
@@ -39,6 +40,15 @@ export function spqrForm([rows, columns]: Shape, options: SpqrOptions): PareWeig
 export function baqForm([rows, columns]: Shape, { bits = 3, centred = false }: BaqOptions): PareWeight {
   const words = columns * Math.ceil(rows / Math.floor(64 / bits))
   return { kind: 'column_levels', shape: [rows, columns], words, centred }
+}
+
+/** Codes of tiles in codebooks, a scale for each row of tiles. */
+export function aqlmForm(shape: Shape, options: AqlmOptions): PareWeight {
+  const { books = 2, bookBits = 8, tileColumns = 8, tileRows = 1 } = options
+  return {
+    ...{ kind: 'codebook', shape: [...shape], bits: bookBits, books, entries: 2 ** bookBits },
+    tile: { rows: tileRows, columns: tileColumns },
+  }
 }
 
 /** What is there, and a product of two thin matrices. */
