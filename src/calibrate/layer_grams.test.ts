@@ -1,14 +1,16 @@
 import { describe, expect, test } from 'vitest'
+import { asset } from '../formats/tokenizer/assets.suite.ts'
 import { freshWeights } from '../models/classifiers/fresh_weights.ts'
 import { lenet } from '../models/classifiers/lenet.ts'
 import { resnet } from '../models/classifiers/resnet.ts'
+import { openEfficientNetLite0 } from '../models/efficientnet/efficientnet.ts'
 import { Convolution } from '../nn/convolution.ts'
 import { Linear } from '../nn/linear.ts'
 import { Parameters } from '../nn/parameters.ts'
 import { denseSource } from '../nn/weight_source.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { matmul, randomStream, scope, type Tensor, tensor, unfold } from '../tensor/index.ts'
-import { compressGroups, layerGrams } from './layer_grams.ts'
+import { compressGroups, efficientNetLayers, layerGrams, type ObservedLayer } from './layer_grams.ts'
 import type { LayerMethod } from './method.ts'
 
 const numbers = (x: Tensor) => Array.from(x.toArray(), Number)
@@ -132,3 +134,31 @@ test('a layer that no sample reached is named, and forwards are put back after a
   ).toThrow('stopped')
   for (const layer of layers.values()) expect(Object.hasOwn(layer, 'forward')).toBe(false)
 })
+const efficientNet = asset('models/efficientnet-lite0/efficientnet-lite0-57934424.pth')
+test.skipIf(!efficientNet)(
+  'every layer of EfficientNet-Lite0 is reached, depthwise ones by channel, the classifier by its site (needs PARE_ASSETS)',
+  () => {
+    const { model, close } = openEfficientNetLite0(efficientNet!)
+    scope(() => {
+      const resident = model.load()
+      const { layers, classifier } = efficientNetLayers(resident)
+      const images = randomStream(0, 'images').uniform([2, 32, 32, 3]).mul(255)
+      const all = new Map<string, ObservedLayer>([...layers, [classifier.name, classifier]])
+      const grams = layerGrams(all, (see) => {
+        const at = (site: string) =>
+          site === 'features' ? (x: Tensor) => void see(classifier.name, x) : undefined
+        resident.forward(images, { at })
+      })
+      expect(grams.size).toBe(all.size)
+      for (const { weight, groups, samples } of grams.values()) {
+        expect(samples).toBe(2)
+        for (const { gram } of groups) expect(gram.shape).toEqual([weight.extent(1), weight.extent(1)])
+      }
+      const depthwise = resident.parts.blocks[0]!.convolutions.depthwise
+      expect(grams.get(depthwise.name)!.groups).toHaveLength(32)
+      expect(grams.get(classifier.name)!.uses).toBe(1)
+      expect(grams.get(resident.parts.stem.name)!.uses).toBe(16 * 16)
+    })
+    close()
+  },
+)
