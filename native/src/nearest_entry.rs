@@ -65,7 +65,7 @@ impl<T: Real> Entries<T> {
                 .first_chunk()
                 .expect("whole lanes");
             for i in 0..LANES {
-                scores[i] = scores[i] + numbers[i] * x;
+                scores[i] += numbers[i] * x;
             }
         }
         scores
@@ -76,7 +76,7 @@ impl<T: Real> Entries<T> {
     pub fn score(&self, k: usize, penalties: &[T], factor: T, x: &[T]) -> T {
         let mut score = -(factor * penalties[k]);
         for (t, &x) in x.iter().enumerate() {
-            score = score + self.turned[t * self.padded + k] * x;
+            score += self.turned[t * self.padded + k] * x;
         }
         score
     }

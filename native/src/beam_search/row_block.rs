@@ -51,7 +51,7 @@ impl<T: Real> Slot<'_, T> {
         for (row, out) in entry.chunks_exact(wide).zip(out.chunks_exact_mut(wide)) {
             for (&c, line) in row.iter().zip(self.inner.chunks_exact(wide)) {
                 let c = factor * c;
-                out.iter_mut().zip(line).for_each(|(out, &h)| *out = *out + c * h);
+                out.iter_mut().zip(line).for_each(|(out, &h)| *out += c * h);
             }
         }
     }
@@ -89,7 +89,7 @@ impl<T: Real> Slot<'_, T> {
             for (book, &code) in codes.iter().enumerate() {
                 let count = self.search.books[book].count;
                 let entry = &entries[((book * count + code as usize) * high + a) * wide..][..wide];
-                out.iter_mut().zip(entry).for_each(|(out, &c)| *out = *out + c);
+                out.iter_mut().zip(entry).for_each(|(out, &c)| *out += c);
             }
             for (out, &w) in out.iter_mut().zip(&weight[place..place + wide]) {
                 *out = w - self.scale * *out;
@@ -173,7 +173,7 @@ fn project<T: Real, const R: usize, const N: usize>(rows: [&[T]; R], panel: &[T]
         for r in 0..R {
             let d = rows[r][column];
             for t in 0..N {
-                sums[r][t] = sums[r][t] + d * line[t];
+                sums[r][t] += d * line[t];
             }
         }
     }
@@ -214,7 +214,7 @@ fn arrive<T: Real>(search: &Search<T>, group: usize, rows: &mut [Vec<Hypothesis<
         _ => {
             for (line, out) in lines.iter().zip(found.chunks_exact_mut(wide)) {
                 for (&d, h) in line.iter().zip(panel.chunks_exact(wide)) {
-                    out.iter_mut().zip(h).for_each(|(out, &h)| *out = *out + d * h);
+                    out.iter_mut().zip(h).for_each(|(out, &h)| *out += d * h);
                 }
             }
         }
@@ -243,10 +243,10 @@ fn start<T: Real>(search: &Search<T>, row: usize, codes: &[u32]) -> Hypothesis<T
                 let mut sum = T::ZERO;
                 for (book, &code) in codes.iter().enumerate() {
                     let count = search.books[book].count;
-                    sum = sum + entries[((book * count + code as usize) * high + a) * wide + t];
+                    sum += entries[((book * count + code as usize) * high + a) * wide + t];
                 }
                 let out = &mut residual[a * columns + group * wide + t];
-                *out = *out - scales[row] * sum;
+                *out -= scales[row] * sum;
             }
         }
     }
