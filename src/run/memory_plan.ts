@@ -18,6 +18,7 @@ import {
   type ModelWidths,
   matricesOf,
   numbersOf,
+  probeBytes,
   segmentWidth,
   solvedBytes,
   stageWidth,
@@ -33,7 +34,6 @@ import {
   metadataBytes,
   panelBytes,
   pooledBytes,
-  probeBytes,
   processBytes,
   readBytes,
   tokenBytes,
@@ -114,7 +114,7 @@ export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): 
   return [
     phase('start', [
       { what: 'texts', bytes: TEXT * task.textBytes, outside: true },
-      { what: 'kernels that are measured', bytes: task.probe ? probeBytes : 0 },
+      { what: 'kernels that are measured', bytes: task.probe ? probeBytes(task.config) : 0 },
     ]),
     ...(task.measurement ? [phase('measure', measurementParts(task, task.measurement, split))] : []),
     phase('compress', task.calibration ? walkParts(task, split) : roundingParts(task, split)),

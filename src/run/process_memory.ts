@@ -5,9 +5,6 @@ const MiB = 2 ** 20
 /** Node and V8 in two threads, the code of Pare, and the heaps with a report. */
 export const processBytes = 144 * MiB
 
-/** Tensors of the kernels that are measured before a run, one after the other: src/run/kernel_trials.ts. */
-export const probeBytes = 80 * MiB
-
 /** What encoding a text of any length needs beside its tokens. */
 export const encodingBytes = 12 * MiB
 
