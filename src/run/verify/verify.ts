@@ -9,7 +9,7 @@ import type { CompressionReport } from '../report.ts'
 import { readReport, reportName } from '../report_file.ts'
 import { digestSchema } from './digest_schema.ts'
 import type { ValueDigest } from './value_digest.ts'
-import { checkOf, recordSchema, type Verification, type VerificationRecord } from './verification.ts'
+import { checkOf, recordSchema, skipped, type Verification, type VerificationRecord } from './verification.ts'
 import { verifyResult } from './verify_result.ts'
 
 export interface VerifyOptions {
@@ -50,9 +50,11 @@ export async function verify(options: VerifyOptions, hooks: RunHooks = {}): Prom
       },
       hooks,
     )
-    const checks = known.fault
-      ? [checkOf('files', [known.fault], 'the report cannot be used'), ...found.checks]
-      : found.checks
+    const checks = [
+      ...(known.fault ? [checkOf('files', [known.fault], 'the report cannot be used')] : []),
+      ...(known.missing ? [skipped('files', known.missing)] : []),
+      ...found.checks,
+    ]
     return {
       ...found,
       path: options.path,
@@ -71,6 +73,8 @@ interface Known {
   digests?: ReadonlyMap<string, ValueDigest>
   /** Why the report tells nothing. */
   fault?: string
+  /** Why there is no report. */
+  missing?: string
 }
 
 /**
@@ -79,7 +83,7 @@ interface Known {
  * @param file the result, where it is one file: a report beside it that does not name it is that of something else
  */
 function knownOf(folder: string, file: string | undefined): Known {
-  if (!existsSync(join(folder, reportName))) return {}
+  if (!existsSync(join(folder, reportName))) return { missing: `no ${reportName}` }
   let report: CompressionReport
   try {
     report = readReport(folder)
@@ -87,7 +91,8 @@ function knownOf(folder: string, file: string | undefined): Known {
     if (error instanceof StateError) return { fault: error.message }
     throw error instanceof PareError ? error : (error as Error)
   }
-  if (file !== undefined && !report.files.includes(file)) return {}
+  if (file !== undefined && !report.files.includes(file))
+    return { missing: `${reportName} beside it does not name it` }
   const record = recordSchema.safeParse(report.verification?.record)
   const damaged = report.verification !== undefined && !record.success
   return {
