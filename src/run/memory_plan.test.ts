@@ -105,7 +105,8 @@ describe('the process', () => {
     })
   })
   test('measures kernels before the run: products of at most 2^22 weights, or a Gram matrix and its factor', () => {
-    const measured = (extra: Partial<MemoryTask>) => base({ ...extra, probe: true })['kernels that are measured']
+    const measured = (extra: Partial<MemoryTask>) =>
+      base({ ...extra, probe: true })['kernels that are measured']
     expect(measured({})).toBe(Math.max(4 * 8 * 6 ** 2, 3 * 4 * 4 * 10) + panelBytes)
     expect(measured({ config: { ...config, hidden: 4096 } })).toBe(3 * 4 * 2 ** 22 + panelBytes)
     expect(base({})['kernels that are measured']).toBeUndefined()

@@ -5,9 +5,12 @@ import { isFolder, loadModel } from '../../models/load_model.ts'
 import { resolveSource } from '../../models/source/source.ts'
 import { PareError, StateError } from '../../tensor/errors.ts'
 import { fetchProgress, type RunHooks } from '../evaluate.ts'
+import { isFileName } from '../folder_files.ts'
 import type { CompressionReport } from '../report.ts'
 import { readReport, reportName } from '../report_file.ts'
+import { checkFiles } from './check_files.ts'
 import { digestSchema } from './digest_schema.ts'
+import { textsVersion } from './fixed_texts.ts'
 import type { ValueDigest } from './value_digest.ts'
 import { checkOf, recordSchema, skipped, type Verification, type VerificationRecord } from './verification.ts'
 import { verifyResult } from './verify_result.ts'
@@ -35,6 +38,17 @@ export async function verify(options: VerifyOptions, hooks: RunHooks = {}): Prom
   const fetching = { signal, offline: options.offline || undefined, progress: fetchProgress(progress) }
   const folder = isFolder(options.path) ? options.path : dirname(options.path)
   const known = knownOf(folder, isFolder(options.path) ? undefined : basename(options.path))
+  const lost =
+    known.names?.filter((name) => needed.test(name) && isFileName(name) && !existsSync(join(folder, name))) ??
+    []
+  // A copy that lost its weights is no model any more; the report knows what it had.
+  if (lost.length > 0)
+    return {
+      path: options.path,
+      passed: false,
+      checks: [checkFiles(folder, { names: known.names!, files: known.record?.files ?? [] })],
+      record: { texts: textsVersion, files: [] },
+    }
   const { path } = await resolveSource(options.path, { signal, offline: true })
   const source = options.source === undefined ? undefined : await loadModel(options.source, fetching)
   try {
@@ -66,6 +80,9 @@ export async function verify(options: VerifyOptions, hooks: RunHooks = {}): Prom
     source?.close()
   }
 }
+
+/** Files without which nothing can be opened. */
+const needed = /^config\.json$|\.(?:gguf|safetensors|onnx)$/
 
 interface Known {
   names?: readonly string[]
