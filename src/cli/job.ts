@@ -33,8 +33,8 @@ export type JobMessage =
 
 /** @throws what the job threw, as the same class; AbortError after a signal. */
 export async function runJob<Result>({ job, options, threads, quiet }: Job): Promise<Result> {
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
-    throw new OptionError(`--threads: a whole number from 1 on is needed, got ${threads}`)
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
+    throw new OptionError(`--threads: a whole number from 1 to 1024 is needed, got ${threads}`)
   }
   const native = binding()
   const { show, stop } = terminalProgress({ quiet: quiet ?? false })

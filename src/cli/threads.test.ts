@@ -51,6 +51,13 @@ test('--threads comes first, and an empty PARE_THREADS is none', () => {
   for (const outcome of [evaluated('abc', '--threads', '1'), evaluated('')])
     expect(outcome.code, outcome.stderr).toBe(0)
 })
+test('--threads above 1024 is named as the flag', () => {
+  const { code, stderr } = pare(['eval', model, '--threads', '99999'])
+  expect([code, stderr]).toEqual([
+    2,
+    expect.stringContaining('--threads: a whole number from 1 to 1024 is needed, got 99999'),
+  ])
+})
 test('from code it is an OptionError, at the first work that several threads would share', () => {
   const module = pathToFileURL(join(root, 'dist', 'tensor', 'index.js')).href
   const script = `

@@ -1,4 +1,4 @@
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { jsonError, pare, temporaryFolder } from './pare_process.suite.ts'
@@ -33,14 +33,37 @@ test('a line a check, and exit code 0', () => {
   expect(code).toBe(0)
   expect(stdout.trim().split('\n')).toEqual([
     expect.stringMatching(
-      /^files {9}same {5}\d+ files are there, \d+ of them \(\d+ bytes\) hold what the report says$/,
+      /^files {9}same {9}\d+ files are there, \d+ of them \(\d+ bytes\) hold what the report says$/,
     ),
-    expect.stringMatching(/^weights {7}same {5}20 of 20 read, all finite; 14 of 14 as they were computed; /),
-    expect.stringMatching(/^configuration same {5}shapes, norms and positions/),
-    expect.stringMatching(/^logits {8}same {5}64 tokens: largest difference .* at most 5.86% for 8 bits$/),
-    expect.stringMatching(/^tokens {8}same {5}\d+ ids of a text in many scripts are those of the source$/),
-    expect.stringMatching(/^template {6}same {5}none in either$/),
+    expect.stringMatching(
+      /^weights {7}as computed {2}20 of 20 read, all finite; 14 of 14 as they were computed; /,
+    ),
+    expect.stringMatching(/^configuration same {9}shapes, norms and positions/),
+    expect.stringMatching(
+      /^logits {8}within bound 64 tokens: largest difference .* at most 5.86% for 8 bits$/,
+    ),
+    expect.stringMatching(/^tokens {8}same {9}\d+ ids of a text in many scripts are those of the source$/),
+    expect.stringMatching(/^template {6}same {9}none in either$/),
   ])
+})
+test('of a folder without a report it says that the weights were read, and that nothing was compared', () => {
+  const path = copy('without-report')
+  rmSync(join(path, 'report.json'))
+  const { code, stdout } = pare(['verify', path])
+  expect(code).toBe(0)
+  const lines = stdout.trim().split('\n')
+  expect(lines[0]).toBe('files         skipped      no report.json')
+  expect(lines[1]).toMatch(/^weights {7}read only {4}20 of 20 read, all finite$/)
+  expect(lines.at(-1)).toMatch(/^Nothing was compared: .*--source/)
+  expect(pare(['verify', path, '--source', source]).stdout).not.toContain('Nothing was compared')
+})
+test('a copy that lost its weights fails the check of files, which names them', () => {
+  const path = copy('without-weights')
+  rmSync(join(path, 'model.safetensors'))
+  const { code, stdout, stderr } = pare(['verify', path])
+  expect(code).toBe(4)
+  expect(stdout).toMatch(/^files {9}FAILED /)
+  expect(stderr).toContain('model.safetensors: is missing')
 })
 test('a check that fails is named, in exit code 4 and in JSON', () => {
   const path = copy('damaged')

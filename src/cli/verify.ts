@@ -1,6 +1,6 @@
 /** `pare verify`: opens a result again and compares it with its source. */
 import type { Command } from 'commander'
-import type { Verification } from '../run/verify/verification.ts'
+import { comparedNothing, type Verification } from '../run/verify/verification.ts'
 import { failureOf, verificationLines } from '../run/verify/verify_result.ts'
 import { printable, QualityError } from '../tensor/errors.ts'
 import { addRunFlags, modelArgument } from './flags.ts'
@@ -16,6 +16,9 @@ Examples:
 Checks: files, weights, configuration, logits on 64 fixed tokens, ids of a text in many scripts, the rendered chat
 template. docs/command_line.md says what each compares. pare compress does the same before it publishes a result.
 Exit code 4 where a check fails, 1 where the model cannot be read.`
+
+const nothingCompared =
+  'Nothing was compared: there is no report.json that tells of the result; --source compares it with what it was made from.'
 
 export function addVerify(pare: Command): void {
   const command = pare
@@ -43,7 +46,7 @@ export function addVerify(pare: Command): void {
         process.stdout.write(
           `${verificationLines(result)
             .map((line) => printable(line, 1000))
-            .join('\n')}\n`,
+            .join('\n')}\n${comparedNothing(result) ? `${nothingCompared}\n` : ''}`,
         )
       if (!result.passed)
         throw new QualityError(

@@ -40,12 +40,12 @@ export function openFolderModel(
       facts: { folder },
     })
   }
-  const family = familyOf(configJson)
-  const modelOver = families[family].read(configJson)
+  const family = inConfig(folder, () => familyOf(configJson))
+  const modelOver = inConfig(folder, () => families[family].read(configJson))
   const archive = opened?.archive ?? openWeights(folder)
   try {
     const fileBytes = opened?.fileBytes ?? sizeOfFiles(archive)
-    const { format, layers } = layersOf(folder, archive, configJson)
+    const { format, layers } = inConfig(folder, () => layersOf(folder, archive, configJson))
     const weights = finiteWeights(storedWeights(archive, fileBytes, layers))
     const open = {
       family,
@@ -64,6 +64,20 @@ export function openFolderModel(
   } catch (error) {
     archive.close()
     throw error
+  }
+}
+
+/** Errors of settings, with the file that they stand in. */
+function inConfig<T>(folder: string, read: () => T): T {
+  try {
+    return read()
+  } catch (cause) {
+    const [, field] =
+      /^(?:config\.json: |(?=quantization_config: ))(.*)$/s.exec((cause as Error).message) ?? []
+    if (!(cause instanceof FormatError) || field === undefined) throw cause
+    const path = join(folder, 'config.json')
+    const { code, facts } = cause
+    throw new FormatError(`${printable(path, 300)}: ${field}`, { code, facts: { ...facts, path }, cause })
   }
 }
 

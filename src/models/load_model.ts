@@ -7,6 +7,7 @@ import { isTorchFile, type OpenImageModel, openImageModel } from './image_model.
 import { languageModel, type OpenCompressible, type OpenLanguageModel, type OpenModel } from './open_model.ts'
 import type { ResolvedSource, ResolveOptions } from './source/resolved.ts'
 import { resolveSource } from './source/source.ts'
+import { checkIsGguf } from './wrong_file.ts'
 
 /**
  * Opens a model that is on this disk: a GGUF file, a Hugging Face folder or a Pare folder. Only headers are read;
@@ -26,6 +27,7 @@ export function openModel(
       `${printable(path)}: a language model or text encoder is needed, a torch file alone may hold a classifier of images; write it with pare convert --target onnx, or give a folder with config.json`,
       { code: 'PARE_E_NO_CONFIG', facts: { path } },
     )
+  checkIsGguf(path)
   return openGgufModel(path, name)
 }
 

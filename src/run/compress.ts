@@ -136,6 +136,7 @@ class Compression {
     const { options, source, hooks } = this
     let { target } = this
     const begun = !options.overwrite && !options.restart && RunFolder.hasBegun(options.output)
+    this.limit.enter('start')
     const time = begun
       ? { secondsMissing: 'not measured for a run that has begun' }
       : await planSeconds(source, target, options, { hooks, baseline: baselineOf(options, this.mix) })
@@ -145,7 +146,6 @@ class Compression {
     if (this.memory.refusal) throw this.memory.refusal
     this.notes.push(...description.notes)
     if (this.mix) this.note(this.mix.note)
-    this.limit.enter('start')
     if (this.matrices.method.needs.length > 0) this.timeline.begin('calibrate')
     const calibration = this.matrices.method.needs.length > 0 ? readCalibration(source, options) : undefined
     if (calibration?.note) this.note(`calibration: ${calibration.note}`)

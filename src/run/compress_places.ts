@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { checkTexts } from '../formats/text_file.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
-import { checkOutput, checkPlace, checkReplaceable } from './output_place.ts'
+import { checkOutput, checkOutside, checkPlace, checkReplaceable } from './output_place.ts'
 
 /**
  * Every place that is named is checked, whether the method and the evaluation will use it or not.
@@ -29,13 +29,14 @@ export function checkPlaces({
   if (scratch !== undefined) checkScratch(scratch)
 }
 
-/** @throws OptionError where the result would replace the source, or a file that the run reads. */
+/** @throws OptionError where the result would replace the source or a file that the run reads, or lie in the source. */
 export function checkReplaced(
   { output, calibration, text, imatrix }: ResolvedCompressOptions,
   source: string,
 ): void {
   const read = [...(calibration ?? []), ...(text ?? []), ...(imatrix === undefined ? [] : [imatrix])]
   checkReplaceable(resolve(output), [source, process.cwd(), ...read])
+  checkOutside(resolve(output), source)
 }
 
 function checkScratch(scratch: string): void {

@@ -14,6 +14,7 @@ import type { OpenModel } from '../models/open_model.ts'
 import { type HubHeaders, readHubHeaders } from '../models/source/hub_headers.ts'
 import type { ResolveOptions } from '../models/source/resolved.ts'
 import { parseSource, resolveSource } from '../models/source/source.ts'
+import { checkIsGguf } from '../models/wrong_file.ts'
 import { FormatError, PareError, printable } from '../tensor/errors.ts'
 import { type Support, supportOf, unsupported } from './support.ts'
 
@@ -110,7 +111,9 @@ export function openArchive(path: string, folder: boolean): TensorArchive {
   if (folder) return openWeights(path)
   if (path.endsWith('.safetensors')) return openSafetensors(path)
   if (path.endsWith('.onnx')) return openOnnx(path)
-  return /\.(?:pth|pt|bin|ckpt)$/.test(path) ? openTorch(path) : openGguf(path)
+  if (/\.(?:pth|pt|bin|ckpt)$/.test(path)) return openTorch(path)
+  checkIsGguf(path, 'a GGUF, safetensors, ONNX or torch file or a model folder')
+  return openGguf(path)
 }
 
 /** @param complete whether the path says what model it is, and does not hold weights alone */

@@ -15,12 +15,12 @@ import { z } from 'zod'
 import { disk } from '../formats/disk.ts'
 import { writeFailure } from '../formats/output.ts'
 import { faultOf, type PareWeight } from '../formats/pare_weight.ts'
+import { workName } from '../models/source/incomplete_folder.ts'
 import { type Facts, printable, StateError } from '../tensor/errors.ts'
 import { digestSchema } from './verify/digest_schema.ts'
 
 export const JOURNAL_VERSION = 1
-/** Folder of an unfinished run inside of its output. */
-export const workName = '.pare'
+export { workName } from '../models/source/incomplete_folder.ts'
 export const journalName = 'journal.jsonl'
 
 /** Names of files come from the disk again: no path may hide in them, nor what a run keeps for itself. */

@@ -37,6 +37,8 @@ export async function probeKernels(
       if (signal?.aborted) throw new AbortError()
       const seconds = (end - performance.now()) / 1000 / (trials.length - index)
       readings.get(name)!.push(...scope(() => readingsOf(trialOf(name, shape), seconds)))
+      // The next one needs blocks of other sizes.
+      trimPool()
     }
   } finally {
     for (const factor of shape.factors.values()) factor.dispose()

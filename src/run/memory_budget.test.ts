@@ -155,3 +155,9 @@ test('texts side by side are left out with a note, or refused where they were as
   expect(asked.refusal?.message).toContain('--no-side-by-side')
   expect(budgetOf(samples, 20e9, false)).toMatchObject({ sideBySide: true, notes: [] })
 })
+test('kernels are measured with what a limit leaves, so that they are no reason to refuse a run', () => {
+  const without = budgetOf(task, 1e9, false).refusal!.facts.needed as number
+  const measured = { ...task, probe: true }
+  expect(budgetOf(measured, without, false).refusal).toBeUndefined()
+  expect(memoryPhases(measured)[0]!.bytes).toBeGreaterThan(memoryPhases(task)[0]!.bytes)
+})

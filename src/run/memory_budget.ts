@@ -78,7 +78,8 @@ export function budgetOf(
   // Texts side by side need the whole model, and no piece is smaller.
   const samples = free.find(({ phase }) => phase === 'sample')
   const leftOut = samples !== undefined && samples.bytes > maxMemory && !needsSamples
-  const kept = leftOut ? { ...task, sideBySide: false } : task
+  // Kernels are measured with what the limit leaves them, or not at all.
+  const kept = { ...task, probe: false, ...(leftOut ? { sideBySide: false } : {}) }
   const split = splitFor(kept, maxMemory)
   // The pool gives back what it keeps before an allocation passes the limit: it has what the rest leaves.
   const least = peakOf(memoryPhases(kept, { ...split, pooledBytes: 0 }))
@@ -197,7 +198,9 @@ function taskOf(
     tensors,
     stages,
     calibration: calibrated ? { samples, length, ordered: trueSequential } : undefined,
-    evaluation: evaluate ? { windows, context, vectors: family === 'bert' } : undefined,
+    vectors: family === 'bert',
+    evaluation: evaluate ? { windows, context } : undefined,
+    probe: options.probe,
     verification: options.verify,
     sideBySide: evaluate && (options.sideBySide ?? tooLarge(source) === undefined),
     textBytes: texts.reduce((total, file) => total + sizeOf(file), 0),

@@ -104,8 +104,35 @@ describe('the process', () => {
       tokenizer: 10 * tokenBytes,
     })
   })
+  test('measures kernels before the run: products of at most 2^22 weights, or a Gram matrix and its factor', () => {
+    const measured = (extra: Partial<MemoryTask>) =>
+      base({ ...extra, probe: true })['kernels that are measured']
+    expect(measured({})).toBe(Math.max(4 * 8 * 6 ** 2, 3 * 4 * 4 * 10) + panelBytes)
+    expect(measured({ config: { ...config, hidden: 4096 } })).toBe(3 * 4 * 2 ** 22 + panelBytes)
+    expect(base({})['kernels that are measured']).toBeUndefined()
+  })
   test('holds the tokens of its texts: at most one for two bytes, in parts and joined', () => {
     expect(base({ textBytes: 1000 }).texts).toBe(4000)
+  })
+})
+
+describe('the verification', () => {
+  const verified = (extra: Partial<MemoryTask>) =>
+    partsOf(memoryPhases(task({ calibration: undefined, verification: true, ...extra }), noPool), 'verify')
+
+  test('reads the tokenizers of source and result, and encodes a text', () => {
+    expect(verified({})).toMatchObject({
+      tokenizer: 10 * tokenBytes,
+      'tokenizer of the result': 10 * tokenBytes,
+      'encoding of texts': encodingBytes,
+    })
+  })
+  test('of encoders: 512 tokens inside of a stage, and no logits', () => {
+    const stage = 4 * 120 + 4 * 512 * (6 * 4 + 3 * 4 + 3 * 2 + 4 * 6)
+    const parts = verified({ vectors: true })
+    expect(parts['a weight of source and result, a stage, or a block of the head']).toBe(stage)
+    expect(parts['logits of source and result']).toBeUndefined()
+    expect(verified({})['logits of source and result']).toBe(2 * 4 * 64 * 10)
   })
 })
 
@@ -122,7 +149,8 @@ describe('a walk', () => {
       // 6 x 6 in f64; x, gate, up, silu, the product and two packed copies of it for six tokens.
       'Gram matrix and the batch that it sums': 8 * 36 + 6 * 4 * (4 + 6 * 6) + panelBytes,
       'encoded weights of a stage': 120,
-      'arrays that wait for the garbage collector': 120 + 4 * 24 + readBytes,
+      // All of the stages, as they are read and written.
+      'arrays that wait for the garbage collector': 120 + 4 * 120 + readBytes,
     })
   })
   test('all groups of a stage at once: four Gram matrices, and the whole stage inside of a batch', () => {

@@ -18,6 +18,7 @@ import {
   type ModelWidths,
   matricesOf,
   numbersOf,
+  probeBytes,
   segmentWidth,
   solvedBytes,
   stageWidth,
@@ -78,11 +79,14 @@ export interface MemoryTask {
   stages: readonly (readonly string[])[]
   /** Absent where no method asks for the inputs of the weights. */
   calibration?: { samples: number; length: number; ordered: boolean } | undefined
-  /** `vectors`: the source, and then the result, are loaded whole to embed texts; else logits are compared. */
-  evaluation?: { windows: number; context: number; vectors?: boolean } | undefined
+  /** Source and result are encoders: the vectors of texts are compared, not logits. @default false */
+  vectors?: boolean | undefined
+  evaluation?: { windows: number; context: number } | undefined
   /** Present where widths are chosen by errors that are still to be measured. */
   measurement?: MeasurementTask | undefined
   sideBySide: boolean
+  /** Whether kernels are measured before the run. @default false */
+  probe?: boolean | undefined
   /** Whether the result is opened again and compared with its source. @default false */
   verification?: boolean | undefined
   /** Bytes of the texts to calibrate and to evaluate with. */
@@ -108,13 +112,16 @@ export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): 
     return { phase: name, bytes: sum(all), parts: all }
   }
   return [
-    phase('start', [{ what: 'texts', bytes: TEXT * task.textBytes, outside: true }]),
+    phase('start', [
+      { what: 'texts', bytes: TEXT * task.textBytes, outside: true },
+      { what: 'kernels that are measured', bytes: task.probe ? probeBytes(task.config) : 0 },
+    ]),
     ...(task.measurement ? [phase('measure', measurementParts(task, task.measurement, split))] : []),
     phase('compress', task.calibration ? walkParts(task, split) : roundingParts(task, split)),
     phase('write', writeParts(task, split)),
     ...(task.verification ? [phase('verify', verificationParts(task, split))] : []),
     ...(task.evaluation
-      ? [phase('evaluate', task.evaluation.vectors ? vectorParts(task) : evaluationParts(task, split))]
+      ? [phase('evaluate', task.vectors ? vectorParts(task) : evaluationParts(task, split))]
       : []),
     ...(task.evaluation && task.sideBySide ? [phase('sample', sampleParts(task))] : []),
   ]
@@ -128,8 +135,8 @@ export const peakOf = (phases: readonly MemoryPhase[]): MemoryPhase =>
   phases.reduce((highest, phase) => (phase.bytes > highest.bytes ? phase : highest))
 
 function processParts(task: MemoryTask): MemoryPart[] {
-  const { config, calibration, evaluation, measurement, format, target } = task
-  const reads = [calibration, evaluation, measurement].some((phase) => phase !== undefined)
+  const { config, calibration, evaluation, measurement, verification, format, target } = task
+  const reads = verification || [calibration, evaluation, measurement].some((phase) => phase !== undefined)
   // A folder gets the tokenizer of a GGUF file as JSON.
   const tokenizer = reads || (format === 'gguf' && target !== 'gguf')
   const metadata = format === 'gguf' || target === 'gguf'
@@ -178,8 +185,8 @@ function walkParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
         what: 'Gram matrices of other inputs',
         bytes: ordered ? 0 : sumOf(grams, (bytes) => bytes) - largest,
       },
-      // Either needs blocks of other sizes than the other has left.
-      { what: poolPart, bytes: Math.min(split.pooledBytes, forward, solving) },
+      // Each needs blocks of other sizes than the other has left.
+      { what: poolPart, bytes: Math.min(split.pooledBytes, forward + solving) },
     ]
   })
   const highest = stages.reduce((a, b) => (sum(b) > sum(a) ? b : a))
@@ -197,9 +204,11 @@ function fileParts(task: MemoryTask): MemoryPart[] {
     ? 2 * largest
     : 0
   const unpacked = (unpackedBytes[task.format] ?? 0) * largest
+  // Every stage is read and written before the garbage collector must come by.
+  const passed = sumOf(matricesOf(task).flat(), (plan) => plan.bytes + F32 * numbersOf(plan))
   return [
     { what: 'encoded weights of a stage', bytes: encoded, outside: true },
-    uncollected(encoded + largest * F32, Math.max(codes, unpacked, readBytes)),
+    uncollected(passed, Math.max(codes, unpacked, readBytes)),
   ]
 }
 

@@ -1,6 +1,7 @@
 /** Numbers and bytes that a stage, a batch inside of it and a matrix that is decided take. */
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import { mostWeights } from './kernel_trials.ts'
 import { panelBytes } from './process_memory.ts'
 
 export const F32 = 4
@@ -90,4 +91,12 @@ export const unpackedBytes: Partial<Record<OpenCompressible['format'], number>> 
   aqlm: 2,
   // Floats that are scaled, or the marks and both copies of what is sparse.
   'compressed-tensors': 8,
+}
+
+/** Kernels that are measured before a run, one after the other: a Gram matrix with its factor, or products. */
+export function probeBytes({ hidden, vocabulary, layers }: ModelWidths): number {
+  const widest = Math.max(hidden, ...layers.map(({ intermediate }) => intermediate))
+  const solved = 4 * F64 * Math.min(widest, 1024) ** 2
+  const multiplied = 3 * F32 * Math.min(hidden * Math.max(widest, Math.min(vocabulary, 16384)), mostWeights)
+  return Math.max(solved, multiplied) + panelBytes
 }

@@ -88,13 +88,13 @@ test('the command, the calibration data, the files and the notes are named, and 
 })
 test('each check of the result is a line, escaped', () => {
   const lines = card().split('\n')
-  expect(lines).toContain('- weights: same, 19 weights are as decided')
+  expect(lines).toContain('- weights: as computed, 19 weights are as decided')
   expect(lines).toContain('- logits: FAILED, far')
   const { verification, ...rest } = wholeReport()
   expect(card(rest)).not.toContain('## Verification')
   const checks = [{ ...verification!.checks[0]!, text: '<b> [a](b)\n# c' }]
   const [line] = card({ ...rest, verification: { ...verification!, checks } }).match(/^- weights: .*$/m)!
-  expect(line).toBe(`- weights: same, ${plain('<b> [a](b)\n# c')}`)
+  expect(line).toBe(`- weights: as computed, ${plain('<b> [a](b)\n# c')}`)
   expect(line).not.toMatch(/<b>|\[a\]\(/)
 })
 

@@ -1,9 +1,12 @@
 /** Whether a result can go to a place. */
-import { accessSync, constants, existsSync, readdirSync, realpathSync, statSync } from 'node:fs'
-import { dirname, join, resolve, sep } from 'node:path'
+import { accessSync, constants, existsSync, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs'
+import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { writeFailure } from '../formats/output.ts'
 import { type Facts, OptionError, printable, SourceError } from '../tensor/errors.ts'
 import { journalName, readJournal, workName } from './journal.ts'
+
+/** Bytes of a name: file systems take 255, and a folder that is being written has a longer one than its result. */
+const LONGEST_NAME = 200
 
 /**
  * Refuses a place that holds something else.
@@ -16,8 +19,15 @@ export function checkOutput(output: string, overwrite: boolean, resumes = true):
       code: 'PARE_E_OUTPUT',
       facts: { output, ...facts },
     })
+  const bytes = Buffer.byteLength(basename(output))
+  if (bytes > LONGEST_NAME)
+    throw refuse(`has a name of ${bytes} bytes; give one of at most ${LONGEST_NAME}`, { bytes })
   const status = read(output, statSync)
-  if (!status) return
+  if (!status) {
+    if (read(output, lstatSync)?.isSymbolicLink())
+      throw refuse('is a link to a place where nothing is; make that folder, or name another')
+    return
+  }
   if (!status.isDirectory()) throw refuse('is a file; name a folder that is empty or does not exist')
   const all = read(output, (path) => readdirSync(path)) ?? []
   const names = resumes ? all.filter((name) => name !== workName) : all
@@ -46,6 +56,26 @@ export function checkPlace(output: string): void {
     throw writeFailure(cause, output, 0)
   }
 }
+
+/**
+ * Refuses a result inside of the folder that it is made from: it would be a part of its own source.
+ *
+ * @param source a folder or a file; beside a file there is room
+ */
+export function checkOutside(output: string, source: string): void {
+  if (!existsSync(source) || !statSync(source).isDirectory()) return
+  let parent = output
+  while (!existsSync(parent) && dirname(parent) !== parent) parent = dirname(parent)
+  const place = join(realPath(parent), relative(parent, output))
+  if (!`${place}${sep}`.startsWith(`${realPath(source)}${sep}`)) return
+  throw new OptionError(
+    `--output: ${printable(output)} lies inside of the source, ${printable(source)}; name a folder outside of it`,
+    { code: 'PARE_E_OUTPUT', facts: { output, source } },
+  )
+}
+
+/** Where a place is that may be a link to a folder. */
+export const followed = (output: string): string => realPath(output)
 
 /** Refuses to replace a folder with something inside that must stay: the source, the folder of the terminal. */
 export function checkReplaceable(output: string, inside: readonly string[]): void {

@@ -2,7 +2,7 @@
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { binding } from '../tensor/binding.ts'
-import { AbortError, NativeError, PareError } from '../tensor/errors.ts'
+import { AbortError, NativeError, PareError, ResourceError } from '../tensor/errors.ts'
 import { threads } from '../tensor/index.ts'
 import type { BaselineRun } from './baselines.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
@@ -51,8 +51,9 @@ export async function planSeconds(
     return { seconds: timeRange(facts, rates, { threads: threads() }) }
   } catch (error) {
     if (error instanceof AbortError || !(error instanceof PareError)) throw error
+    if (error instanceof NativeError) return { secondsMissing: 'not measured without the native core' }
     return {
-      secondsMissing: error instanceof NativeError ? 'not measured without the native core' : error.message,
+      secondsMissing: error instanceof ResourceError ? 'not measured within --max-memory' : error.message,
     }
   }
 }

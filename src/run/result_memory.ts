@@ -13,9 +13,9 @@ import {
   unpackedBytes,
   widthsOf,
 } from './memory_sizes.ts'
-import { panelBytes, readBytes, uncollectedBytes } from './process_memory.ts'
+import { panelBytes, readBytes, tokenBytes, uncollectedBytes } from './process_memory.ts'
 import { passageTokens } from './side_by_side.ts'
-import { comparedTokens } from './verify/fixed_texts.ts'
+import { comparedTokens, embeddedTokens } from './verify/fixed_texts.ts'
 import { partNumbers } from './verify/read_weight.ts'
 
 /** Either a stage of weights with a batch inside of it, or the heads with some rows of logits. */
@@ -59,28 +59,30 @@ export function evaluationParts(
 }
 
 /**
- * A matrix of source and result with their difference, a stage with 64 tokens inside of it, or a block of a head. The
- * logits of source and result are arrays of JavaScript.
+ * A matrix of source and result with their difference, a stage with what is compared inside of it, or a block of a
+ * head. The logits of source and result are arrays of JavaScript.
  */
 export function verificationParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
   const { vocabulary, hidden } = task.config
+  const tokens = task.vectors ? embeddedTokens : comparedTokens
   const largest = F32 * Math.max(...matricesOf(task).flat().map(numbersOf))
   const stages = matricesOf(task).map((matrices, index) => {
     const weights = F32 * sumOf(matrices, numbersOf)
-    return weights + F32 * comparedTokens * stageWidth(widthsOf(task.config, index))
+    return weights + F32 * tokens * stageWidth(widthsOf(task.config, index))
   })
   const rest = task.tensors.filter(({ role }) => role !== 'matrix')
   const table = F32 * Math.min(partNumbers, Math.max(0, ...rest.map(numbersOf)))
-  const logits = F32 * comparedTokens * vocabulary
+  const logits = task.vectors ? 0 : F32 * comparedTokens * vocabulary
   // Of the source or of the result, whose codes take three bytes at most.
   const unpacked = Math.max(unpackedBytes[task.format] ?? 0, task.target === 'gguf' ? 0 : 3)
-  const head = F32 * hidden * Math.min(vocabulary, headRows) + 2 * logits
+  const head = task.vectors ? 0 : F32 * hidden * Math.min(vocabulary, headRows) + 2 * logits
   const highest = Math.max(4 * largest, 4 * table, ...stages, head)
   return [
     { what: 'a weight of source and result, a stage, or a block of the head', bytes: highest },
     { what: poolPart, bytes: Math.min(split.pooledBytes, highest) },
     { what: 'panels', bytes: panelBytes },
     { what: 'logits of source and result', bytes: 2 * logits, outside: true },
+    { what: 'tokenizer of the result', bytes: tokenBytes * vocabulary, outside: true },
     uncollected(uncollectedBytes, Math.max(readBytes, (unpacked * largest) / F32)),
   ]
 }

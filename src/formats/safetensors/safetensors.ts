@@ -4,7 +4,7 @@
  * Index: {"metadata": {"total_size": bytes}, "weight_map": {tensor name: file name}}
  */
 import { existsSync, readdirSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { FormatError, printable } from '../../tensor/errors.ts'
 import { archiveOver, damaged, type TensorArchive, type TensorEntry } from '../archive.ts'
 import { type ByteSource, openFile } from '../file.ts'
@@ -78,7 +78,13 @@ function place(tensors: Map<string, TensorEntry>, entry: TensorEntry, shard: str
 function inFolder(folder: string): string {
   for (const name of [SINGLE_FILE, INDEX_FILE]) if (existsSync(join(folder, name))) return join(folder, name)
   const found = readdirSync(folder).filter((name) => name.endsWith('.safetensors'))
-  if (found.length === 1) return join(folder, found[0]!)
+  const [, at, count] = /-(\d{5})-of-(\d{5})\.safetensors$/.exec(found[0] ?? '') ?? []
+  if (found.length === 1 && (count === undefined || Number(count) <= 1)) return join(folder, found[0]!)
+  if (found.length === 1)
+    throw new FormatError(
+      `${printable(folder)}: holds part ${Number(at)} of ${Number(count)} of a model and no ${INDEX_FILE}; fetch the other files`,
+      { code: 'PARE_E_SAFETENSORS_MISSING', facts: { path: folder, found: 1 } },
+    )
   throw new FormatError(
     found.length === 0
       ? `${printable(folder)}: holds no .safetensors file; give the folder or file of a model`
@@ -99,7 +105,15 @@ export function openIndex(
   const map = readIndex(path)
   const sources: ByteSource[] = []
   try {
-    for (const name of new Set(map.values())) sources.push(open(join(dirname(path), name)))
+    for (const name of new Set(map.values())) {
+      const shard = join(dirname(path), name)
+      if (open === openFile && !existsSync(shard))
+        throw new FormatError(
+          `${printable(shard)}: is not there, and ${printable(basename(path))} names it; fetch it again`,
+          { code: 'PARE_E_SAFETENSORS_MISSING', facts: { path: shard, index: path } },
+        )
+      sources.push(open(shard))
+    }
   } catch (error) {
     for (const source of sources) source.close()
     throw error

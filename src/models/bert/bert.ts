@@ -118,6 +118,20 @@ export class Bert {
   }
 
   /**
+   * As `ResidentBert.forward`, with one stage in memory at a time: each is read anew for every batch.
+   *
+   * @example const hidden = model.forward(padded([tokenizer.encode('Hello')], model.config.padId))
+   */
+  forward(batch: PaddedBatch): Tensor {
+    return scope(() => {
+      const context = this.context(batch)
+      let hidden = this.embed(batch.ids, batch.tokens)
+      for (const stage of this.stages) hidden = scope(() => runStage(stage.load(), hidden, context))
+      return hidden
+    })
+  }
+
+  /**
    * All stages in memory. The caller's scope owns them.
    *
    * @param dtype of weights and activations; bf16 takes half the memory and sums in f32

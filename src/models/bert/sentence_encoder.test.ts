@@ -55,6 +55,16 @@ test('a vector does not depend on the size of batches or on the other texts', ()
   const [alone] = embedded('bert-sentence', [texts[3]!])
   expect(distance([...alone!], vectors[3]!)).toBeLessThan(1e-5)
 })
+test.each(encoders)('%s: read stage by stage, the vectors are those of the whole model in memory', (name) => {
+  const open = openEncoder(name)
+  scope(() => {
+    for (const batchTokens of [1, 64]) {
+      const encoder = sentenceEncoder(open, { resident: false, batchTokens })
+      expect(encoder.embed(texts)).toEqual(sentenceEncoder(open, { batchTokens }).embed(texts))
+    }
+  })
+  open.close()
+})
 test('what stands behind the longest text changes nothing', () => {
   const long = 'a b c d e f g h i j'
   const [one, other, short] = embedded('bert-sentence', [long, `${long} k cat cat`, long.slice(0, -2)])

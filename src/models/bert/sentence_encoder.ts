@@ -9,6 +9,14 @@ import { boundedEncoder, countFrame } from './first_tokens.ts'
 import { pool } from './pooling.ts'
 import { longestText, readSentenceSettings } from './sentence_settings.ts'
 
+export interface EncoderOptions extends EmbedOptions {
+  /**
+   * Whether all weights stay in memory; else one stage is read after the other for each batch, in f32.
+   * @default true
+   */
+  resident?: boolean
+}
+
 export interface EmbedOptions {
   /** Type of weights and activations; bf16 takes half the memory. @default 'f32' */
   dtype?: 'f32' | 'bf16'
@@ -16,7 +24,7 @@ export interface EmbedOptions {
   batchTokens?: number
 }
 
-/** An encoder whose weights are in memory. */
+/** An encoder that is ready for texts. */
 export interface SentenceEncoder extends ResourceHolder {
   /** Numbers of a vector. */
   readonly width: number
@@ -41,14 +49,14 @@ export interface SentenceEncoder extends ResourceHolder {
  */
 export function sentenceEncoder(
   open: OpenModel,
-  { dtype = 'f32', batchTokens }: EmbedOptions = {},
+  { dtype = 'f32', batchTokens, resident = true }: EncoderOptions = {},
 ): SentenceEncoder {
   const { model, path, tokenizer } = textEncoder(open)
   const settings = readSentenceSettings(path)
   const { context, padId, hidden } = model.config
   const longest = longestText(settings, context, countFrame(tokenizer()))
   const bounded = boundedEncoder(tokenizer())
-  const resident = model.load(dtype)
+  const loaded = resident ? model.load(dtype) : undefined
   const encode = (text: string) => bounded(settings.lowerCase ? text.toLowerCase() : text, longest)
   return {
     width: hidden,
@@ -57,14 +65,14 @@ export function sentenceEncoder(
     embed(texts) {
       const vectors: Float32Array[] = []
       for (const { batch, places } of paddedBatches(texts.map(encode), { padId, most: batchTokens })) {
-        const values = scope(() => pool(resident.forward(batch), batch.lengths, settings).toArray())
+        const values = scope(() => pool((loaded ?? model).forward(batch), batch.lengths, settings).toArray())
         for (const [i, place] of places.entries())
           vectors[place] = Float32Array.from(values.slice(i * hidden, (i + 1) * hidden), Number)
       }
       return vectors
     },
-    close: () => dispose(resident),
-    resources: () => [resident],
+    close: () => dispose(loaded),
+    resources: () => (loaded ? [loaded] : []),
   }
 }
 

@@ -1,4 +1,5 @@
 /** From what a user wrote to a model on this disk. */
+import { existsSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { OptionError, printable, SourceError } from '../../tensor/errors.ts'
@@ -6,6 +7,7 @@ import { stopIfAborted } from './abort.ts'
 import { defaultCacheFolder } from './cache.ts'
 import { chooseCandidate, findCandidates, isLicense, type ModelCandidate } from './candidates.ts'
 import { resolveHub } from './hub.ts'
+import { incompleteFolder, workName } from './incomplete_folder.ts'
 import { hashFile, resolvePackage, wrongHash } from './packaged_model.ts'
 import type { ResolvedSource, ResolveOptions } from './resolved.ts'
 import { formatSource, type PathSpec, parseSource, type SourceSpec } from './spec.ts'
@@ -77,6 +79,12 @@ async function resolvePath(spec: PathSpec, { signal }: ResolveOptions): Promise<
     candidates.find((candidate) => candidate.kind === 'folder' && candidate.path === '') ??
     exportedModel(files) ??
     (candidates.length === 0 ? torchFile(files) : undefined)
+  if (own === undefined && candidates.length === 0)
+    throw incompleteFolder(
+      spec.path,
+      files.filter((name) => !name.includes('/')),
+      existsSync(join(path, workName)),
+    )
   const chosen =
     own ??
     chooseCandidate(candidates, {

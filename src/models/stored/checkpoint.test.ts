@@ -45,6 +45,6 @@ test.each([
 })
 test.each([[[]], ['awq'], [4], [{}], [{ bits: 4 }]])('quantization_config %j names no method', (config) => {
   expect(() => checkpointOf(archiveOf(['a.weight', 'F32']), { quantization_config: config })).toThrow(
-    /Pare reads gptq, awq, compressed-tensors, aqlm, spqr, mlx/,
+    /^quantization_config: names no quant_method.*; Pare reads gptq, awq, compressed-tensors, aqlm, spqr, mlx$/,
   )
 })

@@ -54,6 +54,11 @@ export function checkpointOf(archive: TensorArchive, configJson: Record<string, 
     return { format: 'huggingface', layers: [] }
   }
   const method = isMap(quantization) ? methodOf(quantization) : undefined
+  if (method === undefined)
+    throw new FormatError(
+      `quantization_config: names no quant_method, which says how codes are read; Pare reads ${Object.keys(readers).join(', ')}`,
+      { code: 'PARE_E_QUANT_METHOD', facts: { method: '' } },
+    )
   if (typeof method !== 'string' || !Object.hasOwn(readers, method))
     throw new FormatError(
       `quantization_config: quant_method ${printable(String(method))} is not supported; Pare reads ${Object.keys(readers).join(', ')}`,

@@ -13,7 +13,7 @@ import { AbortError } from '../../tensor/errors.ts'
 import { checkFormat } from '../encoder_options.ts'
 import { fetchProgress, type RunHooks } from '../evaluate.ts'
 import { expandFolders } from '../folder_files.ts'
-import { checkOutput, checkPlace, checkReplaceable } from '../output_place.ts'
+import { checkOutput, checkOutside, checkPlace, checkReplaceable, followed } from '../output_place.ts'
 import { type Carriage, decideCarriages } from './carriage.ts'
 import { compareWithSource } from './compare_with_source.ts'
 import {
@@ -50,7 +50,7 @@ import { writeConverted } from './write_converted.ts'
 export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Promise<ConversionReport> {
   const begin = performance.now()
   const resolved = resolveConvertOptions(options)
-  const output = resolve(resolved.output)
+  const output = followed(resolve(resolved.output))
   removeUnfinished(output)
   checkOutput(output, resolved.overwrite, false)
   checkPlace(output)
@@ -62,6 +62,7 @@ export async function convert(options: ConvertOptions, hooks: RunHooks = {}): Pr
   try {
     checkFormat(source, resolved.target, resolved.layout.format)
     checkReplaceable(output, [source.resolved.path, process.cwd()])
+    checkOutside(output, source.resolved.path)
     const conversion = await prepare(source, resolved, hooks)
     const target = planConversion(source, conversion)
     target.check()

@@ -25,6 +25,11 @@ test.each<[string, Partial<ConvertOptions>, RegExp]>([
   ],
   ['a type in a layout of codes', { target: 'gptq', type: 'f16' }, /--type: a GPTQ checkpoint stores codes/],
   ['a format of another target', { target: 'mlx', format: 'spqr' }, /spqr is for --target transformers/],
+  [
+    'bits that ONNX has not',
+    { target: 'onnx', bits: 3 },
+    /--bits: .* of --target onnx holds 4, 8 bits, got 3/,
+  ],
   ['an empty group', { target: 'mlx', groupSize: 0 }, /--group-size/],
 ])('%s is refused before anything is read', async (_, options, message) => {
   const given = { source: at('nowhere'), output: at('none'), target: 'pare', ...options } as ConvertOptions

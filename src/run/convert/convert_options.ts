@@ -81,6 +81,10 @@ export function resolveConvertOptions(options: ConvertOptions): ResolvedConvertO
     )
   if (bits !== undefined && ![2, 3, 4, 8].includes(bits))
     throw refuse(`--bits: 2, 3, 4 and 8 are possible, got ${bits}; choose one of them`)
+  if (bits !== undefined && layout.levels && !layout.levels.bits.includes(bits as never))
+    throw refuse(
+      `--bits: ${layout.title} of --target ${target} holds ${layout.levels.bits.join(', ')} bits, got ${bits}; choose one of them`,
+    )
   if (groupSize !== undefined && groupSize !== 'row' && !(Number.isInteger(groupSize) && groupSize >= 1))
     throw refuse(`--group-size: a whole number from 1 on or "row" is needed, got ${groupSize}; choose one`)
   return {

@@ -56,7 +56,13 @@ export function wholeReport(): CompressionReport {
     ],
     verification: {
       checks: [
-        { name: 'weights', status: 'passed', text: '19 weights are as decided', faults: [], facts: {} },
+        {
+          name: 'weights',
+          status: 'passed',
+          text: '19 weights are as decided',
+          faults: [],
+          facts: { digests: 19 },
+        },
         { name: 'logits', status: 'failed', text: 'far', faults: ['token 3: 0.9'], facts: {} },
       ],
       record: { texts: 1, files: [{ name: 'model.gguf', bytes: 50_000_000, sha256: 'abc' }] },

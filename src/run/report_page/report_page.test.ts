@@ -188,7 +188,9 @@ describe('what the page shows', () => {
     expect(reportPage({ ...wholeReport(), method: 'rtn' })).not.toContain('id="map-rtn-title"')
   })
   test('each check of the result is a row with its outcome, and what is wrong stands behind it', () => {
-    expect(page).toContain('<th scope="row">weights</th><td>same</td><td>19 weights are as decided</td>')
+    expect(page).toContain(
+      '<th scope="row">weights</th><td>as computed</td><td>19 weights are as decided</td>',
+    )
     expect(page).toContain('<th scope="row">logits</th><td>FAILED</td><td>far; token 3: 0.9</td>')
     const { verification, ...rest } = wholeReport()
     expect(reportPage(rest)).toContain('The result was not opened again: compress without')

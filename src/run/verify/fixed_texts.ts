@@ -36,6 +36,9 @@ export const conversation: readonly ChatMessage[] = [
   { role: 'user', content: '  And <b>3 × 3</b>?\nنعم 🙂 ' },
 ]
 
+/** Tokens of sentences that run through an encoder at once, at most, where a sentence alone has fewer. */
+export const embeddedTokens = 512
+
 /** Sentences that text encoders embed. */
 export const sentences = [
   'A cat sits on the mat.',

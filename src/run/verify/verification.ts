@@ -114,13 +114,27 @@ export const skipped = (name: CheckName, text: string): Check => ({
   facts: {},
 })
 
-const words: Readonly<Record<Check['status'], string>> = {
-  passed: 'same',
+const words: Readonly<Record<Exclude<Check['status'], 'passed'>, string>> = {
   failed: 'FAILED',
   unbounded: 'no bound',
   skipped: 'skipped',
 }
 
 /** How a check went, for people; of a later version's report as it stands there. */
-export const checkWord = ({ status }: Pick<Check, 'status'>): string =>
-  Object.hasOwn(words, status) ? words[status] : status
+export function checkWord({
+  name,
+  status,
+  facts = {},
+}: Pick<Check, 'name' | 'status'> & Partial<Pick<Check, 'facts'>>): string {
+  if (status !== 'passed') return Object.hasOwn(words, status) ? words[status] : status
+  if (name === 'logits') return 'within bound'
+  if (name !== 'weights') return 'same'
+  const { digests, compared, equal } = facts
+  if (digests !== undefined) return 'as computed'
+  if (compared === undefined) return 'read only'
+  return compared === equal ? 'same' : 'within bound'
+}
+
+/** Whether a verification had nothing to compare with, so that it says no more than that the weights can be read. */
+export const comparedNothing = ({ checks }: Pick<Verification, 'checks'>): boolean =>
+  checks.every((check) => check.status === 'skipped' || checkWord(check) === 'read only')

@@ -5,11 +5,14 @@ import { isFolder, loadModel } from '../../models/load_model.ts'
 import { resolveSource } from '../../models/source/source.ts'
 import { PareError, StateError } from '../../tensor/errors.ts'
 import { fetchProgress, type RunHooks } from '../evaluate.ts'
+import { isFileName } from '../folder_files.ts'
 import type { CompressionReport } from '../report.ts'
 import { readReport, reportName } from '../report_file.ts'
+import { checkFiles } from './check_files.ts'
 import { digestSchema } from './digest_schema.ts'
+import { textsVersion } from './fixed_texts.ts'
 import type { ValueDigest } from './value_digest.ts'
-import { checkOf, recordSchema, type Verification, type VerificationRecord } from './verification.ts'
+import { checkOf, recordSchema, skipped, type Verification, type VerificationRecord } from './verification.ts'
 import { verifyResult } from './verify_result.ts'
 
 export interface VerifyOptions {
@@ -35,6 +38,17 @@ export async function verify(options: VerifyOptions, hooks: RunHooks = {}): Prom
   const fetching = { signal, offline: options.offline || undefined, progress: fetchProgress(progress) }
   const folder = isFolder(options.path) ? options.path : dirname(options.path)
   const known = knownOf(folder, isFolder(options.path) ? undefined : basename(options.path))
+  const lost =
+    known.names?.filter((name) => needed.test(name) && isFileName(name) && !existsSync(join(folder, name))) ??
+    []
+  // A copy that lost its weights is no model any more; the report knows what it had.
+  if (lost.length > 0)
+    return {
+      path: options.path,
+      passed: false,
+      checks: [checkFiles(folder, { names: known.names!, files: known.record?.files ?? [] })],
+      record: { texts: textsVersion, files: [] },
+    }
   const { path } = await resolveSource(options.path, { signal, offline: true })
   const source = options.source === undefined ? undefined : await loadModel(options.source, fetching)
   try {
@@ -50,9 +64,11 @@ export async function verify(options: VerifyOptions, hooks: RunHooks = {}): Prom
       },
       hooks,
     )
-    const checks = known.fault
-      ? [checkOf('files', [known.fault], 'the report cannot be used'), ...found.checks]
-      : found.checks
+    const checks = [
+      ...(known.fault ? [checkOf('files', [known.fault], 'the report cannot be used')] : []),
+      ...(known.missing ? [skipped('files', known.missing)] : []),
+      ...found.checks,
+    ]
     return {
       ...found,
       path: options.path,
@@ -65,12 +81,17 @@ export async function verify(options: VerifyOptions, hooks: RunHooks = {}): Prom
   }
 }
 
+/** Files without which nothing can be opened. */
+const needed = /^config\.json$|\.(?:gguf|safetensors|onnx)$/
+
 interface Known {
   names?: readonly string[]
   record?: VerificationRecord | undefined
   digests?: ReadonlyMap<string, ValueDigest>
   /** Why the report tells nothing. */
   fault?: string
+  /** Why there is no report. */
+  missing?: string
 }
 
 /**
@@ -79,7 +100,7 @@ interface Known {
  * @param file the result, where it is one file: a report beside it that does not name it is that of something else
  */
 function knownOf(folder: string, file: string | undefined): Known {
-  if (!existsSync(join(folder, reportName))) return {}
+  if (!existsSync(join(folder, reportName))) return { missing: `no ${reportName}` }
   let report: CompressionReport
   try {
     report = readReport(folder)
@@ -87,7 +108,8 @@ function knownOf(folder: string, file: string | undefined): Known {
     if (error instanceof StateError) return { fault: error.message }
     throw error instanceof PareError ? error : (error as Error)
   }
-  if (file !== undefined && !report.files.includes(file)) return {}
+  if (file !== undefined && !report.files.includes(file))
+    return { missing: `${reportName} beside it does not name it` }
   const record = recordSchema.safeParse(report.verification?.record)
   const damaged = report.verification !== undefined && !record.success
   return {

@@ -120,9 +120,9 @@ async function predictions(
 
 /** The lines of a verification: one a check, and one for each thing that is wrong. */
 export const verificationLines = ({ checks }: Pick<Verification, 'checks'>): string[] =>
-  checks.flatMap(({ name, status, text, faults }) => [
-    `${name.padEnd(13)} ${checkWord({ status }).padEnd(8)} ${text}`,
-    ...faults.map((fault) => `${''.padEnd(13)} ${''.padEnd(8)} ${fault}`),
+  checks.flatMap((check) => [
+    `${check.name.padEnd(13)} ${checkWord(check).padEnd(12)} ${check.text}`,
+    ...check.faults.map((fault) => `${''.padEnd(13)} ${''.padEnd(12)} ${fault}`),
   ])
 
 /** What failed, in one sentence. */
