@@ -1,15 +1,14 @@
 /** Stored values of a Pare folder from its tensors, which `pare_tensors.ts` lists. */
-import type { TensorArchive, TensorInfo } from '../../formats/archive.ts'
+import type { TensorArchive } from '../../formats/archive.ts'
 import { rowWords, unpackRows, unpackRowsInto } from '../../formats/bit_stream.ts'
 import type { PareWeight } from '../../formats/pare_weight.ts'
 import type { BlockTypeName } from '../../nn/block_types.ts'
 import { groupWidth, neighbourGroups } from '../../nn/grid.ts'
 import { decodeStored, type StoredValues } from '../../nn/values/values.ts'
-import { FormatError, printable } from '../../tensor/errors.ts'
-import { asStorage, type DType, fromBytes, scope, type Tensor, tensor } from '../../tensor/index.ts'
-import { childrenOf, columnType, tensorsOfStored } from './pare_tensors.ts'
+import { fromBytes, scope, type Tensor, tensor } from '../../tensor/index.ts'
+import { childrenOf, tensorsOfStored } from './pare_tensors.ts'
 import { marksOfRow } from './row_marks.ts'
-import { readPart } from './stored_layer.ts'
+import { Parts, type Rows } from './weight_parts.ts'
 
 type Kind<K extends PareWeight['kind']> = PareWeight & { kind: K }
 
@@ -97,69 +96,6 @@ function read({ archive, name, weight }: Place, start: number, end: number): Sto
       if (seen.includes(0)) throw parts.wrong('order', `does not name each of ${columns} columns once`)
       return { kind: 'permuted', values: child(0), order }
     }
-  }
-}
-
-type Rows = readonly [start: number, end: number]
-
-/** The tensors of one weight, or of one part of a tree. */
-class Parts {
-  private readonly archive: TensorArchive
-  private readonly name: string
-  private readonly infos: ReadonlyMap<string, TensorInfo>
-  constructor(archive: TensorArchive, name: string, infos: ReadonlyMap<string, TensorInfo>) {
-    this.archive = archive
-    this.name = name
-    this.infos = infos
-  }
-
-  bytes(suffix: string, rows?: Rows): Uint8Array {
-    const { name, type, shape } = this.infos.get(`${this.name}.${suffix}`)!
-    return readPart(this.archive, name, { types: [type], shape, code: 'PARE_E_PARE_FOLDER' }, rows)
-  }
-
-  /** A tensor of numbers in the type that they are stored in. */
-  numbers(suffix: string, type: DType, rows?: Rows): Tensor {
-    const { shape } = this.infos.get(`${this.name}.${suffix}`)!
-    return fromBytes(this.bytes(suffix, rows), rows ? [rows[1] - rows[0], ...shape.slice(1)] : shape, type)
-  }
-
-  words(suffix: string, rows?: Rows): Uint32Array {
-    return asStorage('u32', this.bytes(suffix, rows)) as Uint32Array
-  }
-
-  /** Codes u8 [rows, columns] of some rows. */
-  codes(suffix: string, [start, end]: Rows, columns: number, bits: number): Tensor {
-    const count = end - start
-    return tensor(unpackRows(this.words(suffix, [start, end]), count, columns, bits), [count, columns], 'u8')
-  }
-
-  /** Numbers of columns, each below `width`. */
-  columns(suffix: string, width: number, rows?: Rows): Uint32Array {
-    const type = columnType(width) === 'U16' ? 'u16' : 'u32'
-    const columns = Uint32Array.from(asStorage(type, this.bytes(suffix, rows)) as Uint16Array)
-    if (columns.some((column) => column >= width))
-      throw this.wrong(suffix, `names a column past the last of ${width}`)
-    return columns
-  }
-
-  /** Where rows begin in what is stored row after row: of rows `start` to `end`, and where the last ends. */
-  rowOffsets([start, end]: Rows, entries: number): Uint32Array {
-    const offsets = this.words('row_offsets', [start, end + 1])
-    const { shape } = this.infos.get(`${this.name}.row_offsets`)!
-    const rows = shape[0]! - 1
-    const falls = offsets.some((offset, i) => offset > entries || (i > 0 && offset < offsets[i - 1]!))
-    if (falls || (start === 0 && offsets[0] !== 0) || (end === rows && offsets.at(-1) !== entries))
-      throw this.wrong('row_offsets', `needs offsets that rise from 0 to ${entries}`)
-    return offsets
-  }
-
-  wrong(suffix: string, what: string): FormatError {
-    const tensor = `${this.name}.${suffix}`
-    return new FormatError(`${printable(tensor)}: ${what}; the folder is damaged`, {
-      code: 'PARE_E_PARE_FOLDER',
-      facts: { tensor },
-    })
   }
 }
 
