@@ -73,7 +73,9 @@ fn expand(marks: &[u8], near: &[u8], steps: &[(f32, f32)], out: &mut [f32]) {
         let places = PLACES[byte as usize].to_le_bytes();
         for (bit, (value, &(scale, zero))) in out.iter_mut().zip(steps).enumerate() {
             let level = f32::from(codes[places[bit] as usize & 7]) - zero;
-            *value = if byte >> bit & 1 == 1 { scale * level } else { 0.0 };
+            // All bits of the value, or none: marks follow no pattern that a branch could be foretold from.
+            let marked = 0u32.wrapping_sub(u32::from(byte >> bit & 1));
+            *value = f32::from_bits((scale * level).to_bits() & marked);
         }
         next += byte.count_ones() as usize;
     }
