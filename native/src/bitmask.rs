@@ -74,27 +74,28 @@ fn expand(marks: &[u8], near: &[f32], out: &mut [f32]) {
     }
 }
 
+/// For each byte of marks, which of the next values each of its columns takes, a byte each.
+pub(crate) static PLACES: [u64; 256] = {
+    let mut places = [0; 256];
+    let mut marks = 0;
+    while marks < 256 {
+        let (mut bit, mut next) = (0, 0);
+        while bit < 8 {
+            if marks >> bit & 1 == 1 {
+                places[marks] |= next << (8 * bit);
+                next += 1;
+            }
+            bit += 1;
+        }
+        marks += 1;
+    }
+    places
+};
+
 #[cfg(target_arch = "x86_64")]
 mod vectors {
+    use super::PLACES;
     use std::arch::x86_64::*;
-
-    /// For each byte of marks, which of the next values each of its columns takes, a byte each.
-    const PLACES: [u64; 256] = {
-        let mut places = [0; 256];
-        let mut marks = 0;
-        while marks < 256 {
-            let (mut bit, mut next) = (0, 0);
-            while bit < 8 {
-                if marks >> bit & 1 == 1 {
-                    places[marks] |= next << (8 * bit);
-                    next += 1;
-                }
-                bit += 1;
-            }
-            marks += 1;
-        }
-        places
-    };
 
     /// Whole bytes of marks; returns how many values they took.
     #[target_feature(enable = "avx2,popcnt")]

@@ -2,7 +2,7 @@
 //! value = scale * (code - zero) where marked, else 0.
 
 use crate::arena::{View, view};
-use crate::bitmask::count;
+use crate::bitmask::{PLACES, count};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
@@ -42,28 +42,43 @@ pub fn decode(grid: &MaskedGrid, rows: usize, out: &mut [f32]) -> Result<()> {
     }
     let rows_of_task = (parallel::SMALL / columns.max(1)).max(1);
     parallel::chunks(out, rows_of_task * columns, |start, out| {
-        // A code that is read past the last marked place counts for nothing.
-        let mut near = vec![0; columns + 1];
+        // Codes that are read past the last marked place count for nothing.
+        let mut near = vec![0; columns + PAST];
+        let mut steps = vec![(0.0, 0.0); columns];
         for (index, out) in out.chunks_mut(columns).enumerate() {
             let row = start / columns + index;
             let codes = &grid.codes[starts[row]..starts[row + 1]];
             near[..codes.len()].copy_from_slice(codes);
-            let marks = &grid.marks[row * width..(row + 1) * width];
-            let steps = row * grid.groups..(row + 1) * grid.groups;
-            let (scales, zeros) = (&grid.scales[steps.clone()], &grid.zeros[steps]);
-            let mut next = 0;
-            for (column, (value, &group)) in out.iter_mut().zip(grid.group_of).enumerate() {
-                let marked = marks[column / 8] >> (column % 8) & 1;
-                let level = f32::from(near[next]) - zeros[group as usize];
-                *value = if marked == 1 {
-                    scales[group as usize] * level
-                } else {
-                    0.0
-                };
-                next += marked as usize;
+            let of_row = row * grid.groups..(row + 1) * grid.groups;
+            let (scales, zeros) = (&grid.scales[of_row.clone()], &grid.zeros[of_row]);
+            for (step, &group) in steps.iter_mut().zip(grid.group_of) {
+                *step = (scales[group as usize], zeros[group as usize]);
             }
+            expand(&grid.marks[row * width..(row + 1) * width], &near, &steps, out);
         }
     })
+}
+
+/// Codes that may be read behind those of a row.
+const PAST: usize = 8;
+
+/// A row: `near` has the codes of the marked places and `PAST` more, `steps` scale and zero of each column.
+fn expand(marks: &[u8], near: &[u8], steps: &[(f32, f32)], out: &mut [f32]) {
+    let mut next = 0;
+    for ((&byte, out), steps) in marks.iter().zip(out.chunks_mut(8)).zip(steps.chunks(8)) {
+        let codes: &[u8; 8] = near[next..]
+            .first_chunk()
+            .expect("codes follow the last one of a row");
+        // Which of the next codes each column takes, so that columns do not wait for each other.
+        let places = PLACES[byte as usize].to_le_bytes();
+        for (bit, (value, &(scale, zero))) in out.iter_mut().zip(steps).enumerate() {
+            let level = f32::from(codes[places[bit] as usize & 7]) - zero;
+            // All bits of the value, or none: marks follow no pattern that a branch could be foretold from.
+            let marked = 0u32.wrapping_sub(u32::from(byte >> bit & 1));
+            *value = f32::from_bits((scale * level).to_bits() & marked);
+        }
+        next += byte.count_ones() as usize;
+    }
 }
 
 /// marks as in `MaskedGrid`; codes u8 [marked], groupOf u32 [columns], scales and zeros f32 [rows, groups]. Result f32

@@ -5,7 +5,8 @@
 use crate::fault::{Fault, Result};
 use crate::parallel;
 use crate::product::Real;
-use crate::sparse_sweep::{Lives, SparseSweep, SparseTile};
+use crate::sparse_sweep::SparseSweep;
+use crate::sparse_tile::{Lives, SparseTile};
 use crate::sweep::{LANES, Lanes};
 
 /// Rises with |w / u|, the order of w^2 / u^2 without its under- and overflow; 0 for what is pruned already.

@@ -11,9 +11,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::fault::{Fault, Result};
+use crate::group_choice::choose_of_group;
 use crate::parallel::{self, Shared};
 use crate::product::Real;
-use crate::slab_choice::{choose_of_slab, key};
+use crate::slab_choice::choose_of_slab;
+use crate::sparse_tile::{SparseTile, living};
 use crate::sweep::{LANES, Lanes, Rule};
 
 /// Which weights a sweep prunes, beside those that the given mask prunes.
@@ -52,22 +54,6 @@ pub struct SparseSweep<'a, T> {
     pub stale: bool,
     /// Columns that the rule looks at when a group begins.
     pub reach: usize,
-}
-
-/// 1 where the weight of a row lives, 0 where it is pruned.
-pub type Lives = [u8; LANES];
-
-/// Sixteen rows, in sweep order.
-pub struct SparseTile<T, State> {
-    pub values: Vec<Lanes<T>>,
-    pub lives: Vec<Lives>,
-    /// Rows that are there.
-    pub height: usize,
-    /// Scores of a slab, while it is chosen from.
-    pub keys: Vec<[u64; LANES]>,
-    loss: Lanes<T>,
-    /// Never locked where tiles are changed, since they are borrowed there.
-    state: Mutex<State>,
 }
 
 impl<T: Real> SparseSweep<'_, T> {
@@ -217,45 +203,8 @@ impl<T: Real> SparseSweep<'_, T> {
     }
 }
 
-/// Prunes all but `kept` of the `of` columns from `position` on, by their scores on current weights: `errors` are those
-/// that the columns have yet to receive, of the positions before.
-fn choose_of_group<T: Real, State>(
-    sweep: &SparseSweep<T>,
-    tile: &mut SparseTile<T, State>,
-    position: usize,
-    (kept, of): (usize, usize),
-    errors: &[Lanes<T>],
-) {
-    let current: Vec<Lanes<T>> = (position..position + of)
-        .map(|column| {
-            let mut value = tile.values[column];
-            if let Some(factor) = sweep.factor {
-                let from = column * sweep.columns + position - errors.len();
-                correct(&mut value, errors, &factor[from..from + errors.len()]);
-            }
-            value
-        })
-        .collect();
-    let zeros = of - kept;
-    if zeros == 0 {
-        return;
-    }
-    let mut ranked: Vec<(u64, usize)> = Vec::with_capacity(of);
-    for lane in 0..tile.height {
-        ranked.clear();
-        ranked.extend(current.iter().enumerate().map(|(i, value)| {
-            let lives = tile.lives[position + i][lane] != 0;
-            (key(value[lane], sweep.pivot(position + i), lives), i)
-        }));
-        ranked.select_nth_unstable(zeros - 1);
-        for &(_, i) in &ranked[..zeros] {
-            tile.lives[position + i][lane] = 0;
-        }
-    }
-}
-
 #[inline(always)]
-fn correct<T: Real>(value: &mut Lanes<T>, errors: &[Lanes<T>], row: &[T]) {
+pub fn correct<T: Real>(value: &mut Lanes<T>, errors: &[Lanes<T>], row: &[T]) {
     for (error, &u) in errors.iter().zip(row) {
         for lane in 0..LANES {
             value[lane] -= error[lane] * u;
@@ -313,16 +262,6 @@ crate::simd! {
             start = end;
         }
     }
-}
-
-/// 0 where pruned.
-#[inline(always)]
-fn living<T: Real>(value: &Lanes<T>, lives: &Lives) -> Lanes<T> {
-    let mut seen = [T::ZERO; LANES];
-    for lane in 0..LANES {
-        seen[lane] = if lives[lane] != 0 { value[lane] } else { T::ZERO };
-    }
-    seen
 }
 
 /// Gives later columns the errors of a block that begins at `start`; `factor` begins with the row of the first of them.

@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest'
 import { affineGrid } from '../nn/grid.ts'
 import { NumericalError, OptionError } from '../tensor/errors.ts'
 import { tensor } from '../tensor/index.ts'
-import { numbers, pageLayer, taskOf, valuesOf, zerosIn } from './one_shot_layer.suite.ts'
+import { numbers, taskOf, valuesOf, wideLayer, zerosIn } from './one_shot_layer.suite.ts'
 import { oneShotMagnitude } from './one_shot_magnitude.ts'
 import { wanda } from './wanda.ts'
 
-const layer = pageLayer(2)
+const layer = wideLayer(2)
 const small = tensor([1, -4, 2, 3, -6, 5, 8, 7], [2, 4])
 const without = { name: 'w', dense: small, current: small, statistics: { rows: 0 } }
 const maskOf = (edit: { mask?: Uint8Array }) => [...edit.mask!]

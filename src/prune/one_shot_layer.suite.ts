@@ -7,8 +7,8 @@ import { scope, type Tensor } from '../tensor/index.ts'
 
 export const numbers = (x: Tensor) => Array.from(x.toArray(), Number)
 
-/** Of the page of SparseGPT: 128 outputs, 256 inputs, 4096 samples. */
-export const pageLayer = (seed: number) => syntheticLayer({ seed, rows: 128, columns: 256, tokens: 4096 })
+/** 128 outputs, 256 inputs, 4096 samples. */
+export const wideLayer = (seed: number) => syntheticLayer({ seed, rows: 128, columns: 256, tokens: 4096 })
 
 export const taskOf = (
   { weight, gram }: Pick<SyntheticLayer, 'weight' | 'gram'>,

@@ -7,17 +7,17 @@ import { rowLeastSquares } from './masked_least_squares.suite.ts'
 import {
   errorOf,
   numbers,
-  pageLayer,
   relativeError,
   taskOf,
   valuesOf,
+  wideLayer,
   zerosIn,
 } from './one_shot_layer.suite.ts'
 import { oneShotMagnitude } from './one_shot_magnitude.ts'
 import { sparsegpt } from './sparsegpt.ts'
 import { wanda } from './wanda.ts'
 
-const layer = pageLayer(1)
+const layer = wideLayer(1)
 const damped = dampedHessian(layer.gram, 0.01)
 const factor = sweepFactor(damped)
 const half = { kind: 'slabs', zeros: Uint32Array.of(8192, 8192) } as const
@@ -73,7 +73,7 @@ describe('2. masked least squares', () => {
     const score = (w: Tensor) => outputError(small.weight, w, tensor(hessian, [32, 32], 'f64'))
     const ratio = score(swept(mask!)) / score(best(mask!))
     expect(ratio).toBeGreaterThanOrEqual(1 - 1e-12)
-    // The page names 1.3 for its case.
+    // Of 1.3 on another draw, in a separate implementation.
     expect(ratio).toBeLessThan(1.6)
   })
 })
@@ -131,14 +131,14 @@ describe('5. the relative output error on the synthetic layer', () => {
     '2:4': row(groups(2, 4)),
     '4:8': row(groups(4, 8)),
   }
-  // What the page measured on a layer of the same kind; another draw is within a third of it.
+  // Of a separate implementation on another draw of the layer: within a third of it.
   test.each<[keyof typeof found, Partial<(typeof found)['50%']>]>([
     ['50%', { magnitude: 0.071, wanda: 0.032, sparsegpt: 0.017 }],
     ['75%', { magnitude: 0.279, wanda: 0.142, sparsegpt: 0.09 }],
     ['2:4', { wanda: 0.066, sparsegpt: 0.033 }],
     ['4:8', { wanda: 0.05, sparsegpt: 0.024 }],
-  ])('%s', (pattern, page) => {
-    for (const [method, expected] of Object.entries(page)) {
+  ])('%s', (pattern, known) => {
+    for (const [method, expected] of Object.entries(known)) {
       const ratio = found[pattern][method as 'wanda'] / expected
       expect(ratio, `${method}: ${found[pattern][method as 'wanda']}`).toBeGreaterThan(2 / 3)
       expect(ratio, `${method}: ${found[pattern][method as 'wanda']}`).toBeLessThan(3 / 2)

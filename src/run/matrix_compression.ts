@@ -37,11 +37,17 @@ export interface FinishedStage {
 
 /** What methods remarked on all stages, one line for all weights that it holds for. */
 export function remarkLines(stages: readonly Pick<FinishedStage, 'remarks'>[]): string[] {
-  const weights = new Map<string, string[]>()
-  for (const { text, names } of stages.flatMap(({ remarks }) => remarks))
-    weights.set(text, [...(weights.get(text) ?? []), ...names])
-  return [...weights].map(([text, names]) =>
-    names.length === 1 ? `${names[0]}: ${text}` : `${names.length} weights: ${text}`,
+  /** By their words: numbers differ from weight to weight. */
+  const kinds = new Map<string, { texts: Set<string>; names: string[] }>()
+  for (const { text, names } of stages.flatMap(({ remarks }) => remarks)) {
+    const kind = text.replace(/\d+(?:\.\d+)?/g, '#')
+    const known = kinds.get(kind) ?? { texts: new Set(), names: [] }
+    kinds.set(kind, { texts: known.texts.add(text), names: [...known.names, ...names] })
+  }
+  return [...kinds.values()].map(({ texts: [first, ...others], names }) =>
+    names.length === 1
+      ? `${names[0]}: ${first}`
+      : `${names.length} weights: ${first}${others.length === 0 ? '' : ', and alike; report.json has each'}`,
   )
 }
 
