@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AnyExperiment, commandOf, type Result, staleMark } from '../experiments/experiment.ts'
 import { hashOf } from '../experiments/machine.ts'
+import { methodTable } from './method_table.ts'
 import { zooTable } from './zoo_table.ts'
 
 /** A page below docs/systems, and how its methods are chosen. */
@@ -79,6 +80,7 @@ export function currentPages(
     const found = readResult(root, experiment)
     if (found) pages.set(`docs/results/${experiment.name}.md`, experiment.page(found.result, found.stale))
   }
+  pages.set('docs/recipes.md', fill(read('docs/recipes.md'), 'methods', methodTable()))
   pages.set('docs/models.md', fill(read('docs/models.md'), 'zoo', zooTable()))
   return pages
 }
