@@ -8,9 +8,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { currentCommit, describeMachine, machineLine } from '../dist/experiments/machine.js'
 import { instructionSet } from '../dist/tensor/index.js'
+import { parseArgs } from './arguments.js'
 import { caseOf, readers } from './fuzz/readers.js'
 import { runCorpus, runReader, runSeed } from './fuzz/supervise.js'
 

@@ -10,7 +10,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { parseArgs } from './arguments.js'
 import { compress, hashOf, tinyArguments } from './compress_trial.js'
 import { dyingAt, randomSeries } from './pare_process.js'
 

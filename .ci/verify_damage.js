@@ -11,7 +11,6 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { createSafetensors } from '../dist/formats/safetensors/writer.js'
 import { configFromHuggingFace } from '../dist/models/llama/config.js'
 import { weightShapes } from '../dist/models/llama/weight_shapes.js'
@@ -20,6 +19,7 @@ import { compress } from '../dist/run/compress.js'
 import { digestsOf } from '../dist/run/verify/verify.js'
 import { failureOf, verifyResult } from '../dist/run/verify/verify_result.js'
 import { randomStream, scope } from '../dist/tensor/index.js'
+import { parseArgs } from './arguments.js'
 
 const { values: flags } = parseArgs({
   options: { bits: { type: 'string', default: '4,8' }, methods: { type: 'string', default: 'rtn,gptq' } },

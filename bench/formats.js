@@ -10,7 +10,7 @@
  * 1 GB of memory. `--small` runs all of it on small files and matrices, which says nothing about time.
  */
 import { cpus, totalmem } from 'node:os'
-import { parseArgs } from 'node:util'
+import { parseArgs } from '../.ci/arguments.js'
 import { instructionSet } from '../dist/tensor/index.js'
 import { decodingTable, lastLevelCache, memoryTable } from './decoding_rates.js'
 import { openingTable } from './opening_times.js'

@@ -14,7 +14,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { cpus, tmpdir, totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { parseArgs } from '../.ci/arguments.js'
 import { instructionSet, threads } from '../dist/tensor/index.js'
 
 /** Two levels for the last three of 30 blocks, since each level is measured by a passage through all that follow. */

@@ -9,7 +9,7 @@
  * of them. `bench/turns.js` runs this and the scripts of bench/peers in turns.
  */
 import { cpus } from 'node:os'
-import { parseArgs } from 'node:util'
+import { parseArgs } from '../.ci/arguments.js'
 import { GramStatistic } from '../dist/calibrate/statistics.js'
 import { drawSamples, readTokens } from '../dist/calibrate/text_samples.js'
 import { walk } from '../dist/calibrate/walk.js'

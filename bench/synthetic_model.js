@@ -9,7 +9,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { parseArgs } from '../.ci/arguments.js'
 import { createShardedSafetensors } from '../dist/formats/safetensors/writer.js'
 import { byteLevelCharacters } from '../dist/formats/tokenizer/token_bytes.js'
 import { configToHuggingFace } from '../dist/models/llama/config.js'

@@ -9,7 +9,7 @@
  * Prints JSON. `growth` is resident memory from before the first step to the most of the first three.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
+import { parseArgs } from '../.ci/arguments.js'
 import { freshWeights as freshClassifier } from '../dist/models/classifiers/fresh_weights.js'
 import { resnet } from '../dist/models/classifiers/resnet.js'
 import { freshWeights } from '../dist/models/llama/fresh_weights.js'

@@ -6,7 +6,7 @@
  * The shapes are those of bench/training.js: 8 x 256 tokens of the llama, 128 images of ResNet-20. Prints a table in
  * GFLOP/s, median with least and most; a rate of causal attention counts half of the pairs.
  */
-import { parseArgs } from 'node:util'
+import { parseArgs } from '../.ci/arguments.js'
 import {
   attention,
   conv2d,

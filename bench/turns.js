@@ -16,7 +16,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { cpus, tmpdir, totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { parseArgs } from '../.ci/arguments.js'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const { values: flags, positionals } = parseArgs({

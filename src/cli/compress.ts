@@ -19,7 +19,7 @@ import {
 } from './flags.ts'
 import { runJob } from './job.ts'
 import { showJson } from './show_json.ts'
-import { megabytes } from './terminal.ts'
+import { bytesText } from './terminal.ts'
 import { typedSteps } from './typed_steps.ts'
 
 const examples = `
@@ -108,7 +108,7 @@ export function reportText(report: CompressionReport): string {
   const worst = report.layers.toSorted((a, b) => b.relativeError - a.relativeError).slice(0, 3)
   const percent = (share: number) => `${(100 * share).toFixed(2)}%`
   return [
-    `weights     ${megabytes(report.bytesSource)} -> ${megabytes(report.bytes)}, ${report.bitsPerWeight.toFixed(2)} bits a linear weight, ${report.fileBitsPerWeight.toFixed(2)} over the file`,
+    `weights     ${bytesText(report.bytesSource)} -> ${bytesText(report.bytes)}, ${report.bitsPerWeight.toFixed(2)} bits a linear weight, ${report.fileBitsPerWeight.toFixed(2)} over the file`,
     ...(report.perplexity === undefined
       ? []
       : [
@@ -122,22 +122,22 @@ export function reportText(report: CompressionReport): string {
       : []),
     ...(report.baselines ?? []).map(
       ({ name, bytes, kl, embeddings }) =>
-        `baseline    ${printable(name)}: ${megabytes(bytes)}${kl === undefined ? '' : `, KL ${kl.toFixed(4)}`}${embeddings ? `, ${cosines(embeddings)}` : ''}`,
+        `baseline    ${printable(name)}: ${bytesText(bytes)}${kl === undefined ? '' : `, KL ${kl.toFixed(4)}`}${embeddings ? `, ${cosines(embeddings)}` : ''}`,
     ),
     ...worst.map(
       (layer) =>
-        `worst       ${printable(layer.name)}: ${percent(layer.relativeError)} of the output lost${layer.relativeErrorRtn === undefined ? '' : ` (round to nearest ${percent(layer.relativeErrorRtn)})`}`,
+        `worst       ${printable(layer.name)}: ${percent(layer.relativeError)} of the output lost${layer.relativeErrorRtn === undefined || report.method === 'rtn' ? '' : ` (round to nearest ${percent(layer.relativeErrorRtn)})`}`,
     ),
     ...(report.verification
       ? [
           `verified    ${report.verification.checks.map((check) => `${check.name} ${checkWord(check)}`).join(', ')}`,
         ]
       : []),
-    `time        ${report.seconds.toFixed(1)} s, ${megabytes(report.peakMemoryBytes)} memory at most`,
+    `time        ${report.seconds.toFixed(1)} s, ${bytesText(report.peakMemoryBytes)} memory at most`,
     `output      ${printable(report.output, 4096)}: ${report.files.map((file) => printable(file)).join(', ')}`,
     ...(report.bytes > report.bytesSource
       ? [
-          `The result is larger than its source: ${megabytes(report.bytes)} against ${megabytes(report.bytesSource)}.`,
+          `The result is larger than its source: ${bytesText(report.bytes)} against ${bytesText(report.bytesSource)}.`,
         ]
       : []),
     ...(report.baselines ?? []).flatMap(({ name, kl }) =>

@@ -6,7 +6,7 @@ import {
 } from '../run/convert/conversion_report.ts'
 import { groupTensors } from '../run/tensor_groups.ts'
 import { printable } from '../tensor/errors.ts'
-import { megabytes } from './terminal.ts'
+import { bytesText } from './terminal.ts'
 
 export interface ConversionTextOptions {
   /** A line for every weight. @default false: layers that repeat are one line */
@@ -24,7 +24,7 @@ export function conversionText(
   return [
     ...listed.map(weightLine),
     `weights     ${said.join(', ')}${report.lossless ? ': every value is as it was' : `, relative error ${short(report.relativeError)}`}`,
-    `size        ${megabytes(bytesSource)} -> ${megabytes(bytes)}`,
+    `size        ${bytesText(bytesSource)} -> ${bytesText(bytes)}`,
     `time        ${seconds.toFixed(1)} s`,
     `output      ${printable(output, 4096)}: ${files.map((file) => printable(file)).join(', ')}`,
     ...notes.map((note) => `note: ${printable(note, 400)}`),
@@ -64,7 +64,7 @@ function weightLine({ name, members }: Group): string {
     requantised: [`relative error ${short(most('relativeError'))}`],
   }[carried]
   const type = from === to ? to : `${from} -> ${to}`
-  const sizes = `${megabytes(sum('bytesBefore'))} -> ${megabytes(sum('bytes'))}`
+  const sizes = `${bytesText(sum('bytesBefore'))} -> ${bytesText(sum('bytes'))}`
   return [
     `  ${printable(name).padEnd(46)} ${printable(type).padEnd(36)} ${sizes}  ${carried}`,
     ...changed,

@@ -9,7 +9,7 @@ import { printable } from '../tensor/errors.ts'
 import { addRunFlags, modelArgument } from './flags.ts'
 import { runJob } from './job.ts'
 import { showJson } from './show_json.ts'
-import { megabytes } from './terminal.ts'
+import { bytesText } from './terminal.ts'
 
 /** 4.46 M weights in bf16, trained by Pare; see its README. */
 export const demoModel = (): string =>
@@ -59,17 +59,17 @@ export function demoText(report: CompressionReport): string {
   const cell = (value: number | undefined, digits: number) => value?.toFixed(digits) ?? ''
   const rows = [
     ['', 'size', 'bits a weight', 'perplexity', 'KL'],
-    ['source', megabytes(report.bytesSource), '', cell(report.perplexitySource, 2), ''],
+    ['source', bytesText(report.bytesSource), '', cell(report.perplexitySource, 2), ''],
     ...(report.baselines ?? []).map(({ name, bytes, bitsPerWeight, perplexity, kl }) => [
       printable(name),
-      megabytes(bytes),
+      bytesText(bytes),
       cell(bitsPerWeight, 2),
       cell(perplexity, 2),
       cell(kl, 4),
     ]),
     [
       'GPTQ',
-      megabytes(report.bytes),
+      bytesText(report.bytes),
       cell(report.bitsPerWeight, 2),
       cell(report.perplexity, 2),
       cell(report.kl, 4),

@@ -6,7 +6,7 @@ import { defaultCacheFolder } from '../models/source/cache.ts'
 import { binding, findBinding, platformName } from '../tensor/binding.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { showJson } from './show_json.ts'
-import { megabytes } from './terminal.ts'
+import { bytesText } from './terminal.ts'
 
 interface Finding {
   subject: string
@@ -50,7 +50,7 @@ export function examine(): Finding[] {
     {
       subject: 'machine',
       ok: true,
-      found: `${cpus().length} cores, ${megabytes(totalmem())} memory, ${platformName()}`,
+      found: `${cpus().length} cores, ${bytesText(totalmem())} memory, ${platformName()}`,
     },
     { subject: 'cache', ok: true, found: defaultCacheFolder(process.env, process.platform) },
     client('pip', ['python3', '-m', 'pip', '--version'], 'Install Python with pip to fetch pypi: sources.'),

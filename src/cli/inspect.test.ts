@@ -27,7 +27,7 @@ describe('the listing', () => {
       ),
     ])
     expect(short.find((line) => line.startsWith('types'))).toMatch(
-      /^types {4}15 F16 of 0\.\d MB, 5 F32 of 0\.0 MB$/,
+      /^types {4}15 F16 of [\d.]+ kB, 5 F32 of [\d.]+ kB$/,
     )
     expect(lines([model, '--all']).filter((line) => line.includes('q_proj'))).toHaveLength(2)
   })

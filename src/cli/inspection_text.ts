@@ -4,7 +4,7 @@ import type { Support } from '../run/support.ts'
 import { groupTensors } from '../run/tensor_groups.ts'
 import type { Histogram, TensorValues } from '../run/value_summary.ts'
 import { printable } from '../tensor/errors.ts'
-import { megabytes } from './terminal.ts'
+import { bytesText, weightsText } from './terminal.ts'
 
 export interface InspectionTextOptions {
   /** A line for every tensor and whole values of the metadata. @default false: repeated layers are one line */
@@ -23,7 +23,7 @@ export function inspectionText(
   return [
     `file     ${printable(path, 4096)}`,
     ...(headersOf === undefined ? [] : [`headers  of commit ${headersOf}; the weights were not fetched`]),
-    `format   ${format}, ${megabytes(fileBytes)}, ${tensors.length} tensors, ${(parameters / 1e6).toFixed(1)} M weights`,
+    `format   ${format}, ${bytesText(fileBytes)}, ${tensors.length} tensors, ${weightsText(parameters)}`,
     ...typeLines(tensors),
     ...metadata.map(
       ({ key, value }) => `  ${printable(key).padEnd(44)} ${printable(value, all ? 4096 : 80)}`,
@@ -43,7 +43,7 @@ function typeLines(tensors: Inspection['tensors']): string[] {
   }
   if (types.size < 2) return []
   const sorted = [...types].toSorted(([, a], [, b]) => b.bytes - a.bytes)
-  const parts = sorted.map(([type, { count, bytes }]) => `${count} ${printable(type)} of ${megabytes(bytes)}`)
+  const parts = sorted.map(([type, { count, bytes }]) => `${count} ${printable(type)} of ${bytesText(bytes)}`)
   return [`types    ${parts.join(', ')}`]
 }
 

@@ -7,8 +7,15 @@ import type { TimeRange } from '../run/time_plan.ts'
 import type { TrainingProgress } from '../run/training_run.ts'
 import { printable } from '../tensor/errors.ts'
 
-/** `61.2 MB` */
-export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
+/** `61.2 MB`, below one megabyte `12.3 kB`, below a kilobyte `850 B`. */
+export function bytesText(bytes: number): string {
+  if (bytes < 1e3) return `${bytes} B`
+  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`
+}
+
+/** `134.5 M weights`, below a million `84.2 thousand weights`. */
+export const weightsText = (count: number): string =>
+  count < 1e6 ? `${(count / 1e3).toFixed(1)} thousand weights` : `${(count / 1e6).toFixed(1)} M weights`
 
 const verbs = {
   fetch: 'fetching',
@@ -108,8 +115,8 @@ function timeText({ from, to, threads }: TimeRange): string {
 function memoryText({ peakMemoryBytes, memory }: CompressionPlan): string {
   const highest = memory.find(({ bytes }) => bytes === peakMemoryBytes)
   const parts = (highest?.parts ?? []).toSorted((a, b) => b.bytes - a.bytes).slice(0, 3)
-  const held = parts.map(({ what, bytes }) => `${what} ${megabytes(bytes)}`).join(', ')
-  return `  memory  at most ${megabytes(peakMemoryBytes)}${highest ? `, to ${phaseVerbs[highest.phase]}: ${held}` : ''}`
+  const held = parts.map(({ what, bytes }) => `${what} ${bytesText(bytes)}`).join(', ')
+  return `  memory  at most ${bytesText(peakMemoryBytes)}${highest ? `, to ${phaseVerbs[highest.phase]}: ${held}` : ''}`
 }
 
 const phaseVerbs: Readonly<Record<CompressionPlan['memory'][number]['phase'], string>> = {
@@ -142,10 +149,10 @@ export function planText(plan: CompressionPlan): string {
   }
   const rows = [...kinds].map(
     ([key, { count, bytes, weights }]) =>
-      `  ${printable(key).padEnd(38)} ${String(count).padStart(5)} tensors ${megabytes(bytes).padStart(10)}  ${((bytes * 8) / weights).toFixed(2).padStart(6)} bits`,
+      `  ${printable(key).padEnd(38)} ${String(count).padStart(5)} tensors ${bytesText(bytes).padStart(10)}  ${((bytes * 8) / weights).toFixed(2).padStart(6)} bits`,
   )
   return [
-    `plan    ${printable(plan.name)}: ${(plan.parameters / 1e6).toFixed(1)} M weights, ${plan.method} to ${plan.target}`,
+    `plan    ${printable(plan.name)}: ${weightsText(plan.parameters)}, ${plan.method} to ${plan.target}`,
     ...opensIn(plan),
     ...rows,
     ...(plan.steps.length > 1 || plan.rules.length > 0
@@ -162,7 +169,7 @@ export function planText(plan: CompressionPlan): string {
     ...(plan.rules.length > MOST_RULES
       ? [`  and ${plan.rules.length - MOST_RULES} rules more (pare plan --json lists all)`]
       : []),
-    `  weights ${megabytes(plan.bytesSource)} -> ${plan.bytesRange ? `${megabytes(plan.bytesRange.least)} to ` : ''}${megabytes(plan.bytesRange?.most ?? plan.bytes)}; linear weights ${plan.bitsPerWeightSource.toFixed(2)} -> ${plan.bitsPerWeight.toFixed(2)} bits each`,
+    `  weights ${bytesText(plan.bytesSource)} -> ${plan.bytesRange ? `${bytesText(plan.bytesRange.least)} to ` : ''}${bytesText(plan.bytesRange?.most ?? plan.bytes)}; linear weights ${plan.bitsPerWeightSource.toFixed(2)} -> ${plan.bitsPerWeight.toFixed(2)} bits each`,
     `  time    ${plan.seconds ? timeText(plan.seconds) : printable(plan.secondsMissing ?? 'not measured', 300)}`,
     memoryText(plan),
     ...plan.notes.map((note) => `  note: ${printable(note, 300)}`),

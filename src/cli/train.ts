@@ -6,7 +6,7 @@ import { whole } from './arguments.ts'
 import { typedFlags } from './flags.ts'
 import { runJob } from './job.ts'
 import { showJson } from './show_json.ts'
-import { megabytes } from './terminal.ts'
+import { bytesText } from './terminal.ts'
 
 const examples = `
 Examples:
@@ -88,7 +88,7 @@ function reportText(report: TrainingReport): string {
     `training    ${steps.toLocaleString('en')} steps, ${units.toLocaleString('en')} ${unit}`,
     `held out    ${accuracy === undefined ? language : `${(100 * accuracy).toFixed(2)}% right, loss ${loss?.toFixed(4)}`}`,
     ...(skipped > 0 ? [`skipped     ${skipped} steps, whose loss or gradient was not finite`] : []),
-    `time        ${seconds.toFixed(1)} s, ${megabytes(report.peakMemoryBytes)} memory at most`,
+    `time        ${seconds.toFixed(1)} s, ${bytesText(report.peakMemoryBytes)} memory at most`,
     `output      ${printable(output, 4096)}: ${files.map((file) => printable(file)).join(', ')}`,
   ].join('\n')
 }

@@ -138,7 +138,7 @@ class Compression {
     const begun = !options.overwrite && !options.restart && RunFolder.hasBegun(options.output)
     this.limit.enter('start')
     const time = begun
-      ? { secondsMissing: 'not measured for a run that has begun' }
+      ? { secondsMissing: 'not measured, as the output holds a run already' }
       : await planSeconds(source, target, options, { hooks, baseline: baselineOf(options, this.mix) })
     this.timeline.end()
     let description = { ...describePlan(source, target, options, this.mix?.measurement), ...time }

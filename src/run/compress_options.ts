@@ -140,6 +140,9 @@ export interface ResolvedCompressOptions {
   probe: boolean
 }
 
+/** Samples of language models where nothing is said. */
+export const defaultSamples = { samples: 40, length: 512 } as const
+
 /** @throws OptionError for the first rule that is broken: a long run must not die of a typo in its last step. */
 export function resolveOptions(options: CompressOptions): ResolvedCompressOptions {
   checkFields(options)
@@ -165,8 +168,8 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     shardSize: shardSizeOf(options.shardSize, chosen),
     imatrix: imatrixOf(options, chosen, steps),
     calibration: options.calibration,
-    samples: options.samples ?? 40,
-    length: options.length ?? 512,
+    samples: options.samples ?? defaultSamples.samples,
+    length: options.length ?? defaultSamples.length,
     seed: options.seed ?? 0,
     evaluate: options.evaluate ?? true,
     sideBySide: options.sideBySide,

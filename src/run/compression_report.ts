@@ -89,6 +89,7 @@ export function reportOf(
     source: source.resolved.spec,
     ...(source.resolved.sha256 ? { sourceSha256: source.resolved.sha256 } : {}),
     output: options.output,
+    family: source.family,
     method: options.method,
     target: options.target,
     format: options.format,

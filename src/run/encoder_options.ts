@@ -29,7 +29,7 @@ export function checkFormat(open: OpenConvertible, target: TargetName, format: s
  * Encoders read passages, not pages: many short samples have more beginnings and more words than a few long ones. On
  * MiniLM 256 of 80 tokens lose 0.0080 of the cosine at 4 bits, 128 of 160 lose 0.0100, 40 of 254 lose 0.0132.
  */
-const usualSamples = { samples: 256, length: 80 } as const
+export const usualSamples = { samples: 256, length: 80 } as const
 
 /**
  * The same options for a language model. For an encoder: samples no longer than its texts, no continued prompts.

@@ -155,6 +155,9 @@ test('texts side by side are left out with a note, or refused where they were as
   expect(asked.refusal?.message).toContain('--no-side-by-side')
   expect(budgetOf(samples, 20e9, false)).toMatchObject({ sideBySide: true, notes: [] })
 })
+test('a limit of less than a megabyte is told as it was asked for', () => {
+  expect(budgetOf(task, 1000, false).refusal!.message).toMatch(/, got 1kB; /)
+})
 test('kernels are measured with what a limit leaves, so that they are no reason to refuse a run', () => {
   const without = budgetOf(task, 1e9, false).refusal!.facts.needed as number
   const measured = { ...task, probe: true }

@@ -5,6 +5,7 @@ import { type EvaluationSplit, usualSplit } from '../metrics/language.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { ResourceError } from '../tensor/errors.ts'
+import { sizeText } from './byte_size.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import { poolPart } from './memory_parts.ts'
 import {
@@ -112,7 +113,8 @@ function withinLimit({ phase, parts }: MemoryPhase, maxMemory: number): MemoryPh
   }
 }
 
-const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`
+/** Rounded up; what is less than a megabyte as it was asked for. */
+const megabytes = (bytes: number): string => (bytes < 1e6 ? sizeText(bytes) : `${Math.ceil(bytes / 1e6)} MB`)
 
 const phaseNames: Readonly<Record<MemoryPhase['phase'], string>> = {
   start: 'while the model and the texts are read',

@@ -3,6 +3,7 @@ import type { EmbeddingMetrics } from '../metrics/embeddings.ts'
 import type { FamilyName } from '../models/families.ts'
 import { shareable, shellLine, sourceLabel } from './command_line.ts'
 import { licenceName } from './licence_name.ts'
+import { loadingLines } from './loading_lines.ts'
 import type { CompressionReport } from './report.ts'
 import { byteSize, fixed, isNumber, percent } from './report_page/numbers.ts'
 import { programsText, type Target, type TargetName, targetTable } from './targets.ts'
@@ -29,6 +30,7 @@ export function modelCard(report: CompressionReport, source: CardSource): string
     `# ${plain(source.name)}, compressed by Pare`,
     `Made from ${plain(sourceLabel(report.source))}${report.sourceSha256 ? ` (SHA-256 ${plain(report.sourceSha256)})` : ''} with ${plain(report.method)}, for ${readersOf(report)}.`,
     results(report),
+    ...loading(report, source),
     ...command(report),
     ...calibration(report),
     ...verification(report),
@@ -136,6 +138,11 @@ function results(report: CompressionReport): string {
 
 const cosines = (vectors: Pick<EmbeddingMetrics, 'meanCosine' | 'leastCosine'> | undefined): string[] =>
   vectors ? [fixed(vectors.meanCosine, 5), fixed(vectors.leastCosine, 5)] : ['', '']
+
+function loading(report: CompressionReport, { family }: CardSource): string[] {
+  const lines = loadingLines(report, family)
+  return lines.length > 0 ? [`## Use\n\n${lines.join('\n')}`] : []
+}
 
 function command({ command, version }: CompressionReport): string[] {
   if (!command) return []

@@ -45,7 +45,9 @@ export const record = <Shape extends z.ZodRawShape>(shape: Shape) => {
   return z.strictObject(shape, {
     error: ({ code, keys }) =>
       code === 'unrecognized_keys'
-        ? `there is no field ${printable(String((keys as string[])[0]), 64)}; the nearest is ${nearestField((keys as string[])[0]!, known)}, all are ${known.join(', ')}`
+        ? known.includes('steps') && Object.hasOwn(stepFields, (keys as string[])[0]!)
+          ? `there is no field ${(keys as string[])[0]} here; it belongs into steps`
+          : `there is no field ${printable(String((keys as string[])[0]), 64)}; the nearest is ${nearestField((keys as string[])[0]!, known)}, all are ${known.join(', ')}`
         : `a map of ${known.join(', ')}`,
   })
 }
@@ -137,17 +139,18 @@ export const pathText = (path: Path): string =>
 /**
  * A value as its schema reads it.
  *
- * @throws OptionError `PLACE: NEED is needed, got FOUND`; `place` turns the path inside the value into text.
+ * @throws OptionError `PLACE: NEED is needed, got FOUND`; `place` turns the path inside the value into text, and knows the
+ * field of it that does not exist.
  */
 export function checkValue<Schema extends z.ZodType>(
   schema: Schema,
   value: unknown,
-  place: (path: Path) => string,
+  place: (path: Path, key?: string) => string,
 ): z.output<Schema> {
   const { success, data, error } = schema.safeParse(value)
   if (success) return data
-  const { path, message, code } = clearest(error.issues)
-  const where = place(path)
+  const { path, message, code, key } = clearest(error.issues)
+  const where = place(path, key)
   const found = path.reduce<unknown>((at, key) => (at as Record<string | number, unknown>)?.[key], value)
   const sentence = code === 'unrecognized_keys' ? message : `${message} is needed, got ${shown(found)}`
   throw new OptionError(where === '' ? sentence : `${where}: ${sentence}`, {
@@ -160,6 +163,8 @@ interface ClearIssue {
   path: (string | number)[]
   message: string
   code: string
+  /** The field that does not exist. */
+  key?: string
 }
 
 /** A misspelt field explains what is missing, so that it goes first; of alternatives, the one whose kind was meant. */
@@ -175,7 +180,8 @@ function clearest(issues: readonly z.core.$ZodIssue[]): ClearIssue {
       return { ...inner, path: [...path, ...inner.path] }
     }
   }
-  return { path, message: issue.message, code: issue.code }
+  const [key] = issue.code === 'unrecognized_keys' ? issue.keys : []
+  return { path, message: issue.message, code: issue.code, ...(key === undefined ? {} : { key }) }
 }
 
 function shown(value: unknown): string {

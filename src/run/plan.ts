@@ -1,12 +1,19 @@
 /** What a compression will store, known from headers alone, and how long it takes. Works without the native core. */
+
+import { checkTexts } from '../formats/text_file.ts'
 import { loadCompressible } from '../models/load_model.ts'
 import { languageModel, type OpenCompressible } from '../models/open_model.ts'
 import type { ResolveOptions } from '../models/source/resolved.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { bitsPerWeight } from '../models/write/tensor_plan.ts'
 import { baselineOf } from './baselines.ts'
-import { type CompressOptions, type ResolvedCompressOptions, resolveOptions } from './compress_options.ts'
-import { forFamily } from './encoder_options.ts'
+import {
+  type CompressOptions,
+  defaultSamples,
+  type ResolvedCompressOptions,
+  resolveOptions,
+} from './compress_options.ts'
+import { forFamily, usualSamples } from './encoder_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import { fitGroups } from './fit_groups.ts'
 import { memoryBudget } from './memory_budget.ts'
@@ -17,6 +24,7 @@ import { mixRule } from './mix/mix_space.ts'
 import { type PlanSeconds, planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
 import { resolvedRecipe } from './recipe_options.ts'
+import { stepsAsMethod } from './step_sequence.ts'
 import { planTarget } from './target_plan.ts'
 import { chosenTarget, type Program } from './targets.ts'
 import { type RuleReport, type StepReport, tensorRules } from './tensor_rules.ts'
@@ -114,12 +122,34 @@ export function describePlan(
     notes: [
       ...plan.notes,
       ...(untouched > 0 ? [`${untouched} linear weights are taken by no step and stay as they are`] : []),
+      ...calibrationNotes(source, options, measurement),
       ...memoryNotes,
       ...(refusal ? [refusal.message] : []),
       ...fallbackNotes(plan),
       ...sizeNotes(plan.fileBytes, source.weights.fileBytes),
     ],
   }
+}
+
+/** Flags that ask for another calibration than the usual one, where no step and no measurement looks at texts. */
+function calibrationNotes(
+  { model, family }: OpenCompressible,
+  { steps, mix, calibration, samples, length, context }: ResolvedCompressOptions,
+  measurement: MeasurementTask | undefined,
+): string[] {
+  const weights = model.stages.flatMap((stage) => stage.weights)
+  const isUsed =
+    measurement !== undefined || mix !== undefined || stepsAsMethod(steps, weights).needs.length > 0
+  if (isUsed) return []
+  const usual = family === 'bert' ? usualSamples : defaultSamples
+  const usualLength = family === 'bert' ? Math.min(usual.length, context) : usual.length
+  const flags = [
+    ...(calibration ? ['--calib'] : []),
+    ...(samples === usual.samples ? [] : ['--samples']),
+    ...(length === usualLength ? [] : ['--length']),
+  ]
+  const methods = [...new Set(steps.map(({ method }) => method))].join(', ')
+  return flags.length > 0 ? [`${flags.join(', ')}: not used, ${methods} is not calibrated`] : []
 }
 
 const sizeNotes = (bytes: number, bytesSource: number): string[] =>
@@ -158,6 +188,7 @@ export async function plan(
   hooks: RunHooks = {},
 ): Promise<CompressionPlan> {
   const asked = resolveOptions({ output: '', ...options })
+  checkTexts([...(asked.calibration ?? []), ...(asked.text ?? [])])
   const source = await loadCompressible(options.source, {
     offline: asked.offline || undefined,
     ...resolve,

@@ -81,7 +81,7 @@ describe('what is wrong, and where', () => {
     [
       'an unknown field at the top',
       'pare: 1\nsorce: x\n',
-      /^FILE:1: there is no field sorce; the nearest is source/,
+      /^FILE:2: there is no field sorce; the nearest is source/,
     ],
     [
       'a wrong type',
@@ -96,7 +96,7 @@ describe('what is wrong, and where', () => {
     [
       'an unknown field inside of an alternative',
       'pare: 1\nevaluation:\n  window: 1\n',
-      /^FILE:2: evaluation: there is no field window; the nearest is windows/,
+      /^FILE:3: evaluation: there is no field window; the nearest is windows/,
     ],
     [
       'evaluation: true',
@@ -114,7 +114,7 @@ describe('what is wrong, and where', () => {
     [
       'a method that is not there',
       'pare: 1\nsteps: [{method: awq}]\n',
-      /steps\[0\]\.method: one of rtn, gptq is needed, got "awq"/,
+      /steps\[0\]\.method: one of rtn, gptq, .* is needed, got "awq"/,
     ],
     ['no step', 'pare: 1\nsteps: []\n', /steps: a list of one step or more/],
     [
@@ -301,4 +301,11 @@ describe('recipes that mean harm', () => {
       { numRuns: 2000 },
     )
   })
+})
+test('a field that does not exist is told with its own line, and one of the steps where it belongs', () => {
+  const path = join(folder, 'misplaced.yaml')
+  writeFileSync(path, 'pare: 1\nsource: a\nbits: 4\n')
+  expect(() => fromRecipe(path)).toThrow(`${path}:3: there is no field bits here; it belongs into steps`)
+  writeFileSync(path, 'pare: 1\nsource: a\n\nsamplez: 4\n')
+  expect(() => fromRecipe(path)).toThrow(`${path}:4: there is no field samplez; the nearest is`)
 })

@@ -46,8 +46,8 @@ function jsonLines(name: string, text: string): (path: Path) => number | undefin
 
 const placeIn =
   (name: string, lineOf: (path: Path) => number | undefined): Place =>
-  (path) => {
-    const line = lineOf(path)
+  (path, key) => {
+    const line = lineOf(key === undefined ? path : [...path, key])
     return [line === undefined ? name : `${name}:${line}`, ...(path.length > 0 ? [pathText(path)] : [])].join(
       ': ',
     )

@@ -36,8 +36,8 @@ export function recipeOptions(recipe: string | Recipe): CompressOptions & { thre
 }
 
 function optionsOf(value: unknown, place: Place): CompressOptions & { threads?: number } {
-  const checked = checkValue(recipeSchema, value, (path) =>
-    path.length > 0 ? place(path) : `${place([]).replace(/: $/, '')}`,
+  const checked = checkValue(recipeSchema, value, (path, key) =>
+    path.length > 0 ? place(path, key) : `${place([], key).replace(/: $/, '')}`,
   )
   const {
     pare: _,

@@ -38,7 +38,7 @@ const forEachSchema = record({
 })
 
 /** Where a path of the recipe stands, for messages: `recipe.yaml:7: steps[0]`. */
-export type Place = (path: Path) => string
+export type Place = (path: Path, key?: string) => string
 
 /**
  * The weight steps in the order in which they run.

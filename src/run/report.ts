@@ -105,6 +105,8 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   /** SHA-256 of the archive or file that the source came from, where it is known. */
   sourceSha256?: string
   output: string
+  /** `llama`, or `bert` of text encoders; reports of earlier versions have none. */
+  family?: string
   method: string
   target: string
   /** How its files are laid out; reports of earlier versions have none. */

@@ -127,13 +127,25 @@ export function planTarget(
   return { ...plan, notes: [...plan.notes, ...chosenNotes(options)] }
 }
 
+/**
+ * The name of a GGUF file, without its ending: letters of any script stay, a type at the end gives way to the new one.
+ *
+ * @example ggufFileName('pare-4m-Q4_K', 'Q3_K') // 'pare-4m-Q3_K'
+ */
+export function ggufFileName(name: string, scheme: string): string {
+  const plain = basename(name)
+    .replace(/[^\p{L}\p{M}\p{N}_.-]+/gu, '-')
+    .replace(/[.-](?:I?Q\d\w*|F16|F32|BF16)$/i, '')
+    .replace(/-{2,}/g, '-')
+    .replace(/^[-.]+|[-.]+$/g, '')
+  return `${plain || 'model'}-${scheme}`
+}
+
 function planGgufFile(open: OpenCompressible, options: FormatOptions): TargetPlan {
   const source = languageModel(open)
   const from = ggufSource(source)
   const { scheme = 'Q4_K', choices = new Map(), embedding, fallback = true, importance } = options
-  const fileName = `${basename(source.name)
-    .replace(/[^\w.-]+/g, '-')
-    .replace(/\.(Q\d\w*|F16|F32|BF16|IQ\d\w*)$/i, '')}-${scheme}`
+  const fileName = ggufFileName(source.name, scheme)
   const plan = planGguf(from, {
     scheme,
     choices,

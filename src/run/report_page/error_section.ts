@@ -55,9 +55,9 @@ function content(report: CompressionReport): Part {
     grid.rest.length > 0 &&
     folded(
       `Outside of the maps (${grid.rest.length})`,
-      errorTable('Matrices outside of the maps', grid.rest, marked),
+      errorTable('Matrices outside of the maps', grid.rest, marked, isRtn),
     )
-  }${folded(`All matrices, the worst first (${layers.length})`, errorTable('Errors of all matrices, the worst first', layers, marked))}`
+  }${folded(`All matrices, the worst first (${layers.length})`, errorTable('Errors of all matrices, the worst first', layers, marked, isRtn))}`
 }
 
 /** By how much the method is better than round to nearest, over all matrices. */
@@ -75,6 +75,7 @@ function errorTable(
   label: string,
   layers: readonly LayerReport[],
   marked: ReadonlyMap<LayerReport, 'worse' | 'better'>,
+  isRtn: boolean,
 ): Markup {
   const order = (layer: LayerReport) => (isNumber(layer.relativeError) ? layer.relativeError : -1)
   const sorted = layers.toSorted((a, b) => order(b) - order(a))
@@ -86,8 +87,7 @@ function errorTable(
       fixed(layer.bits, 2),
       layer.relativeError === 0 ? 'exact' : fixed(own, 1),
       percent(layer.relativeError, 3),
-      fixed(rtn, 1),
-      fixed(rtn - own, 1),
+      ...(isRtn ? [] : [fixed(rtn, 1), fixed(rtn - own, 1)]),
       outlier && (outlier === 'worse' ? '▲ large' : '▼ small'),
       shortened(layer.notes.join('; '), 300),
     ]
@@ -99,8 +99,12 @@ function errorTable(
       { name: 'bits', numeric: true },
       { name: 'error, dB', numeric: true },
       { name: 'error', numeric: true },
-      { name: 'nearest, dB', numeric: true },
-      { name: 'gain, dB', numeric: true },
+      ...(isRtn
+        ? []
+        : [
+            { name: 'nearest, dB', numeric: true },
+            { name: 'gain, dB', numeric: true },
+          ]),
       { name: 'outlier' },
       { name: 'notes' },
     ],

@@ -12,13 +12,17 @@ import { fitted, textWidth } from './text_width.ts'
 
 const MOST_POSITIONS = 256
 
-export function partingSection({ parting }: CompressionReport): Markup {
+export function partingSection({ parting, family }: CompressionReport): Markup {
   return section({
     id: 'logits',
     title: 'Where the logits part',
     content:
       !parting || parting.positions.length === 0
-        ? missing(html`The logits were not compared token by token: ${sideBySideSentence}`)
+        ? missing(
+            family === 'bert'
+              ? 'A text encoder has no logits; the size section compares its vectors.'
+              : html`The logits were not compared token by token: ${sideBySideSentence}`,
+          )
         : html`${lead(parting)}${bars(parting)}${folded('Numbers', positionTable(parting))}`,
   })
 }

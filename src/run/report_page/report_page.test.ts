@@ -225,6 +225,17 @@ describe('what the page shows', () => {
     expect(shown).toMatch(sentence)
     expect(shown.match(/class="missing"/g)).toHaveLength(1)
   })
+  test('the page of an encoder does not advise what encoders cannot do', () => {
+    const { samples: _, parting: __, ...rest } = wholeReport()
+    const shown = reportPage({ ...rest, family: 'bert' })
+    readTags(shown)
+    expect(shown).toContain('A text encoder turns texts into vectors and writes none.')
+    expect(shown).not.toContain('--side-by-side')
+  })
+  test('round to nearest is not compared with itself', () => {
+    expect(reportPage(wholeReport())).toContain('gain, dB')
+    expect(reportPage({ ...wholeReport(), method: 'rtn' })).not.toMatch(/gain, dB|nearest, dB/)
+  })
   test('without an evaluation, and without layers, the page says so', () => {
     const { perplexity: _, kl: __, top1: ___, ...rest } = wholeReport()
     expect(reportPage(rest)).toMatch(/Quality was not measured: compress without <code>--no-evaluate<\/code>/)

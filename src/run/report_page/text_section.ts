@@ -7,13 +7,17 @@ import { missing, section } from './section.ts'
 /** How to get what this section and the next one show. */
 export const sideBySideSentence = html`compress with <code>--side-by-side</code> and without <code>--no-evaluate</code>; the source and the result are each loaded whole for it.`
 
-export function textSection({ samples = [] }: CompressionReport): Markup {
+export function textSection({ samples = [], family }: CompressionReport): Markup {
   return section({
     id: 'texts',
     title: 'Texts side by side',
     content:
       samples.length === 0
-        ? missing(html`No texts were written: ${sideBySideSentence}`)
+        ? missing(
+            family === 'bert'
+              ? 'A text encoder turns texts into vectors and writes none.'
+              : html`No texts were written: ${sideBySideSentence}`,
+          )
         : html`<p class="lead">Each model takes its most likely token, again and again. A bar stands where the two part, and what follows is marked.</p>${samples.map(comparison)}`,
   })
 }
