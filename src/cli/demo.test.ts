@@ -14,10 +14,10 @@ test('the table holds source, rounding and GPTQ, and the page and the model lie 
   expect(code, stderr).toBe(0)
   const lines = stdout.split('\n')
   expect(lines[0]).toMatch(/size +bits a weight +perplexity +KL$/)
-  expect(lines[1]).toMatch(/^source +\d+\.\d MB +\d+\.\d\d$/)
+  expect(lines[1]).toMatch(/^source +\d+\.\d [kM]?B +\d+\.\d\d$/)
   for (const [index, name] of ['round to nearest', 'GPTQ'].entries())
     expect(lines[2 + index]).toMatch(
-      new RegExp(`^${name} +\\d+\\.\\d MB +3\\.44 +\\d+\\.\\d\\d +\\d\\.\\d{4}$`),
+      new RegExp(`^${name} +\\d+\\.\\d [kM]B +3\\.44 +\\d+\\.\\d\\d +\\d\\.\\d{4}$`),
     )
   for (const line of [
     'page   pare-demo/report.html',

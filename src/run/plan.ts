@@ -123,6 +123,7 @@ export function describePlan(
       ...plan.notes,
       ...(untouched > 0 ? [`${untouched} linear weights are taken by no step and stay as they are`] : []),
       ...calibrationNotes(source, options, measurement),
+      ...wideGroupNotes(matrices),
       ...memoryNotes,
       ...(refusal ? [refusal.message] : []),
       ...fallbackNotes(plan),
@@ -150,6 +151,20 @@ function calibrationNotes(
   ]
   const methods = [...new Set(steps.map(({ method }) => method))].join(', ')
   return flags.length > 0 ? [`${flags.join(', ')}: not used, ${methods} is not calibrated`] : []
+}
+
+/** Groups that no row fills are rows. */
+function wideGroupNotes(matrices: TargetPlan['tensors']): string[] {
+  const widths = matrices.flatMap(({ grid, shape }) =>
+    grid?.kind === 'affine' && typeof grid.groupSize === 'number' && grid.groupSize > shape[1]!
+      ? [grid.groupSize]
+      : [],
+  )
+  return widths.length === 0
+    ? []
+    : [
+        `groups of ${[...new Set(widths)].join(', ')} are wider than the rows of ${widths.length} of ${matrices.length} linear weights: there a group is a row`,
+      ]
 }
 
 const sizeNotes = (bytes: number, bytesSource: number): string[] =>

@@ -18,3 +18,9 @@ test('a plan refuses a text that is not there, as the run would', async () => {
     '/nowhere/text.txt',
   )
 })
+test('groups that are wider than rows are told', async () => {
+  expect(String(await notesOf({ method: 'rtn', groupSize: 4096 }))).toMatch(
+    /groups of 4096 are wider than the rows of \d+ of \d+ linear weights: there a group is a row/,
+  )
+  expect(String(await notesOf({ method: 'rtn', groupSize: 32 }))).not.toContain('wider than')
+})
