@@ -32,10 +32,13 @@ test('all sources of a method are found, through any number of files', () => {
 })
 test('results on pruning go stale with their settings, their trainings and every file of their methods', () => {
   const ways = readdirSync(join(root, 'src/prune'))
-    .filter((name) => name.endsWith('.ts') && !name.includes('.test.'))
+    .filter((name) => name.endsWith('.ts') && !/\.(test|suite)\./.test(name))
     .map((name) => `src/prune/${name}`)
-  // One shot is the use without training; the others tell sizes.
-  const others = ['instant'].map((name) => `src/prune/${name}.ts`)
+  // What only the use without training reads.
+  const training = methodSources('src/prune/training_methods.ts')
+  const others = ['instant', 'one_shot_magnitude', 'wanda', 'sparsegpt', 'exact_obs', 'obs_levels']
+    .flatMap((name) => methodSources(`src/prune/${name}.ts`))
+    .filter((file) => !training.includes(file))
   expect(jaxpruner.sources).toEqual(
     expect.arrayContaining([
       ...ways.filter((file) => !others.includes(file)),

@@ -32,8 +32,8 @@ export const ownValue =
 
 /** A number from 1 on. */
 export function atLeast1(text: string): number {
-  const value = positive(text)
-  if (value >= 1) return value
+  const value = Number(text)
+  if (text.trim() !== '' && Number.isFinite(value) && value >= 1) return value
   throw new InvalidArgumentError('A number from 1 on is needed.')
 }
 

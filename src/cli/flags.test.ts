@@ -103,7 +103,7 @@ describe('what is typed', () => {
     '--format mlx',
     '--method awq',
     '--bits 0',
-    '--bits 3.5',
+    '--bits 0.5',
     '--group-size 0',
     '--group-size col',
     '--target-size 0',

@@ -26,7 +26,7 @@ const mistakes: [string, string[], RegExp][] = [
   ['a scheme for gptq', ['plan', model, '--target', 'gptq', '--scheme', 'Q4_K'], /--scheme/],
   ['a group size for gguf', ['plan', model, '--target', 'gguf', '--group-size', '32'], /--group-size/],
   ['symmetric codes for gguf', ['plan', model, '--target', 'gguf', '--symmetric'], /--symmetric/],
-  ['bits that are no number', ['plan', model, '--bits', 'four'], /whole number/],
+  ['bits that are no number', ['plan', model, '--bits', 'four'], /number from 1 on/],
   ['five bits', ['plan', model, '--bits', '5'], /2, 3, 4 and 8/],
   ['a group of 0', ['plan', model, '--group-size', '0'], /whole number from 1/],
   ['an order for rtn', ['plan', model, '--method', 'rtn', '--act-order'], /--act-order/],

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
 import { openFile } from '../formats/file.ts'
-import { OptionError, printable } from '../tensor/errors.ts'
+import { FormatError, OptionError, printable } from '../tensor/errors.ts'
 
 /** Weights without what says how they are computed. */
 const weightFiles: Readonly<Record<string, string>> = {
@@ -24,7 +24,7 @@ const otherFiles: Readonly<Record<string, string>> = {
  * Refuses a file that is no GGUF file and says what it is, where that can be told by its name or its first bytes.
  *
  * @param needed `a GGUF file or a model folder`
- * @throws OptionError PARE_E_NOT_A_MODEL; SourceError where the file cannot be read.
+ * @throws OptionError PARE_E_NOT_A_MODEL, FormatError for an empty file; SourceError where the file cannot be read.
  */
 export function checkIsGguf(path: string, needed = 'a GGUF file or a folder with config.json'): void {
   const source = openFile(path)
@@ -45,7 +45,9 @@ export function checkIsGguf(path: string, needed = 'a GGUF file or a folder with
           : weightFiles[ending]
             ? 'give a folder that has its config.json too'
             : 'name a model'
-    throw new OptionError(`${printable(path, 300)}: ${needed} is needed, this is ${kind}; ${wayOut}`, {
+    // Nothing in a file is damage, another kind of file a slip of the hand.
+    const Fault = source.size === 0 ? FormatError : OptionError
+    throw new Fault(`${printable(path, 300)}: ${needed} is needed, this is ${kind}; ${wayOut}`, {
       code: 'PARE_E_NOT_A_MODEL',
       facts: { path, found: kind },
     })

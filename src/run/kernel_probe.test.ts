@@ -71,7 +71,11 @@ test('the plan holds the range, or says why it has none', async () => {
   const measured = await plan({ source })
   expect(measured.seconds!.to).toBeGreaterThan(measured.seconds!.from)
   expect(measured.secondsMissing).toBeUndefined()
-  const { seconds, secondsMissing, ...rest } = await plan({ source, probe: false })
+  const { seconds, secondsMissing, memory, ...rest } = await plan({ source, probe: false })
   expect([seconds, secondsMissing]).toEqual([undefined, expect.stringMatching(/--no-probe/)])
-  expect(rest).toEqual({ ...measured, seconds: undefined, recipe: { ...measured.recipe, probe: false } })
+  const { seconds: _, memory: withKernels, ...others } = measured
+  expect(rest).toEqual({ ...others, recipe: { ...measured.recipe, probe: false } })
+  // Kernels are measured before the run begins, and take memory only then.
+  expect(memory.slice(1)).toEqual(withKernels.slice(1))
+  expect(memory[0]!.bytes).toBeLessThan(withKernels[0]!.bytes)
 })

@@ -86,7 +86,7 @@ describe('what is wrong, and where', () => {
     [
       'a wrong type',
       'pare: 1\nsteps:\n  - bits: four\n',
-      /^FILE:3: steps\[0\]\.bits: a whole number from 1 on is needed, got "four"/,
+      /^FILE:3: steps\[0\]\.bits: a number from 1 on is needed, got "four"/,
     ],
     [
       'a wrong type inside of an alternative',

@@ -60,7 +60,7 @@ describe('what is refused', () => {
     [
       'a value of a wrong type',
       [{ forEach: { name: 'n', values: ['x'], steps: [{ bits: `\${n}` }] } }],
-      /^steps\[0\]\.forEach\.steps\[0\]\.bits: a whole number .* got "x"/,
+      /^steps\[0\]\.forEach\.steps\[0\]\.bits: a number .* got "x"/,
     ],
     [
       'a group beside a field',

@@ -6,7 +6,7 @@
 //! whatever the number of rows. What is kept of a row is the order in which its units (columns or blocks) went, and what
 //! each cost; weights at chosen counts come from a second run in that order, which repeats the first one bit by bit.
 
-mod border;
+pub mod border;
 mod choice;
 mod rounding;
 mod row;
