@@ -1,6 +1,5 @@
 /** The methods of compression steps: what each makes of a weight, which options it reads, and how its result is stored. */
-import type { LayerMethod, StatisticName } from '../calibrate/method.ts'
-import type { PareWeight } from '../formats/pare_weight.ts'
+import type { LayerMethod } from '../calibrate/method.ts'
 import { type ExactObsOptions, exactObs, exactObsKept } from '../prune/exact_obs.ts'
 import { type OneShotOptions, zerosOf } from '../prune/one_shot.ts'
 import { oneShotMagnitude } from '../prune/one_shot_magnitude.ts'
@@ -9,66 +8,14 @@ import { sparsegpt } from '../prune/sparsegpt.ts'
 import { wanda } from '../prune/wanda.ts'
 import { type AqlmOptions, aqlm } from '../quantize/aqlm.ts'
 import { type BaqOptions, baq } from '../quantize/baq.ts'
-import { gptq } from '../quantize/gptq.ts'
+import { type QuantizerName, quantizers } from '../quantize/methods.ts'
 import { obq } from '../quantize/obq.ts'
-import { rtn } from '../quantize/rtn.ts'
 import { type SpqrOptions, spqr } from '../quantize/spqr.ts'
 import { eora } from '../recover/eora.ts'
 import { OptionError } from '../tensor/errors.ts'
-import { groupsOfPattern, type OwnFieldName, type OwnOptions } from './own_fields.ts'
+import { groupsOfPattern, type OwnOptions } from './own_fields.ts'
+import type { FactoryOptions, Quantizer, StepMethod } from './step_method.ts'
 import { aqlmForm, baqForm, eoraForm, spqrForm } from './stored_forms.ts'
-
-/** Options that more than one kind of method reads. */
-export type SharedField = 'bits' | 'groupSize' | 'actOrder' | 'staticGroups' | 'damping' | 'onSingular'
-
-/** What is said to a method's factory. */
-export type FactoryOptions = OwnOptions & {
-  readonly bits?: number
-  readonly groupSize?: number | 'row'
-  readonly damping?: number
-  readonly actOrder?: boolean
-  readonly staticGroups?: boolean
-  readonly onSingular?: 'throw' | 'round'
-  readonly seed?: number
-}
-
-interface Method {
-  /** One line for help and docs. */
-  readonly summary: string
-  readonly needs: readonly StatisticName[]
-  /** Options that it reads, by name, with the default as text. */
-  readonly options: Readonly<Partial<Record<OwnFieldName | SharedField, string>>>
-  make(options: FactoryOptions): LayerMethod
-}
-
-/** Rounds to the grid that the step has: any target can hold it. */
-interface Quantizer extends Method {
-  readonly kind: 'quantizer'
-}
-
-/** Sets weights to 0. */
-interface Pruner extends Method {
-  readonly kind: 'pruner'
-  /** Rounds what is left to the grid of the step in the same sweep, where it has one. */
-  readonly joint: boolean
-  /** Weights that are left of a matrix. */
-  kept(shape: readonly [number, number], options: OwnOptions): number
-}
-
-/** Stores a weight in a form of its own. */
-interface Coder extends Method {
-  readonly kind: 'coder'
-  /** The form; where data decides its size, about so large. */
-  form(shape: readonly [number, number], options: FactoryOptions): PareWeight
-}
-
-/** Adds to what earlier steps stored. */
-interface Repair extends Method {
-  readonly kind: 'repair'
-  form(shape: readonly [number, number], options: FactoryOptions, before: PareWeight): PareWeight
-}
-
-export type StepMethod = Quantizer | Pruner | Coder | Repair
 
 const prunerOptions = {
   sparsity: '0.5, or what the pattern says',
@@ -124,27 +71,33 @@ function aqlmOptions(options: FactoryOptions): AqlmOptions {
   })
 }
 
-export const stepMethods = {
-  rtn: {
-    kind: 'quantizer',
-    summary: 'rounds to nearest, in seconds and without calibration',
-    needs: [],
-    options: {},
-    make: () => rtn(),
-  },
+/** What is known of quantisers beside their factories. */
+const quantizerFacts: Partial<Record<QuantizerName, Partial<Quantizer>>> = {
+  rtn: { summary: 'rounds to nearest, in seconds and without calibration' },
   gptq: {
-    kind: 'quantizer',
     summary: 'rounds column by column and spreads each error over the columns still to come',
-    needs: ['gram'],
     options: {
       damping: '0.01',
       actOrder: 'on, but for gguf and llama.cpp',
       staticGroups: 'on; for gptq and pare off with --symmetric',
       onSingular: 'throw',
     },
-    make: ({ damping, actOrder, staticGroups, onSingular }) =>
-      gptq(given({ damping, actOrder, staticGroups, onSingular })),
   },
+}
+
+/** Every quantiser of `src/quantize/methods.ts`. */
+const roundingMethods = Object.fromEntries(
+  Object.entries(quantizers).map(([name, factory]) => {
+    const make: Quantizer['make'] = ({ damping, actOrder, staticGroups, onSingular }) =>
+      (factory as (options: object) => LayerMethod)(given({ damping, actOrder, staticGroups, onSingular }))
+    const { needs } = make({})
+    const usual = { kind: 'quantizer', summary: 'rounds to the grid of the step', needs, options: {}, make }
+    return [name, { ...usual, ...quantizerFacts[name as QuantizerName] }]
+  }),
+) as Record<QuantizerName, Quantizer>
+
+export const stepMethods = {
+  ...roundingMethods,
   magnitude: {
     kind: 'pruner',
     joint: true,
