@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * Writes docs/fuzzing.md from what `.ci/fuzz.js --json` printed: `.ci/fuzz/page.js RESULTS...`. Of each reader and first
- * seed the line with the most cases counts.
+ * seed the line with the most cases counts, of those the last.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -16,7 +16,7 @@ const lines = process.argv
 const best = new Map()
 for (const line of lines) {
   const known = best.get(line.reader)
-  if (!known || line.cases > known.cases) best.set(line.reader, line)
+  if (!known || line.cases >= known.cases) best.set(line.reader, line)
 }
 const rows = readers.flatMap(({ name }) => best.get(name) ?? [])
 const number = (value) => value.toLocaleString('en-US')
