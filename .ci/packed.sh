@@ -28,7 +28,7 @@ if npx --no pare reproduce jaxpruner --quick 2> figures.txt; then exit 1; fi
 grep -q 'npm install vega' figures.txt
 
 cat > consumer.ts <<'TS'
-import { type CompressionReport, compress, evaluate, FormatError, inspect, loadModel, plan, version } from 'pare'
+import { type CompressionReport, compress, evaluate, inspect, OptionError, loadModel, plan, version } from 'pare'
 
 const source = process.argv[2]!
 const { bytes } = await plan({ source, target: 'gguf', scheme: 'Q8_0' })
@@ -40,7 +40,7 @@ export const jobs: [(report: CompressionReport) => number | undefined, typeof co
 try {
   await plan({ source: process.argv[1]! })
 } catch (error) {
-  if (!(error instanceof FormatError)) throw error
+  if (!(error instanceof OptionError)) throw error
   console.log(version, bytes, tensors.length, supported, weight.length, error.code)
 }
 // @ts-expect-error: the library refuses what the command line refuses
