@@ -17,8 +17,8 @@ const CHUNK: usize = 256;
 struct Tables<'a> {
     /// [column groups, out, books]
     codes: &'a [u8],
-    /// [books, entries, wide]
-    entries: &'a [f32],
+    /// [wide, books, entries], so that neighbours of a table are lanes.
+    turned: Vec<f32>,
     scales: &'a [f32],
     out: usize,
     books: usize,
@@ -27,13 +27,13 @@ struct Tables<'a> {
 }
 
 crate::simd! {
-    fn table_of(entries: &[f32], wide: usize, x: &[f32], table: &mut [f32]) {
-        for (entry, out) in entries.chunks_exact(wide).zip(table) {
-            let mut sum = 0.0;
-            for (c, x) in entry.iter().zip(x) {
-                sum += c * x;
+    /// `turned` is [wide, entries of all books].
+    fn table_of(turned: &[f32], x: &[f32], table: &mut [f32]) {
+        table.fill(0.0);
+        for (line, x) in turned.chunks_exact(table.len()).zip(x) {
+            for (sum, c) in table.iter_mut().zip(line) {
+                *sum += c * x;
             }
-            *out = sum;
         }
     }
 }
@@ -77,7 +77,7 @@ fn multiply(all: &Tables, x: &[f32], tables: &mut [f32], out: &mut [f32]) -> Res
     parallel::chunks(tables, 16 * size, |start, tables| {
         for (index, table) in tables.chunks_exact_mut(size).enumerate() {
             let group = start / size + index;
-            table_of(all.entries, all.wide, &x[group * all.wide..][..all.wide], table);
+            table_of(&all.turned, &x[group * all.wide..][..all.wide], table);
         }
     })?;
     let tables = &*tables;
@@ -99,6 +99,7 @@ pub fn codebook_lookup(codes: u32, codebooks: u32, scales: u32, x: u32) -> js::R
             ));
         };
         if books == 0
+            || count == 0
             || wide == 0
             || stored != books
             || *scales.shape != [out]
@@ -109,9 +110,12 @@ pub fn codebook_lookup(codes: u32, codebooks: u32, scales: u32, x: u32) -> js::R
                 &*codes.shape, &*codebooks.shape, &*scales.shape, &*x.shape
             )));
         }
+        let entries = codebooks.slice::<f32>()?;
         let all = Tables {
             codes: codes.slice()?,
-            entries: codebooks.slice()?,
+            turned: (0..wide)
+                .flat_map(|t| entries.iter().skip(t).step_by(wide).copied())
+                .collect(),
             scales: scales.slice()?,
             out,
             books,

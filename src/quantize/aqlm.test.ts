@@ -204,6 +204,9 @@ describe('difficult tasks', () => {
       expect(() => run(given, none)).toThrow(/^block\.0\/q: .*not finite/)
     }
   })
+  test('rows whose length f16 cannot hold are refused by name', () => {
+    expect(() => run({ ...layer, weight: layer.weight.mul(1e6) }, none)).toThrow(/^block\.0\/q: rows .* f16/)
+  })
   test('tiles that do not divide a weight are refused by name, with what is possible', () => {
     expect(() => run(layer, { ...none, tileColumns: 7 })).toThrow(
       /^block\.0\/q: tiles of 1 x 7 must divide 64 x 64 weights/,

@@ -24,7 +24,8 @@ export type { AqlmOptions } from './aqlm_options.ts'
 
 /**
  * @throws OptionError here for impossible options, from `compress` where tiles do not divide the weight or there is no Gram
- * matrix; NumericalError where the weight or the Gram matrix is not finite
+ * matrix; NumericalError where the weight or the Gram matrix is not finite, or a scale
+ * does not fit f16
  * @example aqlm({ books: 2, bookBits: 8 }).compress({ name, dense, current: dense, statistics })
  */
 export function aqlm(options: AqlmOptions = {}): LayerMethod {
@@ -70,7 +71,12 @@ export function aqlm(options: AqlmOptions = {}): LayerMethod {
         }
       })
       const source = storedSource(values)
-      return { source, decoded: source.dense(), diagnostics: { notes } }
+      const decoded = source.dense()
+      if (!scope(() => decoded.isFinite().all().item()))
+        throw new NumericalError(
+          `${name}: rows of this weight are too long for scales in f16; keep the weight`,
+        )
+      return { source, decoded, diagnostics: { notes } }
     },
   }
 }
