@@ -141,6 +141,7 @@ pub struct FoundCodes {
 /// weight [out, in], hessian [in, in], codebooks [books, count, high, wide] and scales [out / high] in f32 or f64; codes u32
 /// [out / high, in / wide, books]; visits u32 [.., 2].
 #[napi]
+// The macro hands over each handle for itself, and adds one argument of its own to the seven.
 #[allow(clippy::too_many_arguments)]
 pub fn beam_search(
     weight: u32,
