@@ -16,7 +16,8 @@ export class Killed extends Error {
 export type StepName = Exclude<keyof Disk, 'close'>
 
 /**
- * Does `steps` changes and then none, not even those of a clean-up. The last write is done by half.
+ * Does `steps` changes and then none, not even those of a clean-up. A write is then done by half, and of a folder that
+ * is removed only the first files go.
  *
  * @param seen gets the name of every step that was done.
  */
@@ -30,6 +31,7 @@ export function stoppingDisk(steps: number, seen: StepName[] = [], below: Disk =
           const [descriptor, bytes, position] = args as unknown as [number, Uint8Array, number?]
           below.write(descriptor, bytes.subarray(0, bytes.length >> 1), position)
         }
+        if (left === 0 && name === 'remove') removeHalf(args[0] as string)
         left = -1
         throw new Killed()
       }
@@ -49,6 +51,12 @@ export function stoppingDisk(steps: number, seen: StepName[] = [], below: Disk =
     makeFolder: step('makeFolder', below.makeFolder),
     remove: step('remove', below.remove),
   }
+}
+
+function removeHalf(path: string): void {
+  if (!fs.existsSync(path) || !fs.statSync(path).isDirectory()) return
+  const names = fs.readdirSync(path).sort()
+  for (const name of names.slice(0, (names.length + 1) >> 1)) systemDisk.remove(join(path, name))
 }
 
 /** Fails with ENOSPC once so many bytes were written. */

@@ -1,6 +1,5 @@
 /** Another way to store the same source, compressed and measured like the result, to hold the result against. */
 import { join } from 'node:path'
-import { disk } from '../formats/disk.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import type { ChosenMix } from './mix/choose_mix.ts'
@@ -37,7 +36,7 @@ export function baselineOf(
 const nearest = (step: ResolvedStep): ResolvedStep => ({ ...step, method: 'rtn', actOrder: false })
 
 /**
- * Runs a baseline inside the folder of the run, so that it goes on too where it was stopped, and removes it.
+ * Runs a baseline inside the folder of the run, so that it goes on too where it was stopped.
  *
  * @param compress runs options that are resolved, on the model that is open
  */
@@ -71,8 +70,6 @@ export async function compareBaseline(
     ...(embeddings === undefined ? {} : { embeddings }),
   }
 }
-
-export const removeBaseline = (work: string): void => disk().remove(join(work, baselineName))
 
 /** One phase for all that a baseline does; its plan and its notes are not those of the result. */
 const quietly = (name: string, { progress, signal }: RunHooks): RunHooks => ({

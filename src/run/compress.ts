@@ -8,7 +8,7 @@ import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import { AbortError, FormatError, OptionError } from '../tensor/errors.ts'
 import { assembleResult } from './assemble_result.ts'
-import { type BaselineRun, baselineOf, compareBaseline, removeBaseline } from './baselines.ts'
+import { type BaselineRun, baselineOf, compareBaseline } from './baselines.ts'
 import { readCalibration } from './calibration.ts'
 import { checkStages } from './check_stages.ts'
 import { commandArguments, needsRecipe, recipeFile } from './command_line.ts'
@@ -199,7 +199,7 @@ class Compression {
         }
         writeReport(folder.result, report, source)
         if (hooks.signal?.aborted) throw new AbortError()
-        removeBaseline(folder.work)
+        folder.removeBaseline()
       }
       folder.publish(target.target === 'gguf' ? basename(this.resultPath(folder)) : 'config.json')
       return readReport(folder.output)

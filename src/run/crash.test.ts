@@ -147,6 +147,20 @@ describe('killed', () => {
       expect(readdirSync(join(output, '..')), `step ${stop}`).toEqual(['out'])
     }
   })
+  test('while it discards what another left, it begins anew', async () => {
+    const left = freshOutput()
+    setDisk(stoppingDisk(afterFirstStage))
+    await killed(compress(options(left)))
+    for (let stop = 0; stop < 12; stop++) {
+      const output = freshOutput()
+      cpSync(left, output, { recursive: true })
+      setDisk(stoppingDisk(stop))
+      await killed(compress(options(output, { restart: true })), `step ${stop}`)
+      setDisk(systemDisk)
+      await compress(options(output))
+      expect(contents(output), `killed at step ${stop}`).toEqual(whole)
+    }
+  })
   test('and again while it goes on', async () => {
     const output = freshOutput()
     for (let stop = 5; ; stop += 17) {

@@ -6,6 +6,7 @@
  *   .pare/stage-*, inputs-* what is kept of it
  *   .pare/result/           the files of the result while they are put together
  *   .pare/baseline/         a run of its own: what the result is compared with
+ *   .pare/removed/          the same while it goes
  *   .pare/replaced/         what stood at the output before, while it is exchanged
  *
  * Then the files move to the output, the one that makes a model of the folder last, and the journal with them.
@@ -232,18 +233,27 @@ export class RunFolder {
     unlockWork(this.lock)
   }
 
-  /** Removes everything but the lock. */
+  /** Ends the run that the result was compared with. A process that dies in between leaves no half of it. */
+  removeBaseline(): void {
+    const [baseline, removed] = [join(this.work, baselineName), join(this.work, 'removed')]
+    disk().remove(removed)
+    if (existsSync(baseline)) disk().rename(baseline, removed)
+    disk().remove(removed)
+  }
+
+  /** Removes everything but the lock: the journal first, since without it the rest is known to be left over. */
   private clear(): void {
+    disk().remove(join(this.work, journalName))
     for (const name of readdirSync(this.work)) if (name !== 'lock') disk().remove(join(this.work, name))
   }
 
   /** Removes what the journal does not know: files that were being written when a process ended. */
   private removeUnnamed(): void {
     const { stages, result, publish } = this.state
-    const known = new Set(['lock', journalName, baselineName, ...stages.map(({ shard }) => shard.name)])
+    const known = new Set(['lock', journalName, ...stages.map(({ shard }) => shard.name)])
     const inputs = stages.at(-1)?.inputs
     if (inputs) known.add(inputs.name)
-    if (result) known.add('result')
+    if (result) known.add('result').add(baselineName)
     if (publish) known.add('replaced')
     for (const name of readdirSync(this.work)) if (!known.has(name)) disk().remove(join(this.work, name))
   }
