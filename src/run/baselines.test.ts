@@ -60,6 +60,21 @@ test('round to nearest stands beside another method, as a run of its own gives i
     expect(readFileSync(join(asked.output, 'report.html'), 'utf8')).toContain('round to nearest')
   }
 })
+test('the share of a phase never falls, through checks and baseline too', async () => {
+  const shares: { phase: string; share: number; text: string }[] = []
+  await compress(options(), {
+    progress: (event) => event.kind === 'progress' && shares.push(event),
+  })
+  // The source is read to know it again before the work begins, in the phase of the checks.
+  const phases = new Map<string, number[]>()
+  for (const { phase, share, text } of shares)
+    if (text !== 'the files of the source') phases.set(phase, [...(phases.get(phase) ?? []), share])
+  expect([...phases.keys()]).toEqual(expect.arrayContaining(['compress', 'verify', 'evaluate', 'baseline']))
+  for (const [phase, found] of phases) {
+    expect(found, phase).toEqual(found.toSorted((a, b) => a - b))
+    expect(Math.max(...found), phase).toBeLessThanOrEqual(1)
+  }
+})
 test('nothing does where the result is not evaluated, or none is wanted', async () => {
   for (const extra of [{ evaluate: false }, { baselines: false }])
     expect(await compress(options(extra))).not.toHaveProperty('baselines')

@@ -59,7 +59,7 @@ export async function compareBaseline(
       overwrite: false,
       restart: false,
     },
-    quietly(name, hooks),
+    quietly(name, options.method === 'rtn' ? 0.2 : 0.7, hooks),
   )
   return {
     name,
@@ -71,13 +71,17 @@ export async function compareBaseline(
   }
 }
 
-/** One phase for all that a baseline does; its plan and its notes are not those of the result. */
-const quietly = (name: string, { progress, signal }: RunHooks): RunHooks => ({
+/**
+ * One phase for all that a baseline does; its plan and its notes are not those of the result.
+ *
+ * @param compressing share of the phase that compressing takes, the rest is evaluating
+ */
+const quietly = (name: string, compressing: number, { progress, signal }: RunHooks): RunHooks => ({
   signal,
   progress(event) {
-    if (event.kind !== 'progress') return
-    const from = event.phase === 'compress' ? 0 : event.phase === 'evaluate' ? 0.5 : undefined
-    if (from === undefined) return
-    progress?.({ kind: 'progress', phase: 'baseline', share: from + event.share / 2, text: name })
+    if (event.kind !== 'progress' || (event.phase !== 'compress' && event.phase !== 'evaluate')) return
+    const share =
+      event.phase === 'compress' ? compressing * event.share : compressing + (1 - compressing) * event.share
+    progress?.({ kind: 'progress', phase: 'baseline', share, text: name })
   },
 })

@@ -63,7 +63,7 @@ export async function verifyResult(task: ResultToVerify, hooks: RunHooks = {}): 
       source,
       digests,
       signal: hooks.signal,
-      progress: (share, name) => show(share, name),
+      progress: (share, name) => show(readingShare * share, name),
     })
     checks.push(weights)
     if (source) checks.push(checkConfiguration(result, source))
@@ -72,7 +72,7 @@ export async function verifyResult(task: ResultToVerify, hooks: RunHooks = {}): 
       ? { check: skipped('logits', 'not all weights can be read') }
       : !alike
         ? { check: skipped('logits', 'the models differ in what they compute') }
-        : await predictions({ result, source, known, computed }, hooks)
+        : await predictions({ result, source, known, computed }, afterReading(hooks))
     checks.push(logits.check)
     const tokens = tokensOf(result)
     checks.push(checkTokens(tokens, source && tokensOf(source), known?.tokens))
@@ -95,6 +95,19 @@ export async function verifyResult(task: ResultToVerify, hooks: RunHooks = {}): 
     result.close()
   }
 }
+
+/** Of the phase: reading every weight; the rest are forwards. */
+const readingShare = 0.6
+
+const afterReading = ({ progress, signal }: RunHooks): RunHooks => ({
+  signal,
+  progress: (event) =>
+    progress?.(
+      event.kind === 'progress'
+        ? { ...event, share: readingShare + (1 - readingShare) * event.share }
+        : event,
+    ),
+})
 
 interface Predicting {
   result: OpenModel
