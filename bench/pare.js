@@ -4,18 +4,23 @@
  *   node bench/pare.js matmul
  *   node bench/pare.js prefill MODEL.gguf
  *   node bench/pare.js gptq MODEL.gguf TEXT.txt [--samples 64] [--length 512] [--static-groups]
+ *   node bench/pare.js sparsegpt|wanda MODEL.gguf TEXT.txt [--samples 64] [--length 512]
  *
- * `gptq` is 3 bits, groups of 64, symmetric, act-order, without evaluation; forwards in f32. `--threads N` limits all
+ * `gptq` is 3 bits, groups of 64, symmetric, act-order; the pruners set half of the weights to zero. Without evaluation;
+ * forwards in f32. `--threads N` limits all
  * of them. `bench/turns.js` runs this and the scripts of bench/peers in turns.
  */
 import { cpus } from 'node:os'
 import { parseArgs } from '../.ci/arguments.js'
+import { InputSquares } from '../dist/calibrate/input_squares.js'
 import { GramStatistic } from '../dist/calibrate/statistics.js'
 import { drawSamples, readTokens } from '../dist/calibrate/text_samples.js'
 import { walk } from '../dist/calibrate/walk.js'
 import { openModel } from '../dist/models/load_model.js'
 import { affineGrid } from '../dist/nn/grid.js'
 import { denseSource } from '../dist/nn/weight_source.js'
+import { sparsegpt } from '../dist/prune/sparsegpt.js'
+import { wanda } from '../dist/prune/wanda.js'
 import { gptq } from '../dist/quantize/gptq.js'
 import { instructionSet, matmul, randomStream, scope, setThreads, threads } from '../dist/tensor/index.js'
 
@@ -70,22 +75,29 @@ function prefill(path) {
   )
 }
 
-async function compression(path, text) {
+/** By name; each with the grid that it rounds to, where it does. */
+const methods = {
+  gptq: () => gptq({ actOrder: true, staticGroups: flags['static-groups'] }),
+  sparsegpt: () => sparsegpt({ sparsity: 0.5 }),
+  wanda: () => wanda({ sparsity: 0.5 }),
+}
+
+async function compression(name, path, text) {
   const [samples, length] = [Number(flags.samples), Number(flags.length)]
 
   const open = openModel(path)
   const tokens = readTokens([text], { tokenizer: open.tokenizer(), chatTemplates: open.chatTemplates() })
   const drawn = drawSamples(tokens, { samples, length }).samples
-  const method = gptq({ actOrder: true, staticGroups: flags['static-groups'] })
-  const grid = affineGrid({ bits: 3, groupSize: 64, symmetric: true })
-  const spent = { statistics: 0, factorsAndSweep: 0 }
+  const method = methods[name]()
+  const grid = name === 'gptq' ? affineGrid({ bits: 3, groupSize: 64, symmetric: true }) : undefined
+  const spent = { statistics: 0, solving: 0 }
   const timed = (name, body) => {
     const start = performance.now()
     const result = body()
     spent[name] += (performance.now() - start) / 1000
     return result
   }
-  const grams = new Map()
+  const gathered = new Map()
   const start = performance.now()
   await walk({
     model: open.model,
@@ -93,20 +105,20 @@ async function compression(path, text) {
     visitor: {
       observe: ([first], x) =>
         timed('statistics', () => {
-          if (!grams.has(first)) grams.set(first, new GramStatistic(first.name, x.extent(-1)))
-          grams.get(first).add(x)
+          if (!gathered.has(first)) gathered.set(first, statisticOf(method, first.name, x.extent(-1)))
+          gathered.get(first).add(x)
         }),
       compress: (linears) =>
-        timed('factorsAndSweep', () => {
-          const gram = grams.get(linears[0])
-          const statistics = gram.value()
+        timed('solving', () => {
+          const statistic = gathered.get(linears[0])
+          const statistics = statistic.current()
           for (const linear of linears) {
             const dense = linear.source.dense()
             const edit = method.compress({ name: linear.name, dense, current: dense, statistics, grid })
             linear.source = denseSource(edit.decoded)
           }
-          gram.dispose()
-          grams.delete(linears[0])
+          statistic.dispose?.()
+          gathered.delete(linears[0])
         }),
     },
   })
@@ -114,21 +126,24 @@ async function compression(path, text) {
   return {
     samples: drawn.length,
     length,
-    staticGroups: flags['static-groups'],
+    ...(name === 'gptq' ? { staticGroups: flags['static-groups'] } : {}),
     seconds,
     ...spent,
-    forwards: seconds - spent.statistics - spent.factorsAndSweep,
+    forwards: seconds - spent.statistics - spent.solving,
   }
 }
+
+const statisticOf = ({ needs }, name, inputs) =>
+  needs.includes('gram') ? new GramStatistic(name, inputs) : new InputSquares(inputs)
 
 const jobs = {
   matmul: () => products(),
   prefill: () => prefill(rest[0]),
-  gptq: () => compression(rest[0], rest[1]),
+  ...Object.fromEntries(Object.keys(methods).map((name) => [name, () => compression(name, ...rest)])),
 }
 if (!Object.hasOwn(jobs, job)) {
   process.stderr.write(
-    'usage: node bench/pare.js matmul | prefill MODEL | gptq MODEL TEXT [--samples N] [--length N] [--static-groups] [--threads N]\n',
+    'usage: node bench/pare.js matmul | prefill MODEL | gptq|sparsegpt|wanda MODEL TEXT [--samples N] [--length N] [--static-groups] [--threads N]\n',
   )
   process.exit(2)
 }

@@ -4,7 +4,7 @@
  *
  *   node bench/turns.js MODEL.gguf --text TRAIN.txt --calibration calibration.json --evaluation held-out.json \
  *     --torch torch-venv/bin/python [--llmcompressor llmcompressor-venv/bin/python] \
- *     [--jobs matmul,prefill,gptq,gptq-static] [--rounds 5] [--threads 2]
+ *     [--jobs matmul,prefill,gptq,gptq-static,sparsegpt,wanda] [--rounds 5] [--threads 2]
  *   node bench/turns.js --torch torch-venv/bin/python --jobs train-resnet [--preload LIBRARY.so]
  *   node bench/turns.js --torch torch-venv/bin/python --jobs train-llama [--preload LIBRARY.so]
  *
@@ -46,11 +46,11 @@ function json(command, args) {
 const pare = (...args) => json(process.execPath, [join(here, 'pare.js'), ...args, ...threads])
 const torch = (script, ...args) => json(flags.torch, [join(here, 'peers', script), ...args, ...threads])
 
-function llmCompressor() {
+function llmCompressor(method) {
   const folder = mkdtempSync(join(tmpdir(), 'pare-turns-'))
   try {
-    const script = join(here, 'peers/llmcompressor_gptq.py')
-    const args = [script, model, flags.calibration, '--folder', folder, ...threads]
+    const script = join(here, 'peers/llmcompressor_oneshot.py')
+    const args = [script, model, flags.calibration, '--method', method, '--folder', folder, ...threads]
     return json(flags.llmcompressor, args)
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -114,6 +114,8 @@ const jobs = {
   },
   gptq: gptqJob([]),
   'gptq-static': gptqJob(['--static-groups']),
+  sparsegpt: pruningJob('sparsegpt'),
+  wanda: pruningJob('wanda'),
 }
 
 const llamaReadings = (rate, growth) => ({
@@ -132,10 +134,10 @@ function gptqJob(options) {
   const name = `GPTQ${options.length > 0 ? ', static groups' : ''}`
   return {
     Pare: () => {
-      const { seconds, statistics, factorsAndSweep } = pare('gptq', model, flags.text, ...options).result
+      const { seconds, statistics, solving } = pare('gptq', model, flags.text, ...options).result
       return {
         [`${name}, s`]: seconds,
-        [`${name}: statistics, factors, sweep, s`]: statistics + factorsAndSweep,
+        [`${name}: statistics, factors, sweep, s`]: statistics + solving,
       }
     },
     PyTorch: () => {
@@ -146,7 +148,20 @@ function gptqJob(options) {
       }
     },
     ...(options.length > 0 && flags.llmcompressor
-      ? { 'llm-compressor': () => ({ [`${name}, s`]: llmCompressor().total_s }) }
+      ? { 'llm-compressor': () => ({ [`${name}, s`]: llmCompressor('gptq').total_s }) }
+      : {}),
+  }
+}
+
+/** Half of the weights, without a pattern. */
+function pruningJob(method) {
+  return {
+    Pare: () => {
+      const { seconds, statistics, solving } = pare(method, model, flags.text).result
+      return { [`${method}, s`]: seconds, [`${method}: statistics and weights, s`]: statistics + solving }
+    },
+    ...(flags.llmcompressor
+      ? { 'llm-compressor': () => ({ [`${method}, s`]: llmCompressor(method).total_s }) }
       : {}),
   }
 }

@@ -1,8 +1,9 @@
-"""GPTQ by llm-compressor's `oneshot` on the CPU, with the settings of torch_gptq.py --static-groups. Prints JSON.
+"""GPTQ, SparseGPT or Wanda by llm-compressor's `oneshot` on the CPU. Prints JSON.
 
-    llmcompressor_gptq.py MODEL.gguf CALIBRATION.json --evaluation HELD_OUT.json --folder SCRATCH
+    llmcompressor_oneshot.py MODEL.gguf CALIBRATION.json [--method sparsegpt] --evaluation HELD_OUT.json --folder SCRATCH
 
-llm-compressor 0.14 has act-order with groups in file order only ("static"). It takes one decoder block at a time.
+GPTQ has the settings of torch_gptq.py --static-groups: llm-compressor 0.14 has act-order with groups in file order only
+("static"). SparseGPT and Wanda set half of the weights to zero, without a pattern. It takes one decoder block at a time.
 The GGUF file is first written as a Hugging Face folder under SCRATCH (not timed). The window files come from
 `interop/oracle/evaluate.py --dump`, so that no tokenizer or data set is involved.
 """
@@ -20,7 +21,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from llmcompressor import oneshot
+from llmcompressor.modifiers import Modifier
 from llmcompressor.modifiers.gptq import GPTQModifier
+from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from torch.utils.data import DataLoader
@@ -43,7 +46,12 @@ def perplexity(model: PreTrainedModel, windows: list[list[int]]) -> float:
     return math.exp(total / len(windows))
 
 
-def recipe(options: argparse.Namespace) -> GPTQModifier:
+def recipe(options: argparse.Namespace) -> Modifier:
+    if options.method != "gptq":
+        half = {"sparsity": 0.5, "mask_structure": "0:0", "targets": ["Linear"], "ignore": ["lm_head"]}
+        if options.method == "wanda":
+            return WandaPruningModifier(**half)
+        return SparseGPTModifier(**half, block_size=128, dampening_frac=0.01)
     weights = {
         "num_bits": options.bits, "type": "int", "symmetric": True, "strategy": "group",
         "group_size": options.group_size, "actorder": "static",
@@ -81,8 +89,7 @@ def main(options: argparse.Namespace) -> None:
     after = perplexity(compressed, held_out) if held_out else None
     result = {
         "llmcompressor": version("llmcompressor"), "torch": torch.__version__, "threads": options.threads,
-        "bits": options.bits, "group_size": options.group_size, "act_order": "static",
-        "sequences": len(calibration), "tokens": options.tokens, "total_s": total,
+        "method": options.method, "sequences": len(calibration), "tokens": options.tokens, "total_s": total,
         "perplexity_before": before, "perplexity_after": after,
     }  # fmt: skip
     print(json.dumps(result, indent=2))
@@ -94,6 +101,7 @@ if __name__ == "__main__":
     parser.add_argument("calibration", help="JSON file of token windows")
     parser.add_argument("--evaluation", help="JSON file of held-out token windows")
     parser.add_argument("--folder", required=True, help="scratch folder for the model as safetensors")
+    parser.add_argument("--method", choices=["gptq", "sparsegpt", "wanda"], default="gptq")
     parser.add_argument("--bits", type=int, default=3)
     parser.add_argument("--group-size", type=int, default=64)
     parser.add_argument("--sequences", type=int, default=64)
