@@ -91,9 +91,12 @@ export function ordered(
     found: ratios(runs, { model, lower: names[i]!, higher }),
   }))
   if (steps.some(({ found }) => found.length === 0)) return { text, found: 'not run' }
+  const bits = new Map(
+    summarize(runs.filter((run) => run.model === model)).map((row) => [row.name, row.storedBits.toFixed(2)]),
+  )
   const lines = steps.map(
     ({ lower, higher, found }) =>
-      `${lower} has ${found.map((value) => value.toFixed(3)).join(', ')} of the KL of ${higher}`,
+      `${lower} (${bits.get(lower)} bits) has ${found.map((value) => value.toFixed(3)).join(', ')} of the KL of ${higher} (${bits.get(higher)} bits)`,
   )
   return {
     text,
