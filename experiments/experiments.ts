@@ -9,6 +9,7 @@ import { gmp } from './gmp.ts'
 import { gptq } from './gptq.ts'
 import { gptqFloats } from './gptq_floats.ts'
 import { jaxpruner } from './jaxpruner.ts'
+import { ptqBenchmark } from './ptq_benchmark.ts'
 import { sparsegpt } from './sparsegpt.ts'
 import { spqr } from './spqr.ts'
 
@@ -24,4 +25,5 @@ export const experiments: Readonly<Record<string, AnyExperiment>> = {
   baq,
   aqlm,
   eora,
+  ptq_benchmark: ptqBenchmark,
 }

@@ -1,4 +1,5 @@
 /** An experiment on one-shot methods: rows of steps over models and seeds, with a page by stored bits. */
+import type { Spec } from 'vega'
 import type { StepMethodName } from '#src/run/step_methods.ts'
 import type { WeightStep } from '#src/run/weight_step.ts'
 import { OptionError, printable } from '#src/tensor/errors.ts'
@@ -33,6 +34,8 @@ export interface OneShotPlan {
   series?(run: OneShotRun): string
   /** What the page has besides, such as ranks. @default nothing */
   extra?(runs: readonly OneShotRun[]): string
+  /** Figures besides, by file name. @default none */
+  more?(runs: readonly OneShotRun[]): ReadonlyMap<string, Spec>
 }
 
 export function oneShotExperiment(plan: OneShotPlan): Experiment<OneShotJob, OneShotRun> {
@@ -53,7 +56,7 @@ export function oneShotExperiment(plan: OneShotPlan): Experiment<OneShotJob, One
     claims: ({ runs }) => claims(runs),
     page: (result: Result<OneShotRun>, stale) => oneShotPage(plan, result, stale),
     part: ({ runs }) => oneShotTable(summarize(runs)),
-    figures: ({ runs }) => figuresOf(plan, runs),
+    figures: ({ runs }) => new Map([...figuresOf(plan, runs), ...(plan.more?.(runs) ?? [])]),
     failures: ({ runs }) => failures(runs),
   }
 }
