@@ -1,15 +1,29 @@
 /** All experiments, by the name that `pare reproduce` knows them by. */
+import { aqlm } from './aqlm.ts'
+import { baq } from './baq.ts'
 import { bitsPerByte } from './bits_per_byte.ts'
 import { encoderOnnx } from './encoder_onnx.ts'
+import { eora } from './eora.ts'
 import type { AnyExperiment } from './experiment.ts'
 import { gmp } from './gmp.ts'
 import { gptq } from './gptq.ts'
+import { gptqFloats } from './gptq_floats.ts'
 import { jaxpruner } from './jaxpruner.ts'
+import { ptqBenchmark } from './ptq_benchmark.ts'
+import { sparsegpt } from './sparsegpt.ts'
+import { spqr } from './spqr.ts'
 
 export const experiments: Readonly<Record<string, AnyExperiment>> = {
   gptq,
+  gptq_floats: gptqFloats,
   gmp,
   jaxpruner,
   bits_per_byte: bitsPerByte,
   encoder_onnx: encoderOnnx,
+  sparsegpt,
+  spqr,
+  baq,
+  aqlm,
+  eora,
+  ptq_benchmark: ptqBenchmark,
 }

@@ -1,0 +1,125 @@
+/**
+ * Every quantiser at 4, 3 and 2 bits on float models, at as many stored bits as groups of 64 take: which one loses least,
+ * on a model with planted outlier channels too, and whether a larger model at fewer bits beats a smaller one at more.
+ *
+ * arXiv:2502.13178 asks the same of models of 7 billion weights and more.
+ */
+import type { WeightStep } from '#src/run/weight_step.ts'
+import type { Claim } from './experiment.ts'
+import { sources as gptqSources } from './gptq_result.ts'
+import { oneShotExperiment, type Row, step } from './one_shot_experiment.ts'
+import type { OneShotRun } from './one_shot_measure.ts'
+import { lostOrders, methodsOf, nameOf, ordered } from './one_shot_page.ts'
+import { withOutliers } from './planted_outliers.ts'
+import { bestAt, rankTables, sizeFigure, sizeTable } from './ptq_ranks.ts'
+
+export interface BenchmarkMethod {
+  /** What its literature calls it: salience, rotation, compensation, and so on. */
+  family: string
+  /** Steps that store about as many bits as groups of 64 do. */
+  steps(bits: Bits): readonly WeightStep[]
+  /** Where a run takes minutes. @default all */
+  seeds?: number
+}
+
+export const widths = [4, 3, 2] as const
+export type Bits = (typeof widths)[number]
+
+const groupSize = 64
+const sizeFile = 'ptq_benchmark_size.svg'
+
+/** A method more is an entry more. */
+export const methods: readonly BenchmarkMethod[] = [
+  { family: 'rounding', steps: (bits) => [step('rtn', { bits, groupSize })] },
+  { family: 'compensation', steps: (bits) => [step('gptq', { bits, groupSize })] },
+  { family: 'compensation', steps: (bits) => [step('spqr', { bits, groupSize, outlierThreshold: 1e6 })] },
+  // Packing and ranges take 0.3 bits.
+  { family: 'allocation', steps: (bits) => [step('baq', { bits: { 4: 3.95, 3: 3.03, 2: 2.1 }[bits] })] },
+  { family: 'codebooks', steps: (bits) => [step('aqlm', { books: bits, bookBits: 7 })], seeds: 1 },
+]
+
+const [nearest, compensated] = methods as [BenchmarkMethod, BenchmarkMethod]
+const main = ['lm-6m', 'pare-4m']
+const planted = `lm-6m${withOutliers}`
+
+const rowsAt = (model: string, of: readonly BenchmarkMethod[]): Row[] =>
+  widths.toReversed().flatMap((bits) =>
+    of.map(({ steps, seeds }) => ({
+      model,
+      steps: steps(bits),
+      ...(seeds === undefined ? {} : { seeds }),
+    })),
+  )
+const fast = methods.filter(({ seeds }) => seeds === undefined)
+const slow = methods.filter(({ seeds }) => seeds !== undefined)
+
+export const ptqBenchmark = oneShotExperiment({
+  name: 'ptq_benchmark',
+  title: 'Quantisers at equal stored bits',
+  sources: [
+    'experiments/planted_outliers.ts',
+    'src/quantize/spqr.ts',
+    'src/nn/spqr_sweep.ts',
+    'src/quantize/baq.ts',
+    'src/quantize/level_allocation.ts',
+    'src/nn/level_sweep.ts',
+    'src/quantize/aqlm.ts',
+    'src/quantize/codebook_steps.ts',
+    'src/nn/additive_codebooks.ts',
+    ...gptqSources,
+  ],
+  systems: [],
+  rows: [
+    ...main.flatMap((model) => rowsAt(model, fast)),
+    ...rowsAt(planted, fast),
+    ...rowsAt('lm-2m', [nearest, compensated]),
+    ...main.flatMap((model) => rowsAt(model, slow)),
+  ],
+  quick: [nearest, compensated].flatMap(({ steps }) => [{ model: 'pare-4m', steps: steps(2) }]),
+  claims,
+  failures: (runs) =>
+    lostOrders(runs, [
+      { lower: nameOf(compensated.steps(2)), higher: nameOf(nearest.steps(2)), ratio: 0.85 },
+    ]),
+  series: ({ steps }) => methodsOf(steps),
+  extra: (runs) => [rankTables(runs), sizeTable(runs), `![Perplexity over kB](${sizeFile})`].join('\n\n'),
+  more: (runs) => new Map([[sizeFile, sizeFigure(runs)]]),
+  remarks: `Ranked are the methods that store at most 3% more than round to nearest with groups of ${groupSize}; a range of ranks is that over the
+seeds. All of them read the same text and as many tokens of it, and compress the same weights. AQLM takes what its codebooks
+leave: fewer bits than the others at 2 bits.
+
+Every 64th channel of the norms of "lm-6m with outliers" is 16 times as large and the weights behind it as much smaller: the
+same function, whose inputs have outliers as those of large models do. The zoo's own have none that matter.`,
+})
+
+function claims(runs: readonly OneShotRun[]): Claim[] {
+  return [...main, planted].flatMap((model) => [
+    all(
+      `${model}: GPTQ loses less than round to nearest at every width.`,
+      widths.map((bits) => ordersOf(runs, model, [compensated.steps(bits), nearest.steps(bits)])),
+    ),
+    all(
+      `${model}: every method loses least at 4 bits, more at 3 and most at 2.`,
+      methods.map(({ steps }) => ordersOf(runs, model, widths.map(steps))),
+    ),
+    ...widths.map((bits) => bestAt(runs, model, bits)),
+  ])
+}
+
+const ordersOf = (
+  runs: readonly OneShotRun[],
+  model: string,
+  steps: readonly (readonly WeightStep[])[],
+): Claim => ordered(runs, { text: '', model, names: steps.map(nameOf) })
+
+/** What of the parts is decided. */
+function all(text: string, parts: readonly Claim[]): Claim {
+  const decided = parts.filter(({ holds }) => holds !== undefined)
+  if (decided.length === 0) return { text, found: 'not run' }
+  const missed = decided.filter(({ holds }) => !holds)
+  return {
+    text,
+    holds: missed.length === 0,
+    found: (missed.length > 0 ? missed : decided).map(({ found }) => found).join('; '),
+  }
+}

@@ -1,0 +1,118 @@
+/** Who loses least at each width, and what a larger model at fewer bits gives beside a smaller one at more. */
+import type { Spec } from 'vega'
+import type { Claim } from './experiment.ts'
+import { lineFigure } from './figure.ts'
+import type { OneShotRun } from './one_shot_measure.ts'
+import { methodsOf, type Summary, summarize } from './one_shot_page.ts'
+import { spreadOf } from './spread.ts'
+import { table } from './table.ts'
+
+/** What a method may store beyond round to nearest and still be ranked. */
+const allowance = 1.03
+
+export interface Ranked {
+  method: string
+  storedBits: number
+  kl: number
+  /** Over the seeds of all methods that have them. */
+  best: number
+  worst: number
+}
+
+/** The methods of one model at one width, the least KL first. */
+export function ranksAt(runs: readonly OneShotRun[], model: string, bits: number): Ranked[] {
+  const rows = summarize(runs.filter((run) => run.model === model && widthOf(run) === bits))
+  const nearest = rows.find(({ runs: [first] }) => first!.steps[0]!.method === 'rtn')
+  if (!nearest) return []
+  const ranked = rows.filter(({ storedBits }) => storedBits <= allowance * nearest.storedBits)
+  const seeds = [...new Set(ranked.flatMap(({ runs }) => runs.map(({ seed }) => seed)))]
+  return ranked
+    .map((row) => {
+      const places = seeds.map(
+        (seed) => 1 + ranked.filter((other) => klOf(other, seed) < klOf(row, seed)).length,
+      )
+      return {
+        method: methodsOf(row.runs[0]!.steps),
+        storedBits: row.storedBits,
+        kl: row.kl.mean,
+        best: Math.min(...places),
+        worst: Math.max(...places),
+      }
+    })
+    .sort((a, b) => a.kl - b.kl)
+}
+
+/** What has no run of a seed stands there with its first. */
+const klOf = ({ runs }: Summary, seed: number): number =>
+  (runs.find((run) => run.seed === seed) ?? runs[0]!).kl
+
+/** Whole bits of the codes: a rate of 3.95 is one of 4, three books are one of 3. */
+const widthOf = ({ steps }: OneShotRun): number => {
+  const { bits, books } = steps.at(-1)!
+  return books ?? Math.round(bits ?? Number.NaN)
+}
+
+const showRank = ({ best, worst, kl }: Ranked) =>
+  `${best === worst ? best : `${best} to ${worst}`} (${kl.toPrecision(3)})`
+
+/** Ranks by model and width: one method a row. */
+export function rankTables(runs: readonly OneShotRun[]): string {
+  const places = [...new Set(runs.map(({ model }) => model))].flatMap((model) =>
+    [4, 3, 2].map((bits) => ({ model, bits, ranks: ranksAt(runs, model, bits) })),
+  )
+  const shown = places.filter(({ ranks }) => ranks.length > 0)
+  const methods = [...new Set(shown.flatMap(({ ranks }) => ranks.map(({ method }) => method)))]
+  return table(
+    ['rank (KL)', ...shown.map(({ model, bits }) => `${model}, ${bits} bits`)],
+    methods.map((method) => [
+      method,
+      ...shown.map(({ ranks }) => {
+        const own = ranks.find((rank) => rank.method === method)
+        return own ? showRank(own) : ''
+      }),
+    ]),
+  )
+}
+
+/** Which method has the first rank in every seed. */
+export function bestAt(runs: readonly OneShotRun[], model: string, bits: number): Claim {
+  const text = `${model}: at ${bits} bits one method loses least in every seed.`
+  const [first, second] = ranksAt(runs, model, bits)
+  if (!first || !second) return { text, found: 'not run' }
+  return {
+    text,
+    holds: first.worst === 1 && second.best > 1,
+    found: `${first.method} has ${first.kl.toPrecision(3)}, then ${second.method} ${second.kl.toPrecision(3)}`,
+  }
+}
+
+const sized = ['lm-2m', 'lm-6m']
+const sizedRuns = (runs: readonly OneShotRun[]) =>
+  runs.filter(({ model, steps }) => sized.includes(model) && ['rtn', 'gptq'].includes(methodsOf(steps)))
+
+/** Perplexity, since a KL is to the own source; both models have the same tokens. */
+export function sizeTable(runs: readonly OneShotRun[]): string {
+  const rows = summarize(sizedRuns(runs)).toSorted((a, b) => a.bytes - b.bytes)
+  return table(
+    ['model', 'steps', 'kB of linear weights', 'kB of the file', 'perplexity', 'of the source'],
+    rows.map(({ model, name, bytes, runs }) => [
+      model,
+      name,
+      (bytes / 1e3).toFixed(0),
+      (runs[0]!.fileBytes / 1e3).toFixed(0),
+      spreadOf(runs.map(({ perplexity }) => perplexity)).mean.toFixed(2),
+      runs[0]!.perplexitySource.toFixed(2),
+    ]),
+  )
+}
+
+export function sizeFigure(runs: readonly OneShotRun[]): Spec {
+  const points = summarize(sizedRuns(runs)).map(({ model, bytes, runs }) => {
+    const { mean, low, high } = spreadOf(runs.map(({ perplexity }) => perplexity))
+    return { series: `${model}, ${methodsOf(runs[0]!.steps)}`, x: bytes / 1e3, y: mean, low, high }
+  })
+  return lineFigure(points, {
+    x: { title: 'kB of linear weights' },
+    y: { title: 'perplexity (log)', scale: 'log' },
+  })
+}
