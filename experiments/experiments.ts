@@ -5,6 +5,7 @@ import type { AnyExperiment } from './experiment.ts'
 import { gmp } from './gmp.ts'
 import { gptq } from './gptq.ts'
 import { jaxpruner } from './jaxpruner.ts'
+import { obc } from './obc.ts'
 
 export const experiments: Readonly<Record<string, AnyExperiment>> = {
   gptq,
@@ -12,4 +13,5 @@ export const experiments: Readonly<Record<string, AnyExperiment>> = {
   jaxpruner,
   bits_per_byte: bitsPerByte,
   encoder_onnx: encoderOnnx,
+  obc,
 }
