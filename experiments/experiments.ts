@@ -9,6 +9,7 @@ import { gmp } from './gmp.ts'
 import { gptq } from './gptq.ts'
 import { gptqFloats } from './gptq_floats.ts'
 import { jaxpruner } from './jaxpruner.ts'
+import { obc } from './obc.ts'
 import { ptqBenchmark } from './ptq_benchmark.ts'
 import { sparsegpt } from './sparsegpt.ts'
 import { spqr } from './spqr.ts'
@@ -26,4 +27,5 @@ export const experiments: Readonly<Record<string, AnyExperiment>> = {
   aqlm,
   eora,
   ptq_benchmark: ptqBenchmark,
+  obc,
 }
