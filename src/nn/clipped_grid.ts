@@ -17,6 +17,7 @@ import {
   minimum,
   scope,
   type Tensor,
+  where,
   zeros,
 } from '../tensor/index.ts'
 import { columnSweep } from './column_sweep.ts'
@@ -40,9 +41,7 @@ export interface ClippedValues {
 /** The weight on its grid, with the ranges of now. The caller's scope owns it. */
 export function clipToGrid(weight: Tensor, grid: AffineGrid, logits: ClipLogits): ClippedValues {
   return scope(() => {
-    const ranges = rangesOf(weight, grid)
-    const { values, dense } = columnSweep(clipped(weight, grid, ranges, logits), { grid })
-    return { values: values as AffineValues, dense }
+    return rounded(weight, grid, rangesOf(weight, grid), logits)
   })
 }
 
@@ -62,19 +61,16 @@ export interface ClippedSource extends WeightSource {
  */
 export function clippedSource(weight: Tensor, grid: AffineGrid, logits: ClipLogits): ClippedSource {
   const ranges = rangesOf(weight, grid)
-  const rounded = customGradient({
+  const decoded = customGradient({
     name: 'clipToGrid',
     forward: ([upper, lower]: readonly [Tensor, Tensor]) => {
-      const output = scope(() => {
-        const own = clipped(weight, grid, ranges, { upper, lower })
-        return columnSweep(own, { grid }).dense
-      })
+      const output = scope(() => rounded(weight, grid, ranges, { upper, lower }).dense)
       return { output, saved: [output, upper, lower] as const }
     },
     backward: ({ saved: [output, upper, lower], gradient }) =>
       scope(() => gradients({ weight, output, gradient }, grid, ranges, { upper, lower })),
   })
-  const dense = () => rounded(logits.upper, logits.lower)
+  const dense = () => decoded(logits.upper, logits.lower)
   const shape = weight.shape as [number, number]
   const bits = gridBits(grid, shape)
   return {
@@ -131,11 +127,23 @@ function bounds({ high, low }: Ranges, { symmetric }: AffineGrid, { upper, lower
   return { high: wide, low: wide.neg() }
 }
 
-function clipped(weight: Tensor, grid: AffineGrid, ranges: Ranges, logits: ClipLogits): Tensor {
+/** A grid that is fitted to clipped weights has their bounds for its range. */
+function rounded(weight: Tensor, grid: AffineGrid, ranges: Ranges, logits: ClipLogits): ClippedValues {
   const { high, low } = bounds(ranges, grid, logits)
-  const inside = minimum(maximum(grouped(weight, grid), low), high)
+  const groups = grouped(weight, grid)
   const [rows, columns] = weight.shape as [number, number]
-  return inside.reshape([rows, -1]).slice(1, 0, columns).contiguous()
+  const flat = (x: Tensor) => x.reshape([rows, -1]).slice(1, 0, columns).contiguous()
+  const swept = columnSweep(flat(minimum(maximum(groups, low), high)), { grid })
+  const values = swept.values as AffineValues
+  if (!grid.symmetric) return { values, dense: swept.dense }
+  // The lowest level is half a step below the bound, which a clipped weight may round up from.
+  const below = groups.less(low)
+  const lowest = values.scales
+    .cast(weight.dtype)
+    .mul(-(2 ** (grid.bits - 1)))
+    .unsqueeze(-1)
+  const codes = where(flat(below), 0, values.codes.cast(weight.dtype)).cast('u8')
+  return { values: { ...values, codes }, dense: flat(where(below, lowest, grouped(swept.dense, grid))) }
 }
 
 /** Of both logits, [rows, groups]. */

@@ -189,7 +189,10 @@ export class MatrixCompression {
   /** Puts the weight in the form in which it is stored in the place of the dense one, which is kept until it is trained. */
   private decide(linear: Linear, statistics: Statistics): void {
     const plan = this.plans.get(linear.name)!
-    if (!plan.grid && !plan.made) return this.exchange(linear, statistics)
+    if (!plan.grid && !plan.made) {
+      this.exchange(linear, statistics)
+      return
+    }
     const dense = linear.source.dense()
     const { source, diagnostics } = scope(() => {
       const { source, diagnostics } = this.compressed(plan, dense, statistics)
