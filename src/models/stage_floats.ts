@@ -2,11 +2,12 @@
 
 import type { Tensor } from '../tensor/index.ts'
 import { LlamaBlock } from './llama/block.ts'
+import { blockName } from './llama/names.ts'
 import type { Stage } from './stage.ts'
 
 export interface StageFloat {
-  /** Unique in the stage, such as `norm.0` or the name of the weight with `.bias`. */
-  readonly path: string
+  /** As in the model's file. */
+  readonly name: string
   get(): Tensor
   /** Takes a tensor of the same shape in its place. */
   set(x: Tensor): void
@@ -19,7 +20,7 @@ export function floatsOf(stage: Stage): StageFloat[] {
       linear.bias
         ? [
             {
-              path: `${linear.name}.bias`,
+              name: linear.name.replace(/\.weight$/, '.bias'),
               get: () => linear.bias!,
               set: (x) => {
                 linear.bias = x
@@ -31,12 +32,17 @@ export function floatsOf(stage: Stage): StageFloat[] {
   )
   if (!(stage instanceof LlamaBlock)) return biases
   const { weights, index } = stage
-  const norms = (['attentionNorm', 'mlpNorm'] as const).map(
-    (name): StageFloat => ({
-      path: `block.${index}.${name}`,
-      get: () => weights[name],
+  const norms = (
+    [
+      ['attentionNorm', 'input_layernorm'],
+      ['mlpNorm', 'post_attention_layernorm'],
+    ] as const
+  ).map(
+    ([field, part]): StageFloat => ({
+      name: blockName(index, part),
+      get: () => weights[field],
       set: (x) => {
-        weights[name] = x
+        weights[field] = x
       },
     }),
   )

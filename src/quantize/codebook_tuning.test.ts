@@ -96,7 +96,7 @@ test('patience ends it, and the best numbers are kept', () => {
 })
 test('it fits the hook of a walk', async () => {
   const open = openFixture('smollm')
-  const results: number[][] = []
+  const results: (readonly number[])[] = []
   await walk({
     model: open.model,
     samples: [0, 1, 2, 3].map((i) => Uint32Array.from({ length: 8 }, (_, t) => (t * 5 + i * 7) % 32)),

@@ -6,6 +6,7 @@
  *
  * Egiazarian et al. 2024, arXiv:2401.06118, section 3.3 and appendix A. Adam with rate 1e-5 and betas 0.9 and 0.95.
  */
+import type { StageTuner, StageTuning, TuningHooks } from '../calibrate/stage_tuner.ts'
 import type { StageSamples } from '../calibrate/walk.ts'
 import { runStage, type Stage } from '../models/stage.ts'
 import { floatsOf, type StageFloat } from '../models/stage_floats.ts'
@@ -34,11 +35,25 @@ export interface TuningOptions {
   seed?: number
 }
 
-export interface TuningResult {
-  /** Mean loss on the held batches (on all where none are) before the first pass and after each. */
-  losses: number[]
-  /** The pass whose numbers were kept; 0 is none. */
-  kept: number
+/** `losses` are those on the held batches, or on all where none are. */
+export type TuningResult = StageTuning
+
+/**
+ * Tunes each stage of a walk that holds codebooks.
+ *
+ * @returns nothing for 0 epochs
+ * @throws OptionError for impossible options
+ * @example blockTuner({ epochs: 5 })?.tune(stage, samples, {})
+ */
+export function blockTuner(options: TuningOptions = {}): StageTuner | undefined {
+  const settings = settingsOf(options)
+  if (settings.epochs === 0) return undefined
+  return {
+    name: 'aqlm',
+    target: 'denseOnCurrent',
+    tune: (stage, samples, hooks) =>
+      linearsOf([stage]).some(holdsCodebooks) ? tuneBlock(stage, samples, settings, hooks) : undefined,
+  }
 }
 
 /**
@@ -48,10 +63,15 @@ export interface TuningResult {
  * @throws OptionError for impossible options, or a stage without codebooks
  * @example walk({ ..., target: 'denseOnCurrent', visitor: { ..., tune: (stage, samples) => tuneBlock(stage, samples) } })
  */
-export function tuneBlock(stage: Stage, samples: StageSamples, options: TuningOptions = {}): TuningResult {
+export function tuneBlock(
+  stage: Stage,
+  samples: StageSamples,
+  options: TuningOptions = {},
+  hooks: TuningHooks = {},
+): TuningResult {
   const loss = (batch: number) =>
     runStage(stage, samples.input(batch), samples.context(batch)).sub(samples.target(batch)).square().mean()
-  return tune([stage], samples.count, loss, options)
+  return tune([stage], samples.count, loss, options, hooks)
 }
 
 /**
@@ -66,8 +86,9 @@ export function tuneModel(
   batches: number,
   { student, teacher }: { student(batch: number): Tensor; teacher(batch: number): Tensor },
   options: TuningOptions = {},
+  hooks: TuningHooks = {},
 ): TuningResult {
-  return tune(stages, batches, (batch) => divergence(student(batch), teacher(batch)).mean(), options)
+  return tune(stages, batches, (batch) => divergence(student(batch), teacher(batch)).mean(), options, hooks)
 }
 
 function tune(
@@ -75,9 +96,9 @@ function tune(
   count: number,
   lossOf: (batch: number) => Tensor,
   options: TuningOptions,
+  { signal, progress }: TuningHooks,
 ): TuningResult {
-  const { rate = 1e-5, epochs = 5, patience = 3, held = 0.125, accumulate = 1, seed = 0 } = options
-  checkOptions({ epochs: [epochs, 0], patience: [patience, 1], accumulate: [accumulate, 1] }, rate, held)
+  const { rate, epochs, patience, held, accumulate, seed } = settingsOf(options)
   const judged = Math.floor(held * count)
   const [trained, judges] = [count - judged, judged > 0 ? judged : count]
   if (trained < 1) throw new OptionError(`tuning: at least one batch is needed to train on, got ${trained}`)
@@ -91,12 +112,12 @@ function tune(
       for (let i = 0; i < judges; i++) sum += scope(() => lossOf(judged > 0 ? trained + i : i).item())
       return sum / judges
     }
+    const steps = Math.ceil(trained / accumulate)
     const losses = [judge()]
     return scope(() => {
       let [kept, best] = [0, parameters.state()]
       for (let epoch = 1; epoch <= epochs; epoch++) {
         const order = [...scope(() => random.permutation(trained).toArray() as Uint32Array)]
-        const steps = Math.ceil(trained / accumulate)
         descend({
           parameters,
           optimiser,
@@ -104,13 +125,15 @@ function tune(
           loss: lossOf,
           steps,
           accumulate,
+          onStep: ({ step }) => progress?.((epoch - 1 + step / steps) / epochs),
+          ...(signal && { signal }),
         })
         losses.push(judge())
         if (judged === 0 || losses[epoch]! < losses[kept]!) [kept, best] = [epoch, parameters.state()]
         else if (epoch - kept >= patience) break
       }
       parameters.load(best)
-      return { losses, kept }
+      return { losses, kept, floats: opened.floats }
     })
   } finally {
     opened.close()
@@ -119,11 +142,18 @@ function tune(
   }
 }
 
+const linearsOf = (stages: readonly Stage[]): Linear[] =>
+  stages.flatMap(({ segments }) => segments.flatMap(({ linears }) => linears))
+const holdsCodebooks = ({ source }: Linear): boolean =>
+  (source as Partial<StoredSource>).values?.kind === 'codebook'
+
 /** Puts trainable sources and floats into the stages; `close` puts what became of them there for good. */
-function open(stages: readonly Stage[], parameters: Parameters): { close(): void } {
-  const linears = stages.flatMap(({ segments }) => segments.flatMap(({ linears }) => linears))
+function open(
+  stages: readonly Stage[],
+  parameters: Parameters,
+): { floats: readonly StageFloat[]; close(): void } {
   const sources: [Linear, CodebookSource][] = []
-  for (const linear of linears) {
+  for (const linear of linearsOf(stages)) {
     const { values } = linear.source as Partial<StoredSource>
     if (values?.kind !== 'codebook') continue
     const { codes, bits } = values
@@ -136,27 +166,28 @@ function open(stages: readonly Stage[], parameters: Parameters): { close(): void
   if (sources.length === 0)
     throw new OptionError('tuning: no layer of these stages holds codebooks; compress them with aqlm first')
   const floats = stages.flatMap(floatsOf).map((float): [StageFloat, Tensor] => {
-    const tensor = parameters.add(float.path, float.get().cast('f32'))
+    const tensor = parameters.add(float.name, float.get().cast('f32'))
     float.set(tensor)
     return [float, tensor]
   })
   return {
+    floats: floats.map(([float]) => float),
     close() {
       for (const [linear, source] of sources) linear.source = storedSource(source.values())
-      for (const [float] of floats) float.set(parameters.get(float.path).state.value())
+      for (const [float] of floats) float.set(parameters.get(float.name).state.value())
     },
   }
 }
 
-function checkOptions(
-  counts: Readonly<Record<string, readonly [value: number, least: number]>>,
-  rate: number,
-  held: number,
-): void {
+/** @throws OptionError for what cannot be */
+function settingsOf(options: TuningOptions): Required<TuningOptions> {
+  const { rate = 1e-5, epochs = 5, patience = 3, held = 0.125, accumulate = 1, seed = 0 } = options
+  const counts = { epochs: [epochs, 0], patience: [patience, 1], accumulate: [accumulate, 1] } as const
   for (const [name, [value, least]] of Object.entries(counts))
     if (!(Number.isSafeInteger(value) && value >= least))
       throw new OptionError(`tuning: ${name} must be a whole number from ${least} on, got ${value}`)
   if (!(rate > 0 && Number.isFinite(rate)))
-    throw new OptionError(`tuning: the rate must be above 0, got ${rate}`)
+    throw new OptionError(`tuning: the rate must be above 0, got ${rate}; 1e-5 is usual`)
   if (!(held >= 0 && held < 1)) throw new OptionError(`tuning: held must be from 0 to below 1, got ${held}`)
+  return { rate, epochs, patience, held, accumulate, seed }
 }

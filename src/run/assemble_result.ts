@@ -21,12 +21,16 @@ export function assembleResult(
   const writer = target.create(folder.result)
   try {
     const plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
-    for (const { index, shard } of folder.stages) {
-      const stored = source.model.stages[index]!.weights.flatMap((name) => target.stored(plans.get(name)!))
+    const trained = new Set<string>()
+    for (const { index, shard, tuning } of folder.stages) {
+      const floats = tuning?.floats.map(({ name }) => name) ?? []
+      for (const name of floats) trained.add(name)
+      const names = [...source.model.stages[index]!.weights, ...floats]
+      const stored = names.flatMap((name) => target.stored(plans.get(name)!))
       for (const { name, bytes } of readShard(join(folder.work, shard.name), shard, stored))
         writer.append(name, bytes)
     }
-    writeRest(source, target, writer, hooks)
+    writeRest(source, target, trained, writer, hooks)
     writer.finish()
   } catch (error) {
     writer.abort()
@@ -36,14 +40,15 @@ export function assembleResult(
     writeWhole(join(folder.result, basename(file)), readFileSync(file))
 }
 
-/** Norms, biases, embedding and head. */
+/** Norms, biases, embedding and head, but for those that were trained. */
 function writeRest(
   source: OpenCompressible,
   target: TargetPlan,
+  trained: ReadonlySet<string>,
   writer: ModelWriter,
   { progress }: RunHooks,
 ): void {
-  const rest = target.tensors.filter(({ role }) => role !== 'matrix')
+  const rest = target.tensors.filter(({ name, role }) => role !== 'matrix' && !trained.has(name))
   for (const [index, plan] of rest.entries()) {
     progress?.({ kind: 'progress', phase: 'write', share: index / rest.length, text: plan.name })
     writeInBlocks(target, plan, source.weights, writer)

@@ -1,15 +1,25 @@
 /** Whether a journal tells of the model at hand. */
 import { join } from 'node:path'
+import type { ModelWeights } from '../models/model_weights.ts'
 import type { StagePlan } from '../models/stage.ts'
 import { printable } from '../tensor/errors.ts'
 import { damagedJournal, journalName } from './journal.ts'
 import type { RunFolder } from './run_folder.ts'
 
 /** A journal may say anything. @throws StateError where its stages are not those of the model */
-export function checkStages({ state, work }: RunFolder, stages: readonly StagePlan[]): void {
-  const wrong = state.stages.find(({ index, name, layers }) => {
+export function checkStages(
+  { state, work }: RunFolder,
+  stages: readonly StagePlan[],
+  { infos }: Pick<ModelWeights, 'infos'>,
+): void {
+  const trained = new Set<string>()
+  const wrong = state.stages.find(({ index, name, layers, tuning }) => {
     const weights = new Set(stages[index]?.weights)
     const named = new Set(layers.map((layer) => layer.name))
+    // Norms and biases, each once.
+    const isFloat = (float: string) =>
+      infos.get(float)?.shape.length === 1 && trained.size < trained.add(float).size
+    if (!(tuning?.floats ?? []).every((float) => isFloat(float.name))) return true
     return name !== stages[index]?.name || named.size !== layers.length || !sameNames(named, weights)
   })
   if (!wrong && (!state.result || state.stages.length === stages.length)) return

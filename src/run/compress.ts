@@ -36,6 +36,7 @@ import { readReport } from './report_file.ts'
 import { RunFolder } from './run_folder.ts'
 import { settledTarget } from './settled_target.ts'
 import { checkShardSizes } from './shards.ts'
+import { tuningNote, tuningReport } from './step_tuning.ts'
 import { planTarget } from './target_plan.ts'
 import { Timeline } from './timeline.ts'
 import { verifyCompressed } from './verify/verify_compressed.ts'
@@ -163,7 +164,7 @@ class Compression {
     }
     this.sooner = folder.seconds
     try {
-      checkStages(folder, source.model.stages)
+      checkStages(folder, source.model.stages, source.weights)
       if (!folder.state.result) checkShardSizes(folder.work, folder.stages)
       if (!folder.state.publish) {
         await this.compressStages(folder, calibration?.samples)
@@ -172,6 +173,8 @@ class Compression {
         if (!folder.hasResult(reportFiles)) this.assemble(folder, target)
         const verification = options.verify ? await this.verify(folder) : undefined
         for (const text of remarkLines(folder.stages)) this.note(text)
+        const tuned = tuningNote(folder.stages)
+        if (tuned) this.note(tuned)
         const context = {
           source,
           options,
@@ -193,6 +196,7 @@ class Compression {
           ...(baselines ? { baselines } : {}),
           seconds: this.elapsed(),
           layers: folder.stages.flatMap(({ layers }) => layers),
+          ...(tuned ? { tuning: tuningReport(folder.stages) } : {}),
           files: [...new Set([...resultFiles(folder.result), ...reportFiles, 'journal.jsonl'])].sort(),
           notes: this.notes,
           command: this.command,

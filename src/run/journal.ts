@@ -66,6 +66,15 @@ const entry = z.discriminatedUnion('kind', [
         form: z.custom<PareWeight>((value) => faultOf('form', value) === undefined).optional(),
       }),
     ),
+    /** Where the stage was trained as a whole: its losses, and the norms and biases that are in the shard too. */
+    tuning: z
+      .strictObject({
+        losses: z.array(z.number().nonnegative()).min(1),
+        kept: count,
+        floats: z.array(z.strictObject({ name: z.string(), values: digestSchema })),
+      })
+      .refine(({ losses, kept }) => kept < losses.length)
+      .optional(),
     /** What methods remarked, with the weights that it holds for. */
     remarks: z.array(z.strictObject({ text: z.string(), names: z.array(z.string()) })),
     /** Work so far, over all sittings. */

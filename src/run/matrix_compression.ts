@@ -2,38 +2,23 @@
 import { encoderWalk } from '../calibrate/encoder_walk.ts'
 import { InputSquares } from '../calibrate/input_squares.ts'
 import type { LayerEdit, LayerMethod } from '../calibrate/method.ts'
+import type { StageTuner } from '../calibrate/stage_tuner.ts'
 import { GramStatistic, type Statistics, squaresOf } from '../calibrate/statistics.ts'
-import { type Chains, type WalkVisitor, walk } from '../calibrate/walk.ts'
+import { type Chains, type StageSamples, type WalkVisitor, walk } from '../calibrate/walk.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
-import { describeStored } from '../models/stored/pare_tensors.ts'
-import type { EncodedTensor, TargetPlan } from '../models/write/model_writer.ts'
+import type { Stage } from '../models/stage.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
-import { gridSource } from '../nn/grid.ts'
 import type { Linear } from '../nn/linear.ts'
-import { unmasked } from '../nn/values/masked_grid.ts'
-import type { StoredSource } from '../nn/values/values.ts'
 import { denseSource } from '../nn/weight_source.ts'
-import { rtn } from '../quantize/rtn.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { dispose, scope, type Tensor } from '../tensor/index.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import { inputImportance } from './input_importance.ts'
-import { relativeErrors } from './relative_errors.ts'
-import type { LayerReport } from './report.ts'
+import { type FinishedStage, StageStore } from './stage_store.ts'
 import { stepsAsMethod } from './step_sequence.ts'
-import { digestOf, roundsValues } from './verify/value_digest.ts'
-
-/** What a stage became. */
-export interface FinishedStage {
-  index: number
-  name: string
-  /** Its weights as the target's file has them. */
-  tensors: readonly EncodedTensor[]
-  layers: readonly LayerReport[]
-  /** What methods remarked, with the weights that it holds for. */
-  remarks: readonly { text: string; names: readonly string[] }[]
-}
+import { tunerOf } from './step_tuning.ts'
 
 /** What methods remarked on all stages, one line for all weights that it holds for. */
 export function remarkLines(stages: readonly Pick<FinishedStage, 'remarks'>[]): string[] {
@@ -51,6 +36,8 @@ export function remarkLines(stages: readonly Pick<FinishedStage, 'remarks'>[]): 
   )
 }
 
+export type { FinishedStage } from './stage_store.ts'
+
 export interface CompressionSteps {
   /** Stages that were finished earlier. */
   from?: number
@@ -66,16 +53,25 @@ export interface CompressionSteps {
 
 type InputStatistic = Pick<GramStatistic, 'add' | 'current'> & { dispose?(): void }
 
+/** A weight that is decided and not yet stored, as its stage is still to be trained. */
+interface Waiting {
+  linear: Linear
+  dense: Tensor
+  statistics: Statistics
+  diagnostics: LayerEdit['diagnostics']
+}
+
 export class MatrixCompression {
   readonly method: LayerMethod
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
   private readonly source: OpenCompressible
-  private readonly target: TargetPlan
   private readonly plans: ReadonlyMap<string, TensorPlan>
-  private tensors: EncodedTensor[] = []
-  private layers: LayerReport[] = []
-  private remarks = new Map<string, string[]>()
+  private readonly tuner: StageTuner | undefined
+  private waiting: Waiting[] = []
+  /** Frees the statistics of the weights that wait. */
+  private inUse: (() => void)[] = []
+  private readonly store: StageStore
 
   constructor(
     options: ResolvedCompressOptions,
@@ -86,12 +82,17 @@ export class MatrixCompression {
     this.options = options
     this.hooks = hooks
     this.source = source
-    this.target = target
     this.plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
     this.method = stepsAsMethod(options.steps, [...this.plans.keys()], {
       importance: inputImportance(source, options.imatrix),
       seed: options.seed,
     })
+    this.store = new StageStore(target, this.method.name)
+    this.tuner = tunerOf(
+      options.steps,
+      source.model.stages.flatMap(({ weights }) => weights),
+      options.seed,
+    )
   }
 
   /** Compresses every matrix, from the stage `from` on. */
@@ -119,6 +120,7 @@ export class MatrixCompression {
         model: this.source.family === 'bert' ? encoderWalk(this.source.model) : this.source.model,
         samples,
         groups: this.options.trueSequential ? 'ordered' : 'stage',
+        target: this.tuner?.target ?? 'none',
         visitor: this.visitor(statistics),
         scratch: steps.scratch,
         ...(steps.activationBytes === undefined ? {} : { memoryLimit: steps.activationBytes }),
@@ -137,17 +139,13 @@ export class MatrixCompression {
       })
     } finally {
       for (const statistic of statistics.values()) statistic.dispose?.()
+      for (const free of this.inUse.splice(0)) free()
     }
   }
 
   /** Hands over what was gathered for a stage. */
   private finish(index: number): FinishedStage {
-    const { tensors, layers, remarks } = this
-    this.tensors = []
-    this.layers = []
-    this.remarks = new Map()
-    const { name } = this.source.model.stages[index]!
-    return { index, name, tensors, layers, remarks: [...remarks].map(([text, names]) => ({ text, names })) }
+    return { index, name: this.source.model.stages[index]!.name, ...this.store.take() }
   }
 
   private visitor(statistics: Map<Linear, InputStatistic>): WalkVisitor {
@@ -172,13 +170,63 @@ export class MatrixCompression {
         const values =
           gram && needs.includes('squares') ? { ...gathered, squares: squaresOf(gram) } : gathered
         for (const linear of linears) {
-          this.exchange(linear, values)
+          if (this.tuner) this.decide(linear, values)
+          else this.exchange(linear, values)
           statistics.delete(linear)
         }
-        dispose(gathered)
-        statistic.dispose?.()
+        const free = () => {
+          dispose(gathered)
+          statistic.dispose?.()
+        }
+        // The errors of weights that wait are measured on it.
+        if (this.tuner) this.inUse.push(free)
+        else free()
       },
+      ...(this.tuner ? { tune: (stage, samples) => this.train(stage, samples, this.tuner!) } : {}),
     }
+  }
+
+  /** Puts the weight in the form in which it is stored in the place of the dense one, which is kept until it is trained. */
+  private decide(linear: Linear, statistics: Statistics): void {
+    const plan = this.plans.get(linear.name)!
+    if (!plan.grid && !plan.made) {
+      this.exchange(linear, statistics)
+      return
+    }
+    const dense = linear.source.dense()
+    const { source, diagnostics } = scope(() => {
+      const { source, diagnostics } = this.compressed(plan, dense, statistics)
+      return { source, diagnostics }
+    })
+    linear.source = source
+    this.waiting.push({ linear, dense, statistics, diagnostics })
+  }
+
+  /** Trains a stage, and stores what became of it. */
+  private train(stage: Stage, samples: StageSamples, tuner: StageTuner): void {
+    const { waiting, hooks } = this
+    this.waiting = []
+    const name = this.source.model.stages.find(({ weights }) =>
+      weights.includes(stage.segments[0]!.linears[0]!.name),
+    )!.name
+    const found = tuner.tune(stage, samples, {
+      signal: hooks.signal,
+      progress: (share) => {
+        const text = `${name} ${tuner.name}`
+        hooks.progress?.({ kind: 'progress', phase: 'compress', share, text })
+      },
+    })
+    for (const { linear, dense, statistics, diagnostics } of waiting) {
+      const decoded = scope(() => {
+        const edit = { source: linear.source, diagnostics }
+        this.store.add(this.plans.get(linear.name)!, dense, statistics, edit)
+        return linear.source.dense()
+      })
+      linear.source = denseSource(decoded)
+      dense.dispose()
+    }
+    for (const free of this.inUse.splice(0)) free()
+    if (found) this.store.addTuning(name, found, this.plans)
   }
 
   /** Puts the compressed weight in the place of the dense one, of which nothing is left. */
@@ -197,69 +245,16 @@ export class MatrixCompression {
     if (this.hooks.signal?.aborted) throw new AbortError()
     const plan = this.plans.get(name)!
     if (!plan.grid && !plan.made) {
-      const encoded = plan.kept
-        ? this.target.encodeKept(plan, this.source.weights.raw!(name))
-        : this.target.encodeNumbers(plan, dense)
-      this.tensors.push(...encoded)
-      const stored = storedNumbers(plan, dense)
-      const [error] = relativeErrors(dense, [stored], statistics) as [number]
-      this.layers.push(this.layerReport(plan, stored, [error, error], plan.note ? [plan.note] : [], encoded))
+      const kept = plan.kept ? this.source.weights.raw!(name) : undefined
+      const stored = this.store.addNumbers(plan, dense, statistics, kept)
       return { source: denseSource(stored), decoded: stored, diagnostics: { notes: [] } }
     }
-    const { grid, made } = plan
-    const edit = scope(() =>
-      this.forTarget(this.method.compress({ name, dense, current: dense, statistics, grid })),
-    )
-    const encoded = this.target.encodeSource(plan, edit.source)
-    this.tensors.push(...encoded)
-    const form = made && describeStored((edit.source as StoredSource).values)
-    scope(() => {
-      const chosen = edit.decoded ?? edit.source.dense()
-      const nearest =
-        !grid || this.method.name === 'rtn'
-          ? chosen
-          : rtn().compress({ name, dense, current: dense, statistics, grid }).decoded!
-      const [error, errorRtn] = relativeErrors(dense, [chosen, nearest], statistics) as [number, number]
-      const notes = [...(plan.note ? [plan.note] : []), ...edit.diagnostics.notes]
-      for (const text of edit.diagnostics.notes)
-        this.remarks.set(text, [...(this.remarks.get(text) ?? []), name])
-      this.layers.push({
-        ...this.layerReport(plan, chosen, [error, grid ? errorRtn : undefined], notes, encoded),
-        ...(form ? { form } : {}),
-      })
-    })
+    const edit = this.compressed(plan, dense, statistics)
+    this.store.add(plan, dense, statistics, edit)
     return edit
   }
 
-  /** Files without masks have a code for each pruned weight too. */
-  private forTarget(edit: LayerEdit): LayerEdit {
-    const { values } = edit.source as Partial<StoredSource>
-    return values?.kind === 'masked_grid' && this.target.target !== 'pare'
-      ? { ...edit, source: gridSource(unmasked(values)) }
-      : edit
+  private compressed({ name, grid }: TensorPlan, dense: Tensor, statistics: Statistics): LayerEdit {
+    return scope(() => this.method.compress({ name, dense, current: dense, statistics, grid }))
   }
-
-  private layerReport(
-    plan: TensorPlan,
-    values: Tensor,
-    [relativeError, relativeErrorRtn]: readonly [number, number | undefined],
-    notes: readonly string[],
-    encoded: readonly EncodedTensor[],
-  ): LayerReport {
-    const bytes = plan.made ? encoded.reduce((sum, tensor) => sum + tensor.bytes.length, 0) : plan.bytes
-    return {
-      name: plan.name,
-      bits: (bytes * 8) / (plan.shape[0]! * plan.shape[1]!),
-      relativeError,
-      ...(relativeErrorRtn === undefined ? {} : { relativeErrorRtn }),
-      notes,
-      values: digestOf(values, { sketch: roundsValues(this.target.target) }),
-    }
-  }
-}
-
-/** What a reader finds of numbers that are stored as they are: half floats lose some of an f32. */
-export function storedNumbers({ type, kept }: TensorPlan, dense: Tensor): Tensor {
-  if (kept || (type !== 'F16' && type !== 'BF16')) return dense
-  return scope(() => dense.cast(type === 'F16' ? 'f16' : 'bf16').cast('f32'))
 }

@@ -19,6 +19,7 @@ import {
 import type { MeasurementTask } from './mix/measurement_task.ts'
 import { tooLarge } from './side_by_side.ts'
 import { stepsAsMethod } from './step_sequence.ts'
+import { tunerOf } from './step_tuning.ts'
 
 /** How a run keeps to its memory. */
 export interface MemoryBudget {
@@ -188,6 +189,7 @@ function taskOf(
   const { model, format, family } = source
   const stages = model.stages.map(({ weights }) => weights)
   const calibrated = stepsAsMethod(options.steps, stages.flat()).needs.length > 0
+  const training = tunerOf(options.steps, stages.flat(), options.seed)?.target
   const { samples, length, trueSequential, evaluate, windows, context } = options
   const texts = [
     ...(calibrated || measured ? (options.calibration ?? [defaultCalibrationText()]) : []),
@@ -199,7 +201,7 @@ function taskOf(
     target,
     tensors,
     stages,
-    calibration: calibrated ? { samples, length, ordered: trueSequential } : undefined,
+    calibration: calibrated ? { samples, length, ordered: trueSequential, training } : undefined,
     vectors: family === 'bert',
     evaluation: evaluate ? { windows, context } : undefined,
     probe: options.probe,

@@ -3,6 +3,7 @@
  * what is alive at its highest moment; bytes are those of the numbers, f32 where nothing else is said.
  */
 
+import type { StageTuner } from '../calibrate/stage_tuner.ts'
 import { type EvaluationSplit, usualSplit } from '../metrics/language.ts'
 import { usualMemoryLimit } from '../models/activations.ts'
 import { usualBatchTokens } from '../models/batches.ts'
@@ -23,6 +24,8 @@ import {
   solvedBytes,
   stageWidth,
   sumOf,
+  targetWidth,
+  trainingBytes,
   unpackedBytes,
   widthsOf,
 } from './memory_sizes.ts'
@@ -78,7 +81,15 @@ export interface MemoryTask {
   /** Names of the matrices of each stage. */
   stages: readonly (readonly string[])[]
   /** Absent where no method asks for the inputs of the weights. */
-  calibration?: { samples: number; length: number; ordered: boolean } | undefined
+  calibration?:
+    | {
+        samples: number
+        length: number
+        ordered: boolean
+        /** Stages are trained on what they should put out. @default not */
+        training?: StageTuner['target'] | undefined
+      }
+    | undefined
   /** Source and result are encoders: the vectors of texts are compared, not logits. @default false */
   vectors?: boolean | undefined
   evaluation?: { windows: number; context: number } | undefined
@@ -161,20 +172,33 @@ function roundingParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
 
 /** A stage of weights, with the inputs of one group of them. */
 function walkParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
-  const { samples, length, ordered } = task.calibration!
+  const { samples, length, ordered, training } = task.calibration!
   const batch = batchTokens(usualBatchTokens, samples, length)
   const stages = matricesOf(task).map((matrices, index) => {
     const widths = widthsOf(task.config, index)
     const weights = F32 * sumOf(matrices, numbersOf)
     // Between two segments of an ordered stage there is one tensor as wide as the widest beside the residual.
-    const kept = F32 * (widths.hidden + (ordered ? Math.max(widths.queries, widths.inner) : 0))
-    const states = Math.min(split.activationBytes, samples * length * kept)
+    const between = ordered ? Math.max(widths.queries, widths.inner) : 0
+    const kept = F32 * (widths.hidden + between + targetWidth(widths, training))
+    // What the source puts out on its own is in a set of its own.
+    const sets = training === 'dense' ? 2 : 1
+    const states = sets * Math.min(split.activationBytes, (samples * length * kept) / sets)
     const spilled = samples * length * kept > split.activationBytes ? 2 * batch * kept : 0
     const forward = F32 * batch * (ordered ? segmentWidth(widths) : stageWidth(widths) + 2 * widths.inner)
     const grams = [widths.hidden, widths.queries, widths.hidden, widths.inner].map((n) => F64 * n ** 2)
     const largest = Math.max(...grams)
     const during = largest + forward + spilled + panelBytes
     const solving = Math.max(...matrices.map(solvedBytes))
+    if (training !== undefined) {
+      const learning = trainingBytes(matrices, widths, batch) + spilled
+      return [
+        { what: 'weights of a stage', bytes: weights },
+        { what: 'activations', bytes: states },
+        { what: 'Gram matrices', bytes: sumOf(grams, (bytes) => bytes) },
+        { what: 'the stage while it is trained', bytes: Math.max(learning, forward + spilled, solving) },
+        { what: poolPart, bytes: Math.min(split.pooledBytes, forward + solving + learning) },
+      ]
+    }
     return [
       { what: 'weights of a stage', bytes: weights },
       { what: 'activations', bytes: states },

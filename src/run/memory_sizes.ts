@@ -1,4 +1,5 @@
 /** Numbers and bytes that a stage, a batch inside of it and a matrix that is decided take. */
+import type { StageTuner } from '../calibrate/stage_tuner.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { mostWeights } from './kernel_trials.ts'
@@ -44,6 +45,20 @@ export const segmentWidth = ({ hidden, queries, keys, inner }: Widths): number =
 /** Numbers a token where nothing is freed before the end of the stage. */
 export const stageWidth = ({ hidden, queries, keys, inner }: Widths): number =>
   6 * hidden + 3 * queries + 3 * keys + 4 * inner
+
+/** Numbers a token of what a stage that is trained should put out, and of its inputs, which are kept for it. */
+export const targetWidth = ({ hidden }: Widths, training: StageTuner['target'] | undefined): number =>
+  training === undefined ? 0 : 2 * hidden
+
+/**
+ * A step of the training of a stage: every weight as codes and decoded, and the numbers of a batch with their gradients.
+ * The gradient of the largest weight is there with eight tensors of its size.
+ */
+export function trainingBytes(matrices: readonly TensorPlan[], widths: Widths, batch: number): number {
+  const largest = Math.max(...matrices.map(numbersOf))
+  const held = (F32 + 2) * sumOf(matrices, numbersOf)
+  return held + 9 * F32 * largest + 2 * F32 * batch * stageWidth(widths) + panelBytes
+}
 
 /** The weight, what it is rounded to as values and codes, and two tensors of the error. */
 export const comparedBytes = (plan: TensorPlan): number =>

@@ -37,7 +37,7 @@ export async function compressMissing(
             readInputs(join(work, inputs.name), inputs, batchesOf(samples).length, chains),
         }
       : {}),
-    finished: ({ index, name, tensors, layers, remarks }, chains) => {
+    finished: ({ index, name, tensors, layers, tuning, remarks }, chains) => {
       const number = String(index).padStart(4, '0')
       const shard = writeShard(join(work, `stage-${number}.safetensors`), tensors)
       const last = index + 1 === stages
@@ -49,6 +49,7 @@ export async function compressMissing(
         shard,
         ...(next ? { inputs: next } : {}),
         layers: layers.map((layer) => ({ ...layer, notes: [...layer.notes] })),
+        ...(tuning ? { tuning } : {}),
         remarks: remarks.map(({ text, names }) => ({ text, names: [...names] })),
         seconds: elapsed(),
       })

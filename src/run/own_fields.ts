@@ -114,8 +114,35 @@ export const ownFields = {
     help: 'ends where a round lowers the least loss by less than this share',
   },
   adamSteps: { ...whole(0, 100_000), help: 'steps of Adam in a round, which take most of the time' },
-  learningRate: { ...number('a number above 0', (x) => x > 0), help: 'of these steps' },
+  learningRate: {
+    ...number('a number above 0', (x) => x > 0),
+    help: 'for aqlm of the steps of adam-steps; for omniquant of the ranges, smaller where its loss jumps',
+  },
   kMeansRounds: { ...whole(1, 100_000), help: 'rounds of k-means for each codebook at the start, at most' },
+  blockEpochs: {
+    ...whole(0, 10_000),
+    help: 'passes over the calibration text in which codebooks, scales and norms of a block learn from what the block of the source puts out; 5 is usual, 0 leaves it out',
+  },
+  blockRate: {
+    ...number('a number above 0', (x) => x > 0),
+    help: 'learning rate of block-epochs; 1e-4 for models of some million weights',
+  },
+  blockPatience: {
+    ...whole(1, 10_000),
+    help: 'passes of block-epochs without a better loss on the held text after which they end',
+  },
+  blockHeld: {
+    ...number('a share from 0 to below 1', (x) => x >= 0 && x < 1),
+    help: 'share of the calibration text that only judges the passes of block-epochs; without any the last pass is kept',
+  },
+  epochs: {
+    ...whole(0, 10_000),
+    help: 'passes over the calibration text in which the ranges learn; time is in proportion, 0 leaves it out',
+  },
+  batch: {
+    ...whole(1, 65_536),
+    help: 'samples of one step; more are faster and learn less a pass',
+  },
   secondOrder: {
     ...onOrOff,
     help: 'scales and zeros are codes; without it each is an f16, about 1.4 bits a weight more',

@@ -21,6 +21,17 @@ export interface LayerReport {
   form?: PareWeight | undefined
 }
 
+/** The training of a stage. */
+export interface TuningReport {
+  stage: string
+  /** Mean squared error of its outputs, on text of the calibration, before the first pass and after each. */
+  losses: readonly number[]
+  /** The pass whose numbers were kept; 0 is none. */
+  kept: number
+  /** Norms and biases that were trained with the weights. */
+  floats: readonly { name: string; values: ValueDigest }[]
+}
+
 /** A part of the run. */
 export interface TimelineEntry {
   phase: Phase
@@ -126,6 +137,8 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   /** `--max-memory`. */
   maxMemoryBytes?: number
   layers: readonly LayerReport[]
+  /** Present where stages were trained as a whole. */
+  tuning?: readonly TuningReport[]
   /** Files of the result. */
   files: readonly string[]
   calibration?: {

@@ -1,5 +1,6 @@
 /** What the table of methods says of each of them. */
 import type { LayerMethod, StatisticName } from '../calibrate/method.ts'
+import type { StageTuner } from '../calibrate/stage_tuner.ts'
 import type { PareWeight } from '../formats/pare_weight.ts'
 import type { OwnFieldName, OwnOptions } from './own_fields.ts'
 
@@ -24,6 +25,17 @@ interface Method {
   /** Options that it reads, by name, with the default as text. */
   readonly options: Readonly<Partial<Record<OwnFieldName | SharedField, string>>>
   make(options: FactoryOptions): LayerMethod
+  readonly training?: Training
+}
+
+/** Trains every stage once its weights are decided. A method that has it needs a statistic, so that there is text. */
+export interface Training {
+  /** Options that it reads; the first counts the passes, of which 0 leaves it out. */
+  readonly options: readonly [OwnFieldName, ...OwnFieldName[]]
+  /** Norms and biases are trained too. */
+  readonly floats: boolean
+  /** Nothing for 0 passes. */
+  tuner(options: FactoryOptions): StageTuner | undefined
 }
 
 /** Rounds to the grid that the step has: any target can hold it. */

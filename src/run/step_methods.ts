@@ -8,8 +8,10 @@ import { sparsegpt } from '../prune/sparsegpt.ts'
 import { wanda } from '../prune/wanda.ts'
 import { type AqlmOptions, aqlm } from '../quantize/aqlm.ts'
 import { type BaqOptions, baq } from '../quantize/baq.ts'
+import { blockTuner } from '../quantize/codebook_tuning.ts'
 import { type QuantizerName, quantizers } from '../quantize/methods.ts'
 import { obq } from '../quantize/obq.ts'
+import { type OmniquantOptions, omniquant, omniquantTuner } from '../quantize/omniquant.ts'
 import { type SpqrOptions, spqr } from '../quantize/spqr.ts'
 import { eora } from '../recover/eora.ts'
 import { OptionError } from '../tensor/errors.ts'
@@ -70,6 +72,9 @@ function aqlmOptions(options: FactoryOptions): AqlmOptions {
     ...{ adamSteps, learningRate, kMeansRounds, seed },
   })
 }
+
+const omniquantOptions = ({ learningRate, epochs, batch, seed }: FactoryOptions): OmniquantOptions =>
+  given({ rate: learningRate, epochs, batch, seed })
 
 /** What is known of quantisers beside their factories. */
 const quantizerFacts: Partial<Record<QuantizerName, Partial<Quantizer>>> = {
@@ -166,6 +171,19 @@ export const stepMethods = {
     options: { obqOrder: 'greedy', damping: '0.01', onSingular: 'throw' },
     make: ({ obqOrder, damping, onSingular }) => obq(given({ order: obqOrder, damping, onSingular })),
   },
+  omniquant: {
+    kind: 'quantizer',
+    summary:
+      'rounds to nearest in ranges that are trained, block by block, on what the block puts out: for 2 and 3 bits, and slow',
+    needs: ['squares'],
+    options: { epochs: '20, or 40 with 2 bits', learningRate: '0.01', batch: '1' },
+    make: (options) => omniquant(omniquantOptions(options)),
+    training: {
+      options: ['epochs', 'learningRate', 'batch'],
+      floats: false,
+      tuner: (options) => omniquantTuner(omniquantOptions(options)),
+    },
+  },
   spqr: {
     kind: 'coder',
     summary:
@@ -222,8 +240,22 @@ export const stepMethods = {
       adamSteps: '100',
       learningRate: '1e-4',
       kMeansRounds: '100',
+      blockEpochs: '0',
+      blockRate: '1e-5',
+      blockPatience: '3',
+      blockHeld: '0.125',
     },
     make: (options) => aqlm(aqlmOptions(options)),
+    training: {
+      options: ['blockEpochs', 'blockRate', 'blockPatience', 'blockHeld'],
+      floats: true,
+      // The paper's five passes take most of the time of a run, and change what the same command gave before.
+      tuner: ({ blockEpochs = 0, blockRate, blockPatience, blockHeld, seed }) =>
+        blockTuner({
+          epochs: blockEpochs,
+          ...given({ rate: blockRate, patience: blockPatience, held: blockHeld, seed }),
+        }),
+    },
     form: (shape, options) => aqlmForm(shape, aqlmOptions(options)),
   },
   eora: {

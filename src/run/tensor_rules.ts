@@ -14,6 +14,7 @@ import type { ResolvedCompressOptions } from './compress_options.ts'
 import { overrideText, type ResolvedOverride } from './override.ts'
 import { formOf, makesTree } from './step_chain.ts'
 import { stepsByName } from './step_sequence.ts'
+import { trainedFloats } from './step_tuning.ts'
 import { chosenTarget } from './targets.ts'
 import type { ResolvedStep } from './weight_step.ts'
 
@@ -103,6 +104,8 @@ export function tensorRules(source: RuledModel, options: ResolvedCompressOptions
     const { keep, scheme, bits } = asked.get(name) ?? {}
     if (matrices.has(name) && (!step || keep || scheme !== undefined || bits !== undefined)) settled.add(name)
   }
+  for (const name of trees ? trainedFloats(source, options.steps) : [])
+    choices.set(name, { numbers: 'F32', by: 'the training of its stage' })
   return {
     choices,
     rules,

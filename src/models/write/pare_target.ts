@@ -21,7 +21,7 @@ import { bytesOfInfo, encodeStored } from './encode_stored.ts'
 import { asType, type FolderSource, json, plainType } from './folder_source.ts'
 import type { ModelWriter, TargetPlan } from './model_writer.ts'
 import { type Sharding, shardNotes } from './sharding.ts'
-import { keptNumbers, type TensorChoices } from './tensor_choice.ts'
+import { asNumbers, keptNumbers, type TensorChoices } from './tensor_choice.ts'
 import { roleOf, type TensorPlan } from './tensor_plan.ts'
 
 export interface PareTargetOptions extends Sharding {
@@ -71,6 +71,7 @@ export function planPare(source: FolderSource, options: PareTargetOptions): Targ
       return sized({ ...base, type: weightName(described), described })
     }
     if (choice?.keep) return { ...base, ...keptNumbers(info, choice.by, 'a Pare folder') }
+    if (choice?.numbers) return { ...base, ...asNumbers(shape, choice.numbers) }
     const grid = choice?.grid ?? (role === 'matrix' && !choice?.scheme ? options.grid : undefined)
     if (grid) return planned(gridName(grid), grid)
     const asked = choice?.scheme ?? options.embedding ?? plainType(info.type)

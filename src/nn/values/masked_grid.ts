@@ -2,6 +2,7 @@
 import { scope, Tensor, tensor } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
 import { type AffineValues, type GridForm, groupWidth } from '../grid.ts'
+import { livingOf, packMarks } from './bitmask.ts'
 
 export interface MaskedGridValues {
   kind: 'masked_grid'
@@ -29,6 +30,19 @@ export function decodeMaskedGrid({ shape, mask, codes, scales, zeros, groupOf }:
     )
     return new Tensor(codes.kernels, handle, 'f32', shape)
   })
+}
+
+/** Codes of every place less those of what is pruned: `mask` is 1 where a weight lives, [rows * columns]. */
+export function maskedGrid({ codes, ...rest }: AffineValues, mask: Uint8Array): MaskedGridValues {
+  const shape = codes.shape as [number, number]
+  const living = livingOf(codes.toArray() as Uint8Array, mask)
+  return {
+    ...rest,
+    kind: 'masked_grid',
+    shape,
+    mask: packMarks(mask, shape),
+    codes: tensor(living, [living.length], 'u8'),
+  }
 }
 
 /** The same weights as codes of every place: what is pruned has the code of its group's zero. For files without masks. */

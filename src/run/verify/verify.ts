@@ -1,6 +1,7 @@
 /** Verifies a result anywhere: against its source, or against what its report knows of it. */
 import { existsSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { z } from 'zod'
 import { isFolder, loadModel } from '../../models/load_model.ts'
 import { resolveSource } from '../../models/source/source.ts'
 import { PareError, StateError } from '../../tensor/errors.ts'
@@ -115,10 +116,19 @@ function knownOf(folder: string, file: string | undefined): Known {
   return {
     names: report.files,
     record: record.success ? (record.data as VerificationRecord) : undefined,
-    digests: digestsOf(report.layers),
+    digests: digestsOf([...report.layers, ...floatsOf(report)]),
     ...(damaged ? { fault: `${reportName}: its verification is damaged` } : {}),
   }
 }
+
+/** Norms and biases that were trained; a report may say anything. */
+function floatsOf({ tuning }: CompressionReport): { name: string; values?: unknown }[] {
+  const { success, data } = trainedSchema.safeParse(tuning)
+  return success ? data.flatMap(({ floats }) => floats) : []
+}
+const trainedSchema = z.array(
+  z.looseObject({ floats: z.array(z.looseObject({ name: z.string(), values: z.unknown() })) }),
+)
 
 /** The digests of layers that have one; what is none is left out. */
 export const digestsOf = (layers: readonly { name: string; values?: unknown }[]): Map<string, ValueDigest> =>

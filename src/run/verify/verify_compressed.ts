@@ -23,7 +23,10 @@ export async function verifyCompressed(
   names: readonly string[],
   hooks: RunHooks,
 ): Promise<NonNullable<CompressionReport['verification']>> {
-  const layers = folder.stages.flatMap((stage: StageEntry) => stage.layers)
+  const layers = folder.stages.flatMap(({ layers, tuning }: StageEntry) => [
+    ...layers,
+    ...(tuning?.floats ?? []),
+  ])
   const failed = (what: string, cause?: unknown) =>
     new QualityError(
       `${printable(folder.output, 4096)}: the result is not what was computed (${what}); it is not published; give --restart to do it again, or --no-verify to publish it as it is`,
