@@ -17,7 +17,7 @@ export function runtimeTable(): string {
 const readersOf = ({ readers, layouts: [first] }: Target): string => programsText(first.needs) ?? readers
 
 function levelsOf({ format, levels }: Layout): string {
-  if (formatFacts(format).weights === 'blocks') return "block types and mixes, such as `Q4_K_M`"
+  if (formatFacts(format).weights === 'blocks') return 'block types and mixes, such as `Q4_K_M`'
   if (!levels) return `${format}: 2, 3, 4 or 8 bits`
   const bits = levels.bits.length === 1 ? `${levels.bits[0]}` : listed(levels.bits)
   return `${format}: ${bits} bits, groups of ${listed(levels.groupSizes.map((size) => (size === 'row' ? 'a row' : size)))}`
