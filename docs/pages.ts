@@ -3,7 +3,10 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AnyExperiment, commandOf, type Result, staleMark } from '../experiments/experiment.ts'
 import { hashOf } from '../experiments/machine.ts'
+import type { OneShotRun } from '../experiments/one_shot_measure.ts'
+import { bitsPart, timePart, zerosPart } from './choosing.ts'
 import { methodTable } from './method_table.ts'
+import { runtimeTable } from './runtime_table.ts'
 import { zooTable } from './zoo_table.ts'
 
 /** A page below docs/systems, and how its methods are chosen. */
@@ -82,5 +85,21 @@ export function currentPages(
   }
   pages.set('docs/recipes.md', fill(read('docs/recipes.md'), 'methods', methodTable()))
   pages.set('docs/models.md', fill(read('docs/models.md'), 'zoo', zooTable()))
+  pages.set('docs/choosing.md', choosing(root, read('docs/choosing.md'), experiments))
   return pages
+}
+
+function choosing(root: string, page: string, experiments: readonly AnyExperiment[]): string {
+  const record = (name: string) =>
+    readResult(root, experiments.find((each) => each.name === name)!)?.result as
+      | Result<OneShotRun>
+      | undefined
+  const [benchmark, pruning] = [record('ptq_benchmark'), record('sparsegpt')]
+  const parts = {
+    bits: bitsPart(benchmark),
+    time: timePart(benchmark),
+    zeros: zerosPart(pruning),
+    runtimes: runtimeTable(),
+  }
+  return Object.entries(parts).reduce((filled, [name, text]) => fill(filled, name, text), page)
 }
