@@ -9,7 +9,7 @@ import { gptqFloats } from './gptq_floats.ts'
 import { isRunOf } from './journal.ts'
 import { step } from './one_shot_experiment.ts'
 import { type OneShotJob, type OneShotRun, piecesOf, readsText, setups } from './one_shot_measure.ts'
-import { lostOrders, nameOf, oneShotTable, ordered, ratios, summarize } from './one_shot_page.ts'
+import { belowLine, lostOrders, nameOf, oneShotTable, ordered, ratios, summarize } from './one_shot_page.ts'
 import { ptqBenchmark } from './ptq_benchmark.ts'
 import { ranksAt } from './ptq_ranks.ts'
 import { sparsegpt } from './sparsegpt.ts'
@@ -94,6 +94,22 @@ test('an order holds where it does in every seed, and is open where one of its r
   expect(claim([run({})]).holds).toBeUndefined()
   expect(claim([run({}), rtn({ kl: 1 })]).found).toBe(
     'gptq 3 bits (3.25 bits) has 0.500 of the KL of rtn 3 bits (3.25 bits) (one a seed)',
+  )
+})
+test('a line is met at as many bits, between neighbours by their logarithms, and below its first by that', () => {
+  const line = [run({ kl: 1, storedBits: 3 }), rtn({ kl: 0.25, storedBits: 4 })]
+  const claim = (storedBits: number, kl: number) =>
+    belowLine([...line, run({ steps: [step('spqr')], kl, storedBits })], {
+      ...{ text: 't', model: 'lm-6m', name: 'spqr', line: ['gptq 3 bits', 'rtn 3 bits'] },
+    })
+  expect([claim(3.5, 0.49).holds, claim(3.5, 0.51).holds]).toEqual([true, false])
+  expect([claim(2.9, 0.9).holds, claim(4, 0.26).holds, claim(4.1, 0.1).holds]).toEqual([
+    true,
+    false,
+    undefined,
+  ])
+  expect(claim(3.5, 0.25).found).toMatch(
+    /spqr \(3\.50 bits\) has 0\.500 of the KL of the line from gptq 3 bits/,
   )
 })
 test('names say every option', () => {

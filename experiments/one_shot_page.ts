@@ -105,6 +105,34 @@ export function ordered(
   }
 }
 
+/**
+ * Whether the KL is below the line of others at as many stored bits: between two of them the logarithms go straight, and
+ * what takes fewer bits than all of them is held against the first.
+ */
+export function belowLine(
+  runs: readonly OneShotRun[],
+  { text, model, name, line }: { text: string; model: string; name: string; line: readonly string[] },
+): Claim {
+  const rows = summarize(runs.filter((run) => run.model === model))
+  const own = rows.find((row) => row.name === name)
+  const points = rows.filter((row) => line.includes(row.name)).sort((a, b) => a.storedBits - b.storedBits)
+  if (!own || points.length < line.length) return { text, found: 'not run' }
+  const at = points.findIndex(({ storedBits }) => storedBits >= own.storedBits)
+  if (at < 0) return { text, found: `no point of the line takes ${own.storedBits.toFixed(2)} bits` }
+  const [above, below] = [points[at]!, points[at - 1] ?? points[at]!]
+  const [over, under] = [above, below].map((row) => ratios(runs, { model, lower: name, higher: row.name }))
+  const width = above.storedBits - below.storedBits
+  const share = width === 0 ? 1 : (own.storedBits - below.storedBits) / width
+  const found = over!.slice(0, under!.length).map((ratio, i) => ratio ** share * under![i]! ** (1 - share))
+  const ends = [...new Set([below, above])].map((row) => `${row.name} (${row.storedBits.toFixed(2)} bits)`)
+  if (found.length === 0) return { text, found: 'not run' }
+  return {
+    text,
+    holds: found.every((ratio) => ratio < 1),
+    found: `${name} (${own.storedBits.toFixed(2)} bits) has ${found.map((ratio) => ratio.toFixed(3)).join(', ')} of the KL of ${ends.length === 1 ? ends[0] : `the line from ${ends.join(' to ')}`} (one a seed)`,
+  }
+}
+
 /** One sentence for each order that a quick run misses. */
 export function lostOrders(
   runs: readonly OneShotRun[],

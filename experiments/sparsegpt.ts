@@ -15,7 +15,7 @@ const pruners = ['magnitude', 'wanda', 'sparsegpt'] as const
 type Pruner = (typeof pruners)[number]
 const half = (method: Pruner) => [step(method, { sparsity: 0.5 })]
 const pattern = (method: Pruner, groups: string) => [step(method, { pattern: groups })]
-/** 1 + 4 / 2 bits and 1 + 3 / 2, with a scale and a zero for 64 columns. */
+/** 1 + 4 / 2 bits and 1 + 3 / 2, with a scale and a zero for 64 columns, and 32 bits for each row. */
 const joint = (bits: number) => [step('sparsegpt', { sparsity: 0.5, bits, groupSize: 64 })]
 const rounded = (bits: number, groupSize: number) => [step('gptq', { bits, groupSize })]
 
@@ -61,7 +61,8 @@ export const sparsegpt = oneShotExperiment({
     ]),
   series: ({ steps }) => `${methodsOf(steps)}${steps[0]!.bits ? ` ${steps[0]!.bits} bits` : ''}`,
   remarks: `Half of the weights as f16 behind a mask take 9 bits, in whichever pattern; 4:8 and 2:4 keep as many. Half of the weights
-in four bits take about 3.15 bits, which stand beside GPTQ at 3 bits, half in three bits beside GPTQ at 2 bits with groups of 32.`,
+in four bits stand beside GPTQ at 3 bits, half in three bits beside GPTQ at 2 bits with groups of 32: masks, where each row of
+codes begins, scales and zeros are counted.`,
 })
 
 function claimsOf(runs: readonly OneShotRun[], model: string): Claim[] {
@@ -83,7 +84,7 @@ function claimsOf(runs: readonly OneShotRun[], model: string): Claim[] {
     ...(['smollm2', 'lm-6m', 'pare-4m'].includes(model)
       ? [
           ordered(runs, {
-            text: `${model}: half of the weights in four bits lose less than all of them in three at no fewer bits.`,
+            text: `${model}: half of the weights in four bits lose less than all of them in three, at about as many stored bits.`,
             model,
             names: [nameOf(joint(4)), nameOf(rounded(3, 64))],
           }),

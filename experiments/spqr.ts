@@ -6,7 +6,7 @@ import type { Claim } from './experiment.ts'
 import { sources as gptqSources } from './gptq_result.ts'
 import { oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
-import { lostOrders, nameOf, ordered } from './one_shot_page.ts'
+import { belowLine, lostOrders, nameOf, ordered } from './one_shot_page.ts'
 
 /** 3.6 bits without outliers; each hundredth of the weights that is one adds 0.32. */
 const coded = (outlierThreshold: number, bits = 3) => [step('spqr', { bits, outlierThreshold })]
@@ -67,21 +67,23 @@ those of SmolLM2. All of it is counted.`,
 })
 
 function claimsOf(runs: readonly OneShotRun[], model: string): Claim[] {
+  const line = [nameOf(plain('gptq', 32)), nameOf(plain('gptq', 16))]
   return [
-    ordered(runs, {
-      text: `${model}: near 3.6 bits SpQR without outliers loses less than GPTQ with groups of 32.`,
+    belowLine(runs, {
+      text: `${model}: SpQR without outliers loses less than GPTQ at as many stored bits, between groups of 32 and of 16.`,
       model,
-      names: [nameOf(coded(none)), nameOf(plain('gptq', 32))],
+      name: nameOf(coded(none)),
+      line,
     }),
     ordered(runs, {
-      text: `${model}: SpQR without outliers loses less than GPTQ with groups of 16, in fewer bits.`,
+      text: `${model}: SpQR with outliers at threshold 0.2 loses less than GPTQ with groups of 16.`,
       model,
-      names: [nameOf(coded(none)), nameOf(plain('gptq', 16))],
+      names: [nameOf(coded(0.2)), line[1]!],
     }),
     ordered(runs, {
-      text: `${model}: outliers, at threshold 0.2, make up for what they take: SpQR loses less than GPTQ with groups of 16.`,
+      text: `${model}: GPTQ loses less than round to nearest with groups of 32.`,
       model,
-      names: [nameOf(coded(0.2)), nameOf(plain('gptq', 16))],
+      names: [line[0]!, nameOf(plain('rtn', 32))],
     }),
   ]
 }
