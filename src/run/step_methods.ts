@@ -12,12 +12,13 @@ import { blockTuner } from '../quantize/codebook_tuning.ts'
 import { type QuantizerName, quantizers } from '../quantize/methods.ts'
 import { obq } from '../quantize/obq.ts'
 import { type OmniquantOptions, omniquant, omniquantTuner } from '../quantize/omniquant.ts'
+import { type QuipOptions, quip } from '../quantize/quip.ts'
 import { type SpqrOptions, spqr } from '../quantize/spqr.ts'
 import { eora } from '../recover/eora.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { groupsOfPattern, type OwnOptions } from './own_fields.ts'
 import type { FactoryOptions, Quantizer, StepMethod } from './step_method.ts'
-import { aqlmForm, baqForm, eoraForm, spqrForm } from './stored_forms.ts'
+import { aqlmForm, baqForm, eoraForm, quipForm, spqrForm } from './stored_forms.ts'
 
 const prunerOptions = {
   sparsity: '0.5, or what the pattern says',
@@ -62,6 +63,11 @@ function spqrOptions(options: FactoryOptions): SpqrOptions {
 function baqOptions(options: FactoryOptions): BaqOptions {
   const { bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular } = options
   return given({ bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular })
+}
+
+function quipOptions(options: FactoryOptions): QuipOptions {
+  const { bits, rho, rounding, greedyPasses, damping, onSingular, seed } = options
+  return given({ bits, rho, rounding, greedyPasses, damping, onSingular, seed })
 }
 
 function aqlmOptions(options: FactoryOptions): AqlmOptions {
@@ -257,6 +263,22 @@ export const stepMethods = {
         }),
     },
     form: (shape, options) => aqlmForm(shape, aqlmOptions(options)),
+  },
+  quip: {
+    kind: 'coder',
+    summary:
+      'turns the weight by random orthogonal matrices, so that nothing in it stands out, and rounds it to one grid: made for 2 bits',
+    needs: ['gram'],
+    options: {
+      bits: '2',
+      rho: '2.4',
+      rounding: 'ldlq',
+      greedyPasses: '0',
+      damping: '0.01',
+      onSingular: 'throw',
+    },
+    make: (options) => quip(quipOptions(options)),
+    form: (shape, options) => quipForm(shape, quipOptions(options)),
   },
   eora: {
     kind: 'repair',
