@@ -9,8 +9,9 @@
  *   levels of even distance from -rho rms(W) to rho rms(W)
  *   Q = ldlq(W, H),   W' = U^T Q V diag(t)^-1                                                algorithm 2
  *
- * W is [out, in]. 1 / t and the scale are rounded to f16 and f32 before anything is turned. Differs from the published code:
- * inputs that are always 0 and columns of zeros take no part in t; U and V need no tables, and any size has some.
+ * W is [out, in]. 1 / t, of geometric mean 1, is rounded to f16 and the scale to f32 before anything is rounded on them.
+ * Differs from the published code: inputs that are always 0 take no part in t; U and V are rebuilt from a seed, and leave a few
+ * places as they are where a size has no small factors.
  */
 import { checkLayer } from '../calibrate/layer_checks.ts'
 import { checkDamping, type LayerFactor, layerFactor } from '../calibrate/layer_factor.ts'
@@ -74,9 +75,9 @@ export function quip(options: QuipOptions = {}): LayerMethod {
         const { columnScales, live, dead } = columnScalesOf(task)
         const own = randomSeed(seed, name)
         const rotations = rotationsOf(own, current.shape as [number, number])
-        const weight = turnBoth(rotations, current.cast('f64').div(columnScales).mul(live))
+        const weight = scope(() => turnBoth(rotations, current.cast('f64').div(columnScales).mul(live)))
         const sides = { left: rotations.right, right: rotations.right }
-        const hessian = turnBoth(sides, evened(task.statistics.gram!, columnScales, damping))
+        const hessian = scope(() => turnBoth(sides, evened(task.statistics.gram!, columnScales, damping)))
         const levels = { bits, scale: Math.fround(rho * Math.sqrt(weight.square().mean().item())) }
         const notes = dead > 0 ? [`${dead} inputs are always 0`] : []
         const known: Pick<LayerFactor, 'factor' | 'damping' | 'notes'> =
@@ -140,7 +141,7 @@ const FLOOR = 1e-8
 const MOST = 2 ** 14
 
 /**
- * 1 / t of each column, f64 [columns], exact in f16; of geometric mean 1, which changes nothing but keeps them in range.
+ * 1 / t of each column, f64 [columns], exact in f16, of which a geometric mean of 1 keeps them in range.
  * `live` is 0 for inputs that are always 0, and 1 for others.
  */
 function columnScalesOf({ current, statistics }: LayerTask): {
@@ -150,7 +151,7 @@ function columnScalesOf({ current, statistics }: LayerTask): {
 } {
   const energies = squaresOf(statistics.gram!)
   const columns = energies.length
-  const squares = current.cast('f64').square().sum(0).toArray() as Float64Array
+  const squares = scope(() => current.cast('f64').square().sum(0).toArray() as Float64Array)
   const mean = (values: Float64Array) => values.reduce((a, b) => a + b, 0) / columns
   const [meanEnergy, meanSquare] = [mean(energies), mean(squares)]
   const live = Float64Array.from(energies, (energy) => (energy === 0 ? 0 : 1))
