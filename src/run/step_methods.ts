@@ -6,16 +6,16 @@ import { oneShotMagnitude } from '../prune/one_shot_magnitude.ts'
 import type { Pattern } from '../prune/pattern.ts'
 import { sparsegpt } from '../prune/sparsegpt.ts'
 import { wanda } from '../prune/wanda.ts'
-import { type AqlmOptions, aqlm } from '../quantize/aqlm.ts'
-import { type BaqOptions, baq } from '../quantize/baq.ts'
+import { aqlm } from '../quantize/aqlm.ts'
+import { baq } from '../quantize/baq.ts'
 import { blockTuner } from '../quantize/codebook_tuning.ts'
 import { type QuantizerName, quantizers } from '../quantize/methods.ts'
 import { obq } from '../quantize/obq.ts'
 import { type OmniquantOptions, omniquant, omniquantTuner } from '../quantize/omniquant.ts'
-import { type QuipOptions, quip } from '../quantize/quip.ts'
-import { type SpqrOptions, spqr } from '../quantize/spqr.ts'
+import { quip } from '../quantize/quip.ts'
+import { spqr } from '../quantize/spqr.ts'
 import { eora } from '../recover/eora.ts'
-import { OptionError } from '../tensor/errors.ts'
+import { aqlmOptions, baqOptions, given, quipOptions, spqrOptions } from './coder_options.ts'
 import { groupsOfPattern, type OwnOptions } from './own_fields.ts'
 import type { FactoryOptions, Quantizer, StepMethod } from './step_method.ts'
 import { aqlmForm, baqForm, eoraForm, quipForm, spqrForm } from './stored_forms.ts'
@@ -48,36 +48,6 @@ const obsOptions = ({ selection, damping, ...options }: FactoryOptions): ExactOb
   ...pruned(options),
   ...given({ selection, damping }),
 })
-
-function spqrOptions(options: FactoryOptions): SpqrOptions {
-  const { bits, groupSize, scaleBits, zeroBits, tileRows, secondOrder, outlierThreshold } = options
-  const { simplifiedOutliers, roundZero, actOrder, damping, blockSize, onSingular } = options
-  if (groupSize === 'row')
-    throw new OptionError('--group-size: spqr needs columns that share a scale, got row; 16 is usual')
-  return given({
-    ...{ bits, groupSize, scaleBits, zeroBits, tileRows, secondOrder, outlierThreshold },
-    ...{ simplifiedOutliers, roundZero, actOrder, damping, blockSize, onSingular },
-  })
-}
-
-function baqOptions(options: FactoryOptions): BaqOptions {
-  const { bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular } = options
-  return given({ bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular })
-}
-
-function quipOptions(options: FactoryOptions): QuipOptions {
-  const { bits, rho, rounding, greedyPasses, damping, onSingular, seed } = options
-  return given({ bits, rho, rounding, greedyPasses, damping, onSingular, seed })
-}
-
-function aqlmOptions(options: FactoryOptions): AqlmOptions {
-  const { books, bookBits, tileColumns, tileRows, beam, rounds, tolerance } = options
-  const { adamSteps, learningRate, kMeansRounds, seed } = options
-  return given({
-    ...{ books, bookBits, tileColumns, tileRows, beam, rounds, tolerance },
-    ...{ adamSteps, learningRate, kMeansRounds, seed },
-  })
-}
 
 const omniquantOptions = ({ learningRate, epochs, batch, seed }: FactoryOptions): OmniquantOptions =>
   given({ rate: learningRate, epochs, batch, seed })
@@ -301,10 +271,3 @@ export const stepMethods = {
 export type StepMethodName = keyof typeof stepMethods
 export const stepMethodNames = Object.keys(stepMethods) as [StepMethodName, ...StepMethodName[]]
 export const stepMethod = (name: StepMethodName): StepMethod => stepMethods[name]
-
-/** Without what is undefined, which factories do not take for left out. */
-function given<Fields extends object>(fields: Fields) {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [Name in keyof Fields]?: Exclude<Fields[Name], undefined>
-  }
-}
