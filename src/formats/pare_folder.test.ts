@@ -14,7 +14,7 @@ describe('pare.json', () => {
   })
   test.each([
     ['another format', { format: 'else' }],
-    ['a newer version', { version: 5 }],
+    ['a newer version', { version: 6 }],
     ['a version before the first', { version: 0 }],
     ['no weights', { weights: null }],
   ])('%s is refused', (_, rest) => {
@@ -184,5 +184,24 @@ describe('pare.json of version 2', () => {
       { ...bilevel, wholeZeros: false },
     ])
       expect(() => read({ a: wrong }), JSON.stringify(wrong)).toThrow(/how a is put together/)
+  })
+  test('a rotated grid makes version 5, wherever it stands, and is no larger than can be turned', () => {
+    const rotated: PareWeight = { kind: 'rotated_grid', shape, bits: 2 }
+    for (const weight of [
+      rotated,
+      { kind: 'sum', shape, terms: [dense, rotated], rounded: 'f16' } as PareWeight,
+    ])
+      expect(pareJson(new Map([['a', weight]]))).toEqual({
+        ...{ format: 'pare', version: 5, weights: { a: weight } },
+      })
+    expect(read({ a: rotated }).get('a')).toEqual(rotated)
+    for (const wrong of [
+      { bits: 0 },
+      { bits: 9 },
+      { bits: '2' },
+      { shape: [1, 2 ** 18 + 1] },
+      { shape: [2 ** 18, 1025] },
+    ])
+      expect(() => read({ a: { ...rotated, ...wrong } })).toThrow(/how a is put together/)
   })
 })

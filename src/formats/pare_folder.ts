@@ -1,9 +1,17 @@
 /** The description of compressed weights in a Pare folder (pare.json); codes are packed as `bit_stream.ts` does. */
 import { FormatError, printable } from '../tensor/errors.ts'
-import { faultOf, fitsVersion1, isVersion1, isVersion2, isVersion3, type PareWeight } from './pare_weight.ts'
+import {
+  faultOf,
+  fitsVersion1,
+  isVersion1,
+  isVersion2,
+  isVersion3,
+  isVersion4,
+  type PareWeight,
+} from './pare_weight.ts'
 
 /** Later versions of Pare read it, and what was before. */
-export const pareFolderVersion = 4
+export const pareFolderVersion = 5
 
 /** Checks what pare.json says. @throws FormatError for a newer version or a field that is not understood. */
 export function readPareJson(value: unknown): Map<string, PareWeight> {
@@ -40,6 +48,14 @@ export function pareJson(weights: ReadonlyMap<string, PareWeight>): Record<strin
     return [name, rest]
   })
   const all = (can: (weight: PareWeight) => boolean) => [...weights.values()].every(can)
-  const version = old ? 1 : all(isVersion2) ? 2 : all(isVersion3) ? 3 : pareFolderVersion
+  const version = old
+    ? 1
+    : all(isVersion2)
+      ? 2
+      : all(isVersion3)
+        ? 3
+        : all(isVersion4)
+          ? 4
+          : pareFolderVersion
   return { format: 'pare', version, weights: Object.fromEntries(described) }
 }

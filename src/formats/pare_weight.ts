@@ -1,8 +1,10 @@
 /**
  * How a weight of a Pare folder is put together: the kinds of `nn/values`, each with what its tensors cannot tell.
  * Version 1 knew grids of 2, 3, 4 and 8 bits with scales in f16 or f32, and blocks; version 2 all but rounded sums; version
- * 3 all but masked grids, levels of single columns, and grids of two levels with other bits for scales than for weights.
+ * 3 all but masked grids, levels of single columns, and grids of two levels with other bits for scales than for weights;
+ * version 4 all but rotated grids.
  */
+import { isTurnable } from '../nn/values/rotation_sizes.ts'
 import type { StoredValues } from '../nn/values/values.ts'
 
 type Shape = [rows: number, columns: number]
@@ -64,6 +66,13 @@ export type PareWeight =
     }
   | { kind: 'bitmask'; shape: Shape; kept: number; numberType: NumberType }
   | ({ kind: 'masked_grid'; kept: number; symmetric: boolean } & Steps)
+  | {
+      /** Not in versions before 5. */
+      kind: 'rotated_grid'
+      shape: Shape
+      /** 1 to 8. */
+      bits: number
+    }
   | { kind: 'sparse_rows'; shape: Shape; entries: number; valueType: 'f16' | 'bf16' | 'f32' }
   | {
       kind: 'sum'
@@ -100,10 +109,15 @@ export const isVersion2 = (weight: PareWeight): boolean =>
 
 /** Version 3 can say it. */
 export const isVersion3 = (weight: PareWeight): boolean =>
+  isVersion4(weight) &&
   everyPart(weight, (part) => {
     if (part.kind === 'bilevel') return !part.wholeZeros && !part.scaleBits && !part.zeroBits
     return part.kind !== 'masked_grid' && part.kind !== 'column_levels'
   })
+
+/** Version 4 can say it. */
+export const isVersion4 = (weight: PareWeight): boolean =>
+  everyPart(weight, (part) => part.kind !== 'rotated_grid')
 
 function everyPart(weight: PareWeight, fits: (part: PareWeight) => boolean): boolean {
   const down = (part: PareWeight) => everyPart(part, fits)
@@ -173,6 +187,7 @@ const fits: Readonly<Record<StoredValues['kind'], (weight: Described) => boolean
     hasSteps(weight) &&
     typeof weight.symmetric === 'boolean' &&
     isCount(weight.kept, weight.shape[0] * weight.shape[1]),
+  rotated_grid: ({ bits, shape }) => isSize(bits, 8) && isTurnable(shape),
   sparse_rows: ({ entries, valueType }) =>
     isCount(entries, 2 ** 32 - 1) && isOneOf(valueType, ['f16', 'bf16', 'f32']),
   sum: (weight) =>

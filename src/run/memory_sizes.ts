@@ -74,7 +74,9 @@ export function solvedBytes(plan: TensorPlan): number {
   if (!plan.grid && !plan.made) return (F64 + F32) * inputs + 3 * F32 * numbers
   const factoring = 3 * F64 * inputs + panelBytes
   const measuring = (F64 + F32) * inputs + (5 * F32 + 2) * numbers
-  return Math.max(factoring, measuring)
+  // Both turned in f64; while columns are rounded, the factor twice, the weight twice and its errors.
+  const turning = plan.made?.kind === 'rotated_grid' ? F64 * (4 * inputs + 4 * numbers) + panelBytes : 0
+  return Math.max(factoring, measuring, turning)
 }
 
 /** Tokens of a batch of sequences of equal length. */

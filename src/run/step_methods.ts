@@ -6,18 +6,19 @@ import { oneShotMagnitude } from '../prune/one_shot_magnitude.ts'
 import type { Pattern } from '../prune/pattern.ts'
 import { sparsegpt } from '../prune/sparsegpt.ts'
 import { wanda } from '../prune/wanda.ts'
-import { type AqlmOptions, aqlm } from '../quantize/aqlm.ts'
-import { type BaqOptions, baq } from '../quantize/baq.ts'
+import { aqlm } from '../quantize/aqlm.ts'
+import { baq } from '../quantize/baq.ts'
 import { blockTuner } from '../quantize/codebook_tuning.ts'
 import { type QuantizerName, quantizers } from '../quantize/methods.ts'
 import { obq } from '../quantize/obq.ts'
 import { type OmniquantOptions, omniquant, omniquantTuner } from '../quantize/omniquant.ts'
-import { type SpqrOptions, spqr } from '../quantize/spqr.ts'
+import { quip } from '../quantize/quip.ts'
+import { spqr } from '../quantize/spqr.ts'
 import { eora } from '../recover/eora.ts'
-import { OptionError } from '../tensor/errors.ts'
+import { aqlmOptions, baqOptions, given, quipOptions, spqrOptions } from './coder_options.ts'
 import { groupsOfPattern, type OwnOptions } from './own_fields.ts'
 import type { FactoryOptions, Quantizer, StepMethod } from './step_method.ts'
-import { aqlmForm, baqForm, eoraForm, spqrForm } from './stored_forms.ts'
+import { aqlmForm, baqForm, eoraForm, quipForm, spqrForm } from './stored_forms.ts'
 
 const prunerOptions = {
   sparsity: '0.5, or what the pattern says',
@@ -47,31 +48,6 @@ const obsOptions = ({ selection, damping, ...options }: FactoryOptions): ExactOb
   ...pruned(options),
   ...given({ selection, damping }),
 })
-
-function spqrOptions(options: FactoryOptions): SpqrOptions {
-  const { bits, groupSize, scaleBits, zeroBits, tileRows, secondOrder, outlierThreshold } = options
-  const { simplifiedOutliers, roundZero, actOrder, damping, blockSize, onSingular } = options
-  if (groupSize === 'row')
-    throw new OptionError('--group-size: spqr needs columns that share a scale, got row; 16 is usual')
-  return given({
-    ...{ bits, groupSize, scaleBits, zeroBits, tileRows, secondOrder, outlierThreshold },
-    ...{ simplifiedOutliers, roundZero, actOrder, damping, blockSize, onSingular },
-  })
-}
-
-function baqOptions(options: FactoryOptions): BaqOptions {
-  const { bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular } = options
-  return given({ bits, losses, exponent, centred, integerBits, actOrder, damping, onSingular })
-}
-
-function aqlmOptions(options: FactoryOptions): AqlmOptions {
-  const { books, bookBits, tileColumns, tileRows, beam, rounds, tolerance } = options
-  const { adamSteps, learningRate, kMeansRounds, seed } = options
-  return given({
-    ...{ books, bookBits, tileColumns, tileRows, beam, rounds, tolerance },
-    ...{ adamSteps, learningRate, kMeansRounds, seed },
-  })
-}
 
 const omniquantOptions = ({ learningRate, epochs, batch, seed }: FactoryOptions): OmniquantOptions =>
   given({ rate: learningRate, epochs, batch, seed })
@@ -258,6 +234,22 @@ export const stepMethods = {
     },
     form: (shape, options) => aqlmForm(shape, aqlmOptions(options)),
   },
+  quip: {
+    kind: 'coder',
+    summary:
+      'turns the weight by random orthogonal matrices, so that nothing in it stands out, and rounds it to one grid: made for 2 bits',
+    needs: ['gram'],
+    options: {
+      bits: '2',
+      rho: '2.4',
+      rounding: 'ldlq',
+      greedyPasses: '0',
+      damping: '0.01',
+      onSingular: 'throw',
+    },
+    make: (options) => quip(quipOptions(options)),
+    form: (shape, options) => quipForm(shape, quipOptions(options)),
+  },
   eora: {
     kind: 'repair',
     summary:
@@ -279,10 +271,3 @@ export const stepMethods = {
 export type StepMethodName = keyof typeof stepMethods
 export const stepMethodNames = Object.keys(stepMethods) as [StepMethodName, ...StepMethodName[]]
 export const stepMethod = (name: StepMethodName): StepMethod => stepMethods[name]
-
-/** Without what is undefined, which factories do not take for left out. */
-function given<Fields extends object>(fields: Fields) {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [Name in keyof Fields]?: Exclude<Fields[Name], undefined>
-  }
-}

@@ -2,6 +2,7 @@
 import type { PareWeight } from '../formats/pare_weight.ts'
 import type { AqlmOptions } from '../quantize/aqlm.ts'
 import type { BaqOptions } from '../quantize/baq.ts'
+import type { QuipOptions } from '../quantize/quip.ts'
 import type { SpqrOptions } from '../quantize/spqr.ts'
 import type { EoraOptions } from '../recover/eora.ts'
 
@@ -40,6 +41,11 @@ export function spqrForm([rows, columns]: Shape, options: SpqrOptions): PareWeig
 export function baqForm([rows, columns]: Shape, { bits = 3, centred = false }: BaqOptions): PareWeight {
   const words = columns * Math.ceil(rows / Math.floor(64 / bits))
   return { kind: 'column_levels', shape: [rows, columns], words, centred }
+}
+
+/** Codes on one grid, turned on both sides. */
+export function quipForm([rows, columns]: Shape, { bits = 2 }: QuipOptions): PareWeight {
+  return { kind: 'rotated_grid', shape: [rows, columns], bits }
 }
 
 /** Codes of tiles in codebooks, a scale for each row of tiles. */

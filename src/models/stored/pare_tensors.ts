@@ -15,6 +15,7 @@
  *   bitmask      NAME.mask U8 [rows, bytes], NAME.row_offsets U32 [rows + 1], NAME.kept [kept]
  *   masked_grid  NAME.mask, NAME.row_offsets, NAME.codes U32 [words] (one stream of the living, row after row),
  *                NAME.scales [rows, groups], NAME.zeros, NAME.group_of
+ *   rotated_grid  NAME.codes, NAME.scale F32 [1], NAME.column_scales F16 [columns], NAME.seed U32 [1]
  *   sparse_rows  NAME.row_offsets U32 [rows + 1], NAME.columns [entries], NAME.values [entries]
  *   sum          NAME.terms.0 and so on, each a weight by itself: NAME.terms.0.codes
  *   product      NAME.left, NAME.right
@@ -85,6 +86,8 @@ export function describeStored(values: StoredValues): PareWeight {
       const steps = { bits, groupSize, symmetric, scaleType, sorted: isSorted(values) }
       return { kind: 'masked_grid', shape, kept: values.codes.size, ...steps }
     }
+    case 'rotated_grid':
+      return { kind: 'rotated_grid', shape, bits: values.bits }
     case 'sparse_rows':
       return { kind: 'sparse_rows', shape, entries: values.values.length, valueType: values.valueType }
     case 'sum':
@@ -236,6 +239,13 @@ function partsOf(name: string, weight: PareWeight): Part[] {
         ...(sorted ? [['group_of', 'I32', columns] as Part] : []),
       ]
     }
+    case 'rotated_grid':
+      return [
+        ['codes', 'U32', rows, rowWords(columns, weight.bits)],
+        ['scale', 'F32', 1],
+        ['column_scales', 'F16', columns],
+        ['seed', 'U32', 1],
+      ]
     case 'sparse_rows':
       return [
         ['row_offsets', 'U32', rows + 1],

@@ -18,6 +18,7 @@ export const leafKinds = [
   'bitmask',
   'sparse_rows',
   'masked_grid',
+  'rotated_grid',
 ] as const
 export const treeKinds = ['sum', 'product', 'scaled', 'permuted'] as const
 export type Kind = StoredValues['kind']
@@ -166,6 +167,11 @@ export class RandomValues {
         // Zeros of this kind are codes.
         const own = grid.symmetric ? zeros : this.codes(zeros.shape, grid.bits)
         return { kind, shape, mask, grid, codes, scales, zeros: own, groupOf }
+      }
+      case 'rotated_grid': {
+        const bits = 1 + this.below(8)
+        const [codes, columnScales] = [this.codes(shape, bits), this.numbers([columns])]
+        return { kind, bits, codes, columnScales, scale: this.below(255) / 8, seed: this.below(2 ** 32) }
       }
       case 'sparse_rows': {
         const rowOffsets = new Uint32Array(rows + 1)

@@ -191,7 +191,15 @@ test('kinds of values are all among those that are tested', () => {
   ) as never
   const needed: Record<Kind, true> = {
     ...{ dense: true, grid: true, blocks: true, offset: true, bilevel: true, codebook: true, bitmask: true },
-    ...{ column_levels: true, sparse_rows: true, masked_grid: true, sum: true, product: true, scaled: true },
+    ...{
+      column_levels: true,
+      sparse_rows: true,
+      masked_grid: true,
+      rotated_grid: true,
+      sum: true,
+      product: true,
+      scaled: true,
+    },
     ...{ permuted: true },
   }
   expect(all).toEqual(needed)

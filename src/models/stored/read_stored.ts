@@ -15,8 +15,8 @@ type Kind<K extends PareWeight['kind']> = PareWeight & { kind: K }
 
 /**
  * Rows `start` to `end` (exclusive) of a weight. Only these are read, but for what a row needs of others: codebooks, the
- * right of a product, and the tiles around; rows that begin or end within a tile, and few rows of a product, come as
- * numbers.
+ * right of a product, the tiles around, and all rows of a rotated grid; rows that begin or end within a tile, few rows of a
+ * product, and some of a rotated grid come as numbers.
  *
  * @param weight as `readPareJson` checked it
  * @throws FormatError where the tensors do not fit the description.
@@ -71,6 +71,9 @@ function read({ archive, name, weight }: Place, start: number, end: number): Sto
       return readBitmask(parts, weight, start, end)
     case 'masked_grid':
       return readMaskedGrid(parts, weight, start, end)
+    case 'rotated_grid':
+      // Every row is a sum of all.
+      return rowsOf(readRotatedGrid(parts, weight), [0, rows], [start, end])
     case 'sparse_rows':
       return readSparseRows(parts, weight, start, end)
     case 'sum':
@@ -263,6 +266,19 @@ function readMaskedGrid(parts: Parts, weight: Kind<'masked_grid'>, start: number
     scales: parts.numbers('scales', scaleType, rows).cast('f32'),
     zeros: readZeros(parts, weight, rows),
     groupOf: readGroups(parts, weight),
+  }
+}
+
+function readRotatedGrid(parts: Parts, weight: Kind<'rotated_grid'>): StoredValues {
+  const { bits, shape } = weight
+  const [scale] = scope(() => parts.numbers('scale', 'f32').toArray() as Float32Array)
+  return {
+    kind: 'rotated_grid',
+    bits,
+    codes: parts.codes('codes', [0, shape[0]], shape[1], bits),
+    scale: scale!,
+    columnScales: parts.numbers('column_scales', 'f16').cast('f32'),
+    seed: parts.words('seed')[0]!,
   }
 }
 

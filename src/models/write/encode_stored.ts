@@ -108,6 +108,13 @@ function bytesOfParts(values: StoredValues, weight: PareWeight): Uint8Array[] {
         ...(sorted ? [bytesOf(values.groupOf)] : []),
       ]
     }
+    case 'rotated_grid':
+      return [
+        packed(values.codes, rows, columns, values.bits),
+        bytesOf(Float32Array.of(values.scale)),
+        half(values.columnScales),
+        bytesOf(Uint32Array.of(values.seed)),
+      ]
     case 'sparse_rows':
       return [
         bytesOf(values.rowOffsets),

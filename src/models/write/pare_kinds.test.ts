@@ -79,7 +79,11 @@ test.each([0, 1, 2])(
       expect(sizeOf(join(target, 'model.safetensors'))).toBe(plan.fileBytes)
       const json = readFileSync(join(target, 'pare.json'), 'utf8')
       expect(JSON.parse(json).version).toBe(
-        /"(?:masked_grid|column_levels|scaleBits|zeroBits|wholeZeros)"/.test(json) ? 4 : 2,
+        /"rotated_grid"/.test(json)
+          ? 5
+          : /"(?:masked_grid|column_levels|scaleBits|zeroBits|wholeZeros)"/.test(json)
+            ? 4
+            : 2,
       )
       reopened(target, ({ weights, format }) => {
         expect(format).toBe('pare')

@@ -12,6 +12,12 @@ import { bitsOfCodebooks, type CodebookValues, decodeCodebooks } from './codeboo
 import { bitsOfColumnLevels, type ColumnLevelValues, decodeColumnLevels } from './column_levels.ts'
 import { bitsOfMaskedGrid, decodeMaskedGrid, type MaskedGridValues } from './masked_grid.ts'
 import { bitsOfOffsets, decodeOffsets, type OffsetValues } from './offset_grid.ts'
+import {
+  bitsOfRotatedGrid,
+  decodeRotatedGrid,
+  type RotatedGridValues,
+  rotatedProduct,
+} from './rotated_grid.ts'
 import { bitsOfSparseRows, decodeSparseRows, type SparseRowValues } from './sparse_rows.ts'
 
 /** Numbers as they are, [rows, columns] in any float type. */
@@ -61,6 +67,7 @@ export type StoredValues =
   | ColumnLevelValues
   | BitmaskValues
   | MaskedGridValues
+  | RotatedGridValues
   | SparseRowValues
   | SumValues
   | ProductValues
@@ -75,6 +82,7 @@ export function shapeOfStored(values: StoredValues): readonly [number, number] {
     case 'grid':
     case 'offset':
     case 'bilevel':
+    case 'rotated_grid':
       return values.codes.shape as [number, number]
     case 'blocks':
     case 'codebook':
@@ -113,6 +121,8 @@ export function decodeStored(values: StoredValues): Tensor {
       return decodeBitmask(values)
     case 'masked_grid':
       return decodeMaskedGrid(values)
+    case 'rotated_grid':
+      return decodeRotatedGrid(values)
     case 'sparse_rows':
       return decodeSparseRows(values)
     case 'sum':
@@ -162,6 +172,8 @@ export function bitsOfStored(values: StoredValues): number {
       return bitsOfBitmask(values, sizeOf(values.kept.dtype) * 8)
     case 'masked_grid':
       return bitsOfMaskedGrid(values)
+    case 'rotated_grid':
+      return bitsOfRotatedGrid(values)
     case 'sparse_rows':
       return bitsOfSparseRows(values)
     case 'sum':
@@ -185,7 +197,7 @@ export interface StoredSource extends WeightSource {
 }
 
 /**
- * A weight held as it is stored. Products expand it for the length of the call.
+ * A weight held as it is stored. Products expand it for the length of the call; behind random orthogonal maps, without them.
  *
  * @example storedSource({ kind: 'dense', numbers: tensor([1, 2], [1, 2]) }).matmul(x)
  */
@@ -194,7 +206,10 @@ export function storedSource(values: StoredValues): StoredSource {
   return {
     values,
     shape: shapeOfStored(values),
-    matmul: (x, bias) => scope(() => linear(x, decodeStored(values), bias)),
+    matmul:
+      values.kind === 'rotated_grid'
+        ? rotatedProduct(values)
+        : (x, bias) => scope(() => linear(x, decodeStored(values), bias)),
     dense: () => decodeStored(values),
     parameters: () => new Map(),
     size: () => ({ informationBits: bits, storedBits: bits }),
@@ -220,6 +235,8 @@ export function tensorsOf(values: StoredValues): Tensor[] {
       return [values.codes, values.codebooks, values.scales]
     case 'column_levels':
       return [values.levels, values.lows, values.highs, values.words]
+    case 'rotated_grid':
+      return [values.codes, values.columnScales]
     case 'bitmask':
       return [values.kept]
     case 'sparse_rows':
