@@ -23,6 +23,7 @@ const verbs = {
   verify: 'checking',
   calibrate: 'calibrating',
   measure: 'measuring',
+  transform: 'transforming',
   compress: 'compressing',
   write: 'writing',
   evaluate: 'evaluating',

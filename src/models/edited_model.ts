@@ -13,6 +13,8 @@ import { asNumbers, isFloatType } from './write/tensor_choice.ts'
 /** Of a model that was edited: the names of what is no longer what the file has. */
 export interface Edited {
   readonly edited?: ReadonlySet<string> | undefined
+  /** The model as its files have it. */
+  readonly unedited?: OpenCompressible | undefined
 }
 
 /**
@@ -31,10 +33,27 @@ export function editedModel<Source extends OpenCompressible & Edited>(
   const from = (name: string) => (isTied && name === headName ? embeddingName : name)
   const weights = editedWeights(source.weights, edits, from)
   const edited = new Set([...(source.edited ?? []), ...edits.keys()])
-  const open = { ...source, weights, edited, ...(isUntied ? untiedJson(source) : {}) }
+  const unedited = source.unedited ?? source
+  const open = { ...source, weights, edited, unedited, ...(isUntied ? untiedJson(source) : {}) }
   if (source.family === 'bert') return { ...open, model: new Bert(source.model.config, weights) }
   const { config } = source.model
   return { ...open, model: new Llama(isUntied ? { ...config, tied: false } : config, weights) }
+}
+
+/**
+ * The same model for whoever asks types how far its values may be from others: edited ones are in f32, whatever they were
+ * made from.
+ */
+export function withExactTypes<Source extends OpenCompressible & Edited>(source: Source): Source {
+  const { edited, weights } = source
+  if (!edited) return source
+  const infos = new Map(
+    [...weights.infos].map(([name, info]) => [
+      name,
+      edited.has(name) ? { ...info, ...asNumbers(info.shape, 'F32') } : info,
+    ]),
+  )
+  return { ...source, weights: { ...weights, infos } }
 }
 
 function untiedJson(source: object): { configJson?: object } {

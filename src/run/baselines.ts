@@ -29,7 +29,8 @@ export function baselineOf(
   const [first, ...others] = options.steps
   return {
     name: 'round to nearest',
-    options: { ...options, method: 'rtn', steps: [nearest(first), ...others.map(nearest)] },
+    // Of the source as it is: what a transform gains is a part of the comparison.
+    options: { ...options, method: 'rtn', transforms: [], steps: [nearest(first), ...others.map(nearest)] },
   }
 }
 

@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { writeWhole } from '../formats/output.ts'
+import { type Edited, withExactTypes } from '../models/edited_model.ts'
 import { loadCompressible } from '../models/load_model.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
@@ -39,6 +40,7 @@ import { checkShardSizes } from './shards.ts'
 import { tuningNote, tuningReport } from './step_tuning.ts'
 import { planTarget } from './target_plan.ts'
 import { Timeline } from './timeline.ts'
+import { needsSamples, outlinedModel, transformedModel, transformReports } from './transform_model.ts'
 import { verifyCompressed } from './verify/verify_compressed.ts'
 
 /**
@@ -80,19 +82,24 @@ export async function compress(options: CompressOptions, hooks: RunHooks = {}): 
   }
 }
 
+type Source = OpenCompressible & { resolved: ResolvedSource }
+
 const resultFiles = (folder: string): string[] => expandFolders(folder, readdirSync(folder))
 
 class Compression {
   private readonly options: ResolvedCompressOptions
   private readonly hooks: RunHooks
-  private readonly source: OpenCompressible & { resolved: ResolvedSource }
+  /** What the result is compared with. */
+  private readonly source: Source
+  /** What is compressed: the source, or what transforms make of it; of these the names and types are known before. */
+  private model: Source & Edited
   private readonly timeline: Timeline
   private readonly command: readonly string[]
   /** What of the options flags cannot say. */
   private readonly recipe: Recipe | undefined
   private readonly mix: ChosenMix | undefined
   private readonly target: TargetPlan
-  private readonly matrices: MatrixCompression
+  private matrices: MatrixCompression
   private readonly memory: MemoryBudget
   private readonly limit: EngineLimit
   private readonly notes: string[] = []
@@ -102,7 +109,7 @@ class Compression {
   constructor(
     options: ResolvedCompressOptions,
     hooks: RunHooks,
-    source: OpenCompressible & { resolved: ResolvedSource },
+    source: Source,
     timeline: Timeline,
     given: CompressOptions,
     mix?: ChosenMix,
@@ -119,9 +126,10 @@ class Compression {
       : needsRecipe(given)
         ? weightRules(resolvedRecipe(options))
         : undefined
-    this.target = planTarget(source, options)
-    this.matrices = new MatrixCompression(options, hooks, source, this.target)
-    this.memory = memoryBudget(source, this.target, options, mix?.measurement)
+    this.model = outlinedModel(source, options)
+    this.target = planTarget(this.model, options)
+    this.matrices = new MatrixCompression(options, hooks, this.model, this.target)
+    this.memory = memoryBudget(this.model, this.target, options, mix?.measurement)
     this.limit = new EngineLimit(this.memory)
   }
 
@@ -140,15 +148,16 @@ class Compression {
     this.limit.enter('start')
     const time = begun
       ? { secondsMissing: 'not measured, as the output holds a run already' }
-      : await planSeconds(source, target, options, { hooks, baseline: baselineOf(options, this.mix) })
+      : await planSeconds(this.model, target, options, { hooks, baseline: baselineOf(options, this.mix) })
     this.timeline.end()
-    let description = { ...describePlan(source, target, options, this.mix?.measurement), ...time }
+    let description = { ...describePlan(this.model, target, options, this.mix?.measurement), ...time }
     hooks.progress?.({ kind: 'plan', plan: description })
     if (this.memory.refusal) throw this.memory.refusal
     this.notes.push(...description.notes)
     if (this.mix) this.note(this.mix.note)
-    if (this.matrices.method.needs.length > 0) this.timeline.begin('calibrate')
-    const calibration = this.matrices.method.needs.length > 0 ? readCalibration(source, options) : undefined
+    const isCalibrated = this.matrices.method.needs.length > 0 || needsSamples(options)
+    if (isCalibrated) this.timeline.begin('calibrate')
+    const calibration = isCalibrated ? readCalibration(source, options) : undefined
     if (calibration?.note) this.note(`calibration: ${calibration.note}`)
     // Texts are read before the work starts: a run must not die of a wrong path at its end.
     const texts = options.evaluate ? evaluationTexts(source, options) : undefined
@@ -167,9 +176,10 @@ class Compression {
       checkStages(folder, source.model.stages, source.weights)
       if (!folder.state.result) checkShardSizes(folder.work, folder.stages)
       if (!folder.state.publish) {
+        await this.transform(folder, calibration?.samples)
         await this.compressStages(folder, calibration?.samples)
-        target = settledTarget(source, options, target, folder.stages)
-        if (target !== this.target) description = { ...describePlan(source, target, options), ...time }
+        target = settledTarget(this.model, options, target, folder.stages)
+        if (target !== this.target) description = { ...describePlan(this.model, target, options), ...time }
         if (!folder.hasResult(reportFiles)) this.assemble(folder, target)
         const verification = options.verify ? await this.verify(folder) : undefined
         for (const text of remarkLines(folder.stages)) this.note(text)
@@ -192,6 +202,7 @@ class Compression {
           ...reportOf(context, calibration),
           ...found,
           ...(verification ? { verification } : {}),
+          ...(options.transforms.length > 0 ? { transforms: transformReports(folder) } : {}),
           ...(this.mix ? { mix: this.mix.report } : {}),
           ...(baselines ? { baselines } : {}),
           seconds: this.elapsed(),
@@ -230,7 +241,13 @@ class Compression {
     this.timeline.begin('verify')
     this.limit.enter('verify')
     const names = folder.state.result!.files.map(({ name }) => name)
-    const found = await verifyCompressed(this.resultPath(folder), this.source, folder, names, this.hooks)
+    const found = await verifyCompressed(
+      this.resultPath(folder),
+      withExactTypes(this.model),
+      folder,
+      names,
+      this.hooks,
+    )
     this.timeline.end()
     return found
   }
@@ -245,6 +262,21 @@ class Compression {
     )
     timeline.end()
     return compared
+  }
+
+  /** Rewrites the model, where that is asked for. */
+  private async transform(folder: RunFolder, samples: readonly Uint32Array[] | undefined): Promise<void> {
+    const { options, hooks, source, target } = this
+    if (options.transforms.length === 0) return
+    this.limit.enter('compress')
+    this.model = await transformedModel(source, folder, {
+      ...{ target, samples, options, hooks },
+      activationBytes: this.memory.split.activationBytes,
+      elapsed: () => this.elapsed(),
+    })
+    for (const { method, notes } of folder.state.transforms)
+      for (const text of notes) this.note(`${method}: ${text}`)
+    this.matrices = new MatrixCompression(options, hooks, this.model, target)
   }
 
   /** Compresses what earlier sittings did not finish. */
@@ -263,7 +295,7 @@ class Compression {
     this.limit.enter('compress')
     await compressMissing(this.matrices, folder, {
       stages: stages.length,
-      samples,
+      samples: this.matrices.method.needs.length > 0 ? samples : undefined,
       scratch: this.options.scratch,
       activationBytes: this.memory.split.activationBytes,
       elapsed: () => this.elapsed(),
@@ -283,7 +315,7 @@ class Compression {
 
   private assemble(folder: RunFolder, target: TargetPlan): void {
     this.limit.enter('write')
-    assembleResult(this.source, target, folder, this.hooks)
+    assembleResult(this.model, target, folder, this.hooks)
     if (this.recipe) writeWhole(join(folder.result, recipeFile), `${JSON.stringify(this.recipe, null, 2)}\n`)
     folder.addResult(this.elapsed())
   }

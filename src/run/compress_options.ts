@@ -16,10 +16,11 @@ import {
   wholeFields,
 } from './option_fields.ts'
 import { type Override, type ResolvedOverride, resolveOverrides } from './override.ts'
+import { resolveSteps } from './resolve_steps.ts'
 import { makesTree } from './step_chain.ts'
 import type { FormatName } from './target_formats.ts'
 import { type ChosenTarget, chosenTarget, type TargetName } from './targets.ts'
-import { type ResolvedStep, resolveSteps, type WeightStep } from './weight_step.ts'
+import type { ResolvedStep, ResolvedTransform, WeightStep } from './weight_step.ts'
 
 export type { FormatName } from './target_formats.ts'
 export type { TargetName } from './targets.ts'
@@ -104,8 +105,10 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOpt
 export interface ResolvedCompressOptions {
   source: string
   output: string
+  /** What rewrites the model before its weights are compressed. */
+  transforms: readonly ResolvedTransform[]
   steps: readonly [ResolvedStep, ...ResolvedStep[]]
-  /** The methods of the steps: `gptq`, `rtn+gptq`. */
+  /** The methods of all of them: `gptq`, `hadamard+gptq`. */
   method: string
   overrides: readonly ResolvedOverride[]
   limits: Limits
@@ -151,22 +154,23 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     ['limits', ...path].join('.'),
   ) as Limits
   const chosen = forSize(chosenTarget(target, options.format), limits)
-  const steps = resolveSteps(options, chosen)
+  const { transforms, steps } = resolveSteps(options, chosen)
   return {
     source: options.source,
     output: options.output,
+    transforms,
     steps,
-    method: [...new Set(steps.map(({ method }) => method))].join('+'),
+    method: [...new Set([...transforms, ...steps].map(({ method }) => method))].join('+'),
     overrides: resolveOverrides(options.overrides ?? [], chosen),
     limits,
-    mix: checkMix(resolveMix(options, chosen, limits), steps),
+    mix: checkMix(resolveMix(options, chosen, limits), steps, transforms),
     target,
     format: chosen.layout.format,
     trueSequential: options.trueSequential ?? true,
     ...arithmeticOf(options, chosen),
     fallback: options.fallback ?? true,
     shardSize: shardSizeOf(options.shardSize, chosen),
-    imatrix: imatrixOf(options, chosen, steps),
+    imatrix: imatrixOf(options, chosen, steps, transforms),
     calibration: options.calibration,
     samples: options.samples ?? defaultSamples.samples,
     length: options.length ?? defaultSamples.length,
@@ -199,6 +203,7 @@ function imatrixOf(
   { imatrix, limits }: CompressOptions,
   { name: target, facts }: ChosenTarget,
   steps: readonly ResolvedStep[],
+  [transform]: readonly ResolvedTransform[],
 ): string | undefined {
   if (imatrix === undefined) return undefined
   const refuse = (what: string) =>
@@ -207,6 +212,8 @@ function imatrixOf(
     throw refuse(
       `weighs the fits of block types, and --target ${target} has evenly spaced levels; leave it out`,
     )
+  if (transform)
+    throw refuse(`is of the inputs that the source has, and ${transform.method} changes them; leave one out`)
   if (!steps.some(({ method }) => method === 'rtn'))
     throw refuse('gptq measures the inputs itself; give --method rtn, or leave it out')
   if (limits?.targetSize !== undefined || limits?.targetBpw !== undefined)
@@ -215,7 +222,16 @@ function imatrixOf(
 }
 
 /** @throws OptionError where both a mix and a size decide about the types of the matrices. */
-function checkMix(mix: ResolvedMix | undefined, steps: readonly ResolvedStep[]): ResolvedMix | undefined {
+function checkMix(
+  mix: ResolvedMix | undefined,
+  steps: readonly ResolvedStep[],
+  [transform]: readonly ResolvedTransform[],
+): ResolvedMix | undefined {
+  if (mix && transform)
+    throw new OptionError(
+      `--target-size, --target-bpw: widths are chosen by what they cost the source as it is, and ${transform.method} rewrites it; name --bits or --scheme, or leave the transform out`,
+      { code: 'PARE_E_TRANSFORM', facts: { method: transform.method } },
+    )
   if (mix && makesTree(steps))
     throw new OptionError(
       `--target-size, --target-bpw: choose widths of evenly spaced levels, and ${steps.map(({ method }) => method).join(', then ')} stores more than those; leave them out, or take gptq or rtn`,

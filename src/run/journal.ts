@@ -3,6 +3,7 @@
  * next step begins, so that whoever reads the journal after the process was killed knows what stands.
  *
  *   {"kind":"run","version":1,...}     whose run this is: the fingerprint
+ *   {"kind":"transform",...}           what a transform found is in its file
  *   {"kind":"stage",...}               a stage is in its file, and the inputs of the next one in theirs
  *   {"kind":"result",...}              the model is whole in the folder `result`
  *   {"kind":"publish",...}             the files that move to the output; from here on nothing is computed
@@ -36,6 +37,22 @@ const shardFile = z.strictObject({
   bytes: count,
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 })
+const transformFile = z.strictObject({
+  name: z.string().regex(/^transform-\d{4,9}\.safetensors$/),
+  bytes: count,
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+})
+const positive = z.int().positive()
+const rotation = { size: positive, seed: z.int() }
+/** Numbers stand in the file, as its array of this number. */
+const edit = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('scaleRows'), array: count }),
+  z.strictObject({ kind: z.literal('scaleColumns'), array: count }),
+  z.strictObject({ kind: z.literal('fill'), value: z.number() }),
+  z.strictObject({ kind: z.literal('rotateColumns'), ...rotation }),
+  z.strictObject({ kind: z.literal('rotateRows'), ...rotation }),
+  z.strictObject({ kind: z.literal('clamp'), array: count, groupSize: positive }),
+])
 const field = z.union([z.string(), z.number(), z.boolean(), z.null()])
 
 const entry = z.discriminatedUnion('kind', [
@@ -44,6 +61,16 @@ const entry = z.discriminatedUnion('kind', [
     version: z.literal(JOURNAL_VERSION),
     /** What decides the bytes of the result, by the name that an error gives it. */
     fingerprint: z.record(z.string(), field),
+  }),
+  z.strictObject({
+    kind: z.literal('transform'),
+    index: count,
+    method: z.string(),
+    file: transformFile,
+    /** What is done to each tensor, in this order. */
+    edits: z.array(z.strictObject({ tensor: z.string(), edits: z.array(edit) })),
+    notes: z.array(z.string()),
+    seconds: z.number().nonnegative(),
   }),
   z.strictObject({
     kind: z.literal('stage'),
@@ -88,10 +115,12 @@ const entry = z.discriminatedUnion('kind', [
 export type JournalEntry = z.infer<typeof entry>
 export type Fingerprint = Extract<JournalEntry, { kind: 'run' }>['fingerprint']
 export type StageEntry = Extract<JournalEntry, { kind: 'stage' }>
+export type TransformEntry = Extract<JournalEntry, { kind: 'transform' }>
 
 /** What a journal says; `length` is where its last whole line ends. */
 export interface JournalState {
   fingerprint: Fingerprint
+  transforms: TransformEntry[]
   stages: StageEntry[]
   result: Extract<JournalEntry, { kind: 'result' }> | undefined
   /** Files that move to the output. */
@@ -170,6 +199,7 @@ function parseEntry(text: string): JournalEntry | 'foreign' | number | undefined
 
 const begun = ({ fingerprint }: Extract<JournalEntry, { kind: 'run' }>): JournalState => ({
   fingerprint,
+  transforms: [],
   stages: [],
   result: undefined,
   publish: undefined,
@@ -183,6 +213,11 @@ function follows(state: JournalState, next: JournalEntry): boolean {
   switch (next.kind) {
     case 'run':
       return false
+    case 'transform':
+      if (state.result || state.stages.length > 0 || next.index !== state.transforms.length) return false
+      if (numberIn(next.file.name) !== next.index) return false
+      state.transforms.push(next)
+      return true
     case 'stage':
       if (state.result || next.index !== state.stages.length) return false
       if (numberIn(next.shard.name) !== next.index) return false

@@ -20,6 +20,7 @@ import type { MeasurementTask } from './mix/measurement_task.ts'
 import { tooLarge } from './side_by_side.ts'
 import { stepsAsMethod } from './step_sequence.ts'
 import { tunerOf } from './step_tuning.ts'
+import { needsSamples } from './transform_model.ts'
 
 /** How a run keeps to its memory. */
 export interface MemoryBudget {
@@ -188,7 +189,7 @@ function taskOf(
 ): MemoryTask {
   const { model, format, family } = source
   const stages = model.stages.map(({ weights }) => weights)
-  const calibrated = stepsAsMethod(options.steps, stages.flat()).needs.length > 0
+  const calibrated = needsSamples(options) || stepsAsMethod(options.steps, stages.flat()).needs.length > 0
   const training = tunerOf(options.steps, stages.flat(), options.seed)?.target
   const { samples, length, trueSequential, evaluate, windows, context } = options
   const texts = [
@@ -201,6 +202,7 @@ function taskOf(
     target,
     tensors,
     stages,
+    edited: options.transforms.length > 0,
     calibration: calibrated ? { samples, length, ordered: trueSequential, training } : undefined,
     vectors: family === 'bert',
     evaluation: evaluate ? { windows, context } : undefined,

@@ -5,6 +5,7 @@
 
 import type { StageTuner } from '../calibrate/stage_tuner.ts'
 import { type EvaluationSplit, usualSplit } from '../metrics/language.ts'
+import { headRows } from '../metrics/token_logits.ts'
 import { usualMemoryLimit } from '../models/activations.ts'
 import { usualBatchTokens } from '../models/batches.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
@@ -80,6 +81,8 @@ export interface MemoryTask {
   tensors: readonly TensorPlan[]
   /** Names of the matrices of each stage. */
   stages: readonly (readonly string[])[]
+  /** Tensors have edits, which are computed each time they are read. @default false */
+  edited?: boolean | undefined
   /** Absent where no method asks for the inputs of the weights. */
   calibration?:
     | {
@@ -128,9 +131,14 @@ export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): 
       { what: 'kernels that are measured', bytes: task.probe ? probeBytes(task.config) : 0 },
     ]),
     ...(task.measurement ? [phase('measure', measurementParts(task, task.measurement, split))] : []),
-    phase('compress', task.calibration ? walkParts(task, split) : roundingParts(task, split)),
-    phase('write', writeParts(task, split)),
-    ...(task.verification ? [phase('verify', verificationParts(task, split))] : []),
+    phase('compress', [
+      ...(task.calibration ? walkParts(task, split) : roundingParts(task, split)),
+      ...editedParts(task),
+    ]),
+    phase('write', [...writeParts(task, split), ...editedParts(task)]),
+    ...(task.verification
+      ? [phase('verify', [...verificationParts(task, split), ...editedParts(task)])]
+      : []),
     ...(task.evaluation
       ? [phase('evaluate', task.vectors ? vectorParts(task) : evaluationParts(task, split))]
       : []),
@@ -167,6 +175,22 @@ function roundingParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
     { what: 'a weight with what it is rounded to', bytes: highest },
     { what: poolPart, bytes: Math.min(split.pooledBytes, highest) },
     ...fileParts(task),
+  ]
+}
+
+/** A weight that is read with its edits: its numbers in f64, before and after in f32. Tables are read in blocks. */
+function editedParts(task: MemoryTask): MemoryPart[] {
+  if (!task.edited) return []
+  const inBlocks = Math.max(blockBytes / F32, task.config.hidden * headRows)
+  const numbers = task.tensors.map((plan) =>
+    plan.role === 'matrix' ? numbersOf(plan) : Math.min(inBlocks, numbersOf(plan)),
+  )
+  return [
+    {
+      what: 'a weight whose edits are computed',
+      bytes: (F64 + 2 * F32) * Math.max(...numbers),
+      outside: true,
+    },
   ]
 }
 

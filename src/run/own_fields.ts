@@ -204,6 +204,10 @@ export const ownFields = {
     ...oneOf(['gptq', 'rtn']),
     help: 'how the thin matrices are rounded, with factor-bits; rtn is faster and worse',
   },
+  rotateHeads: {
+    ...onOrOff,
+    help: 'also rotates what each head puts together from its values; try it where the inputs of the o layers have outliers',
+  },
 } as const satisfies Readonly<Record<string, OwnField>>
 
 export type OwnFieldName = keyof typeof ownFields

@@ -1,6 +1,8 @@
 /** What a compression will store, known from headers alone, and how long it takes. Works without the native core. */
 
 import { checkTexts } from '../formats/text_file.ts'
+import type { Edited } from '../models/edited_model.ts'
+import { headName } from '../models/llama/names.ts'
 import { loadCompressible } from '../models/load_model.ts'
 import { languageModel, type OpenCompressible } from '../models/open_model.ts'
 import type { ResolveOptions } from '../models/source/resolved.ts'
@@ -28,6 +30,7 @@ import { stepsAsMethod } from './step_sequence.ts'
 import { planTarget } from './target_plan.ts'
 import { chosenTarget, type Program } from './targets.ts'
 import { type RuleReport, type StepReport, tensorRules } from './tensor_rules.ts'
+import { needsSamples, outlinedModel } from './transform_model.ts'
 
 /** What `compress` takes; where the result would go does not matter. */
 export interface PlanOptions extends Omit<CompressOptions, 'output'> {
@@ -79,7 +82,7 @@ export interface CompressionPlan extends PlanSeconds {
 
 /** The plan as a record for people and programs; `measurement` is what comes before the run. */
 export function describePlan(
-  source: OpenCompressible,
+  source: OpenCompressible & Edited,
   plan: TargetPlan,
   options: ResolvedCompressOptions,
   measurement?: MeasurementTask,
@@ -91,7 +94,8 @@ export function describePlan(
   const { steps, rules, untouched } = tensorRules(source, options)
   const budget = memoryBudget(source, plan, options, measurement)
   const { peakMemoryBytes, phases, notes: memoryNotes, refusal } = budget
-  const sourceBytes = matrices.reduce((sum, { name }) => sum + source.weights.infos.get(name)!.bytes, 0)
+  const stored = (source.unedited ?? source).weights.infos
+  const sourceBytes = matrices.reduce((sum, { name }) => sum + stored.get(name)!.bytes, 0)
   return {
     source: options.source,
     name: source.name,
@@ -109,18 +113,19 @@ export function describePlan(
       name,
       shape,
       role,
-      sourceType,
+      sourceType: stored.get(name)?.type ?? sourceType,
       type,
       bytes,
       ...(note ? { note } : {}),
     })),
     peakMemoryBytes,
     memory: phases,
-    steps,
+    steps: [...transformSteps(source, options), ...steps],
     rules: rules.filter(({ rule }) => rule !== mixRule),
     recipe: resolvedRecipe(options),
     notes: [
       ...plan.notes,
+      ...untiedNotes(source, tensors),
       ...(untouched > 0 ? [`${untouched} linear weights are taken by no step and stay as they are`] : []),
       ...calibrationNotes(source, options, measurement),
       ...wideGroupNotes(matrices),
@@ -132,15 +137,45 @@ export function describePlan(
   }
 }
 
+/** Transforms, with how many of the linear weights each changes. */
+const transformSteps = (
+  source: OpenCompressible & Edited,
+  { transforms }: ResolvedCompressOptions,
+): StepReport[] =>
+  transforms.map(({ method, own }) => ({
+    method,
+    type:
+      Object.entries(own)
+        .map(([name, value]) => `${name} ${value}`)
+        .join(', ') || 'before the weights',
+    weights: source.model.stages.flatMap(({ weights }) => weights.filter((name) => source.edited?.has(name)))
+      .length,
+  }))
+
+/** A head that needs a tensor of its own now. */
+function untiedNotes(
+  { unedited, weights }: OpenCompressible & Edited,
+  tensors: TargetPlan['tensors'],
+): string[] {
+  const head = tensors.find(({ name }) => name === headName && !unedited?.weights.infos.has(name))
+  return unedited && head && weights.infos.has(headName)
+    ? [`the head was the embedding, and is a tensor of its own after the transform: ${head.bytes} bytes more`]
+    : []
+}
+
 /** Flags that ask for another calibration than the usual one, where no step and no measurement looks at texts. */
 function calibrationNotes(
   { model, family }: OpenCompressible,
-  { steps, mix, calibration, samples, length, context }: ResolvedCompressOptions,
+  options: ResolvedCompressOptions,
   measurement: MeasurementTask | undefined,
 ): string[] {
+  const { steps, mix, calibration, samples, length, context } = options
   const weights = model.stages.flatMap((stage) => stage.weights)
   const isUsed =
-    measurement !== undefined || mix !== undefined || stepsAsMethod(steps, weights).needs.length > 0
+    measurement !== undefined ||
+    mix !== undefined ||
+    needsSamples(options) ||
+    stepsAsMethod(steps, weights).needs.length > 0
   if (isUsed) return []
   const usual = family === 'bert' ? usualSamples : defaultSamples
   const usualLength = family === 'bert' ? Math.min(usual.length, context) : usual.length
@@ -149,7 +184,7 @@ function calibrationNotes(
     ...(samples === usual.samples ? [] : ['--samples']),
     ...(length === usualLength ? [] : ['--length']),
   ]
-  const methods = [...new Set(steps.map(({ method }) => method))].join(', ')
+  const methods = [...new Set([...options.transforms, ...steps].map(({ method }) => method))].join(', ')
   return flags.length > 0 ? [`${flags.join(', ')}: not used, ${methods} is not calibrated`] : []
 }
 
@@ -217,10 +252,11 @@ export async function plan(
         describePlan,
         hooks,
       )
-    const target = planTarget(source, resolved)
+    const model = outlinedModel(source, resolved)
+    const target = planTarget(model, resolved)
     return {
-      ...describePlan(source, target, resolved),
-      ...(await planSeconds(source, target, resolved, { hooks, baseline: baselineOf(resolved, undefined) })),
+      ...describePlan(model, target, resolved),
+      ...(await planSeconds(model, target, resolved, { hooks, baseline: baselineOf(resolved, undefined) })),
     }
   } finally {
     source.close()

@@ -40,7 +40,9 @@ export async function planSeconds(
   options: ResolvedCompressOptions,
   { hooks = {}, baseline, measurement }: PlanSecondsOptions = {},
 ): Promise<PlanSeconds> {
-  const other = options.steps.find(({ method }) => method !== 'rtn' && method !== 'gptq')
+  const other = [...options.transforms, ...options.steps].find(
+    ({ method }) => method !== 'rtn' && method !== 'gptq',
+  )
   if (other) return { secondsMissing: `not known for ${other.method}` }
   if (!options.probe) return { secondsMissing: 'not measured, as --no-probe says' }
   try {

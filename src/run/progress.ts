@@ -8,6 +8,7 @@ export type Phase =
   | 'verify'
   | 'calibrate'
   | 'measure'
+  | 'transform'
   | 'compress'
   | 'write'
   | 'evaluate'

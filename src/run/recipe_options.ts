@@ -10,7 +10,7 @@ import { readRecipe } from './recipe_file.ts'
 import { flattenSteps, type Place } from './recipe_steps.ts'
 import { stepMethod } from './step_methods.ts'
 import { isDefaultFormat } from './targets.ts'
-import { type ResolvedStep, sharedFields } from './weight_step.ts'
+import { type ResolvedStep, type ResolvedTransform, sharedFields } from './weight_step.ts'
 
 /**
  * The options that a recipe stands for: `compress(fromRecipe('smaller.yaml'))`. What is said beside them wins.
@@ -114,7 +114,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     trueSequential,
     calibration: given({ files: calibration, samples, length }),
     evaluation: evaluate ? given({ files: text, context, windows, every }) : (false as const),
-    steps: options.steps.map(stepOf),
+    steps: [...options.transforms.map(transformOf), ...options.steps.map(stepOf)],
     overrides: options.overrides.map(({ at: _, ...override }) => override),
     limits: { ...sizes, ...limits },
     sideBySide: options.sideBySide,
@@ -128,6 +128,8 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     probe: options.probe,
   })
 }
+
+const transformOf = ({ method, own }: ResolvedTransform) => ({ method, ...own })
 
 function stepOf(step: ResolvedStep) {
   const { method, scheme, grid, own, only } = step

@@ -65,6 +65,14 @@ export interface Baseline {
   embeddings?: EmbeddingMetrics
 }
 
+/** What rewrote the model before its weights were compressed. */
+export interface TransformReport {
+  method: string
+  /** Tensors that it changed. */
+  tensors: number
+  notes: readonly string[]
+}
+
 /** How a size was met. */
 export interface MixReport {
   /** What was asked for, at most. */
@@ -159,6 +167,8 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   memory?: readonly MemorySample[]
   /** Present where the result was opened again and compared with its source. */
   verification?: { checks: readonly Check[]; record: VerificationRecord }
+  /** Present where the model was rewritten first; layers are then compared with what it was rewritten to. */
+  transforms?: readonly TransformReport[]
   /** Present where a size was asked for. */
   mix?: MixReport
   /** Round to nearest on the same plan, or with a size the uniform mix of it. */

@@ -42,6 +42,7 @@ const schema = z.looseObject({
     }),
   ),
   files: z.array(z.string()),
+  transforms: z.array(z.looseObject({ method: z.string() })).optional(),
   notes: z.array(z.string()),
   version: z.string(),
   perplexity: z.number().optional(),

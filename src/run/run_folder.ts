@@ -3,7 +3,7 @@
  *
  *   .pare/lock              held by the process that works; the system lets go of it when the process ends
  *   .pare/journal.jsonl     what is done
- *   .pare/stage-*, inputs-* what is kept of it
+ *   .pare/transform-*, stage-*, inputs-*  what is kept of it
  *   .pare/result/           the files of the result while they are put together
  *   .pare/baseline/         a run of its own: what the result is compared with
  *   .pare/removed/          the same while it goes
@@ -27,6 +27,7 @@ import {
   journalName,
   readJournal,
   type StageEntry,
+  type TransformEntry,
   workName,
 } from './journal.ts'
 import { checkOutput } from './output_place.ts'
@@ -120,7 +121,14 @@ export class RunFolder {
 
   /** Of work that is recorded. */
   get seconds(): number {
-    return (this.state.result ?? this.state.stages.at(-1))?.seconds ?? 0
+    const { result, stages, transforms } = this.state
+    return (result ?? stages.at(-1) ?? transforms.at(-1))?.seconds ?? 0
+  }
+
+  /** Records what a transform found, which is in its file. */
+  addTransform(entry: TransformEntry): void {
+    this.append(entry)
+    this.state.transforms.push(entry)
   }
 
   addStage(entry: StageEntry): void {
@@ -218,7 +226,8 @@ export class RunFolder {
   /** Leaves the run for later, where there is something to keep. @returns the stages that are kept */
   leave(keep: boolean): number {
     const kept = keep ? this.state.stages.length : 0
-    const empty = kept === 0 && !this.state.publish
+    const isBegun = keep && this.state.transforms.length > 0
+    const empty = kept === 0 && !isBegun && !this.state.publish
     try {
       this.journal.close()
       if (empty) disk().remove(this.work)
@@ -249,8 +258,9 @@ export class RunFolder {
 
   /** Removes what the journal does not know: files that were being written when a process ended. */
   private removeUnnamed(): void {
-    const { stages, result, publish } = this.state
-    const known = new Set(['lock', journalName, ...stages.map(({ shard }) => shard.name)])
+    const { transforms, stages, result, publish } = this.state
+    const files = [...transforms.map(({ file }) => file), ...stages.map(({ shard }) => shard)]
+    const known = new Set(['lock', journalName, ...files.map(({ name }) => name)])
     const inputs = stages.at(-1)?.inputs
     if (inputs) known.add(inputs.name)
     if (result) known.add('result').add(baselineName)
@@ -261,6 +271,7 @@ export class RunFolder {
 
 const emptyState = (fingerprint: Fingerprint): JournalState => ({
   fingerprint,
+  transforms: [],
   stages: [],
   result: undefined,
   publish: undefined,

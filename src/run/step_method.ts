@@ -2,6 +2,9 @@
 import type { LayerMethod, StatisticName } from '../calibrate/method.ts'
 import type { StageTuner } from '../calibrate/stage_tuner.ts'
 import type { PareWeight } from '../formats/pare_weight.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
+import type { TensorEdits } from '../models/tensor_edits.ts'
+import type { Grid } from '../nn/grid.ts'
 import type { OwnFieldName, OwnOptions } from './own_fields.ts'
 
 /** Options that more than one kind of method reads. */
@@ -65,4 +68,52 @@ export interface Repair extends Method {
   form(shape: readonly [number, number], options: FactoryOptions, before: PareWeight): PareWeight
 }
 
-export type StepMethod = Quantizer | Pruner | Coder | Repair
+/** What compresses weights, one at a time. */
+export type WeightStepMethod = Quantizer | Pruner | Coder | Repair
+
+/** What is said to a transform. */
+export interface TransformOptions extends OwnOptions {
+  readonly seed: number
+  /** What the steps behind it round a weight to; nothing where it is stored otherwise. */
+  gridOf(name: string): Grid | undefined
+}
+
+/** What a transform may use while it works. */
+export interface TransformHooks {
+  readonly signal?: AbortSignal | undefined
+  /** Share that is done, 0 to 1, with one line for people. */
+  progress(share: number, text: string): void
+  /** For the report. */
+  note(text: string): void
+  /** Folder for activations that do not fit in memory. */
+  readonly scratch: string
+  /** Bytes of activations that stay in memory. */
+  readonly activationBytes: number
+}
+
+/** Rewrites a model without changing what it computes, before any weight is compressed. */
+export interface Transform {
+  readonly kind: 'transform'
+  /** One line for help and docs. */
+  readonly summary: string
+  /** Looks at calibration texts. */
+  readonly calibrated: boolean
+  /** Options that it reads, by name, with the default as text. */
+  readonly options: Readonly<Partial<Record<OwnFieldName, string>>>
+  /**
+   * Tensors that it changes, told without reading any weight; a head that is the embedding among them gets a tensor of
+   * its own.
+   *
+   * @throws OptionError for a model that it cannot rewrite.
+   */
+  names(source: OpenCompressible, options: OwnOptions): readonly string[]
+  /** What it does to them. @param samples token ids, where it is calibrated */
+  edits(
+    source: OpenCompressible,
+    samples: readonly Uint32Array[] | undefined,
+    options: TransformOptions,
+    hooks: TransformHooks,
+  ): Promise<TensorEdits>
+}
+
+export type StepMethod = WeightStepMethod | Transform

@@ -17,8 +17,9 @@ import { spqr } from '../quantize/spqr.ts'
 import { eora } from '../recover/eora.ts'
 import { aqlmOptions, baqOptions, given, quipOptions, spqrOptions } from './coder_options.ts'
 import { groupsOfPattern, type OwnOptions } from './own_fields.ts'
-import type { FactoryOptions, Quantizer, StepMethod } from './step_method.ts'
+import type { FactoryOptions, Quantizer, StepMethod, WeightStepMethod } from './step_method.ts'
 import { aqlmForm, baqForm, eoraForm, quipForm, spqrForm } from './stored_forms.ts'
+import { type TransformName, transforms } from './transforms.ts'
 
 const prunerOptions = {
   sparsity: '0.5, or what the pattern says',
@@ -77,7 +78,7 @@ const roundingMethods = Object.fromEntries(
   }),
 ) as Record<QuantizerName, Quantizer>
 
-export const stepMethods = {
+const weightMethods = {
   ...roundingMethods,
   magnitude: {
     kind: 'pruner',
@@ -266,8 +267,16 @@ export const stepMethods = {
       eora(given({ rank, space, factorBits, factorGroupSize, factorRounding })),
     form: eoraForm,
   },
-} as const satisfies Readonly<Record<string, StepMethod>>
+} as const satisfies Readonly<Record<string, WeightStepMethod>>
+
+export type WeightMethodName = keyof typeof weightMethods
+export const stepMethods = { ...transforms, ...weightMethods }
 
 export type StepMethodName = keyof typeof stepMethods
 export const stepMethodNames = Object.keys(stepMethods) as [StepMethodName, ...StepMethodName[]]
-export const stepMethod = (name: StepMethodName): StepMethod => stepMethods[name]
+export function stepMethod(name: WeightMethodName): WeightStepMethod
+export function stepMethod(name: StepMethodName): StepMethod
+export function stepMethod(name: StepMethodName): StepMethod {
+  return stepMethods[name]
+}
+export const isTransform = (name: StepMethodName): name is TransformName => Object.hasOwn(transforms, name)

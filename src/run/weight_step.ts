@@ -3,13 +3,12 @@ import { type GgufScheme, mixSchemes } from '../models/write/gguf_mix.ts'
 import { type BlockTypeName, bitsPerWeight, codedTypeNames } from '../nn/block_types.ts'
 import { type AffineGrid, affineGrid, checkGrid } from '../nn/grid.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
-import type { CompressOptions } from './compress_options.ts'
 import { checkLevels } from './level_rules.ts'
-import { checkValue, flagName, pathText, stepFields, stepSchema } from './option_fields.ts'
+import type { stepFields } from './option_fields.ts'
 import { type OwnOptions, ownFieldNames } from './own_fields.ts'
-import { checkChain } from './step_chain.ts'
-import { type StepMethodName, stepMethod, stepMethodNames } from './step_methods.ts'
+import { type StepMethodName, stepMethod, stepMethodNames, type WeightMethodName } from './step_methods.ts'
 import type { ChosenTarget } from './targets.ts'
+import type { TransformName } from './transforms.ts'
 
 /** The options of single methods are those of `own_fields.ts`; which of them a method reads, `step_methods.ts` says. */
 export interface WeightStep extends OwnOptions {
@@ -39,8 +38,15 @@ export interface WeightStep extends OwnOptions {
   at?: string
 }
 
+/** A step that rewrites the model before its weights are compressed. */
+export interface ResolvedTransform {
+  method: TransformName
+  own: OwnOptions
+  at: string
+}
+
 export interface ResolvedStep {
-  method: StepMethodName
+  method: WeightMethodName
   /** What was said for options that only some methods read; for methods without a grid, also for those below. */
   own: OwnOptions & Partial<Pick<WeightStep, (typeof sharedFields)[number] | 'bits' | 'groupSize'>>
   /** The block type or mix, where the format has named types. */
@@ -58,40 +64,15 @@ export interface ResolvedStep {
 }
 
 /** A field's name for messages. */
-type Label = (field: keyof typeof stepFields | 'only') => string
-
-/** The steps of the options, each with what holds for all of them. */
-export function resolveSteps(
-  options: CompressOptions,
-  target: ChosenTarget,
-): [ResolvedStep, ...ResolvedStep[]] {
-  const typed = Object.fromEntries(
-    Object.keys(stepFields).flatMap((name) => {
-      const value = options[name as keyof typeof stepFields]
-      return value === undefined ? [] : [[name, value]]
-    }),
-  ) as WeightStep
-  if (options.steps === undefined)
-    return checkChain([resolveStep(typed, target, flagName, 'steps[0]')], target)
-  if (options.steps.length === 0)
-    throw new OptionError(
-      'steps: a list of one step or more is needed, got an empty one; leave it out for gptq',
-    )
-  const steps = options.steps.map(({ at, ...step }, index) => {
-    const place = at ?? `steps[${index}]`
-    const checked = checkValue(stepSchema, step, (path) => `${place}.${pathText(path)}`) as WeightStep
-    const label: Label = (field) => (Object.hasOwn(typed, field) ? flagName(field) : `${place}.${field}`)
-    return resolveStep({ ...checked, ...typed }, target, label, place)
-  })
-  return checkChain(steps as [ResolvedStep, ...ResolvedStep[]], target)
-}
+export type Label = (field: keyof typeof stepFields | 'only') => string
 
 /** Fields of a grid, and those that more than one method reads. */
-const gridFields = ['scheme', 'bits', 'groupSize', 'symmetric', 'search'] as const
+export const gridFields = ['scheme', 'bits', 'groupSize', 'symmetric', 'search'] as const
 export const sharedFields = ['actOrder', 'staticGroups', 'damping', 'onSingular'] as const
 
-function resolveStep(step: WeightStep, chosen: ChosenTarget, label: Label, at: string): ResolvedStep {
-  const { method = 'gptq' } = step
+/** A step on weights, with every default filled in. @throws OptionError for the first rule that is broken */
+export function resolveStep(step: WeightStep, chosen: ChosenTarget, label: Label, at: string): ResolvedStep {
+  const method = (step.method ?? 'gptq') as WeightMethodName
   const facts = stepMethod(method)
   checkRead(step, method, label)
   const own = Object.fromEntries(
@@ -132,7 +113,7 @@ function resolveStep(step: WeightStep, chosen: ChosenTarget, label: Label, at: s
 }
 
 /** @throws OptionError for what the method would not look at. */
-function checkRead(step: WeightStep, method: StepMethodName, label: Label): void {
+export function checkRead(step: WeightStep, method: StepMethodName, label: Label): void {
   const { kind, options, ...facts } = stepMethod(method)
   const hasGrid = kind === 'quantizer' || (kind === 'pruner' && (facts as { joint: boolean }).joint)
   const fields = [

@@ -56,6 +56,8 @@ export interface GgufSource {
   side: readonly { info: TensorInfo; bytes: Uint8Array }[]
   /** The source is a GGUF file, so that bytes can be kept. */
   isGguf: boolean
+  /** Tensors that are no longer what the source has. @default none */
+  edited?: ReadonlySet<string>
 }
 
 export function planGguf(source: GgufSource, options: GgufTargetOptions): TargetPlan {
@@ -68,7 +70,8 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     if (role === 'vector') return { ...base, type: 'F32', bytes: 4 * shape.reduce((a, b) => a * b, 1) }
     const [rows, columns] = shape as [number, number]
     const choice = options.choices?.get(name)
-    if (choice?.keep && !source.isGguf) return { ...base, ...keptNumbers(info, choice.by, 'a GGUF file') }
+    const canKeep = source.isGguf && !source.edited?.has(name)
+    if (choice?.keep && !canKeep) return { ...base, ...keptNumbers(info, choice.by, 'a GGUF file') }
     if (choice?.keep) return { ...base, type: info.type, kept: true, bytes: info.bytes }
     const mix = choice
       ? choice.mix
@@ -79,11 +82,11 @@ export function planGguf(source: GgufSource, options: GgufTargetOptions): Target
     const asked =
       mixed?.asked ??
       choice?.scheme ??
-      (role === 'matrix' ? mainTypeOf(scheme) : (options.embedding ?? (source.isGguf ? 'keep' : 'Q6_K')))
+      (role === 'matrix' ? mainTypeOf(scheme) : (options.embedding ?? (canKeep ? 'keep' : 'Q6_K')))
     if (asked === 'keep') {
-      if (!source.isGguf || !isBlockType(info.type)) {
+      if (!canKeep || !isBlockType(info.type)) {
         throw new OptionError(
-          `--embedding keep: ${printable(name)} is ${printable(info.type)} in the source; name a block type`,
+          `--embedding keep: ${printable(name)} is ${source.edited?.has(name) ? 'rewritten by a transform' : `${printable(info.type)} in the source`}; name a block type`,
         )
       }
       return { ...base, type: info.type, kept: true, bytes: info.bytes }

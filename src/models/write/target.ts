@@ -9,6 +9,7 @@ import { loadVocabulary } from '../../formats/tokenizer/vocabulary.ts'
 import { bytesOf } from '../../tensor/index.ts'
 import { isPositionIds } from '../bert/names.ts'
 import { sentenceFiles } from '../bert/sentence_settings.ts'
+import type { Edited } from '../edited_model.ts'
 import { configToHuggingFace, type LlamaConfig } from '../llama/config.ts'
 import { llamaGgufMetadata } from '../llama/gguf_metadata.ts'
 import { rotaryDivisors } from '../llama/rotary_divisors.ts'
@@ -22,10 +23,15 @@ export const matricesOf = ({ model }: { model: Pick<OpenModel['model'], 'stages'
 
 /** Metadata, tokenizer and side tensors for a GGUF file. */
 export function ggufSource(
-  source: OpenLanguageModel & { gguf?: GgufArchive },
+  source: OpenLanguageModel & Edited & { gguf?: GgufArchive },
 ): GgufSource & { losses: string[] } {
   const { model, weights, gguf } = source
-  const base = { config: model.config, infos: weights.infos, matrices: matricesOf(source) }
+  const base = {
+    config: model.config,
+    infos: weights.infos,
+    matrices: matricesOf(source),
+    edited: source.edited ?? new Set<string>(),
+  }
   if (gguf) {
     const side = ['rope_freqs.weight'].flatMap((name) => {
       const info = gguf.tensors.get(name)

@@ -114,7 +114,9 @@ export function farthest(result: OpenModel, name: string, source: WeightInfo): W
   const floats = { alike: 1 - 1e-6, shifted: 1, isFloat: true }
   if (holds(type, source.type)) return { ...floats, error: 0, reason: `${type} for ${source.type}` }
   const roundoff = roundoffs[type]
-  if (roundoff !== undefined) return { ...floats, error: roundoff, reason: type }
+  // Each number is off by a share u of itself at most: the sine of the angle between the rows is at most u.
+  if (roundoff !== undefined)
+    return { ...floats, alike: Math.min(floats.alike, 1 - roundoff ** 2), error: roundoff, reason: type }
   const bits = bitsOf(result.weights.infos.get(name)!)
   if (bits === undefined) return undefined
   const alike = Math.max(LEAST_ALIKE, 1 - OF_ROWS * 4 ** -bits)

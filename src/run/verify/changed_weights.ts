@@ -4,7 +4,7 @@
  */
 import type { OpenModel } from '../../models/open_model.ts'
 import { printable } from '../../tensor/errors.ts'
-import { farthest } from './bounds.ts'
+import { codeBits, farthest } from './bounds.ts'
 import { readWeight } from './read_weight.ts'
 import { familyWeights, nameIn } from './weight_names.ts'
 
@@ -36,4 +36,12 @@ export function changedWeights(
   if (count === 0) return undefined
   const percent = `${(100 * most).toPrecision(3)}%`
   return `${count === 1 ? '1 weight was' : `${count} weights were`} changed by their method, at most by ${percent} (${printable(mostName)}), so that no type tells how far they may be`
+}
+
+/** The same where the source was rewritten before: floats may be anything then, and only codes tell how far they may be. */
+export function rewrittenFloats({ model, weights }: OpenModel, by: string): string | undefined {
+  const matrices = model.stages.flatMap((stage) => stage.weights)
+  return matrices.every((name) => codeBits(weights.infos.get(name)!.type) !== undefined)
+    ? undefined
+    : `${printable(by)} rewrote the source, so that no type tells how far floats may be`
 }

@@ -18,11 +18,13 @@ export interface LogitTask {
   recorded?: LogitRecord | undefined
   /** Why no bound holds where one is not kept: a method changed floats. @default every bound holds */
   changed?: (() => string | undefined) | undefined
+  /** The weights of the result are others than those of the source, and compute the same. @default false */
+  rewritten?: boolean | undefined
 }
 
 /** @returns also what a report keeps of the result's logits */
 export async function checkLogits(
-  { result, source, recorded, changed }: LogitTask,
+  { result, source, recorded, changed, rewritten = false }: LogitTask,
   { progress, signal }: RunHooks,
 ): Promise<{ check: Check; record?: LogitRecord }> {
   const { vocabulary } = result.model.config
@@ -52,7 +54,7 @@ export async function checkLogits(
   const record = recordLogits(own, ids, vocabulary)
   if (source) {
     const expected = await logitsOf(source.model, 0.5, 'the source')
-    const check = compare(own, expected, { result, source, changed })
+    const check = compare(own, expected, { result, source, changed, rewritten })
     // What no bound holds for is still what the report knows.
     const isKnown = check.status === 'unbounded' && recorded && String(recorded.ids) === String(record.ids)
     const repeated = isKnown ? checkRepeated(record, recorded) : undefined
@@ -84,11 +86,11 @@ export function fixedTokens(open: OpenLanguageModel): Uint32Array {
 function compare(
   own: Float32Array,
   expected: Float32Array,
-  { result, source, changed }: LogitTask & { source: OpenLanguageModel },
+  { result, source, changed, rewritten }: LogitTask & { source: OpenLanguageModel },
 ): Check {
   const { vocabulary } = result.model.config
   const { largest, kl, top1, relative } = logitDistance(own, expected, vocabulary)
-  const bound = logitBound(result, areLossless(result, source))
+  const bound = logitBound(result, !rewritten && areLossless(result, source))
   const tokens = expected.length / vocabulary
   const figures = `${tokens} tokens: largest difference ${percent(largest)} of the largest logit, spread ${percent(relative)}, KL ${kl.toPrecision(3)} nats, same top ${percent(top1)}`
   const facts = { tokens, largest, relative, kl, top1 }

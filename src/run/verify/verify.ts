@@ -59,6 +59,7 @@ export async function verify(options: VerifyOptions, hooks: RunHooks = {}): Prom
         source,
         digests: known.digests,
         record: known.record,
+        rewrittenBy: known.rewrittenBy,
         files: known.names
           ? { folder, known: { names: known.names, files: known.record?.files ?? [] } }
           : undefined,
@@ -89,6 +90,8 @@ interface Known {
   names?: readonly string[]
   record?: VerificationRecord | undefined
   digests?: ReadonlyMap<string, ValueDigest>
+  /** What rewrote the source before its weights were compressed. */
+  rewrittenBy?: string
   /** Why the report tells nothing. */
   fault?: string
   /** Why there is no report. */
@@ -117,6 +120,9 @@ function knownOf(folder: string, file: string | undefined): Known {
     names: report.files,
     record: record.success ? (record.data as VerificationRecord) : undefined,
     digests: digestsOf([...report.layers, ...floatsOf(report)]),
+    ...(report.transforms && report.transforms.length > 0
+      ? { rewrittenBy: report.transforms.map(({ method }) => method).join(' and ') }
+      : {}),
     ...(damaged ? { fault: `${reportName}: its verification is damaged` } : {}),
   }
 }

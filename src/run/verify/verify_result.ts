@@ -2,8 +2,9 @@
 
 import { openModel } from '../../models/load_model.ts'
 import type { OpenModel } from '../../models/open_model.ts'
+import { printable } from '../../tensor/errors.ts'
 import type { RunHooks } from '../evaluate.ts'
-import { changedWeights } from './changed_weights.ts'
+import { changedWeights, rewrittenFloats } from './changed_weights.ts'
 import { checkConfiguration } from './check_configuration.ts'
 import { checkFiles, type KnownFiles, recordFiles } from './check_files.ts'
 import { checkLogits } from './check_logits.ts'
@@ -28,6 +29,8 @@ export interface ResultToVerify {
   source?: OpenModel | undefined
   /** Digests of the values that were computed, by the name of the weight. @default none */
   digests?: ReadonlyMap<string, ValueDigest> | undefined
+  /** What rewrote the source before its weights were compressed, so that no weight is near its own. @default nothing */
+  rewrittenBy?: string | undefined
   /** What a report recorded of it. @default nothing */
   record?: VerificationRecord | undefined
   /** The folder whose files are checked or recorded, with the names of the files that it must have. @default none */
@@ -43,7 +46,7 @@ export interface ResultToVerify {
  * const { passed, checks } = await verifyResult({ path: 'smaller', source: await loadModel('hf:ORG/NAME') })
  */
 export async function verifyResult(task: ResultToVerify, hooks: RunHooks = {}): Promise<Verification> {
-  const { path, source, digests, files } = task
+  const { path, source, digests, files, rewrittenBy } = task
   // Texts of another version are other texts.
   const known = task.record?.texts === textsVersion ? task.record : undefined
   const show = (share: number, text: string) =>
@@ -60,19 +63,26 @@ export async function verifyResult(task: ResultToVerify, hooks: RunHooks = {}): 
       computed,
     } = await checkWeights({
       result,
-      source,
+      source: rewrittenBy === undefined ? source : undefined,
       digests,
       signal: hooks.signal,
       progress: (share, name) => show(readingShare * share, name),
     })
-    checks.push(weights)
+    checks.push(
+      source && rewrittenBy !== undefined
+        ? {
+            ...weights,
+            text: `${weights.text}; not compared with the source, which ${printable(rewrittenBy)} rewrote`,
+          }
+        : weights,
+    )
     if (source) checks.push(checkConfiguration(result, source))
     const alike = !source || checks.at(-1)!.status === 'passed'
     const logits = !read
       ? { check: skipped('logits', 'not all weights can be read') }
       : !alike
         ? { check: skipped('logits', 'the models differ in what they compute') }
-        : await predictions({ result, source, known, computed }, afterReading(hooks))
+        : await predictions({ result, source, known, computed, rewrittenBy }, afterReading(hooks))
     checks.push(logits.check)
     const tokens = tokensOf(result)
     checks.push(checkTokens(tokens, source && tokensOf(source), known?.tokens))
@@ -115,19 +125,26 @@ interface Predicting {
   known: VerificationRecord | undefined
   /** Weights that have the values that were computed. */
   computed: ReadonlySet<string>
+  rewrittenBy: string | undefined
 }
 
 /** Logits of a language model; the vectors of a text encoder. */
 async function predictions(
-  { result, source, known, computed }: Predicting,
+  { result, source, known, computed, rewrittenBy }: Predicting,
   hooks: RunHooks,
 ): Promise<Awaited<ReturnType<typeof checkLogits>>> {
-  const changed = source && (() => changedWeights(result, source, computed))
+  const changed =
+    source &&
+    (() =>
+      rewrittenBy === undefined
+        ? changedWeights(result, source, computed)
+        : rewrittenFloats(result, rewrittenBy))
+  const rewritten = rewrittenBy !== undefined
   if (result.family === 'llama') {
     const own = source?.family === 'llama' ? source : undefined
-    return checkLogits({ result, source: own, recorded: known?.logits, changed }, hooks)
+    return checkLogits({ result, source: own, recorded: known?.logits, changed, rewritten }, hooks)
   }
-  if (source?.family === 'bert') return { check: checkVectors(result, source, changed) }
+  if (source?.family === 'bert') return { check: checkVectors(result, source, { changed, rewritten }) }
   return { check: skipped('logits', 'nothing to compare with; give --source') }
 }
 

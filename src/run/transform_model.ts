@@ -1,0 +1,141 @@
+/** The transforms of a run: the model that they will make, known from headers, and the one that they make. */
+import { join } from 'node:path'
+import { type Edited, editedModel } from '../models/edited_model.ts'
+import type { OpenCompressible } from '../models/open_model.ts'
+import type { TensorEdits } from '../models/tensor_edits.ts'
+import type { TargetPlan } from '../models/write/model_writer.ts'
+import { AbortError, OptionError } from '../tensor/errors.ts'
+import type { ResolvedCompressOptions } from './compress_options.ts'
+import type { RunHooks } from './evaluate.ts'
+import { damagedJournal, journalName, type TransformEntry } from './journal.ts'
+import type { TransformReport } from './report.ts'
+import type { RunFolder } from './run_folder.ts'
+import type { Transform } from './step_method.ts'
+import { damagedEdits, readEdits, writeEdits } from './transform_file.ts'
+import { transforms } from './transforms.ts'
+import type { ResolvedTransform } from './weight_step.ts'
+
+const transformOf = ({ method }: ResolvedTransform): Transform => transforms[method]
+
+/** Whether any of the transforms looks at calibration texts. */
+export const needsSamples = ({ transforms: all }: Pick<ResolvedCompressOptions, 'transforms'>): boolean =>
+  all.some((transform) => transformOf(transform).calibrated)
+
+/**
+ * The model as it will be: names, shapes and types of all tensors, but not yet their values.
+ *
+ * @throws OptionError for a model that a transform cannot rewrite.
+ */
+export const outlinedModel = <Source extends OpenCompressible & Edited>(
+  source: Source,
+  { transforms: all }: Pick<ResolvedCompressOptions, 'transforms'>,
+): Source & Edited =>
+  all.reduce<Source & Edited>((model, transform) => {
+    const names = transformOf(transform).names(model, transform.own)
+    return editedModel(model, new Map(names.map((name) => [name, []])))
+  }, source)
+
+export interface TransformTask {
+  target: TargetPlan
+  samples: readonly Uint32Array[] | undefined
+  options: ResolvedCompressOptions
+  hooks: RunHooks
+  /** Bytes of activations that stay in memory. */
+  activationBytes: number
+  /** Seconds of work, over all sittings. */
+  elapsed(): number
+}
+
+/**
+ * The model after all transforms. What each finds is kept in the folder of the run as soon as it is there, and read back
+ * where an earlier sitting found it.
+ *
+ * @throws StateError where the folder tells of other transforms; AbortError when `signal` stops it.
+ */
+export async function transformedModel<Source extends OpenCompressible & Edited>(
+  source: Source,
+  folder: Pick<RunFolder, 'state' | 'work' | 'addTransform'>,
+  task: TransformTask,
+): Promise<Source & Edited> {
+  const { options } = task
+  checkTransforms(folder, options.transforms)
+  let model: Source & Edited = source
+  for (const [index, transform] of options.transforms.entries()) {
+    const known = folder.state.transforms[index]
+    const edits = known
+      ? knownEdits(model, folder, known)
+      : await findEdits(model, folder, index, transform, task)
+    model = editedModel(model, edits)
+  }
+  return model
+}
+
+async function findEdits(
+  model: OpenCompressible,
+  folder: Pick<RunFolder, 'work' | 'addTransform'>,
+  index: number,
+  transform: ResolvedTransform,
+  { target, samples, options, hooks, activationBytes, elapsed }: TransformTask,
+): Promise<TensorEdits> {
+  const { method, own } = transform
+  const { work } = folder
+  const notes: string[] = []
+  const grids = new Map(target.tensors.map(({ name, grid }) => [name, grid]))
+  const progress = (share: number, text: string) =>
+    hooks.progress?.({ kind: 'progress', phase: 'transform', share, text })
+  progress(0, method)
+  const edits = await transformOf(transform).edits(
+    model,
+    samples,
+    { ...own, seed: options.seed, gridOf: (name) => grids.get(name) },
+    {
+      signal: hooks.signal,
+      progress,
+      note: (text) => void notes.push(text),
+      scratch: options.scratch ?? work,
+      activationBytes,
+    },
+  )
+  if (hooks.signal?.aborted) throw new AbortError()
+  const path = join(work, `transform-${String(index).padStart(4, '0')}.safetensors`)
+  const entry = { ...writeEdits(path, edits), index, method, notes, seconds: elapsed() }
+  folder.addTransform({ kind: 'transform', ...entry })
+  return edits
+}
+
+/** What transforms did, for the report. */
+export const transformReports = ({ state }: Pick<RunFolder, 'state'>): TransformReport[] =>
+  state.transforms.map(({ method, edits, notes }) => ({ method, tensors: edits.length, notes }))
+
+/** What an earlier sitting found. @throws StateError where it does not fit the model */
+function knownEdits(
+  model: OpenCompressible,
+  { work }: Pick<RunFolder, 'work'>,
+  entry: TransformEntry,
+): TensorEdits {
+  const path = join(work, entry.file.name)
+  try {
+    const names = new Map(entry.edits.map(({ tensor }) => [tensor, []]))
+    const edits = readEdits(path, entry, editedModel(model, names).weights.infos)
+    // Whatever does not fit is found here.
+    editedModel(model, edits)
+    return edits
+  } catch (error) {
+    throw error instanceof OptionError ? damagedEdits(path) : error
+  }
+}
+
+/** A journal may say anything. @throws StateError where its transforms are not those of the run */
+function checkTransforms(
+  { state, work }: Pick<RunFolder, 'state' | 'work'>,
+  asked: readonly ResolvedTransform[],
+): void {
+  const { transforms: done, stages, result } = state
+  const isOther = done.some(({ method }, index) => method !== asked[index]?.method)
+  const isEarly = done.length < asked.length && (stages.length > 0 || result !== undefined)
+  if (isOther || isEarly)
+    throw damagedJournal(
+      join(work, journalName),
+      isOther ? 'tells of transforms that the run does not have' : 'tells of stages before their transforms',
+    )
+}
