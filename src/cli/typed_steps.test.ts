@@ -106,7 +106,9 @@ describe.each(readers)('%s', (name) => {
       steps: [...(steps ? [{ method: 'gptq' as const }] : []), last],
     })
     expect(written.steps!.at(-1)).toMatchObject(last)
-    expect(resolveOptions({ ...written, output: 'o' }).steps.at(-1)!.own).toEqual({ [name]: value })
+    const { transforms, steps: others } = resolveOptions({ ...written, output: 'o' })
+    const own = [...transforms, ...others].findLast(({ method }) => method === reader)!.own
+    expect(own).toEqual({ [name]: value })
   })
   const { value: form }: OwnField = ownFields[name]
   if (form === undefined) return
