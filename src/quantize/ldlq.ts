@@ -86,7 +86,7 @@ function pushedOnto(
   return scope(() => {
     const shares = factor.slice(0, start, end).slice(1, 0, start)
     return matmul(shares, tensor(errors, [start, rows], 'f64')).toArray() as Float64Array
-  }).slice()
+  })
 }
 
 /**
@@ -118,7 +118,7 @@ export function greedyPass(weight: Tensor, hessian: Tensor, levels: EvenLevels, 
           hessian.slice(0, start, end),
           tensor(errors, [columns, rows], 'f64'),
         ).toArray() as Float64Array,
-    ).slice()
+    )
     for (let column = end - 1; column >= start; column--) {
       const own = h[column * columns + column]!
       const slope = slopes.subarray((column - start) * rows, (column - start + 1) * rows)

@@ -227,6 +227,11 @@ describe('awkward inputs', () => {
       expect(() => compress({ current: at(weight) }, { rounding })).toThrow(NumericalError)
     }
   })
+  test('weights whose levels f32 does not hold are refused', () => {
+    expect(() => compress({ current: weight.mul(1e42) })).toThrow(
+      /leave the range of f32; leave this layer out/,
+    )
+  })
   test.each([
     [1, 1],
     [1, 13],

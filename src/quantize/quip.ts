@@ -78,7 +78,7 @@ export function quip(options: QuipOptions = {}): LayerMethod {
         const weight = scope(() => turnBoth(rotations, current.cast('f64').div(columnScales).mul(live)))
         const sides = { left: rotations.right, right: rotations.right }
         const hessian = scope(() => turnBoth(sides, evened(task.statistics.gram!, columnScales, damping)))
-        const levels = { bits, scale: Math.fround(rho * Math.sqrt(weight.square().mean().item())) }
+        const levels = { bits, scale: scaleOf(name, weight, rho) }
         const notes = dead > 0 ? [`${dead} inputs are always 0`] : []
         const known: Pick<LayerFactor, 'factor' | 'damping' | 'notes'> =
           rounding === 'ldlq' ? factorOf(task, { weight, hessian, damping, onSingular }) : { notes: [] }
@@ -129,6 +129,15 @@ function checkWeight(task: LayerTask): void {
       `${name}: the inputs of this layer are not finite; the model or its text is damaged`,
       { code: 'PARE_E_NOT_FINITE' },
     )
+}
+
+/** @throws NumericalError where f32 does not hold the scale */
+function scaleOf(name: string, weight: Tensor, rho: number): number {
+  const scale = Math.fround(rho * scope(() => Math.sqrt(weight.square().mean().item())))
+  if (Number.isFinite(scale)) return scale
+  throw new NumericalError(`${name}: its levels leave the range of f32; leave this layer out`, {
+    code: 'PARE_E_NOT_FINITE',
+  })
 }
 
 /** A seed of 32 bits for each weight of a model. */

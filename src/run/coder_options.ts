@@ -24,6 +24,8 @@ export function baqOptions(options: FactoryOptions): BaqOptions {
 
 export function quipOptions(options: FactoryOptions): QuipOptions {
   const { bits, rho, rounding, greedyPasses, damping, onSingular, seed } = options
+  if (bits !== undefined && !(Number.isInteger(bits) && bits <= 8))
+    throw new OptionError(`--bits: quip stores codes of 1 to 8 whole bits, got ${bits}; 2 is usual`)
   return given({ bits, rho, rounding, greedyPasses, damping, onSingular, seed })
 }
 

@@ -35,9 +35,7 @@ export function randomOrthogonal(seed: number, stream: string, size: number): Ra
   const normal = normals(seed, `orthogonal ${stream}`)
   const [a, b] = widths
   const factors = [orthonormal(a, normal), orthonormal(b, normal)] as const
-  const order = scope(
-    () => randomStream(seed, `order ${stream}`).permutation(size).toArray() as Uint32Array,
-  ).slice()
+  const order = scope(() => randomStream(seed, `order ${stream}`).permutation(size).toArray() as Uint32Array)
   return { size, widths, factors, order }
 }
 
@@ -96,12 +94,12 @@ function orthonormal(n: number, normal: () => number): Float64Array {
 /** Normal numbers by Marsaglia's polar method. */
 function normals(seed: number, name: string): () => number {
   const stream = randomStream(seed, name)
-  let words = new Uint32Array(0)
+  let words: Uint32Array = new Uint32Array(0)
   let next = 0
   /** In (-1, 1), of 53 bits. */
   const uniform = () => {
     if (next === words.length) {
-      words = scope(() => stream.bits([4096]).toArray() as Uint32Array).slice()
+      words = scope(() => stream.bits([4096]).toArray() as Uint32Array)
       next = 0
     }
     const whole = (words[next]! >>> 5) * 2 ** 26 + (words[next + 1]! >>> 6)
