@@ -53,6 +53,9 @@ export interface CompressionSteps {
 
 type InputStatistic = Pick<GramStatistic, 'add' | 'current'> & { dispose?(): void }
 
+/** Of the time of a stage that is trained, about. */
+const trainingShare = 0.9
+
 /** A weight that is decided and not yet stored, as its stage is still to be trained. */
 interface Waiting {
   linear: Linear
@@ -69,6 +72,8 @@ export class MatrixCompression {
   private readonly plans: ReadonlyMap<string, TensorPlan>
   private readonly tuner: StageTuner | undefined
   private waiting: Waiting[] = []
+  /** Share of the work. */
+  private reached = 0
   /** Frees the statistics of the weights that wait. */
   private inUse: (() => void)[] = []
   private readonly store: StageStore
@@ -129,18 +134,20 @@ export class MatrixCompression {
         signal,
         progress: (stage, share) => {
           const parts = this.options.trueSequential ? 5 : 2
-          progress?.({
-            kind: 'progress',
-            phase: 'compress',
-            share: (stage + Math.min(1, share / parts)) / stages.length,
-            text: stages[stage]!.name,
-          })
+          const rest = this.tuner ? 1 - trainingShare : 1
+          this.show(stage, rest * Math.min(1, share / parts), stages[stage]!.name)
         },
       })
     } finally {
       for (const statistic of statistics.values()) statistic.dispose?.()
       for (const free of this.inUse.splice(0)) free()
     }
+  }
+
+  /** Of the share of a stage; what follows its training does not go back. */
+  private show(stage: number, share: number, text: string): void {
+    this.reached = Math.max(this.reached, (stage + share) / this.source.model.stages.length)
+    this.hooks.progress?.({ kind: 'progress', phase: 'compress', share: this.reached, text })
   }
 
   /** Hands over what was gathered for a stage. */
@@ -206,15 +213,14 @@ export class MatrixCompression {
   private train(stage: Stage, samples: StageSamples, tuner: StageTuner): void {
     const { waiting, hooks } = this
     this.waiting = []
-    const name = this.source.model.stages.find(({ weights }) =>
-      weights.includes(stage.segments[0]!.linears[0]!.name),
-    )!.name
+    const [first] = stage.segments[0]!.linears
+    const { stages } = this.source.model
+    const index = stages.findIndex(({ weights }) => weights.includes(first!.name))
+    const { name } = stages[index]!
     const found = tuner.tune(stage, samples, {
       signal: hooks.signal,
-      progress: (share) => {
-        const text = `${name} ${tuner.name}`
-        hooks.progress?.({ kind: 'progress', phase: 'compress', share, text })
-      },
+      progress: (share) =>
+        this.show(index, 1 - trainingShare + trainingShare * share, `${name} ${tuner.name}`),
     })
     for (const { linear, dense, statistics, diagnostics } of waiting) {
       const decoded = scope(() => {

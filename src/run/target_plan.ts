@@ -109,7 +109,9 @@ export function planTarget(
 ): TargetPlan {
   const { target, format, steps, embedding, activations, trueSequential, fallback, shardSize, imatrix } =
     options
-  const [{ grid, damping, scheme }] = steps
+  const [{ damping, scheme }] = steps
+  // A pruner before has none.
+  const grid = steps.find((step) => step.grid !== undefined)?.grid
   const plan = planLayout(source, chosenTarget(target, format), {
     grid,
     scheme: scheme && mainScheme(source, choices, scheme),
