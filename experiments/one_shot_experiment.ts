@@ -18,11 +18,13 @@ export interface Row {
 export interface OneShotPlan {
   name: string
   title: string
-  /** Files of the methods; what measures is added. */
+  /** Files whose change makes all results stale; what measures is added. */
   sources: readonly string[]
   systems: readonly string[]
   /** In the order in which they are measured, for each seed. */
   rows: readonly Row[]
+  /** Stands in each job: a hash of what decides its steps and is not in `sources`. @default none */
+  codeOf?(steps: readonly WeightStep[]): string
   /** For continuous integration, on the model that comes with Pare. */
   quick: readonly Row[]
   claims(runs: readonly OneShotRun[]): Claim[]
@@ -64,12 +66,13 @@ export function oneShotExperiment(plan: OneShotPlan): Experiment<OneShotJob, One
 const describe = ({ model, name, seed }: OneShotJob) => `${model}: ${name}, seed ${seed}`
 
 /** Seed by seed; what reads no text is measured once. */
-function jobsOf({ rows, quick: few }: OneShotPlan, { quick, seeds, only }: JobOptions): OneShotJob[] {
+function jobsOf({ rows, quick: few, codeOf }: OneShotPlan, { quick, seeds, only }: JobOptions): OneShotJob[] {
   const jobs = seeds.flatMap((seed, at) =>
     (quick ? few : rows).flatMap(({ model, steps, seeds: most = seeds.length }): OneShotJob[] => {
       if (at >= (readsText(steps) ? most : 1)) return []
       const setup = quick ? setups.quick : model === 'smollm2' ? setups.smollm2 : setups.zoo
-      return [{ model, name: nameOf(steps), steps, seed: readsText(steps) ? seed : 0, setup }]
+      const code = codeOf && { code: codeOf(steps) }
+      return [{ model, name: nameOf(steps), steps, seed: readsText(steps) ? seed : 0, setup, ...code }]
     }),
   )
   for (const word of only ?? [])

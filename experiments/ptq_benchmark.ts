@@ -7,18 +7,22 @@
 import type { WeightStep } from '#src/run/weight_step.ts'
 import type { Claim } from './experiment.ts'
 import { sources as gptqSources } from './gptq_result.ts'
+import { hashOf } from './machine.ts'
 import { oneShotExperiment, type Row, step } from './one_shot_experiment.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
 import { lostOrders, methodsOf, nameOf, ordered } from './one_shot_page.ts'
 import { withOutliers } from './planted_outliers.ts'
 import { bestAt, rankTables, sizeFigure, sizeTable } from './ptq_ranks.ts'
+import { root } from './repository.ts'
 
 export interface BenchmarkMethod {
   /** What its literature calls it: salience, rotation, compensation, and so on. */
   family: string
   /** Steps that store about as many bits as groups of 64 do. */
   steps(bits: Bits): readonly WeightStep[]
-  /** Where a run takes minutes. @default all */
+  /** Files whose change makes its runs stale, and no other's. */
+  sources: readonly string[]
+  /** At most so many of the seeds, where a run takes minutes. @default all */
   seeds?: number
 }
 
@@ -30,12 +34,36 @@ const sizeFile = 'ptq_benchmark_size.svg'
 
 /** A method more is an entry more. */
 export const methods: readonly BenchmarkMethod[] = [
-  { family: 'rounding', steps: (bits) => [step('rtn', { bits, groupSize })] },
-  { family: 'compensation', steps: (bits) => [step('gptq', { bits, groupSize })] },
-  { family: 'compensation', steps: (bits) => [step('spqr', { bits, groupSize, outlierThreshold: 1e6 })] },
-  // Packing and ranges take 0.3 bits.
-  { family: 'allocation', steps: (bits) => [step('baq', { bits: { 4: 3.95, 3: 3.03, 2: 2.1 }[bits] })] },
-  { family: 'codebooks', steps: (bits) => [step('aqlm', { books: bits, bookBits: 7 })], seeds: 1 },
+  { family: 'rounding', steps: (bits) => [step('rtn', { bits, groupSize })], sources: [] },
+  { family: 'compensation', steps: (bits) => [step('gptq', { bits, groupSize })], sources: [] },
+  {
+    family: 'compensation',
+    steps: (bits) => [step('spqr', { bits, groupSize, outlierThreshold: 1e6 })],
+    sources: ['src/quantize/spqr.ts', 'src/nn/spqr_sweep.ts', 'native/src/spqr_rule.rs'],
+  },
+  {
+    family: 'allocation',
+    // Packing and ranges take 0.3 bits.
+    steps: (bits) => [step('baq', { bits: { 4: 3.95, 3: 3.03, 2: 2.1 }[bits] })],
+    sources: ['src/quantize/baq.ts', 'src/quantize/level_allocation.ts', 'native/src/level_rule.rs'],
+  },
+  {
+    family: 'rotation',
+    steps: (bits) => [step('quip', { bits })],
+    sources: ['src/quantize/quip.ts', 'src/quantize/ldlq.ts', 'src/nn/values/rotation_sizes.ts'],
+  },
+  {
+    family: 'codebooks',
+    steps: (bits) => [step('aqlm', { books: bits, bookBits: 7 })],
+    sources: ['src/quantize/aqlm.ts', 'src/quantize/codebook_steps.ts', 'src/nn/additive_codebooks.ts'],
+    seeds: 1,
+  },
+  {
+    family: 'optimisation',
+    steps: (bits) => [step('omniquant', { bits, groupSize })],
+    sources: ['src/quantize/omniquant.ts', 'src/nn/clipped_grid.ts'],
+    seeds: 1,
+  },
 ]
 
 const [nearest, compensated] = methods as [BenchmarkMethod, BenchmarkMethod]
@@ -56,18 +84,7 @@ const slow = methods.filter(({ seeds }) => seeds !== undefined)
 export const ptqBenchmark = oneShotExperiment({
   name: 'ptq_benchmark',
   title: 'Quantisers at equal stored bits',
-  sources: [
-    'experiments/planted_outliers.ts',
-    'src/quantize/spqr.ts',
-    'src/nn/spqr_sweep.ts',
-    'src/quantize/baq.ts',
-    'src/quantize/level_allocation.ts',
-    'src/nn/level_sweep.ts',
-    'src/quantize/aqlm.ts',
-    'src/quantize/codebook_steps.ts',
-    'src/nn/additive_codebooks.ts',
-    ...gptqSources,
-  ],
+  sources: ['experiments/planted_outliers.ts', ...gptqSources],
   systems: [],
   rows: [
     ...main.flatMap((model) => rowsAt(model, fast)),
@@ -75,6 +92,7 @@ export const ptqBenchmark = oneShotExperiment({
     ...rowsAt('lm-2m', [nearest, compensated]),
     ...main.flatMap((model) => rowsAt(model, slow)),
   ],
+  codeOf: codeOfSteps,
   quick: [nearest, compensated].flatMap(({ steps }) => [{ model: 'pare-4m', steps: steps(2) }]),
   claims,
   failures: (runs) =>
@@ -82,7 +100,8 @@ export const ptqBenchmark = oneShotExperiment({
       { lower: nameOf(compensated.steps(2)), higher: nameOf(nearest.steps(2)), ratio: 0.85 },
     ]),
   series: ({ steps }) => methodsOf(steps),
-  extra: (runs) => [rankTables(runs), sizeTable(runs), `![Perplexity over kB](${sizeFile})`].join('\n\n'),
+  extra: (runs) =>
+    [...changed(runs), rankTables(runs), sizeTable(runs), `![Perplexity over kB](${sizeFile})`].join('\n\n'),
   more: (runs) => new Map([[sizeFile, sizeFigure(runs)]]),
   remarks: `Ranked are the methods that store at most 3% more than round to nearest with groups of ${groupSize}; a range of ranks is that over the
 seeds. All of them read the same text and as many tokens of it, and compress the same weights. AQLM takes what its codebooks
@@ -91,6 +110,18 @@ leave: fewer bits than the others at 2 bits.
 Every 64th channel of the norms of "lm-6m with outliers" is 16 times as large and the weights behind it as much smaller: the
 same function, whose inputs have outliers as those of large models do. The zoo's own have none that matter.`,
 })
+
+function codeOfSteps(steps: readonly WeightStep[]): string {
+  const { sources = [] } = methods.find((method) => methodsOf(method.steps(4)) === methodsOf(steps)) ?? {}
+  return hashOf(root, sources).slice(0, 12)
+}
+
+/** A method's own files may change without those of the others. */
+function changed(runs: readonly OneShotRun[]): string[] {
+  const old = runs.filter((run) => (run as { code?: string }).code !== codeOfSteps(run.steps))
+  const names = [...new Set(old.map(({ steps }) => methodsOf(steps)))]
+  return names.length === 0 ? [] : [`> Stale: the code of ${names.join(', ')} changed after it was measured.`]
+}
 
 function claims(runs: readonly OneShotRun[]): Claim[] {
   return [...main, planted].flatMap((model) => [
