@@ -174,12 +174,15 @@ ${
 layers, added up, and its bytes count 8 bits for a zero.\n\n`
     : ''
 }MiniLM (all-MiniLM-L6-v2): ${setupOf(runs, 'MiniLM', ({ samples, length, sentences }) => `${samples} samples of ${length} tokens of the speeches without the tested sentences; ${sentences} sentences, evenly spaced, are tested. Cosines are of the vector of a sentence to that of the floats, the least over all seeds; the rank correlation is Spearman's, of the cosines of all pairs.`)}
-The six matrices of 1536 inputs take eight times the work of the other thirty: they are left out but for one seed of few rows.
+The six matrices of 1536 inputs take eight times the work of the other thirty (rows times columns^3): ${runs.some(({ matrices }) => matrices === 'all') ? 'they are compressed too in few rows of one seed only' : 'they stay in floats'}.
+
+OBQ takes the weights first that cost least, so that inputs with much energy, whose [H^-1]_pp is small, tend to come last, when
+few others are left to make up for them. Act-order takes them first. In the order of the file OBQ gives the codes of GPTQ.
 
 EfficientNet-Lite0: ${setupOf(runs, 'EfficientNet-Lite0', ({ crops, tests, size }) => `${crops} random crops of 12 photographs, of a fifth of the picture or more, scaled to ${size} pixels; ${tests} crops of 6 other photographs are tested.`)}
 Batch norms are folded into the convolutions before, and not estimated anew. A depthwise convolution is compressed channel by
 channel, on the Gram matrix of its 9 or 25 taps. The classifier stays in floats: its 1000 rows of 1280 inputs would take as
-much work as all convolutions. Without any training after it, half of the weights of so narrow a network is past what it stands.
+much work as all convolutions.
 
 SmolLM2: ${setupOf(runs, 'SmolLM2', ({ samples, length, context, windows, every }) => `${samples} × ${length} tokens of Moby Dick, ${windows} windows of ${context} tokens of the speeches (every ${every}th), as in [the experiment on GPTQ](gptq.md).`)}
 Only 4 of 30 blocks are compressed, since the work is rows times columns^3. Its KL is in nats a token.
