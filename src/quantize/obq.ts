@@ -19,7 +19,8 @@ import type { WeightMethod } from '../calibrate/method.ts'
 import { columnSweep } from '../nn/column_sweep.ts'
 import { obsQuantize } from '../nn/greedy_obs.ts'
 import type { AffineGrid, AffineValues } from '../nn/grid.ts'
-import { maskedGrid } from '../nn/values/masked_grid.ts'
+import { livingOf, packMarks } from '../nn/values/bitmask.ts'
+import type { MaskedGridValues } from '../nn/values/masked_grid.ts'
 import { storedSource } from '../nn/values/values.ts'
 import { NumericalError, OptionError } from '../tensor/errors.ts'
 import { tensor } from '../tensor/index.ts'
@@ -56,7 +57,7 @@ export function obq(options: ObqOptions = {}): WeightMethod {
       checkLayer('obq', task)
       const grid = affineOnly(name, task.grid, search)
       const edit = (values: AffineValues, notes: string[], used?: number) => {
-        const source = storedSource(mask ? maskedGrid(values, mask) : values)
+        const source = storedSource(mask ? maskedValues(values, mask) : values)
         const diagnostics = { ...(used !== undefined && { damping: used }), notes }
         return { source, decoded: source.dense(), ...(mask && { mask }), diagnostics }
       }
@@ -87,6 +88,19 @@ export function obq(options: ObqOptions = {}): WeightMethod {
         return edit(fitted([]).values, ['rounded to nearest, since its Gram matrix has no usable inverse'])
       }
     },
+  }
+}
+
+/** Codes of what lives, with a bit for each place. */
+function maskedValues({ codes, ...rest }: AffineValues, mask: Uint8Array): MaskedGridValues {
+  const shape = codes.shape as [number, number]
+  const living = livingOf(codes.toArray() as Uint8Array, mask)
+  return {
+    ...rest,
+    kind: 'masked_grid',
+    shape,
+    mask: packMarks(mask, shape),
+    codes: tensor(living, [living.length], 'u8'),
   }
 }
 

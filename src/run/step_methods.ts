@@ -270,6 +270,7 @@ const weightMethods = {
 } as const satisfies Readonly<Record<string, WeightStepMethod>>
 
 export type WeightMethodName = keyof typeof weightMethods
+export const weightMethodNames = Object.keys(weightMethods) as [WeightMethodName, ...WeightMethodName[]]
 export const stepMethods = { ...transforms, ...weightMethods }
 
 export type StepMethodName = keyof typeof stepMethods

@@ -12,7 +12,7 @@ import { compressions } from './compressions.suite.ts'
 import { plan } from './plan.ts'
 import type { ProgressEvent } from './progress.ts'
 import { modelOf } from './small_run.suite.ts'
-import { type StepMethodName, stepMethod, stepMethodNames } from './step_methods.ts'
+import { stepMethod, type WeightMethodName, weightMethodNames } from './step_methods.ts'
 import { targetNames, targetOf } from './targets.ts'
 import { digestOf } from './verify/value_digest.ts'
 import { changeTensor, failedOf } from './verify/verified_results.suite.ts'
@@ -33,8 +33,8 @@ const aqlm = {
 const qwen2 = 'interop/fixtures/qwen2-f16.gguf'
 
 test('a method that trains stages needs a statistic, reads what the training reads, and leaves it out for 0 passes', () => {
-  const trained = stepMethodNames.filter((name) => stepMethod(name).training)
-  expect(trained).toEqual(expect.arrayContaining(['aqlm', 'omniquant'] satisfies StepMethodName[]))
+  const trained = weightMethodNames.filter((name) => stepMethod(name).training)
+  expect(trained).toEqual(expect.arrayContaining(['aqlm', 'omniquant'] satisfies WeightMethodName[]))
   for (const name of trained) {
     const { needs, training, options: read } = stepMethod(name)
     expect(needs.length).toBeGreaterThan(0)
