@@ -15,7 +15,10 @@ export const systems: readonly System[] = [
   ...Object.keys(quantizers).map((name) => ({ page: name, choose: `\`--method ${name}\`` })),
   { page: 'sparsegpt', choose: '`--method sparsegpt`, `--method wanda` or `--method magnitude`' },
   { page: 'obc', choose: '`--method obs` or `--method obq`' },
-  ...['omniquant', 'spqr', 'baq', 'aqlm', 'quip'].map((name) => ({ page: name, choose: `\`--method ${name}\`` })),
+  ...['omniquant', 'spqr', 'baq', 'aqlm', 'quip'].map((name) => ({
+    page: name,
+    choose: `\`--method ${name}\``,
+  })),
   { page: 'eora', choose: '`--then eora` behind another step' },
   ...Object.entries(pruningSystems).map(([page, methods]) => ({
     page,

@@ -17,6 +17,11 @@ describe.each(stepMethodNames)('the help of %s', (name) => {
   })
 })
 
+test('ranges are those of the method, where it takes other bits than a grid', () => {
+  expect(methodHelp('gptq')).toContain('Range: 2, 3, 4, 8. Default: 4.')
+  expect(methodHelp('quip')).toContain('Range: a whole number from 1 to 8. Default: 2.')
+  expect(methodHelp('baq')).toContain('Range: a number from 1 to 8, with any fraction. Default: 3.')
+})
 test('pare compress --method NAME --help prints it, and without a method the whole help', () => {
   expect(pare(['compress', '--method', 'eora', '--help']).stdout).toContain(methodHelp('eora'))
   expect(pare(['compress', '--help']).stdout).toMatch(/--output <folder>/)

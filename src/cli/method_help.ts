@@ -63,12 +63,14 @@ const gridDefaults: Readonly<Record<string, string>> = {
 
 /** The text of the help. */
 export function methodHelp(name: StepMethodName): string {
-  const { kind, summary, options } = stepMethod(name)
+  const method = stepMethod(name)
+  const { kind, summary, options } = method
   const known: Readonly<Record<string, Omit<OwnField, 'schema'>>> = { ...sharedFields, ...ownFields }
   const defaults: Record<string, string | undefined> = {
     ...(kind === 'quantizer' ? gridDefaults : {}),
     ...options,
   }
+  const ranged: Readonly<Record<string, string | undefined>> = ('ranges' in method && method.ranges) || {}
   const entries = Object.entries(defaults).flatMap(([field, byDefault]) => {
     const { value, range, help } = known[field]!
     const flag =
@@ -78,7 +80,7 @@ export function methodHelp(name: StepMethodName): string {
     return [
       `  ${flag}`,
       ...wrapped(`${help[0]!.toUpperCase()}${help.slice(1)}.`, 6),
-      ...wrapped(`Range: ${range}. Default: ${byDefault}.`, 6),
+      ...wrapped(`Range: ${ranged[field] ?? range}. Default: ${byDefault}.`, 6),
       '',
     ]
   })

@@ -174,7 +174,7 @@ export const ownFields = {
   },
   rho: {
     ...number('a number above 0', (x) => x > 0),
-    help: 'the outermost levels, in root mean squares of the matrix; 2.4 as published, and about 1.6 loses a third less at 2 bits',
+    help: 'the outermost levels, in root mean squares of the matrix; 2.4 as published, about 1.6 loses a third less at 2 bits, and 8 bits want 4',
   },
   rounding: {
     ...oneOf(['ldlq', 'nearest']),

@@ -27,6 +27,8 @@ interface Method {
   readonly needs: readonly StatisticName[]
   /** Options that it reads, by name, with the default as text. */
   readonly options: Readonly<Partial<Record<OwnFieldName | SharedField, string>>>
+  /** What shared options may be, where that is not what a grid takes. */
+  readonly ranges?: Readonly<Partial<Record<SharedField, string>>>
   make(options: FactoryOptions): LayerMethod
   readonly training?: Training
 }
