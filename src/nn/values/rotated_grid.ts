@@ -7,7 +7,8 @@
  * U [rows, rows] and V [columns, columns] are those of `random_orthogonal.ts`, u a factor a column. W is computed in f64 and
  * rounded to f32 once: machines whose sums have another order agree on nearly every number, and differ in last bits.
  */
-import { linear, scope, type Tensor } from '../../tensor/index.ts'
+import { full, linear, scope, type Tensor } from '../../tensor/index.ts'
+import { decodeValues } from '../grid.ts'
 import { type RandomOrthogonal, randomOrthogonal, turn, turnBack } from './random_orthogonal.ts'
 
 export interface RotatedGridValues {
@@ -44,21 +45,31 @@ export const turnBoth = ({ left, right }: Rotations, x: Tensor): Tensor =>
 export const turnBothBack = ({ left, right }: Rotations, x: Tensor): Tensor =>
   scope(() => turnBack(right, turnBack(left, x.transpose()).transpose()))
 
-/** G in f32 or f64, [rows, columns]. */
-function levels({ bits, codes, scale }: RotatedGridValues, dtype: 'f32' | 'f64'): Tensor {
+/** G in f32, [rows, columns]. */
+function levels({ bits, codes, scale }: RotatedGridValues): Tensor {
+  const [rows, columns] = codes.shape as [number, number]
   const top = 2 ** bits - 1
-  return codes
-    .cast(dtype)
-    .mul(2)
-    .sub(top)
-    .mul(scale / top)
+  return decodeValues({
+    kind: 'grid',
+    grid: { bits, groupSize: 'row', symmetric: false, scaleType: 'f32' },
+    codes,
+    scales: full([rows, 1], (2 * scale) / top),
+    zeros: full([rows, 1], top / 2),
+    groupOf: new Uint32Array(columns),
+  })
 }
 
 /** f32 [rows, columns] */
 export function decodeRotatedGrid(values: RotatedGridValues): Tensor {
   return scope(() => {
     const shape = values.codes.shape as [number, number]
-    const turned = turnBothBack(rotationsOf(values.seed, shape), levels(values, 'f64'))
+    const top = 2 ** values.bits - 1
+    const grid = values.codes
+      .cast('f64')
+      .mul(2)
+      .sub(top)
+      .mul(values.scale / top)
+    const turned = turnBothBack(rotationsOf(values.seed, shape), grid)
     return turned.mul(values.columnScales.cast('f64')).cast('f32')
   })
 }
@@ -75,7 +86,7 @@ export function rotatedProduct(values: RotatedGridValues): (x: Tensor, bias?: Te
     const { left, right } = made
     return scope(() => {
       const flat = x.reshape([x.size / columns, columns]).mul(values.columnScales)
-      const inner = linear(turn(right, flat), levels(values, 'f32'))
+      const inner = linear(turn(right, flat), levels(values))
       const outer = turnBack(left, inner).reshape([...x.shape.slice(0, -1), rows])
       return bias ? outer.add(bias) : outer
     })
