@@ -161,6 +161,18 @@ describe('a walk', () => {
       'Gram matrices of other inputs': 8 * (16 + 16 + 16),
     })
   })
+  test('that trains its stages: their targets and inputs, all Gram matrices, and a step forth and back', () => {
+    for (const training of ['dense', 'denseOnCurrent'] as const)
+      expect(walk({ calibration: { samples: 3, length: 2, ordered: false, training } })).toMatchObject({
+        'weights of a stage': 4 * 120,
+        // Six tokens with the inputs of the stage and what it should put out.
+        activations: 6 * 4 * (4 + 8),
+        'Gram matrices': 8 * (16 + 16 + 16 + 36),
+        // Codes of up to two bytes, decoded weights, the gradient of the largest, and each number of the stage with its gradient.
+        'the stage while it is trained':
+          6 * 120 + 9 * 4 * 24 + 2 * 6 * 4 * (6 * 4 + 3 * 4 + 3 * 2 + 4 * 6) + panelBytes,
+      })
+  })
   test('few tokens: factoring takes the Gram matrix and two of its size', () => {
     const wide = [matrix('q', [4, 400])]
     const parts = walk({
