@@ -6,6 +6,7 @@ import { distance, type FixtureName, numbers, openFixture } from '../models/llam
 import { Llama } from '../models/llama/llama.ts'
 import { memoryWeights } from '../models/memory_weights.ts'
 import type { ModelWeights } from '../models/model_weights.ts'
+import { scalingNames } from '../models/scaling_groups.ts'
 import { runStage } from '../models/stage.ts'
 import { weightsIn } from '../models/weights_in.ts'
 import { affineGrid } from '../nn/grid.ts'
@@ -145,6 +146,22 @@ test('bounds come behind scales, for all weights but q and k', async () => {
     expect(clamped.some(([name]) => /o_proj/.test(name))).toBe(true)
   })
 })
+test('every tensor with edits is one of those that headers tell', async () => {
+  for (const name of ['llama-untied', 'qwen2'] as const)
+    await withModel(
+      name,
+      async (model) => {
+        const known = scalingNames({ family: 'llama', model }, 'awq')
+        const names = known.flatMap(({ divided, weights }) => [...divided, ...weights])
+        const { edits } = await run(model)
+        const others = [...edits].filter(([tensor]) => !names.includes(tensor))
+        // Bounds alone: o shares no scales with v.
+        for (const [, own] of others) expect(own.map(({ kind }) => kind)).toEqual(['clamp'])
+        expect(edits.size).toBeGreaterThan(others.length)
+      },
+      { biases: name === 'llama-untied' },
+    )
+})
 test('weights that stay as they are get no bounds; where no weight of a group is rounded, no scales', async () => {
   await withModel('llama-tied', async (model) => {
     const { edits, groups } = await run(model, {
@@ -211,7 +228,7 @@ test('an encoder, whose norms feed the residual too, is refused with another way
   try {
     const failing = awq(encoderWalk(open.model), samples.slice(0, 1), { grid })
     await expect(failing).rejects.toThrow(OptionError)
-    await expect(failing).rejects.toThrow(/awq scales.*feeds the residual too; choose/)
+    await expect(failing).rejects.toThrow(/awq scales.*feed its residual too; choose/)
   } finally {
     open.close()
   }

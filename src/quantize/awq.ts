@@ -13,7 +13,7 @@
  */
 
 import { type WalkModel, walk } from '../calibrate/walk.ts'
-import type { ActivationOptions } from '../models/activations.ts'
+import { type ActivationOptions, usualMemoryLimit } from '../models/activations.ts'
 import { batchesOf } from '../models/batches.ts'
 import type { TensorEdits } from '../models/tensor_edits.ts'
 import type { Grid } from '../nn/grid.ts'
@@ -78,9 +78,10 @@ export async function awq(
   needWhole('the number of grid points', gridPoints, 1000, 20)
   needWhole('the number of search tokens', searchTokens, 2 ** 31, 2048)
   needWhole('the number of clip tokens', clipTokens, 2 ** 31, 512)
-  const { seed = 0, batchTokens, signal, progress, memoryLimit, scratch } = options
+  const { seed = 0, batchTokens, signal, progress, memoryLimit = usualMemoryLimit, scratch } = options
+  // Half is for what passes through the stages, half for what the search keeps of it.
   const limits = {
-    ...(memoryLimit === undefined ? {} : { memoryLimit }),
+    memoryLimit: Math.floor(memoryLimit / 2),
     ...(scratch === undefined ? {} : { scratch }),
   }
   const search = new StageSearch({ ...options, gridPoints, duoScaling, clip, clipTokens }, model)

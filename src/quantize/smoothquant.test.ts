@@ -116,7 +116,7 @@ test('an encoder, whose norms feed the residual too, is refused with another way
   try {
     const failing = smoothquant(encoderWalk(open.model), samples)
     await expect(failing).rejects.toThrow(OptionError)
-    await expect(failing).rejects.toThrow(/smoothquant scales.*feeds the residual too; choose/)
+    await expect(failing).rejects.toThrow(/smoothquant scales.*feed its residual too; choose/)
   } finally {
     open.close()
   }
