@@ -16,6 +16,10 @@ export const systems: readonly System[] = [
   { page: 'sparsegpt', choose: '`--method sparsegpt`, `--method wanda` or `--method magnitude`' },
   { page: 'obc', choose: '`--method obs` or `--method obq`' },
   ...['omniquant', 'spqr', 'baq', 'aqlm', 'quip'].map((name) => ({ page: name, choose: `\`--method ${name}\`` })),
+  ...['awq', 'smoothquant'].map((name) => ({
+    page: name,
+    choose: `\`--method ${name}\` before another step`,
+  })),
   { page: 'eora', choose: '`--then eora` behind another step' },
   ...Object.entries(pruningSystems).map(([page, methods]) => ({
     page,

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { InputMagnitudes } from '../calibrate/input_magnitudes.ts'
+import { applyEdits } from '../models/tensor_edits.ts'
 import { columnSweep } from '../nn/column_sweep.ts'
 import { affineGrid, type Grid } from '../nn/grid.ts'
 import { outputError } from '../nn/synthetic_layer.suite.ts'
 import { NumericalError } from '../tensor/errors.ts'
 import { scope, type Tensor, tensor } from '../tensor/index.ts'
 import { searchClip } from './clip_search.ts'
-import { edited } from './edited_weights.suite.ts'
 import { plantedChannels } from './planted_channels.suite.ts'
 import { roundedWith, scalesOf, searchScales } from './scale_search.ts'
 
@@ -46,7 +46,7 @@ describe('3 inputs of 128 that are 20 times larger, groups of 32', () => {
           const row = tensor(scales, [1, 128], 'f64')
           const scaled = weight.mul(row)
           const { bounds, groupSize } = searchClip(scaled, inputs.div(row), grid(bits))
-          const clamped = edited(scaled, [{ kind: 'clamp', bounds, groupSize }])
+          const clamped = applyEdits(scaled, [{ kind: 'clamp', bounds, groupSize }])
           const rounded = columnSweep(clamped, { grid: grid(bits) }).dense.div(row)
           expect(outputError(weight, rounded, gram)).toBeLessThan(loss)
         })
