@@ -19,6 +19,10 @@ export const systems: readonly System[] = [
     page: name,
     choose: `\`--method ${name}\``,
   })),
+  ...['awq', 'smoothquant'].map((name) => ({
+    page: name,
+    choose: `\`--method ${name}\` before another step`,
+  })),
   { page: 'eora', choose: '`--then eora` behind another step' },
   ...Object.entries(pruningSystems).map(([page, methods]) => ({
     page,

@@ -17,6 +17,7 @@
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   embedTexts  vectors of texts, from a sentence encoder
  *   exactObs, obq  one layer pruned or rounded, weight by weight; obsLevels, obqLevels many versions of it; stitch picks one each
+ *   roundedInputs  a weight that rounds what it multiplies, as programs with whole numbers do
  *   layerGrams  the statistics of the inputs of every layer of an image network
  *   classifyImage  the likeliest classes of an image, with what openEfficientNetLite0 opened
  *
@@ -89,6 +90,7 @@ export {
   outputCorrection,
 } from './nn/output_correction.ts'
 export { type Match, Parameters } from './nn/parameters.ts'
+export { inputRounding, type RoundedInputOptions, roundedInputs } from './nn/rounded_inputs.ts'
 export { denseSource, type SourceSize, type WeightSource } from './nn/weight_source.ts'
 export {
   type Average,

@@ -46,6 +46,19 @@ describe('what is observed', () => {
       expect(seen).toEqual({ '0.a': times(1), '0.b': times(2), '1.a': times(7), '1.b': times(7) })
     }
   })
+  test('unchanged: each stage runs once, with its own weights, and is seen on the way', async () => {
+    const { seen, events, visitor } = halving()
+    await walk({ model, samples, visitor, groups: 'unchanged' })
+    expect(seen).toEqual({ '0.a': times(1), '0.b': times(2), '1.a': times(7), '1.b': times(7) })
+    expect(events.slice(0, 6)).toEqual([
+      'begin stage.0',
+      'observe 0.a',
+      'observe 0.b',
+      'observe 0.a',
+      'observe 0.b',
+      'end stage.0',
+    ])
+  })
   test.each(['ordered', 'stage'] as const)(
     '%s: activations in a file are those in memory',
     async (groups) => {

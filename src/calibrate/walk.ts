@@ -69,9 +69,10 @@ export interface WalkOptions extends ActivationOptions {
   observed?: ChainName
   /**
    * `ordered`: a group of weights is observed and compressed before its outputs feed the next group of the stage.
-   * `stage`: all weights of a stage are observed before the first is compressed. @default 'ordered'
+   * `stage`: all weights of a stage are observed before the first is compressed.
+   * `unchanged`: all are observed while the stage runs, once; none is compressed. @default 'ordered'
    */
-  groups?: 'ordered' | 'stage'
+  groups?: 'ordered' | 'stage' | 'unchanged'
   /** Targets for `tune`. @default 'none' */
   target?: 'none' | 'dense' | 'denseOnCurrent'
   /** Walks over the whole model; the visitor carries what it needs from one to the next. @default 1 */
@@ -158,6 +159,13 @@ class StageWalk {
     visitor.beginStage?.(this.plan, stage, this.pass)
     if (target === 'denseOnCurrent') this.forwardAll(stage, this.current, 'target')
     if (this.dense) this.forwardAll(stage, this.dense, 'hidden', observed === 'dense')
+    if (groups === 'unchanged') this.forwardAll(stage, this.current, 'hidden', observed === 'current')
+    else this.compress(stage)
+    visitor.endStage?.(this.plan, stage, this.pass)
+  }
+
+  private compress(stage: Stage): void {
+    const { visitor, observed = 'current', groups = 'ordered' } = this.options
     if (observed === 'dense') {
       for (const { linears } of stage.segments) visitor.compress?.(linears, this.pass)
     } else if (groups === 'stage') {
@@ -170,7 +178,6 @@ class StageWalk {
     } else {
       this.runOrdered(stage)
     }
-    visitor.endStage?.(this.plan, stage, this.pass)
   }
 
   /** Observes each group, lets it be compressed, and only then computes what the next group gets. */

@@ -173,14 +173,18 @@ function defaultsOf(name: OwnFieldName): string {
     : byMethod.map(([method, text]) => `${text} for ${method}`).join(', ')
 }
 
-/** An option with a value, or one that is switched on. */
+/** An option with a value, or one that is switched on and off; what it is without either, its method says. */
 function addOwn(
   command: Command,
   name: OwnFieldName,
   { value, text }: { value: string | undefined; text: string },
 ) {
-  if (value === undefined) command.option(flagName(name), text)
-  else command.option(`${flagName(name)} ${value}`, text, ownValue(name))
+  if (value === undefined) {
+    command.option(flagName(name), text)
+    const isUsual = stepMethodNames.some((method) => stepMethod(method).options[name]?.startsWith('on'))
+    const off = new Option(`--no-${flagName(name).slice(2)}`, `${flagName(name)} is off`)
+    command.addOption(isUsual ? off : off.hideHelp())
+  } else command.option(`${flagName(name)} ${value}`, text, ownValue(name))
 }
 
 export function addCalibrationFlags(command: Command): Command {

@@ -56,6 +56,16 @@ describe('steps behind --then', () => {
     )
     expect(steps).toEqual([{ method: 'rtn', bits: 3 }, { method: 'gptq', bits: 2 }, { method: 'eora' }])
   })
+  test.each(ownFieldNames.filter((name) => !('value' in ownFields[name])))(
+    '%s is switched on and off, of each step for itself',
+    (name) => {
+      const [on, off] = [flagName(name), `--no-${flagName(name).slice(2)}`]
+      const [method] = stepMethodNames.filter((each) => Object.hasOwn(stepMethod(each).options, name))
+      const { steps } = parse('--method', method!, off, '--then', method!, on, '--then', 'rtn')
+      expect(steps).toEqual([{ method, [name]: false }, { method, [name]: true }, { method: 'rtn' }])
+      expect(parse('--method', method!, off)).toMatchObject({ method, [name]: false })
+    },
+  )
   test('without --then there is no list of steps', () => {
     expect(parse('--method', 'rtn', '--bits', '3')).toEqual({
       source: 'm',

@@ -19,7 +19,7 @@ const mistakes: [string, string[], RegExp][] = [
   ['an unknown option', ['plan', model, '--bit', '4'], /unknown option.*--bits/s],
   ['no model', ['plan'], /missing required argument/],
   ['no output', ['compress', model], /--output/],
-  ['an unknown method', ['plan', model, '--method', 'awq'], /rtn, gptq/],
+  ['an unknown method', ['plan', model, '--method', 'nearest'], /rtn, gptq/],
   ['an unknown target', ['plan', model, '--target', 'tflite'], /gguf, gptq, pare/],
   ['an unknown scheme', ['plan', model, '--target', 'gguf', '--scheme', 'Q9_K'], /possible are/],
   ['a scheme without gguf', ['plan', model, '--scheme', 'Q4_K'], /--scheme.*--bits and --group-size/],

@@ -208,6 +208,27 @@ export const ownFields = {
     ...onOrOff,
     help: 'also rotates what each head puts together from its values; try it where the inputs of the o layers have outliers',
   },
+  gridPoints: {
+    ...whole(1, 1000),
+    help: 'strengths of the scales that are tried, of which 1 is none; fewer are faster and a little worse',
+  },
+  duoScaling: {
+    ...onOrOff,
+    help: 'scales look at the sizes of weights too; try it where the report says that scales gain little',
+  },
+  clip: {
+    ...onOrOff,
+    help: 'cuts the largest weights of groups where that lowers the error; off leaves what the model computes as it is',
+  },
+  searchTokens: {
+    ...whole(1, 2 ** 31),
+    help: 'tokens that the errors of scales are measured with; time is in proportion, and few are enough',
+  },
+  clipTokens: { ...whole(1, 2 ** 31), help: 'tokens that cuts are measured with' },
+  alpha: {
+    ...number('a number from 0 to 1', (x) => x >= 0 && x <= 1),
+    help: 'how much of the outliers of activations moves into the weights; 0.8 to 0.9 where they are large, as in Llama and Mistral',
+  },
 } as const satisfies Readonly<Record<string, OwnField>>
 
 export type OwnFieldName = keyof typeof ownFields

@@ -1,9 +1,12 @@
 /** The transforms: what rewrites a model, without changing what it computes, before its weights are compressed. */
 import { hadamardFactors } from '../nn/hadamard.ts'
 import { rotatedNames, rotationEdits } from '../quantize/hadamard_rotation.ts'
+import { awqTransform, smoothquantTransform } from './scaling_transforms.ts'
 import type { Transform } from './step_method.ts'
 
 export const transforms = {
+  awq: awqTransform,
+  smoothquant: smoothquantTransform,
   hadamard: {
     kind: 'transform',
     summary:
