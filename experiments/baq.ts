@@ -11,6 +11,8 @@ import { lostOrders, methodsOf, nameOf, ordered } from './one_shot_page.ts'
 /** Rounded to nearest, with a range a row. */
 const nearest = [step('rtn', { bits: 3, groupSize: 'row' })]
 const shared = (bits: number) => [step('baq', { bits })]
+/** With act-order too. */
+const sweptSorted = (bits: number) => [step('baq', { bits, actOrder: true })]
 const whole = (bits: number) => [step('baq', { bits, integerBits: true })]
 const centred = (bits: number) => [step('baq', { bits, centred: true })]
 /** In the order of the file, as BAQ sweeps. */
@@ -22,7 +24,7 @@ const groups = (bits: number, model: string) => [
 ]
 
 const claimed = (model: string, bits: number): Row[] =>
-  rowsOf(model, shared(bits), row(bits), sorted(bits), groups(bits, model))
+  rowsOf(model, shared(bits), row(bits), groups(bits, model), sorted(bits), sweptSorted(bits))
 
 const models = ['lm-6m', 'pare-4m', 'smollm2']
 const rates = (model: string) => (model === 'smollm2' ? [3, 2] : [3, 2, 4])
@@ -49,9 +51,9 @@ export const baq = oneShotExperiment({
   claims: (runs) => models.flatMap((model) => rates(model).flatMap((bits) => claimsOf(runs, model, bits))),
   failures: (runs) => lostOrders(runs, [{ lower: nameOf(shared(3)), higher: nameOf(nearest), ratio: 0.8 }]),
   series: ({ steps }) =>
-    `${methodsOf(steps)}${steps[0]!.integerBits ? ', whole bits' : ''}${steps[0]!.actOrder === false ? ', file order' : ''}${typeof steps[0]!.groupSize === 'number' ? ', groups' : ''}`,
+    `${methodsOf(steps)}${steps[0]!.integerBits ? ', whole bits' : ''}${steps[0]!.actOrder === false ? ', file order' : steps[0]!.actOrder ? ', act-order' : ''}${typeof steps[0]!.groupSize === 'number' ? ', groups' : ''}`,
   remarks: `The rate is the mean of the logarithms of the levels; what is stored is packed into words of 64 bits, with the range of each
-row and the levels of each column. BAQ sweeps in the order of the file; GPTQ stands there in that order and with act-order.`,
+row and the levels of each column. BAQ sweeps in the order of the file by default; both stand there in that order and with act-order, which is the default of GPTQ.`,
 })
 
 function claimsOf(runs: readonly OneShotRun[], model: string, bits: number): Claim[] {
@@ -60,6 +62,11 @@ function claimsOf(runs: readonly OneShotRun[], model: string, bits: number): Cla
       text: `${model}: at a rate of ${bits} bits BAQ loses less than GPTQ with a range a row, both in the order of the file.`,
       model,
       names: [nameOf(shared(bits)), nameOf(row(bits))],
+    }),
+    ordered(runs, {
+      text: `${model}: at a rate of ${bits} bits it does so with act-order on both sides.`,
+      model,
+      names: [nameOf(sweptSorted(bits)), nameOf(sorted(bits))],
     }),
     ordered(runs, {
       text: `${model}: at a rate of ${bits} bits BAQ loses less than GPTQ with act-order and large groups, which is the stronger baseline.`,

@@ -11,7 +11,7 @@ import { step } from './one_shot_experiment.ts'
 import { type OneShotJob, type OneShotRun, piecesOf, readsText, setups } from './one_shot_measure.ts'
 import { belowLine, lostOrders, nameOf, oneShotTable, ordered, ratios, summarize } from './one_shot_page.ts'
 import { ptqBenchmark } from './ptq_benchmark.ts'
-import { ranksAt } from './ptq_ranks.ts'
+import { bestAt, front, ranksAt } from './ptq_ranks.ts'
 import { sparsegpt } from './sparsegpt.ts'
 import { spqr } from './spqr.ts'
 
@@ -141,6 +141,22 @@ test('ranks are those of what stores no more, from the best to the worst place o
     { method: 'rtn', storedBits: 3.3, kl: 0.9, best: 1, worst: 2 },
   ])
   expect(ranksAt(runs, 'lm-6m', 4)).toEqual([])
+})
+test('a method is the best where it is so in every seed, of which there must be two', () => {
+  const one = [rtn({ kl: 0.9 }), run({ kl: 0.5 })]
+  expect(bestAt(one, 'lm-6m', 3)).toMatchObject({ found: expect.stringMatching(/gptq has 0\.500.*one seed/) })
+  expect(bestAt(one, 'lm-6m', 3).holds).toBeUndefined()
+  expect(bestAt([...one, run({ kl: 0.6, seed: 1 })], 'lm-6m', 3).holds).toBe(true)
+  expect(bestAt([...one, run({ kl: 1, seed: 1 })], 'lm-6m', 3).holds).toBe(false)
+})
+test('on the front is what no other beats in both bytes and KL', () => {
+  const rows = summarize([
+    rtn({ bytes: 1000, kl: 0.9 }),
+    run({ bytes: 1000, kl: 0.5 }),
+    run({ steps: [step('spqr')], bytes: 1100, kl: 0.6 }),
+    run({ steps: [step('baq')], bytes: 1200, kl: 0.4 }),
+  ])
+  expect(front(rows).map(({ name }) => name)).toEqual(['gptq 3 bits', 'baq'])
 })
 test('pieces of the training text are every twentieth of 4000 characters', () => {
   const text = Array.from({ length: 90_000 }, (_, i) => String.fromCharCode(97 + (i % 26))).join('')

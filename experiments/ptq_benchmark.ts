@@ -12,7 +12,7 @@ import { oneShotExperiment, type Row, step } from './one_shot_experiment.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
 import { lostOrders, methodsOf, nameOf, ordered } from './one_shot_page.ts'
 import { withOutliers } from './planted_outliers.ts'
-import { bestAt, rankTables, sizeFigure, sizeTable } from './ptq_ranks.ts'
+import { bestAt, bitsFigure, frontTable, rankTables, sizeFigure, sizeTable } from './ptq_ranks.ts'
 import { root } from './repository.ts'
 
 export interface BenchmarkMethod {
@@ -31,6 +31,7 @@ export type Bits = (typeof widths)[number]
 
 const groupSize = 64
 const sizeFile = 'ptq_benchmark_size.svg'
+const bothFile = 'ptq_benchmark.svg'
 
 /** A method more is an entry more. */
 export const methods: readonly BenchmarkMethod[] = [
@@ -101,8 +102,17 @@ export const ptqBenchmark = oneShotExperiment({
     ]),
   series: ({ steps }) => methodsOf(steps),
   extra: (runs) =>
-    [...changed(runs), rankTables(runs), sizeTable(runs), `![Perplexity over kB](${sizeFile})`].join('\n\n'),
-  more: (runs) => new Map([[sizeFile, sizeFigure(runs)]]),
+    [
+      ...changed(runs),
+      ...[rankTables(runs), frontTable(runs), sizeTable(runs)],
+      `![Perplexity over kB](${sizeFile})`,
+      `![KL over stored bits of both models](${bothFile})`,
+    ].join('\n\n'),
+  more: (runs) =>
+    new Map([
+      [bothFile, bitsFigure(runs.filter(({ model }) => main.includes(model)))],
+      [sizeFile, sizeFigure(runs)],
+    ]),
   remarks: `Ranked are the methods that store at most 3% more than round to nearest with groups of ${groupSize}; a range of ranks is that over the
 seeds. All of them read the same text and as many tokens of it, and compress the same weights. AQLM takes what its codebooks
 leave: fewer bits than the others at 2 bits.

@@ -5,7 +5,7 @@ import { lineFigure } from './figure.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
 import { methodsOf, type Summary, summarize } from './one_shot_page.ts'
 import { spreadOf } from './spread.ts'
-import { table } from './table.ts'
+import { groupBy, table } from './table.ts'
 
 /** What a method may store beyond round to nearest and still be ranked. */
 const allowance = 1.03
@@ -74,16 +74,57 @@ export function rankTables(runs: readonly OneShotRun[]): string {
   )
 }
 
-/** Which method has the first rank in every seed. */
+/** Which method has the first rank in every seed; one seed decides nothing. */
 export function bestAt(runs: readonly OneShotRun[], model: string, bits: number): Claim {
   const text = `${model}: at ${bits} bits one method loses least in every seed.`
   const [first, second] = ranksAt(runs, model, bits)
   if (!first || !second) return { text, found: 'not run' }
-  return {
-    text,
-    holds: first.worst === 1 && second.best > 1,
-    found: `${first.method} has ${first.kl.toPrecision(3)}, then ${second.method} ${second.kl.toPrecision(3)}`,
-  }
+  const found = `${first.method} has ${first.kl.toPrecision(3)} at ${first.storedBits.toFixed(2)} bits, then ${second.method} ${second.kl.toPrecision(3)} at ${second.storedBits.toFixed(2)}`
+  const seeds = new Set(
+    runs.filter((run) => run.model === model && widthOf(run) === bits).map(({ seed }) => seed),
+  ).size
+  if (seeds < 2) return { text, found: `${found}, with one seed` }
+  return { text, holds: first.worst === 1 && second.best > 1, found }
+}
+
+/** The rows that no other one beats in both bytes and KL, fewer bytes first. */
+export const front = (rows: readonly Summary[]): Summary[] =>
+  rows
+    .filter(
+      (row) =>
+        !rows.some(
+          (other) =>
+            other.bytes <= row.bytes &&
+            other.kl.mean <= row.kl.mean &&
+            (other.bytes < row.bytes || other.kl.mean < row.kl.mean),
+        ),
+    )
+    .toSorted((a, b) => a.bytes - b.bytes)
+
+/** The front of each model. */
+export function frontTable(runs: readonly OneShotRun[]): string {
+  const cells = groupBy(summarize(runs), ({ model }) => model).flatMap((rows) =>
+    front(rows).map(({ model, name, bytes, storedBits, kl }) => [
+      model,
+      name,
+      (bytes / 1e3).toFixed(0),
+      storedBits.toFixed(2),
+      kl.mean.toPrecision(3),
+    ]),
+  )
+  return table(['on the front of bytes and KL', 'steps', 'kB of linear weights', 'stored bits', 'KL'], cells)
+}
+
+/** Lines of several models in one figure. */
+export function bitsFigure(runs: readonly OneShotRun[]): Spec {
+  const points = summarize(runs).map(({ model, storedBits, kl, runs: [first] }) => ({
+    ...{ series: `${model}: ${methodsOf(first!.steps)}`, x: storedBits },
+    ...{ y: kl.mean, low: kl.low, high: kl.high },
+  }))
+  return lineFigure(points, {
+    x: { title: 'stored bits a linear weight' },
+    y: { title: 'KL to the source, nats a token (log)', scale: 'log' },
+  })
 }
 
 const sized = ['lm-2m', 'lm-6m']
