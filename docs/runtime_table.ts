@@ -35,7 +35,6 @@ function methodsFor({ layouts: [{ format }] }: Target): string {
       .map((name) => `\`${name}\``)
       .join(', ')
   if (trees) return 'all'
-  return weights === 'blocks'
-    ? ofKind('transform', 'quantizer')
-    : `${ofKind('transform', 'quantizer')}; before one of them ${ofKind('pruner')}`
+  const before = weights === 'blocks' ? ofKind('transform') : ofKind('transform', 'pruner')
+  return `${ofKind('quantizer')}; before one of them ${before}`
 }

@@ -13,6 +13,7 @@ export const pruningSystems: Readonly<Record<string, readonly string[]>> = {
 
 export const systems: readonly System[] = [
   ...Object.keys(quantizers).map((name) => ({ page: name, choose: `\`--method ${name}\`` })),
+  { page: 'rotation', choose: '`--method hadamard`, alone or with `--then` and another method' },
   { page: 'sparsegpt', choose: '`--method sparsegpt`, `--method wanda` or `--method magnitude`' },
   { page: 'obc', choose: '`--method obs` or `--method obq`' },
   ...['omniquant', 'spqr', 'baq', 'aqlm', 'quip'].map((name) => ({

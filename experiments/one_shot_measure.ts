@@ -73,10 +73,7 @@ export const setups = {
 
 /** Whether some step looks at a text, so that seeds differ. */
 export const readsText = (steps: readonly WeightStep[]): boolean =>
-  steps.some(({ method = 'gptq' }) => {
-    const facts = stepMethod(method)
-    return facts.kind === 'transform' ? facts.calibrated : facts.needs.length > 0
-  })
+  steps.some(({ method = 'gptq' }) => stepMethod(method).needs.length > 0)
 
 export async function measure(
   { model, steps, seed, setup }: OneShotJob,

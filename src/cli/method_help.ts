@@ -61,6 +61,15 @@ const gridDefaults: Readonly<Record<string, string>> = {
   search: 'off',
 }
 
+/** Pages of methods that have none of their own name. */
+const pages: Partial<Record<StepMethodName, string>> = {
+  hadamard: 'rotation',
+  wanda: 'sparsegpt',
+  magnitude: 'sparsegpt',
+  obs: 'obc',
+  obq: 'obc',
+}
+
 /** The text of the help. */
 export function methodHelp(name: StepMethodName): string {
   const method = stepMethod(name)
@@ -90,8 +99,17 @@ export function methodHelp(name: StepMethodName): string {
     ...wrapped(`${name}: ${summary}.`, 0),
     '',
     ...(entries.length === 0 ? ['It has no options.', ''] : ['Options of the method:', '', ...entries]),
+    ...(kind === 'transform'
+      ? [
+          ...wrapped(
+            'It stands before the steps that compress weights. Where none follows, weights are rounded to nearest, and --bits, --group-size, --symmetric, --search or --scheme say how.',
+            0,
+          ),
+          '',
+        ]
+      : []),
     ...wrapped(
-      `A further step follows with --then NAME and its options. All options of the command: pare compress --help. More: docs/systems/${name}.md`,
+      `A further step follows with --then NAME and its options. All options of the command: pare compress --help. More: docs/systems/${pages[name] ?? name}.md`,
       0,
     ),
     '',

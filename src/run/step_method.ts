@@ -98,8 +98,8 @@ export interface Transform {
   readonly kind: 'transform'
   /** One line for help and docs. */
   readonly summary: string
-  /** Looks at calibration texts. */
-  readonly calibrated: boolean
+  /** `samples` where it looks at calibration texts. */
+  readonly needs: readonly 'samples'[]
   /** Options that it reads, by name, with the default as text. */
   readonly options: Readonly<Partial<Record<OwnFieldName, string>>>
   /**

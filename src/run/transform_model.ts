@@ -19,7 +19,7 @@ const transformOf = ({ method }: ResolvedTransform): Transform => transforms[met
 
 /** Whether any of the transforms looks at calibration texts. */
 export const needsSamples = ({ transforms: all }: Pick<ResolvedCompressOptions, 'transforms'>): boolean =>
-  all.some((transform) => transformOf(transform).calibrated)
+  all.some((transform) => transformOf(transform).needs.includes('samples'))
 
 /**
  * The model as it will be: names, shapes and types of all tensors, but not yet their values.

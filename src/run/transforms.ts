@@ -11,7 +11,7 @@ export const transforms = {
     kind: 'transform',
     summary:
       'rotates the hidden states, so that no weight and no input is an outlier any more; without calibration, in seconds',
-    calibrated: false,
+    needs: [],
     options: { rotateHeads: 'off' },
     names: (source, { rotateHeads }) =>
       rotatedNames(source, rotateHeads === undefined ? {} : { rotateHeads }),
