@@ -11,7 +11,7 @@ export const awqTransform = {
   kind: 'transform',
   summary:
     'makes weights of large activations larger and divides what comes before them by as much, so that rounding hurts less; searched on the calibration text',
-  calibrated: true,
+  needs: ['samples'],
   options: { gridPoints: '20', duoScaling: 'off', clip: 'on', searchTokens: '2048', clipTokens: '512' },
   names: awqNames,
   async edits(source, samples, { gridOf, ...own }, hooks) {
@@ -39,7 +39,7 @@ export const smoothquantTransform = {
   kind: 'transform',
   summary:
     'moves large channels of activations into the weights that take them, for programs that round activations to 8 bits',
-  calibrated: true,
+  needs: ['samples'],
   options: { alpha: '0.5' },
   names: smoothquantNames,
   async edits(source, samples, { alpha }, hooks) {
