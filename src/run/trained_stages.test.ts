@@ -232,6 +232,21 @@ describe('refused before anything is computed', () => {
   })
 })
 
+test('behind a transform, stages are trained for what the rewritten model puts out, and verified so', async () => {
+  for (const last of [omniquant, aqlm]) {
+    const { output, tuning } = await compress(run({ steps: [{ method: 'hadamard' }, last] }))
+    for (const { losses, kept } of tuning!) expect(losses[kept]!).toBeLessThanOrEqual(losses[0]!)
+    expect(await verify({ path: output, source: 'interop/fixtures/llama-f16.gguf' })).toMatchObject({
+      passed: true,
+    })
+  }
+})
+test('bits that a size decides are trained as any others', async () => {
+  const { bits: _, ...open } = omniquant
+  const { tuning, mix, fileBitsPerWeight } = await compress(run({ ...open, limits: { targetBpw: 9.5 } }))
+  expect([tuning!.length, fileBitsPerWeight <= 9.5]).toEqual([2, true])
+  expect(Object.keys(mix!.levels).length).toBeGreaterThan(0)
+})
 test('a signal ends the training between two steps; the stages before it are kept', async () => {
   const asked = run({ ...omniquant, epochs: 50 })
   const controller = new AbortController()
