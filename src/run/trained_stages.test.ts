@@ -216,9 +216,10 @@ describe('refused before anything is computed', () => {
     ['a learning rate of 0', { ...omniquant, learningRate: 0 }, /a number above 0 is needed, got 0/],
   ]
   test.each(cases)('%s', async (_, extra, message) => {
-    for (const job of [compress(run(extra)), plan(run(extra))]) {
-      await expect(job).rejects.toThrow(OptionError)
-      await expect(job).rejects.toThrow(message)
+    for (const job of [compress, plan]) {
+      const refused = job(run(extra))
+      await expect(refused).rejects.toThrow(OptionError)
+      await expect(refused).rejects.toThrow(message)
     }
   })
   test('but steps that ask for the same training share it, and a chain without one goes on', async () => {
