@@ -69,23 +69,31 @@ export function signsOf({ size, seed }: Rotation): Int8Array {
   return Int8Array.from(bits, (word) => (word >>> 31 === 1 ? -1 : 1))
 }
 
-/** Each run of `core` elements, as a row, times the core, or times its transpose. */
+/** Each run of `core` elements, as a row, times the core, or times its transpose. Cores have a multiple of 4 rows. */
 function multiplyCores(
   panel: Float64Array,
   block: Float64Array,
   entries: Int8Array,
   { core, power, width, isBack }: { core: number; power: number; width: number; isBack: boolean },
 ): void {
+  const sign = (row: number, column: number) => entries[isBack ? column * core + row : row * core + column]!
   for (let part = 0; part < power; part++) {
     const at = part * core * width
-    block.fill(0)
-    for (let row = 0; row < core; row++) {
-      const from = at + row * width
-      for (let column = 0; column < core; column++) {
-        const to = column * width
-        if (entries[isBack ? column * core + row : row * core + column]! > 0)
-          for (let v = 0; v < width; v++) block[to + v]! += panel[from + v]!
-        else for (let v = 0; v < width; v++) block[to + v]! -= panel[from + v]!
+    for (let column = 0; column < core; column++) {
+      const to = column * width
+      block.fill(0, to, to + width)
+      // Four rows at a time: sums are loaded and stored a quarter as often.
+      for (let row = 0; row < core; row += 4) {
+        const a = sign(row, column)
+        const b = sign(row + 1, column)
+        const c = sign(row + 2, column)
+        const d = sign(row + 3, column)
+        const from = at + row * width
+        for (let v = 0; v < width; v++) {
+          const i = from + v
+          block[to + v]! +=
+            a * panel[i]! + b * panel[i + width]! + (c * panel[i + 2 * width]! + d * panel[i + 3 * width]!)
+        }
       }
     }
     panel.set(block.subarray(0, core * width), at)
@@ -96,7 +104,8 @@ function multiplyCores(
 function butterflies(panel: Float64Array, stride: number, length: number): void {
   for (let at = 0; at < length; at += 2 * stride)
     for (let i = at; i < at + stride; i++) {
-      const [a, b] = [panel[i]!, panel[i + stride]!]
+      const a = panel[i]!
+      const b = panel[i + stride]!
       panel[i] = a + b
       panel[i + stride] = a - b
     }
