@@ -18,7 +18,7 @@ export interface Row {
 export interface OneShotPlan {
   name: string
   title: string
-  /** Files whose change makes all results stale; what measures is added. */
+  /** Files whose change makes all results stale: those of the methods. Texts and sizes stand in every run. */
   sources: readonly string[]
   systems: readonly string[]
   /** In the order in which they are measured, for each seed. */
@@ -45,7 +45,7 @@ export function oneShotExperiment(plan: OneShotPlan): Experiment<OneShotJob, One
   return {
     name,
     title,
-    sources: ['experiments/one_shot_measure.ts', ...plan.sources],
+    sources: plan.sources,
     systems: plan.systems,
     assets: (quick) => [...(quick ? [] : ['smollm2']), 'text-moby-dick', 'text-sotu'],
     jobs: (options) => jobsOf(plan, options),

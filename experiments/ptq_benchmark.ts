@@ -33,6 +33,9 @@ const groupSize = 64
 const sizeFile = 'ptq_benchmark_size.svg'
 const bothFile = 'ptq_benchmark.svg'
 
+const rotation = ['src/quantize/hadamard_rotation.ts', 'src/nn/hadamard.ts']
+const salience = ['awq', 'awq_stage', 'scale_search', 'clip_search'].map((name) => `src/quantize/${name}.ts`)
+
 /** A method more is an entry more. */
 export const methods: readonly BenchmarkMethod[] = [
   { family: 'rounding', steps: (bits) => [step('rtn', { bits, groupSize })], sources: [] },
@@ -52,6 +55,27 @@ export const methods: readonly BenchmarkMethod[] = [
     family: 'rotation',
     steps: (bits) => [step('quip', { bits })],
     sources: ['src/quantize/quip.ts', 'src/quantize/ldlq.ts', 'src/nn/values/rotation_sizes.ts'],
+  },
+  {
+    family: 'rotation',
+    steps: (bits) => [step('hadamard'), step('rtn', { bits, groupSize })],
+    sources: rotation,
+  },
+  {
+    family: 'rotation and compensation',
+    steps: (bits) => [step('hadamard'), step('gptq', { bits, groupSize })],
+    sources: rotation,
+  },
+  { family: 'salience', steps: (bits) => [step('awq'), step('rtn', { bits, groupSize })], sources: salience },
+  {
+    family: 'salience and compensation',
+    steps: (bits) => [step('awq'), step('gptq', { bits, groupSize })],
+    sources: salience,
+  },
+  {
+    family: 'salience',
+    steps: (bits) => [step('smoothquant'), step('rtn', { bits, groupSize })],
+    sources: ['src/quantize/smoothquant.ts'],
   },
   {
     family: 'codebooks',
