@@ -1,4 +1,5 @@
 /** What each target opens with and which methods it can hold, from the tables that the command line reads. */
+import type { StepMethod } from '#src/run/step_method.ts'
 import { stepMethod, stepMethodNames } from '#src/run/step_methods.ts'
 import { formatFacts } from '#src/run/target_formats.ts'
 import { type Layout, programsText, type Target, targetNames, targetOf } from '#src/run/targets.ts'
@@ -29,12 +30,13 @@ const listed = (items: readonly (number | string)[]): string =>
 /** Who rounds to a grid goes anywhere; zeros get a code each where there are no masks, which block types have no place for. */
 function methodsFor({ layouts: [{ format }] }: Target): string {
   const { trees, weights } = formatFacts(format)
-  const ofKind = (...kinds: string[]) =>
+  if (trees) return 'all'
+  const named = (holds: (method: StepMethod) => boolean) =>
     stepMethodNames
-      .filter((name) => kinds.includes(stepMethod(name).kind))
+      .filter((name) => holds(stepMethod(name)))
       .map((name) => `\`${name}\``)
       .join(', ')
-  if (trees) return 'all'
-  const before = weights === 'blocks' ? ofKind('transform') : ofKind('transform', 'pruner')
-  return `${ofKind('quantizer')}; before one of them ${before}`
+  const quantizers = named((method) => method.kind === 'quantizer' && (method.blocks || weights === 'levels'))
+  const before = named(({ kind }) => kind === 'transform' || (kind === 'pruner' && weights === 'levels'))
+  return `${quantizers}; before one of them ${before}`
 }

@@ -44,6 +44,11 @@ describe('steps that cannot be', () => {
       /steps\[1\]: eora stores weights in a form of its own, which .* does not hold; choose --target pare/,
     )
   })
+  test.each(['obq', 'omniquant'] as const)('%s for block types, which it cannot round to', (method) => {
+    expect(() => resolved([{ method }], 'gguf')).toThrow(
+      /rounds to evenly spaced levels, which a GGUF file does not hold; use --method gptq/,
+    )
+  })
   test('options that the method does not read, with who reads them', () => {
     expect(() => resolved([{ method: 'rtn', rank: 4 }])).toThrow(
       /steps\[0\]\.rank: rtn does not read it; leave it out, it is for eora/,

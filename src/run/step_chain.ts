@@ -14,7 +14,8 @@ export function checkChain<Steps extends readonly ResolvedStep[]>(
   { name, facts }: ChosenTarget,
 ): Steps {
   for (const [index, step] of steps.entries()) {
-    const { kind } = stepMethod(step.method)
+    const method = stepMethod(step.method)
+    const { kind } = method
     if (kind === 'repair' && index === 0)
       throw new OptionError(
         `${step.at}: ${step.method} repairs what another step has done; put it behind one, as in --method gptq --then ${step.method}`,
@@ -28,6 +29,8 @@ export function checkChain<Steps extends readonly ResolvedStep[]>(
       })
     if (kind === 'coder' || kind === 'repair')
       throw refused('stores weights in a form of its own', 'choose --target pare')
+    if (kind === 'quantizer' && !method.blocks && facts.weights === 'blocks')
+      throw refused('rounds to evenly spaced levels', 'use --method gptq, or choose another target')
     if (kind !== 'pruner') continue
     if (facts.weights === 'blocks') throw refused('makes zeros that must stay 0', 'choose --target pare')
     const rounded =

@@ -43,9 +43,11 @@ export interface Training {
   tuner(options: FactoryOptions): StageTuner | undefined
 }
 
-/** Rounds to the grid that the step has: any target can hold it. */
+/** Rounds to the grid that the step has: any target with such grids can hold it. */
 export interface Quantizer extends Method {
   readonly kind: 'quantizer'
+  /** Rounds to block types of GGUF too. */
+  readonly blocks: boolean
 }
 
 /** Sets weights to 0. */

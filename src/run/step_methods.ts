@@ -73,7 +73,14 @@ const roundingMethods = Object.fromEntries(
     const make: Quantizer['make'] = ({ damping, actOrder, staticGroups, onSingular }) =>
       (factory as (options: object) => LayerMethod)(given({ damping, actOrder, staticGroups, onSingular }))
     const { needs } = make({})
-    const usual = { kind: 'quantizer', summary: 'rounds to the grid of the step', needs, options: {}, make }
+    const usual = {
+      kind: 'quantizer',
+      blocks: true,
+      summary: 'rounds to the grid of the step',
+      needs,
+      options: {},
+      make,
+    }
     return [name, { ...usual, ...quantizerFacts[name as QuantizerName] }]
   }),
 ) as Record<QuantizerName, Quantizer>
@@ -142,6 +149,7 @@ const weightMethods = {
   },
   obq: {
     kind: 'quantizer',
+    blocks: false,
     summary:
       'rounds weights one by one, each where it costs the outputs least, and corrects all others: exact and slow, of rows x columns³ operations',
     needs: ['gram'],
@@ -150,6 +158,7 @@ const weightMethods = {
   },
   omniquant: {
     kind: 'quantizer',
+    blocks: false,
     summary:
       'rounds to nearest in ranges that are trained, block by block, on what the block puts out: for 2 and 3 bits, and slow',
     needs: ['squares'],

@@ -55,7 +55,7 @@ describe.each(layouts)('omniquant for %s as %s', (target, format) => {
     test('is refused, as block types have ranges of their own', async () => {
       await expect(compress(asked())).rejects.toThrow(OptionError)
       await expect(compress(asked())).rejects.toThrow(
-        /omniquant learns ranges of evenly spaced levels, got blocks of/,
+        /omniquant rounds to evenly spaced levels, which a GGUF file does not hold; use --method gptq/,
       )
     })
   else
