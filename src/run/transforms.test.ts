@@ -67,6 +67,13 @@ test('the result has the bytes of its plan, with a head of its own, and tells of
   expect(report.bytes).toBe(planned.bytes)
   expect(report.method).toBe('hadamard+rtn')
   expect(planned.notes.join()).toContain('the head was the embedding')
+  const compressing = planned.memory.find(({ phase }) => phase === 'compress')!
+  // 256 x 256 numbers in f64, and twice in f32.
+  expect(compressing.parts).toContainEqual({
+    what: 'a weight whose edits are computed',
+    bytes: 16 * 256 * 256,
+    outside: true,
+  })
   expect(planned.secondsMissing).toBe('not known for hadamard')
   expect(planned.steps.map(({ method, weights }) => [method, weights])).toEqual([
     ['hadamard', 7],

@@ -10,7 +10,7 @@ export const transforms = {
   hadamard: {
     kind: 'transform',
     summary:
-      'rotates the hidden states, so that no weight and no input is an outlier any more; without calibration, in seconds',
+      'rotates the hidden states, so that no channel stands out any more; needs no text itself, and gptq behind it',
     needs: [],
     options: { rotateHeads: 'off' },
     names: (source, { rotateHeads }) =>
