@@ -168,7 +168,7 @@ test('errors are typed, have a stable code and facts', async () => {
   for (const options of [
     { target: 'gguf', bits: 3 },
     { target: 'gptq', scheme: 'Q4_K' },
-    { method: 'awq' },
+    { method: 'nearest' },
     { target: 'tflite' },
     { bits: 5 },
     { bits: Number.NaN },

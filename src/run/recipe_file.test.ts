@@ -113,8 +113,8 @@ describe('what is wrong, and where', () => {
     ['a list', '- 1\n', /a map of .* is needed, got a list of 1/],
     [
       'a method that is not there',
-      'pare: 1\nsteps: [{method: awq}]\n',
-      /steps\[0\]\.method: one of rtn, gptq, .* is needed, got "awq"/,
+      'pare: 1\nsteps: [{method: nearest}]\n',
+      /steps\[0\]\.method: one of .*rtn, gptq, .* is needed, got "nearest"/,
     ],
     ['no step', 'pare: 1\nsteps: []\n', /steps: a list of one step or more/],
     [
