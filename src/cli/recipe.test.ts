@@ -116,7 +116,7 @@ describe('every flag is also a field of the recipe', () => {
     const flags = new Set(same.flatMap(([args]) => args.split(' ').filter((word) => word.startsWith('--'))))
     const all = [...command('compress').options, ...command('plan').options].map(({ long }) => long!)
     // Those of single methods are read in `typed_steps.test.ts`.
-    for (const name of ownFieldNames) flags.add(flagName(name))
+    for (const name of ownFieldNames) flags.add(flagName(name)).add(`--no-${flagName(name).slice(2)}`)
     expect([...new Set(all)].filter((flag) => !flags.has(flag)).sort()).toEqual([
       '--json',
       '--recipe',
