@@ -184,11 +184,10 @@ Batch norms are folded into the convolutions before, and not estimated anew. A d
 channel, on the Gram matrix of its 9 or 25 taps. The classifier stays in floats: its 1000 rows of 1280 inputs would take as
 much work as all convolutions.
 
-SmolLM2: ${setupOf(runs, 'SmolLM2', ({ samples, length, context, windows, every }) => `${samples} × ${length} tokens of Moby Dick, ${windows} windows of ${context} tokens of the speeches (every ${every}th), as in [the experiment on GPTQ](gptq.md).`)}
-Only 4 of 30 blocks are compressed, since the work is rows times columns^3. Its KL is in nats a token.
+SmolLM2: ${setupOf(runs, 'SmolLM2', ({ samples, length, context, windows, every }) => `${samples} × ${length} tokens of Moby Dick, ${windows} windows of ${context} tokens of the speeches (every ${every}th), as in [the experiment on GPTQ](gptq.md).\nOnly 4 of 30 blocks are compressed, since the work is rows times columns^3. Its KL is in nats a token.`)}
 
 The spread is the standard deviation over the seeds that draw what is calibrated on; round to nearest and magnitude draw
-nothing. Processor seconds are those of all cores, without the calibration; other programs ran beside.
+nothing. Rows with one seed say nothing about it. Processor seconds are those of all cores, without the calibration; other programs ran beside.
 
 Command: \`${commandOf('obc')}\`\\
 Commit that the page was made at: ${result.commit}. Every row names the commit that it ran at.\\
