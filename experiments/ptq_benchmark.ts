@@ -92,6 +92,7 @@ export const methods: readonly BenchmarkMethod[] = [
 ]
 
 const [nearest, compensated] = methods as [BenchmarkMethod, BenchmarkMethod]
+const transformed = methods.filter(({ steps }) => /\+ rtn$/.test(methodsOf(steps(3))))
 const main = ['lm-6m', 'pare-4m']
 const planted = `lm-6m${withOutliers}`
 
@@ -142,7 +143,8 @@ seeds. All of them read the same text and as many tokens of it, and compress the
 leave: fewer bits than the others at 2 bits.
 
 Every 64th channel of the norms of "lm-6m with outliers" is 16 times as large and the weights behind it as much smaller: the
-same function, whose inputs have outliers as those of large models do. The zoo's own have none that matter.`,
+same function, whose inputs have outliers as those of large models do. Rotations and SmoothQuant undo that scaling, so that they
+give about what they give without it.`,
 })
 
 function codeOfSteps(steps: readonly WeightStep[]): string {
@@ -166,6 +168,10 @@ function claims(runs: readonly OneShotRun[]): Claim[] {
     all(
       `${model}: every method loses least at 4 bits, more at 3 and most at 2.`,
       methods.map(({ steps }) => ordersOf(runs, model, widths.map(steps))),
+    ),
+    all(
+      `${model}: each transform before rounding to nearest loses less than rounding alone, at 3 bits.`,
+      transformed.map(({ steps }) => ordersOf(runs, model, [steps(3), nearest.steps(3)])),
     ),
     ...widths.map((bits) => bestAt(runs, model, bits)),
   ])
