@@ -108,6 +108,14 @@ test('a line is met at as many bits, between neighbours by their logarithms, and
     false,
     undefined,
   ])
+  const seeds = [
+    run({ kl: 2, storedBits: 3, seed: 1 }),
+    run({ steps: [step('spqr')], kl: 1, storedBits: 3.5, seed: 2 }),
+  ]
+  const uneven = belowLine([...line, ...seeds, run({ steps: [step('spqr')], kl: 0.25, storedBits: 3.5 })], {
+    ...{ text: 't', model: 'lm-6m', name: 'spqr', line: ['gptq 3 bits', 'rtn 3 bits'] },
+  })
+  expect(uneven.found).toMatch(/has 0\.500 of the KL/)
   expect(claim(3.5, 0.25).found).toMatch(
     /spqr \(3\.50 bits\) has 0\.500 of the KL of the line from gptq 3 bits/,
   )

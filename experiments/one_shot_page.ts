@@ -120,10 +120,16 @@ export function belowLine(
   const at = points.findIndex(({ storedBits }) => storedBits >= own.storedBits)
   if (at < 0) return { text, found: `no point of the line takes ${own.storedBits.toFixed(2)} bits` }
   const [above, below] = [points[at]!, points[at - 1] ?? points[at]!]
-  const [over, under] = [above, below].map((row) => ratios(runs, { model, lower: name, higher: row.name }))
+  // Seeds that one of them lacks are left out.
+  const seeded = [own, above, below].filter(({ runs: [first] }) => first!.calibrationTokens > 0)
+  const common = runs.filter(
+    ({ seed, calibrationTokens }) =>
+      calibrationTokens === 0 || seeded.every((row) => row.runs.some((run) => run.seed === seed)),
+  )
+  const [over, under] = [above, below].map((row) => ratios(common, { model, lower: name, higher: row.name }))
   const width = above.storedBits - below.storedBits
   const share = width === 0 ? 1 : (own.storedBits - below.storedBits) / width
-  const found = over!.slice(0, under!.length).map((ratio, i) => ratio ** share * under![i]! ** (1 - share))
+  const found = over!.map((ratio, i) => ratio ** share * under![i]! ** (1 - share))
   const ends = [...new Set([below, above])].map((row) => `${row.name} (${row.storedBits.toFixed(2)} bits)`)
   if (found.length === 0) return { text, found: 'not run' }
   return {
