@@ -3,7 +3,7 @@ import type { Spec } from 'vega'
 import type { StepMethodName } from '#src/run/step_methods.ts'
 import type { WeightStep } from '#src/run/weight_step.ts'
 import { OptionError, printable } from '#src/tensor/errors.ts'
-import type { Claim, Experiment, JobOptions, Result } from './experiment.ts'
+import { type Claim, commandOf, type Experiment, type JobOptions, type Result } from './experiment.ts'
 import { measure, type OneShotJob, type OneShotRun, readsText, setups } from './one_shot_measure.ts'
 import { figuresOf, nameOf, oneShotPage, oneShotTable, summarize } from './one_shot_page.ts'
 
@@ -21,6 +21,8 @@ export interface OneShotPlan {
   /** Files whose change makes all results stale: those of the methods. Texts and sizes stand in every run. */
   sources: readonly string[]
   systems: readonly string[]
+  /** The runs that stand on the page of a system. @default all */
+  shown?(runs: readonly OneShotRun[], system: string): readonly OneShotRun[]
   /** In the order in which they are measured, for each seed. */
   rows: readonly Row[]
   /** Stands in each job: a hash of what decides its steps and is not in `sources`. @default none */
@@ -57,7 +59,12 @@ export function oneShotExperiment(plan: OneShotPlan): Experiment<OneShotJob, One
       summarize(runs).map(({ model, name, storedBits, kl }) => ({ model, name, storedBits, kl })),
     claims: ({ runs }) => claims(runs),
     page: (result: Result<OneShotRun>, stale) => oneShotPage(plan, result, stale),
-    part: ({ runs }) => oneShotTable(summarize(runs)),
+    part: ({ runs }, system) => {
+      const shown = plan.shown?.(runs, system) ?? runs
+      return shown.length === 0
+        ? `Not measured yet: \`${commandOf(name)}\` writes the numbers.`
+        : oneShotTable(summarize(shown))
+    },
     figures: ({ runs }) => new Map([...figuresOf(plan, runs), ...(plan.more?.(runs) ?? [])]),
     failures: ({ runs }) => failures(runs),
   }

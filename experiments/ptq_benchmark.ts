@@ -91,6 +91,10 @@ export const methods: readonly BenchmarkMethod[] = [
   },
 ]
 
+const baselines = ['rtn', 'gptq']
+/** Of pages that are not named for their method. */
+const ownNames: Readonly<Record<string, string>> = { rotation: 'hadamard' }
+
 const [nearest, compensated] = methods as [BenchmarkMethod, BenchmarkMethod]
 const transformed = methods.filter(({ steps }) => /\+ rtn$/.test(methodsOf(steps(3))))
 const main = ['lm-6m', 'pare-4m']
@@ -111,7 +115,8 @@ export const ptqBenchmark = oneShotExperiment({
   name: 'ptq_benchmark',
   title: 'Quantisers at equal stored bits',
   sources: ['experiments/planted_outliers.ts', ...gptqSources],
-  systems: [],
+  systems: ['quip', 'omniquant', 'awq', 'smoothquant', 'rotation'],
+  shown,
   rows: [
     ...main.flatMap((model) => rowsAt(model, fast)),
     ...rowsAt(planted, fast),
@@ -157,6 +162,17 @@ function changed(runs: readonly OneShotRun[]): string[] {
   const old = runs.filter((run) => (run as { code?: string }).code !== codeOfSteps(run.steps))
   const names = [...new Set(old.map(({ steps }) => methodsOf(steps)))]
   return names.length === 0 ? [] : [`> Stale: the code of ${names.join(', ')} changed after it was measured.`]
+}
+
+/** Those of its method, with those that they are held against. */
+function shown(runs: readonly OneShotRun[], system: string): readonly OneShotRun[] {
+  const own = ownNames[system] ?? system
+  const isOwn = ({ steps }: OneShotRun) => steps.some(({ method }) => method === own)
+  if (!runs.some(isOwn)) return []
+  const models = new Set(runs.filter(isOwn).map(({ model }) => model))
+  return runs.filter(
+    (run) => isOwn(run) || (models.has(run.model) && baselines.includes(methodsOf(run.steps))),
+  )
 }
 
 function claims(runs: readonly OneShotRun[]): Claim[] {
