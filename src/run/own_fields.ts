@@ -115,7 +115,7 @@ export const ownFields = {
   },
   adamSteps: { ...whole(0, 100_000), help: 'steps of Adam in a round, which take most of the time' },
   learningRate: {
-    ...number('a number above 0', (x) => x > 0),
+    ...number('a number above 0, up to 10', (x) => x > 0 && x <= 10),
     help: 'for aqlm of the steps of adam-steps; for omniquant of the ranges, smaller where its loss jumps',
   },
   kMeansRounds: { ...whole(1, 100_000), help: 'rounds of k-means for each codebook at the start, at most' },
@@ -173,7 +173,7 @@ export const ownFields = {
     help: 'levels are powers of two, for kernels that read whole bits; a bit worse',
   },
   rho: {
-    ...number('a number above 0', (x) => x > 0),
+    ...number('a number from 0.1 to 100', (x) => x >= 0.1 && x <= 100),
     help: 'the outermost levels, in root mean squares of the matrix; 2.4 as published, about 1.6 loses a third less at 2 bits, and 8 bits want 4',
   },
   rounding: {

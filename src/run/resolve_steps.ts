@@ -1,12 +1,12 @@
 /** The steps of a compression in their order: transforms of the model first, then what is done to its weights. */
-import { OptionError } from '../tensor/errors.ts'
+import { OptionError, printable } from '../tensor/errors.ts'
 import type { CompressOptions } from './compress_options.ts'
 import { checkValue, flagName, pathText, stepFields, stepSchema } from './option_fields.ts'
 import { type OwnFieldName, ownFieldNames } from './own_fields.ts'
 import { checkChain } from './step_chain.ts'
 import { isTransform, stepMethod } from './step_methods.ts'
 import type { ChosenTarget } from './targets.ts'
-import type { TransformName } from './transforms.ts'
+import { type TransformName, transforms as transformTable } from './transforms.ts'
 import {
   checkRead,
   gridFields,
@@ -52,6 +52,12 @@ export function resolveSteps(options: CompressOptions, target: ChosenTarget): Re
     resolveTransform(first < 0 && transform === last ? withoutRounding(transform) : transform),
   )
   const steps = weights.map(({ step, label, at }) => resolveStep(step, target, label, at))
+  const blind = transforms.find(({ method }) => transformTable[method].forGrid)
+  if (blind && !steps.some(({ grid, scheme }) => grid ?? scheme))
+    throw new OptionError(
+      `${blind.at}: ${blind.method} searches scales for a grid, and no step behind it rounds to one; put rtn, gptq, obq or omniquant behind it, or leave it out`,
+      { code: 'PARE_E_STEP_ORDER', facts: { method: blind.method } },
+    )
   return { transforms, steps: checkChain(steps as [ResolvedStep, ...ResolvedStep[]], target) }
 }
 
@@ -99,7 +105,12 @@ function saidSteps(options: CompressOptions): SaidStep[] {
     throw new OptionError(
       'steps: a list of one step or more is needed, got an empty one; leave it out for gptq',
     )
-  return options.steps.map(({ at, ...step }, index) => {
+  return options.steps.map((said, index) => {
+    if (typeof said !== 'object' || said === null || Array.isArray(said))
+      throw new OptionError(
+        `steps[${index}]: a step is an object such as { method: 'gptq', bits: 4 }, got ${printable(String(said))}`,
+      )
+    const { at, ...step } = said
     const place = at ?? `steps[${index}]`
     const checked = checkValue(stepSchema, step, (path) => `${place}.${pathText(path)}`) as WeightStep
     const label: Label = (field) => (Object.hasOwn(typed, field) ? flagName(field) : `${place}.${field}`)

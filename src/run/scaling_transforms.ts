@@ -4,7 +4,6 @@ import { scalingNames } from '../models/scaling_groups.ts'
 import type { TensorEdits } from '../models/tensor_edits.ts'
 import { type AwqGroup, awq } from '../quantize/awq.ts'
 import { smoothquant } from '../quantize/smoothquant.ts'
-import { OptionError } from '../tensor/errors.ts'
 import type { Transform, TransformHooks } from './step_method.ts'
 
 export const awqTransform = {
@@ -12,17 +11,12 @@ export const awqTransform = {
   summary:
     'makes weights of large activations larger and divides what comes before them by as much, so that rounding hurts less; searched on the calibration text',
   needs: ['samples'],
+  forGrid: true,
   options: { gridPoints: '20', duoScaling: 'off', clip: 'on', searchTokens: '2048', clipTokens: '512' },
   names: awqNames,
   async edits(source, samples, { gridOf, ...own }, hooks) {
     const names = awqNames(source, own)
     const { model } = source as OpenLanguageModel
-    const weights = model.stages.flatMap((stage) => stage.weights)
-    if (weights.every((name) => !gridOf(name)))
-      throw new OptionError(
-        '--method: awq searches scales for what the step behind it rounds to, and that rounds no weight to a grid; put rtn, gptq or obq behind it',
-        { code: 'PARE_E_STEP_ORDER', facts: { method: 'awq' } },
-      )
     const { gridPoints, duoScaling, clip, searchTokens, clipTokens, seed } = own
     const { edits, groups, notes } = await awq(model, samples ?? [], {
       ...given({ gridPoints, duoScaling, clip, searchTokens, clipTokens }),
@@ -40,6 +34,7 @@ export const smoothquantTransform = {
   summary:
     'moves large channels of activations into the weights that take them, for programs that round activations to 8 bits',
   needs: ['samples'],
+  forGrid: false,
   options: { alpha: '0.5' },
   names: smoothquantNames,
   async edits(source, samples, { alpha }, hooks) {

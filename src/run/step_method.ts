@@ -102,6 +102,8 @@ export interface Transform {
   readonly summary: string
   /** `samples` where it looks at calibration texts. */
   readonly needs: readonly 'samples'[]
+  /** Looks at the grid that a step behind it rounds to. */
+  readonly forGrid: boolean
   /** Options that it reads, by name, with the default as text. */
   readonly options: Readonly<Partial<Record<OwnFieldName, string>>>
   /**

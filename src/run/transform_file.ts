@@ -1,4 +1,5 @@
 /** What a run keeps of a transform: its edits in the journal, with their arrays in a safetensors file. */
+import { createHash } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { openSafetensors } from '../formats/safetensors/safetensors.ts'
@@ -10,7 +11,16 @@ import { bytesOf, fromBytes, scope } from '../tensor/index.ts'
 import { hashOfFiles } from './fingerprint.ts'
 import type { TransformEntry } from './journal.ts'
 
-const metadata = { format: 'pare-transform', version: '1' }
+/** The line of a journal has no hash of its own, so that its edits have one here. */
+const metadataOf = (edits: StoredEdits['edits']) => ({
+  format: 'pare-transform',
+  version: '1',
+  edits: createHash('sha256')
+    .update(JSON.stringify(edits.map(({ tensor, edits: own }) => [tensor, own.map(sorted)])))
+    .digest('hex'),
+})
+/** Whoever parses a line may give its fields in another order. */
+const sorted = (edit: StoredEdit) => Object.entries(edit).sort(([a], [b]) => (a < b ? -1 : 1))
 
 type StoredEdits = Pick<TransformEntry, 'file' | 'edits'>
 type StoredEdit = StoredEdits['edits'][number]['edits'][number]
@@ -40,7 +50,7 @@ export function writeEdits(path: string, edits: TensorEdits): StoredEdits {
   }
   const stored = [...edits].map(([tensor, own]) => ({ tensor, edits: own.map(storedEdit) }))
   const infos = arrays.map((array, i) => ({ name: String(i), type: typeOf(array), shape: [array.length] }))
-  const writer = createSafetensors(path, infos, { metadata })
+  const writer = createSafetensors(path, infos, { metadata: metadataOf(stored) })
   for (const [i, array] of arrays.entries()) writer.append(String(i), bytesOf(array))
   writer.finish()
   const file = { name: basename(path), bytes: statSync(path).size, sha256: hashOfFiles([path]) }
@@ -62,6 +72,10 @@ export function readEdits(
   if (!status?.isFile() || status.size !== file.bytes || hashOfFiles([path]) !== file.sha256)
     throw damagedEdits(path)
   const archive = openEdits(path)
+  if (archive.metadata.get('edits') !== metadataOf(edits).edits) {
+    archive.close()
+    throw damagedEdits(path)
+  }
   const known = new Map<number, Numbers>()
   const read = (array: number, length: number, type: 'F64' | 'F32'): Numbers => {
     const info = archive.tensors.get(String(array))

@@ -4,13 +4,16 @@ import { type Edited, editedModel } from '../models/edited_model.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { TensorEdits } from '../models/tensor_edits.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
-import { AbortError, OptionError } from '../tensor/errors.ts'
+import type { Grid } from '../nn/grid.ts'
+import { AbortError, OptionError, printable } from '../tensor/errors.ts'
+import { scope } from '../tensor/index.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { RunHooks } from './evaluate.ts'
 import { damagedJournal, journalName, type TransformEntry } from './journal.ts'
 import type { TransformReport } from './report.ts'
 import type { RunFolder } from './run_folder.ts'
 import type { Transform } from './step_method.ts'
+import { stepsByName } from './step_sequence.ts'
 import { damagedEdits, readEdits, writeEdits } from './transform_file.ts'
 import { transforms } from './transforms.ts'
 import type { ResolvedTransform } from './weight_step.ts'
@@ -80,7 +83,7 @@ async function findEdits(
   const { method, own } = transform
   const { work } = folder
   const notes: string[] = []
-  const grids = new Map(target.tensors.map(({ name, grid }) => [name, grid]))
+  const grids = gridsOf(target, options.steps)
   const progress = (share: number, text: string) =>
     hooks.progress?.({ kind: 'progress', phase: 'transform', share, text })
   progress(0, method)
@@ -97,15 +100,55 @@ async function findEdits(
     },
   )
   if (hooks.signal?.aborted) throw new AbortError()
+  checkFloats(editedModel(model, edits), edits, target, method)
   const path = join(work, `transform-${String(index).padStart(4, '0')}.safetensors`)
   const entry = { ...writeEdits(path, edits), index, method, notes, seconds: elapsed() }
   folder.addTransform({ kind: 'transform', ...entry })
   return edits
 }
 
+/**
+ * What the steps behind a transform round each weight to. Where a tree is stored that is the grid of a step in it, the last
+ * that has one.
+ */
+function gridsOf(
+  { tensors }: TargetPlan,
+  steps: ResolvedCompressOptions['steps'],
+): Map<string, Grid | undefined> {
+  const byName = stepsByName(
+    steps,
+    tensors.map(({ name }) => name),
+  )
+  return new Map(
+    tensors.map(({ name, grid, made }) => {
+      const inTree = made ? byName.get(name)!.flatMap((step) => steps[step]!.grid ?? []) : []
+      return [name, grid ?? inTree.at(-1)]
+    }),
+  )
+}
+
 /** What transforms did, for the report. */
 export const transformReports = ({ state }: Pick<RunFolder, 'state'>): TransformReport[] =>
   state.transforms.map(({ method, edits, notes }) => ({ method, tensors: edits.length, notes }))
+
+/** Norms and biases may be stored as half floats, which hold no large numbers. @throws OptionError where one does not fit */
+function checkFloats(
+  { weights }: OpenCompressible,
+  edits: TensorEdits,
+  { tensors }: TargetPlan,
+  method: string,
+): void {
+  for (const { name, type, shape } of tensors) {
+    if (type !== 'F16' || shape.length !== 1 || !edits.has(name)) continue
+    const largest = scope(() => weights.load(name).abs().max().item())
+    if (largest <= LARGEST_HALF) continue
+    throw new OptionError(
+      `--method: ${method} makes ${printable(name)} as large as ${largest.toPrecision(3)}, since an input behind it is nearly always 0, and F16 holds at most ${LARGEST_HALF}; choose --target gguf, which stores it as F32, or leave ${method} out`,
+      { code: 'PARE_E_EDIT', facts: { tensor: name, largest } },
+    )
+  }
+}
+const LARGEST_HALF = 65504
 
 /** What an earlier sitting found. @throws StateError where it does not fit the model */
 function knownEdits(

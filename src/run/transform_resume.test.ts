@@ -132,6 +132,16 @@ describe('a journal or file that is not what the other says', () => {
         ),
     ],
     [
+      'a rotation of another seed',
+      (output) =>
+        withLine(output, ({ edits }) => {
+          const [rotation] = edits.flatMap((each: { edits: { seed?: number }[] }) =>
+            each.edits.filter(({ seed }) => seed !== undefined),
+          )
+          rotation.seed++
+        }),
+    ],
+    [
       'an unknown edit',
       (output) =>
         withLine(output, ({ edits }) => Object.assign(edits[0], { edits: [{ kind: 'run', code: 'x' }] })),

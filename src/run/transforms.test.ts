@@ -117,6 +117,32 @@ test('a method behind it is calibrated on what the rotated model computes', asyn
     expect(relativeError).toBeLessThan(relativeErrorRtn!)
 })
 
+test.each([
+  [
+    'codes and what repairs them',
+    [
+      { method: 'gptq', bits: 3 },
+      { method: 'eora', rank: 2 },
+    ],
+  ],
+  ['zeros and codes', [{ method: 'sparsegpt' }, { method: 'gptq', bits: 3 }]],
+  ['zeros and codes at once', [{ method: 'sparsegpt', bits: 3 }]],
+] as const)('awq searches for the grid that is stored inside of %s', async (_, steps) => {
+  const { report } = await resultOf(
+    options({ source: wide, steps: [{ method: 'awq', gridPoints: 2 }, ...steps], baselines: false }),
+  )
+  expect(report.transforms![0]!.notes[0]).toMatch(/^scales for \d+ of 3 groups of weights/)
+})
+
+test('what makes a norm larger than half floats hold is refused, and told', async () => {
+  const source = join(folder, 'dead')
+  writeWideModel(source, { tied: true, type: 'F16', deadInput: 3 })
+  const asked = { source, method: 'smoothquant', bits: 4, baselines: false } as const
+  await expect(compress(options(asked))).rejects.toThrow(
+    /smoothquant makes model\.layers\.0\.input_layernorm\.weight as large as .*choose --target gguf/,
+  )
+})
+
 test('a result is verified later, by what it computes and not by its weights', async () => {
   const { report, path } = await resultOf(options({ source: wide, method: 'hadamard', bits: 8 }))
   for (const source of [wide, undefined]) {
@@ -150,6 +176,13 @@ test('what cannot follow a rotation, or cannot be rotated, is refused before any
   expect(refused({ method: 'hadamard', target: 'gguf', scheme: 'Q4_0', imatrix: 'x.gguf' })).toThrow(
     /hadamard changes them/,
   )
+  expect(refused({ steps: [{ method: 'awq' }, { method: 'spqr' }] })).toThrow(
+    /steps\[0\]: awq searches scales for a grid, and no step behind it rounds to one/,
+  )
+  expect(refused({ steps: [{ method: 'awq', groupSize: 32 }, { method: 'gptq' }] })).toThrow(
+    /it is for rtn, gptq, .*spqr; put it behind --then and one of them/,
+  )
+  expect(refused({ steps: [null as never] })).toThrow(/steps\[0\]: a step is an object such as/)
   const encoder = fixturePath('llama-f16.gguf').replace(/llama-f16.gguf$/, 'bert-sentence')
   await expect(compress(options({ source: encoder, method: 'hadamard' }))).rejects.toThrow(OptionError)
 })

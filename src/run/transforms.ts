@@ -12,6 +12,7 @@ export const transforms = {
     summary:
       'rotates the hidden states, so that no channel stands out any more; needs no text itself, and gptq behind it',
     needs: [],
+    forGrid: false,
     options: { rotateHeads: 'off' },
     names: (source, { rotateHeads }) =>
       rotatedNames(source, rotateHeads === undefined ? {} : { rotateHeads }),

@@ -5,8 +5,14 @@ import { type AffineGrid, affineGrid, checkGrid } from '../nn/grid.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { checkLevels } from './level_rules.ts'
 import type { stepFields } from './option_fields.ts'
-import { type OwnOptions, ownFieldNames } from './own_fields.ts'
-import { type StepMethodName, stepMethod, stepMethodNames, type WeightMethodName } from './step_methods.ts'
+import { type OwnFieldName, type OwnOptions, ownFieldNames } from './own_fields.ts'
+import {
+  isTransform,
+  type StepMethodName,
+  stepMethod,
+  stepMethodNames,
+  type WeightMethodName,
+} from './step_methods.ts'
 import type { ChosenTarget } from './targets.ts'
 import type { TransformName } from './transforms.ts'
 
@@ -114,20 +120,26 @@ export function resolveStep(step: WeightStep, chosen: ChosenTarget, label: Label
 
 /** @throws OptionError for what the method would not look at. */
 export function checkRead(step: WeightStep, method: StepMethodName, label: Label): void {
-  const { kind, options, ...facts } = stepMethod(method)
-  const hasGrid = kind === 'quantizer' || (kind === 'pruner' && (facts as { joint: boolean }).joint)
-  const fields = [
-    ...ownFieldNames,
-    ...(hasGrid ? [] : gridFields),
-    ...(kind === 'quantizer' ? [] : sharedFields),
-  ]
-  const unread = fields.find((name) => step[name] !== undefined && !Object.hasOwn(options, name))
+  const fields = [...ownFieldNames, ...gridFields, ...sharedFields]
+  const unread = fields.find((name) => step[name] !== undefined && !reads(method, name))
   if (unread === undefined) return
-  const readers = stepMethodNames.filter((name) => Object.hasOwn(stepMethod(name).options, unread))
+  const readers = stepMethodNames.filter((name) => reads(name, unread)).join(', ')
+  const behind = isTransform(method) ? `; put it behind --then and one of them` : ''
   throw new OptionError(
-    `${label(unread)}: ${method} does not read it; leave it out${readers.length > 0 ? `, it is for ${readers.join(', ')}` : ''}`,
+    `${label(unread)}: ${method} does not read it; leave it out${readers === '' ? '' : `, it is for ${readers}${behind}`}`,
     { code: 'PARE_E_FIELD', facts: { field: unread, method } },
   )
+}
+
+function reads(
+  method: StepMethodName,
+  field: (typeof gridFields)[number] | (typeof sharedFields)[number] | OwnFieldName,
+) {
+  const facts = stepMethod(method)
+  const isOf = (names: readonly string[]) => names.includes(field)
+  if (Object.hasOwn(facts.options, field)) return true
+  if (facts.kind === 'quantizer') return isOf(gridFields) || isOf(sharedFields)
+  return facts.kind === 'pruner' && facts.joint && isOf(gridFields)
 }
 
 /** In which order gptq and its like go, and what groups are then. */

@@ -28,8 +28,10 @@ const rows: Record<(typeof blockMatrices)[number], number> = {
 /** Writes the folder; `type` is that of all weights. */
 export function writeWideModel(
   folder: string,
-  { tied = false, type = 'BF16' as 'BF16' | 'F16' } = {},
+  { tied = false, type = 'BF16' as 'BF16' | 'F16', deadInput = undefined as number | undefined } = {},
 ): string {
+  /** Of the hidden state: 0 where it is always 0. */
+  const alive = Float32Array.from({ length: width }, (_, i) => Number(i !== deadInput))
   mkdirSync(folder, { recursive: true })
   const config = {
     architectures: ['LlamaForCausalLM'],
@@ -65,7 +67,8 @@ export function writeWideModel(
   for (const [name, shape] of shapes) {
     scope(() => {
       const noise = randomStream(11, name).normal(shape)
-      const values = shape.length === 1 ? noise.mul(0.1).add(1) : noise.mul(width ** -0.5)
+      const numbers = shape.length === 1 ? noise.mul(0.1).add(1) : noise.mul(width ** -0.5)
+      const values = name === 'model.embed_tokens.weight' ? numbers.mul(tensor(alive, [width])) : numbers
       writer.append(name, values.cast(type === 'F16' ? 'f16' : 'bf16').bytes())
     })
   }
