@@ -213,7 +213,11 @@ describe('refused before anything is computed', () => {
       { method: 'gptq', epochs: 3 },
       /--epochs: gptq does not read it; leave it out, it is for omniquant/,
     ],
-    ['a learning rate of 0', { ...omniquant, learningRate: 0 }, /a number above 0, up to 10 is needed, got 0/],
+    [
+      'a learning rate of 0',
+      { ...omniquant, learningRate: 0 },
+      /a number above 0, up to 10 is needed, got 0/,
+    ],
   ]
   test.each(cases)('%s', async (_, extra, message) => {
     for (const job of [compress, plan]) {
