@@ -70,7 +70,7 @@ describe('awq', () => {
   test('is refused before a step that rounds to no grid', async () => {
     const failing = run({ steps: [{ method: 'awq' }, { method: 'spqr' }] })
     await expect(failing).rejects.toThrow(OptionError)
-    await expect(failing).rejects.toThrow(/put rtn, gptq or obq behind it/)
+    await expect(failing).rejects.toThrow(/put rtn, gptq, obq or omniquant behind it/)
   })
   test('says of a short text that there are fewer tokens than it takes', async () => {
     const report = await run({ method: 'awq', gridPoints: 2, bits: 4, groupSize: 16 })
