@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
-import { fixturePath } from '../models/llama/fixtures.suite.ts'
-import { randomStream } from '../tensor/index.ts'
+import { fixturePath, numbers } from '../models/llama/fixtures.suite.ts'
+import { openLanguageModel } from '../models/load_model.ts'
+import { randomStream, scope } from '../tensor/index.ts'
 import type { CompressOptions } from './compress_options.ts'
 
 /** A folder that goes when the tests are done, and options with a text and an output in it. */
@@ -29,3 +30,14 @@ export function compressions() {
   })
   return { folder, options }
 }
+
+/** Logits of a model, or of the result of a run. */
+export const logitsOf = (path: string, ids: Uint32Array) =>
+  scope(() => {
+    const open = openLanguageModel(path)
+    try {
+      return numbers(open.model.load().forward(ids))
+    } finally {
+      open.close()
+    }
+  })

@@ -1,28 +1,17 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { encoderPath } from '../models/bert/fixtures.suite.ts'
-import { distance, fixturePath, numbers } from '../models/llama/fixtures.suite.ts'
-import { openLanguageModel } from '../models/load_model.ts'
+import { distance, fixturePath } from '../models/llama/fixtures.suite.ts'
 import { OptionError } from '../tensor/errors.ts'
-import { scope } from '../tensor/index.ts'
 import { compress } from './compress.ts'
 import type { CompressOptions } from './compress_options.ts'
-import { compressions } from './compressions.suite.ts'
+import { compressions, logitsOf } from './compressions.suite.ts'
 import { plan } from './plan.ts'
 
 const { options } = compressions()
 const source = fixturePath('llama-f16.gguf')
 const ids = Uint32Array.of(1, 5, 9, 2, 7, 3, 11, 4)
 
-const logitsOf = (path: string) =>
-  scope(() => {
-    const open = openLanguageModel(path)
-    try {
-      return numbers(open.model.load().forward(ids))
-    } finally {
-      open.close()
-    }
-  })
 const run = (asked: Partial<CompressOptions>) => compress(options({ source, baselines: false, ...asked }))
 
 describe.each<[string, Partial<CompressOptions>]>([
@@ -33,7 +22,7 @@ describe.each<[string, Partial<CompressOptions>]>([
     const report = await run({ ...own, bits: 8, groupSize: 16 })
     expect(report.method).toBe(`${method}+rtn`)
     // Rounding to 8 bits alone is as far, see the bounds of src/run/verify/bounds.ts.
-    expect(distance(logitsOf(report.output), logitsOf(source))).toBeLessThan(0.03)
+    expect(distance(logitsOf(report.output, ids), logitsOf(source, ids))).toBeLessThan(0.03)
   })
   test('the plan has the bytes of the result', async () => {
     const asked = { ...own, bits: 4, groupSize: 16 } as const
@@ -65,7 +54,7 @@ describe('awq', () => {
   test('scales for block types of GGUF files too', async () => {
     const report = await run({ method: 'awq', gridPoints: 4, target: 'gguf', scheme: 'Q4_0' })
     const file = report.files.find((name) => name.endsWith('.gguf'))!
-    expect(distance(logitsOf(join(report.output, file)), logitsOf(source))).toBeLessThan(0.5)
+    expect(distance(logitsOf(join(report.output, file), ids), logitsOf(source, ids))).toBeLessThan(0.5)
   })
   test('is refused before a step that rounds to no grid', async () => {
     const failing = run({ steps: [{ method: 'awq' }, { method: 'spqr' }] })

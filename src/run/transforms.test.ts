@@ -1,14 +1,13 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { distance, fixturePath, numbers } from '../models/llama/fixtures.suite.ts'
+import { distance, fixturePath } from '../models/llama/fixtures.suite.ts'
 import { headName } from '../models/llama/names.ts'
 import { openLanguageModel } from '../models/load_model.ts'
 import { writeWideModel } from '../models/write/sources.suite.ts'
 import { OptionError } from '../tensor/errors.ts'
-import { scope } from '../tensor/index.ts'
 import { compress } from './compress.ts'
 import { type CompressOptions, resolveOptions } from './compress_options.ts'
-import { compressions } from './compressions.suite.ts'
+import { compressions, logitsOf } from './compressions.suite.ts'
 import { plan } from './plan.ts'
 import { fromRecipe, resolvedRecipe } from './recipe_options.ts'
 import { verify } from './verify/verify.ts'
@@ -17,16 +16,6 @@ const { folder, options } = compressions()
 const wide = writeWideModel(join(folder, 'wide'), { tied: true })
 const ids = Uint32Array.of(1, 5, 9, 2, 7, 3, 11, 4)
 
-/** Logits of a model, or of the result of a run. */
-const logitsOf = (path: string) =>
-  scope(() => {
-    const open = openLanguageModel(path)
-    try {
-      return numbers(open.model.load().forward(ids))
-    } finally {
-      open.close()
-    }
-  })
 const resultOf = async (asked: CompressOptions) => {
   const report = await compress(asked)
   const file = report.files.find((name) => name.endsWith('.gguf'))
@@ -56,7 +45,7 @@ describe.each(targets)('a rotated model for %s', (target, levels) => {
       options({ source, target, method: 'hadamard', rotateHeads: true, baselines: false, ...levels }),
     )
     // Rounding to 8 bits alone is as far, see the bounds of src/run/verify/bounds.ts.
-    expect(distance(logitsOf(path), logitsOf(source))).toBeLessThan(0.03)
+    expect(distance(logitsOf(path, ids), logitsOf(source, ids))).toBeLessThan(0.03)
   })
 })
 
