@@ -2,7 +2,7 @@
 import type { Claim } from './experiment.ts'
 import { sources as gptqSources } from './gptq_result.ts'
 import { methodSources } from './method_sources.ts'
-import { oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
+import { oneSeed, oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
 import { belowLine, lostOrders, methodsOf, nameOf } from './one_shot_page.ts'
 
@@ -39,9 +39,8 @@ export const aqlm = oneShotExperiment({
     ...zoo('lm-6m'),
     ...rowsOf('lm-6m', books(2, 6), books(3, 6), books(2, 8)),
     ...zoo('pare-4m'),
-    ...rowsOf('smollm2', plain('gptq', 64), plain('rtn', 64)),
-    // Some forty minutes of processor time.
-    { model: 'smollm2', steps: usual('smollm2'), seeds: 1 },
+    // AQLM takes some forty minutes of processor time.
+    ...oneSeed(rowsOf('smollm2', plain('gptq', 64), plain('rtn', 64), usual('smollm2'))),
     ...['lm-6m-gqa', 'lm-2m'].flatMap(zoo),
   ],
   quick: rowsOf(

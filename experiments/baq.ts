@@ -4,7 +4,7 @@
  */
 import type { Claim } from './experiment.ts'
 import { sources as gptqSources } from './gptq_result.ts'
-import { oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
+import { oneSeed, oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
 import { lostOrders, methodsOf, nameOf, ordered } from './one_shot_page.ts'
 
@@ -44,7 +44,7 @@ export const baq = oneShotExperiment({
   rows: [
     ...models.slice(0, 2).flatMap((model) => rates(model).flatMap((bits) => claimed(model, bits))),
     ...rowsOf('lm-6m', whole(3), whole(2), centred(2)),
-    ...rates('smollm2').flatMap((bits) => claimed('smollm2', bits)),
+    ...oneSeed(rates('smollm2').flatMap((bits) => claimed('smollm2', bits))),
     ...['lm-6m-gqa', 'lm-2m'].flatMap((model) => [3, 2].flatMap((bits) => claimed(model, bits))),
   ],
   quick: rowsOf('pare-4m', shared(3), nearest),

@@ -6,7 +6,7 @@ import type { WeightStep } from '#src/run/weight_step.ts'
 import type { Claim } from './experiment.ts'
 import { sources as gptqSources } from './gptq_result.ts'
 import { methodSources } from './method_sources.ts'
-import { oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
+import { oneSeed, oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
 import { belowLine, lostOrders, methodsOf, nameOf, ordered, ratios, summarize } from './one_shot_page.ts'
 import { mean } from './spread.ts'
@@ -51,15 +51,17 @@ export const eora = oneShotExperiment({
   rows: [
     ...claimed('lm-6m'),
     ...rowsOf('lm-6m', ...more, moreOfTwo),
-    ...rowsOf(
-      'lm-6m',
-      ...[4, 16, 32].map((rank) => repaired(three, { rank })),
-      repaired(three, { rank: 16, factorBits: 4 }),
-      ...(['svd', 'activation'] as const).map((space) => repaired(three, { rank: 8, space })),
-    ).map((row) => ({ ...row, seeds: 1 })),
+    ...oneSeed(
+      rowsOf(
+        'lm-6m',
+        ...[4, 16, 32].map((rank) => repaired(three, { rank })),
+        repaired(three, { rank: 16, factorBits: 4 }),
+        ...(['svd', 'activation'] as const).map((space) => repaired(three, { rank: 8, space })),
+      ),
+    ),
     ...claimed('pare-4m'),
     ...rowsOf('pare-4m', ...more, moreOfTwo),
-    ...claimed('smollm2'),
+    ...oneSeed(claimed('smollm2')),
     ...['lm-6m-gqa', 'lm-2m'].flatMap(claimed),
   ],
   quick: rowsOf('pare-4m', bases[1]!, repaired(bases[1]!, { rank: 16 })),

@@ -99,3 +99,6 @@ export const step = (method: StepMethodName, options: Omit<WeightStep, 'method'>
 /** Rows of one model. */
 export const rowsOf = (model: string, ...rows: readonly (readonly WeightStep[])[]): Row[] =>
   rows.map((steps) => ({ model, steps }))
+
+/** Rows that take minutes: one seed, so that they say nothing about the spread. */
+export const oneSeed = (rows: readonly Row[]): Row[] => rows.map((row) => ({ ...row, seeds: 1 }))

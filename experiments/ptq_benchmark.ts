@@ -8,7 +8,7 @@ import type { WeightStep } from '#src/run/weight_step.ts'
 import type { Claim } from './experiment.ts'
 import { sources as gptqSources } from './gptq_result.ts'
 import { hashOf } from './machine.ts'
-import { oneShotExperiment, type Row, step } from './one_shot_experiment.ts'
+import { oneSeed, oneShotExperiment, type Row, step } from './one_shot_experiment.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
 import { lostOrders, methodsOf, nameOf, ordered } from './one_shot_page.ts'
 import { withOutliers } from './planted_outliers.ts'
@@ -100,8 +100,8 @@ const transformed = methods.filter(({ steps }) => /\+ rtn$/.test(methodsOf(steps
 const main = ['lm-6m', 'pare-4m']
 const planted = `lm-6m${withOutliers}`
 
-const rowsAt = (model: string, of: readonly BenchmarkMethod[]): Row[] =>
-  widths.toReversed().flatMap((bits) =>
+const rowsAt = (model: string, of: readonly BenchmarkMethod[], at: readonly Bits[] = [2, 3, 4]): Row[] =>
+  at.flatMap((bits) =>
     of.map(({ steps, seeds }) => ({
       model,
       steps: steps(bits),
@@ -121,6 +121,8 @@ export const ptqBenchmark = oneShotExperiment({
     ...main.flatMap((model) => rowsAt(model, fast)),
     ...rowsAt(planted, fast),
     ...rowsAt('lm-2m', [nearest, compensated]),
+    // Its weights lie on a 4-bit grid.
+    ...oneSeed(rowsAt('smollm2', fast, [3, 2])),
     ...main.flatMap((model) => rowsAt(model, slow)),
   ],
   codeOf: codeOfSteps,

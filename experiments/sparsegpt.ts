@@ -7,7 +7,7 @@
 import type { Claim } from './experiment.ts'
 import { sources as gptqSources } from './gptq_result.ts'
 import { methodSources } from './method_sources.ts'
-import { oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
+import { oneSeed, oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
 import { lostOrders, methodsOf, nameOf, ordered, ratios } from './one_shot_page.ts'
 
@@ -19,14 +19,16 @@ const pattern = (method: Pruner, groups: string) => [step(method, { pattern: gro
 const joint = (bits: number) => [step('sparsegpt', { sparsity: 0.5, bits, groupSize: 64 })]
 const rounded = (bits: number, groupSize: number) => [step('gptq', { bits, groupSize })]
 
-const claimed = (model: string): Row[] => [
-  ...rowsOf(model, ...pruners.map(half)),
-  ...rowsOf(model, ...['2:4', '4:8'].flatMap((groups) => pruners.map((method) => pattern(method, groups)))),
-]
+const halves = (model: string): Row[] => rowsOf(model, ...pruners.map(half))
+const patterns = (model: string): Row[] =>
+  rowsOf(model, ...['2:4', '4:8'].flatMap((groups) => pruners.map((method) => pattern(method, groups))))
+const claimed = (model: string): Row[] => [...halves(model), ...patterns(model)]
 const codes = (model: string): Row[] => rowsOf(model, joint(4), joint(3), rounded(3, 64), rounded(2, 32))
 const curve = (model: string): Row[] =>
-  [0.3, 0.4, 0.6, 0.7].flatMap((sparsity) =>
-    pruners.map((method) => ({ model, steps: [step(method, { sparsity })], seeds: 1 })),
+  oneSeed(
+    [0.3, 0.4, 0.6, 0.7].flatMap((sparsity) =>
+      rowsOf(model, ...pruners.map((method) => [step(method, { sparsity })])),
+    ),
   )
 
 const models = ['lm-6m', 'pare-4m', 'lm-6m-gqa', 'lm-2m', 'smollm2']
@@ -48,8 +50,8 @@ export const sparsegpt = oneShotExperiment({
   rows: [
     ...models.slice(0, 2).flatMap((model) => [...claimed(model), ...codes(model)]),
     ...curve('lm-6m'),
-    ...claimed('smollm2'),
-    ...codes('smollm2'),
+    ...halves('smollm2'),
+    ...oneSeed([...patterns('smollm2'), ...codes('smollm2')]),
     ...models.slice(2, 4).flatMap(claimed),
   ],
   quick: rowsOf('pare-4m', half('magnitude'), half('wanda'), half('sparsegpt')),

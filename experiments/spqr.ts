@@ -4,7 +4,7 @@
  */
 import type { Claim } from './experiment.ts'
 import { sources as gptqSources } from './gptq_result.ts'
-import { oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
+import { oneSeed, oneShotExperiment, type Row, rowsOf, step } from './one_shot_experiment.ts'
 import type { OneShotRun } from './one_shot_measure.ts'
 import { belowLine, lostOrders, nameOf, ordered } from './one_shot_page.ts'
 
@@ -54,7 +54,7 @@ export const spqr = oneShotExperiment({
       plain('gptq', 64, 4),
       plain('gptq', 32, 4),
     ),
-    ...claimed('smollm2'),
+    ...oneSeed(claimed('smollm2')),
     ...['lm-6m-gqa', 'lm-2m'].flatMap(claimed),
   ],
   quick: rowsOf('pare-4m', coded(none), plain('rtn', 32)),
