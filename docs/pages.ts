@@ -97,7 +97,7 @@ function choosing(root: string, page: string, experiments: readonly AnyExperimen
   const [benchmark, pruning] = [record('ptq_benchmark'), record('sparsegpt')]
   const parts = {
     bits: bitsPart(benchmark),
-    time: timePart(benchmark),
+    time: ['pare-4m', 'smollm2'].map((model) => timePart(benchmark, model)).join('\n\n'),
     zeros: zerosPart(pruning),
     runtimes: runtimeTable(),
   }
