@@ -22,6 +22,10 @@ const words: Readonly<Record<string, (value: unknown) => string>> = {
   integerBits: () => 'whole bits',
   books: (value) => `${value} books`,
   bookBits: (value) => `codes of ${value} bits`,
+  blockEpochs: (value) => `blocks trained ${value} times`,
+  blockRate: (value) => `at ${value}`,
+  modelEpochs: (value) => `the model ${value} times`,
+  modelRate: (value) => `at ${value}`,
 }
 
 /** `gptq 3 bits, groups of 64 + eora rank 16` */

@@ -1,15 +1,16 @@
-/** The interface of methods that train a stage as a whole, once each of its weights is decided. */
+/** The interfaces of methods that train what is stored: a stage, once each of its weights is decided, or the whole model. */
 import type { Stage } from '../models/stage.ts'
 import type { StageFloat } from '../models/stage_floats.ts'
+import type { Tensor } from '../tensor/index.ts'
 import type { StageSamples } from './walk.ts'
 
-/** What came out of the training of a stage. */
+/** What came out of the training of a stage, or of a model. */
 export interface StageTuning {
   /** Mean loss before the first pass over the samples and after each. */
   readonly losses: readonly number[]
   /** The pass whose numbers were kept; 0 is none. */
   readonly kept: number
-  /** Norms and biases of the stage that hold other numbers now. */
+  /** Norms and biases of the stages that hold other numbers now. */
   readonly floats: readonly StageFloat[]
 }
 
@@ -34,4 +35,20 @@ export interface StageTuner {
    * @returns nothing where the stage holds no weight of this method
    */
   tune(stage: Stage, samples: StageSamples, hooks: TuningHooks): StageTuning | undefined
+}
+
+/** Logits [tokens, vocabulary] of a model that is trained and of its source, some sequences at a time. */
+export interface ModelSamples {
+  /** Batches. */
+  readonly count: number
+  /** Of the model with its stages as they are now. */
+  student(batch: number): Tensor
+  teacher(batch: number): Tensor
+}
+
+/** A method of the model shape: a factory's record. */
+export interface ModelTuner {
+  readonly name: string
+  /** Trains all stages at once, which it leaves as `StageTuner.tune` does. */
+  tune(stages: readonly Stage[], samples: ModelSamples, hooks: TuningHooks): StageTuning
 }

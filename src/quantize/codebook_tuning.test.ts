@@ -129,8 +129,8 @@ test('a whole model learns the distributions of its source', () => {
     )
     const { losses, kept } = tuneModel(
       student.stages,
-      batches.length,
       {
+        count: batches.length,
         student: (batch) => student.logits(batches[batch]!),
         teacher: (batch) => teacher.logits(batches[batch]!),
       },

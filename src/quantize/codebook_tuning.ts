@@ -6,7 +6,13 @@
  *
  * Egiazarian et al. 2024, arXiv:2401.06118, section 3.3 and appendix A. Adam with rate 1e-5 and betas 0.9 and 0.95.
  */
-import type { StageTuner, StageTuning, TuningHooks } from '../calibrate/stage_tuner.ts'
+import type {
+  ModelSamples,
+  ModelTuner,
+  StageTuner,
+  StageTuning,
+  TuningHooks,
+} from '../calibrate/stage_tuner.ts'
 import type { StageSamples } from '../calibrate/walk.ts'
 import { runStage, type Stage } from '../models/stage.ts'
 import { floatsOf, type StageFloat } from '../models/stage_floats.ts'
@@ -75,20 +81,31 @@ export function tuneBlock(
 }
 
 /**
- * Tunes all stages of a model at once.
+ * Tunes a model whose weights all have their codes.
  *
- * @param student logits of a batch [.., vocabulary] on the stages; `teacher` those of the source model
- * @param batches how many there are
+ * @returns nothing for 0 epochs
+ * @throws OptionError for impossible options
+ * @example modelTuner({ epochs: 5, accumulate: 8 })?.tune(stages, samples, {})
+ */
+export function modelTuner(options: TuningOptions = {}): ModelTuner | undefined {
+  const settings = settingsOf(options)
+  if (settings.epochs === 0) return undefined
+  return { name: 'aqlm', tune: (stages, samples, hooks) => tuneModel(stages, samples, settings, hooks) }
+}
+
+/**
+ * Tunes all stages of a model at once, towards the distributions of its source.
+ *
  * @throws OptionError as of `tuneBlock`
+ * @example tuneModel(model.stages, { count, student, teacher }, { epochs: 5, accumulate: 8 })
  */
 export function tuneModel(
   stages: readonly Stage[],
-  batches: number,
-  { student, teacher }: { student(batch: number): Tensor; teacher(batch: number): Tensor },
+  { count, student, teacher }: ModelSamples,
   options: TuningOptions = {},
   hooks: TuningHooks = {},
 ): TuningResult {
-  return tune(stages, batches, (batch) => divergence(student(batch), teacher(batch)).mean(), options, hooks)
+  return tune(stages, count, (batch) => divergence(student(batch), teacher(batch)).mean(), options, hooks)
 }
 
 function tune(

@@ -9,6 +9,7 @@ import type { RunHooks } from './evaluate.ts'
 import { writeInBlocks } from './numbers_in_blocks.ts'
 import type { RunFolder } from './run_folder.ts'
 import { readShard } from './shards.ts'
+import { storedFloats } from './step_tuning.ts'
 
 /** Weights, the files of the target beside them, and the licences of the source. */
 export function assembleResult(
@@ -22,8 +23,9 @@ export function assembleResult(
   try {
     const plans = new Map(target.tensors.map((plan) => [plan.name, plan]))
     const trained = new Set<string>()
-    for (const { index, shard, tuning } of folder.stages) {
-      const floats = tuning?.floats.map(({ name }) => name) ?? []
+    for (const stage of folder.stages) {
+      const { index, shard } = stage
+      const floats = storedFloats(stage).map(({ name }) => name)
       for (const name of floats) trained.add(name)
       const names = [...source.model.stages[index]!.weights, ...floats]
       const stored = names.flatMap((name) => target.stored(plans.get(name)!))

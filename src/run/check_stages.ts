@@ -5,6 +5,7 @@ import type { StagePlan } from '../models/stage.ts'
 import { printable } from '../tensor/errors.ts'
 import { damagedJournal, journalName } from './journal.ts'
 import type { RunFolder } from './run_folder.ts'
+import { storedFloats } from './step_tuning.ts'
 
 /** A journal may say anything. @throws StateError where its stages are not those of the model */
 export function checkStages(
@@ -13,13 +14,14 @@ export function checkStages(
   { infos }: Pick<ModelWeights, 'infos'>,
 ): void {
   const trained = new Set<string>()
-  const wrong = state.stages.find(({ index, name, layers, tuning }) => {
+  const wrong = state.stages.find((stage) => {
+    const { index, name, layers } = stage
     const weights = new Set(stages[index]?.weights)
     const named = new Set(layers.map((layer) => layer.name))
     // Norms and biases, each once.
     const isFloat = (float: string) =>
       infos.get(float)?.shape.length === 1 && trained.size < trained.add(float).size
-    if (!(tuning?.floats ?? []).every((float) => isFloat(float.name))) return true
+    if (!storedFloats(stage).every((float) => isFloat(float.name))) return true
     return name !== stages[index]?.name || named.size !== layers.length || !sameNames(named, weights)
   })
   if (!wrong && (!state.result || state.stages.length === stages.length)) return

@@ -28,6 +28,7 @@ import { type MemoryBudget, memoryBudget } from './memory_budget.ts'
 import { compressMissing } from './missing_stages.ts'
 import { type ChosenMix, chooseMix } from './mix/choose_mix.ts'
 import { mixedRecipe, withoutSize } from './mix/mixed_options.ts'
+import { tuneResult } from './model_tuning.ts'
 import { describePlan } from './plan.ts'
 import { planSeconds } from './plan_seconds.ts'
 import type { Recipe } from './recipe.ts'
@@ -37,7 +38,7 @@ import { readReport } from './report_file.ts'
 import { RunFolder } from './run_folder.ts'
 import { settledTarget } from './settled_target.ts'
 import { checkShardSizes } from './shards.ts'
-import { tuningNote, tuningReport } from './step_tuning.ts'
+import { modelTunerOf, modelTuningNote, tuningNote, tuningReport } from './step_tuning.ts'
 import { planTarget } from './target_plan.ts'
 import { Timeline } from './timeline.ts'
 import { needsSamples, outlinedModel, transformedModel, transformReports } from './transform_model.ts'
@@ -181,10 +182,12 @@ class Compression {
         target = settledTarget(this.model, options, target, folder.stages)
         if (target !== this.target) description = { ...describePlan(this.model, target, options), ...time }
         if (!folder.hasResult(reportFiles)) this.assemble(folder, target)
+        this.tune(folder, target, calibration?.samples)
         const verification = options.verify ? await this.verify(folder) : undefined
         for (const text of remarkLines(folder.stages)) this.note(text)
-        const tuned = tuningNote(folder.stages)
-        if (tuned) this.note(tuned)
+        for (const text of [tuningNote(folder.stages), modelTuningNote(folder.state)])
+          if (text) this.note(text)
+        const tuning = tuningReport(folder.state)
         const context = {
           source,
           options,
@@ -207,7 +210,7 @@ class Compression {
           ...(baselines ? { baselines } : {}),
           seconds: this.elapsed(),
           layers: folder.stages.flatMap(({ layers }) => layers),
-          ...(tuned ? { tuning: tuningReport(folder.stages) } : {}),
+          ...(tuning.length > 0 ? { tuning } : {}),
           files: [...new Set([...resultFiles(folder.result), ...reportFiles, 'journal.jsonl'])].sort(),
           notes: this.notes,
           command: this.command,
@@ -300,6 +303,24 @@ class Compression {
       activationBytes: this.memory.split.activationBytes,
       elapsed: () => this.elapsed(),
     })
+  }
+
+  /** Trains the result as a whole, where a step asks for it, and puts it together again. */
+  private tune(folder: RunFolder, target: TargetPlan, samples: readonly Uint32Array[] | undefined): void {
+    const { source, options, hooks } = this
+    const names = source.model.stages.flatMap(({ weights }) => weights)
+    const tuner = modelTunerOf(options.steps, names, options.seed)
+    if (!tuner || folder.state.tuned) return
+    this.limit.enter('compress')
+    folder.addTuned(
+      tuneResult(folder, {
+        ...{ source, target, tuner, hooks },
+        path: this.resultPath(folder),
+        samples: samples!,
+        elapsed: () => this.elapsed(),
+      }),
+    )
+    this.assemble(folder, target)
   }
 
   /** Seconds of work, over all sittings. */

@@ -4,6 +4,7 @@ import type { OpenConvertible } from '../models/load_model.ts'
 import type { OpenCompressible, OpenTextEncoder } from '../models/open_model.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { CompressOptions, ResolvedCompressOptions } from './compress_options.ts'
+import { modelTunerOf } from './step_tuning.ts'
 import type { TargetName } from './targets.ts'
 
 /** Formats that hold encoders. */
@@ -65,6 +66,9 @@ function checkEncoder(open: OpenTextEncoder, options: ResolvedCompressOptions): 
   if (options.mix)
     throw refuse('--target-size, --target-bpw: widths are chosen for language models, name --bits')
   if (options.limits.maxKl !== undefined) throw refuse('--max-kl: logits have a KL, leave it out')
+  const names = open.model.stages.flatMap(({ weights }) => weights)
+  if (modelTunerOf(options.steps, names, options.seed))
+    throw refuse('--model-epochs: logits have a KL, leave it out')
   if (options.sideBySide) throw refuse('--side-by-side: language models continue prompts, leave it out')
 }
 

@@ -5,6 +5,7 @@
  *   {"kind":"run","version":1,...}     whose run this is: the fingerprint
  *   {"kind":"transform",...}           what a transform found is in its file
  *   {"kind":"stage",...}               a stage is in its file, and the inputs of the next one in theirs
+ *   {"kind":"tuned",...}               the model was trained: all stages are in files anew, those before go
  *   {"kind":"result",...}              the model is whole in the folder `result`
  *   {"kind":"publish",...}             the files that move to the output; from here on nothing is computed
  *   {"kind":"done"}                    they are there
@@ -32,16 +33,14 @@ const fileName = z
 const count = z.int().nonnegative()
 const file = z.strictObject({ name: fileName, bytes: count })
 const inputsFile = z.strictObject({ name: z.string().regex(/^inputs-\d{4,9}\.safetensors$/), bytes: count })
-const shardFile = z.strictObject({
-  name: z.string().regex(/^stage-\d{4,9}\.safetensors$/),
-  bytes: count,
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-})
-const transformFile = z.strictObject({
-  name: z.string().regex(/^transform-\d{4,9}\.safetensors$/),
-  bytes: count,
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-})
+const hashedFile = (name: RegExp) =>
+  z.strictObject({
+    name: z.string().regex(name),
+    bytes: count,
+    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  })
+const shardFile = hashedFile(/^(stage|tuned)-\d{4,9}\.safetensors$/)
+const transformFile = hashedFile(/^transform-\d{4,9}\.safetensors$/)
 const positive = z.int().positive()
 const rotation = { size: positive, seed: z.int() }
 /** Numbers stand in the file, as its array of this number. */
@@ -54,6 +53,47 @@ const edit = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('clamp'), array: count, groupSize: positive }),
 ])
 const field = z.union([z.string(), z.number(), z.boolean(), z.null()])
+
+const trainedFloat = z.strictObject({ name: z.string(), values: digestSchema })
+/** Losses before the first pass of a training and after each, and the pass that was kept. */
+const losses = z.array(z.number().nonnegative()).min(1)
+const stage = z.strictObject({
+  kind: z.literal('stage'),
+  index: count,
+  name: z.string(),
+  shard: shardFile,
+  /** Activations before the next stage; absent where the method needs none. */
+  inputs: inputsFile.optional(),
+  layers: z.array(
+    z.strictObject({
+      name: z.string(),
+      bits: z.number().nonnegative(),
+      relativeError: z.number().nonnegative(),
+      /** Absent where nothing is rounded to a grid. */
+      relativeErrorRtn: z.number().nonnegative().optional(),
+      notes: z.array(z.string()),
+      /** Of the values; runs that began before there were any have none. */
+      values: digestSchema.optional(),
+      /** How it is put together, where the data decided that. */
+      form: z.custom<PareWeight>((value) => faultOf('form', value) === undefined).optional(),
+    }),
+  ),
+  /** Where the stage was trained as a whole: its losses, and the norms and biases that are in the shard too. */
+  tuning: z
+    .strictObject({
+      losses,
+      kept: count,
+      floats: z.array(trainedFloat),
+    })
+    .refine(({ losses, kept }) => kept < losses.length)
+    .optional(),
+  /** Norms and biases in the shard that the training of the model changed, in the place of those of `tuning`. */
+  floats: z.array(trainedFloat).optional(),
+  /** What methods remarked, with the weights that it holds for. */
+  remarks: z.array(z.strictObject({ text: z.string(), names: z.array(z.string()) })),
+  /** Work so far, over all sittings. */
+  seconds: z.number().nonnegative(),
+})
 
 const entry = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -72,41 +112,17 @@ const entry = z.discriminatedUnion('kind', [
     notes: z.array(z.string()),
     seconds: z.number().nonnegative(),
   }),
-  z.strictObject({
-    kind: z.literal('stage'),
-    index: count,
-    name: z.string(),
-    shard: shardFile,
-    /** Activations before the next stage; absent where the method needs none. */
-    inputs: inputsFile.optional(),
-    layers: z.array(
-      z.strictObject({
-        name: z.string(),
-        bits: z.number().nonnegative(),
-        relativeError: z.number().nonnegative(),
-        /** Absent where nothing is rounded to a grid. */
-        relativeErrorRtn: z.number().nonnegative().optional(),
-        notes: z.array(z.string()),
-        /** Of the values; runs that began before there were any have none. */
-        values: digestSchema.optional(),
-        /** How it is put together, where the data decided that. */
-        form: z.custom<PareWeight>((value) => faultOf('form', value) === undefined).optional(),
-      }),
-    ),
-    /** Where the stage was trained as a whole: its losses, and the norms and biases that are in the shard too. */
-    tuning: z
-      .strictObject({
-        losses: z.array(z.number().nonnegative()).min(1),
-        kept: count,
-        floats: z.array(z.strictObject({ name: z.string(), values: digestSchema })),
-      })
-      .refine(({ losses, kept }) => kept < losses.length)
-      .optional(),
-    /** What methods remarked, with the weights that it holds for. */
-    remarks: z.array(z.strictObject({ text: z.string(), names: z.array(z.string()) })),
-    /** Work so far, over all sittings. */
-    seconds: z.number().nonnegative(),
-  }),
+  stage,
+  z
+    .strictObject({
+      kind: z.literal('tuned'),
+      losses,
+      kept: count,
+      /** In the place of all before. */
+      stages: z.array(stage).min(1),
+      seconds: z.number().nonnegative(),
+    })
+    .refine(({ losses, kept }) => kept < losses.length),
   z.strictObject({ kind: z.literal('result'), files: z.array(file), seconds: z.number().nonnegative() }),
   z.strictObject({ kind: z.literal('publish'), files: z.array(fileName) }),
   z.strictObject({ kind: z.literal('done') }),
@@ -115,13 +131,16 @@ const entry = z.discriminatedUnion('kind', [
 export type JournalEntry = z.infer<typeof entry>
 export type Fingerprint = Extract<JournalEntry, { kind: 'run' }>['fingerprint']
 export type StageEntry = Extract<JournalEntry, { kind: 'stage' }>
+export type TunedEntry = Extract<JournalEntry, { kind: 'tuned' }>
 export type TransformEntry = Extract<JournalEntry, { kind: 'transform' }>
 
 /** What a journal says; `length` is where its last whole line ends. */
 export interface JournalState {
   fingerprint: Fingerprint
   transforms: TransformEntry[]
+  /** Those that the training of the model left, where there was one. */
   stages: StageEntry[]
+  tuned: Pick<TunedEntry, 'losses' | 'kept' | 'seconds'> | undefined
   result: Extract<JournalEntry, { kind: 'result' }> | undefined
   /** Files that move to the output. */
   publish: string[] | undefined
@@ -201,6 +220,7 @@ const begun = ({ fingerprint }: Extract<JournalEntry, { kind: 'run' }>): Journal
   fingerprint,
   transforms: [],
   stages: [],
+  tuned: undefined,
   result: undefined,
   publish: undefined,
   done: false,
@@ -219,10 +239,19 @@ function follows(state: JournalState, next: JournalEntry): boolean {
       state.transforms.push(next)
       return true
     case 'stage':
-      if (state.result || next.index !== state.stages.length) return false
-      if (numberIn(next.shard.name) !== next.index) return false
+      if (state.result || state.tuned || next.index !== state.stages.length) return false
+      if (!isShard('stage', next)) return false
       if (next.inputs && numberIn(next.inputs.name) !== next.index) return false
       state.stages.push(next)
+      return true
+    case 'tuned':
+      if (!state.result || state.publish || state.tuned) return false
+      if (next.stages.length !== state.stages.length) return false
+      if (!next.stages.every((stage, i) => stage.index === i && isShard('tuned', stage) && !stage.inputs))
+        return false
+      state.stages = next.stages
+      state.tuned = next
+      state.result = undefined
       return true
     case 'result':
       if (state.publish) return false
@@ -237,6 +266,9 @@ function follows(state: JournalState, next: JournalEntry): boolean {
       return state.done
   }
 }
+
+const isShard = (kind: 'stage' | 'tuned', { shard: { name }, index }: StageEntry): boolean =>
+  name.startsWith(kind) && numberIn(name) === index
 
 /** `stage-0012.safetensors` is of stage 12. */
 const numberIn = (name: string): number => Number(/\d+/.exec(name)![0])

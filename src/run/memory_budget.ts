@@ -19,7 +19,7 @@ import {
 import type { MeasurementTask } from './mix/measurement_task.ts'
 import { tooLarge } from './side_by_side.ts'
 import { stepsAsMethod } from './step_sequence.ts'
-import { tunerOf } from './step_tuning.ts'
+import { modelTunerOf, tunerOf } from './step_tuning.ts'
 import { needsSamples } from './transform_model.ts'
 
 /** How a run keeps to its memory. */
@@ -191,6 +191,7 @@ function taskOf(
   const stages = model.stages.map(({ weights }) => weights)
   const calibrated = needsSamples(options) || stepsAsMethod(options.steps, stages.flat()).needs.length > 0
   const training = tunerOf(options.steps, stages.flat(), options.seed)?.target
+  const wholeModel = modelTunerOf(options.steps, stages.flat(), options.seed) !== undefined
   const { samples, length, trueSequential, evaluate, windows, context } = options
   const texts = [
     ...(calibrated || measured ? (options.calibration ?? [defaultCalibrationText()]) : []),
@@ -203,7 +204,7 @@ function taskOf(
     tensors,
     stages,
     edited: options.transforms.length > 0,
-    calibration: calibrated ? { samples, length, ordered: trueSequential, training } : undefined,
+    calibration: calibrated ? { samples, length, ordered: trueSequential, training, wholeModel } : undefined,
     vectors: family === 'bert',
     evaluation: evaluate ? { windows, context } : undefined,
     probe: options.probe,

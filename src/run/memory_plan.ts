@@ -44,6 +44,7 @@ import {
 } from './process_memory.ts'
 import type { Phase } from './progress.ts'
 import { evaluationParts, sampleParts, verificationParts } from './result_memory.ts'
+import { modelTuningParts } from './tuning_memory.ts'
 import { vectorParts } from './vector_memory.ts'
 
 export interface MemoryPhase {
@@ -91,6 +92,8 @@ export interface MemoryTask {
         ordered: boolean
         /** Stages are trained on what they should put out. @default not */
         training?: StageTuner['target'] | undefined
+        /** The result is trained as a whole. @default not */
+        wholeModel?: boolean | undefined
       }
     | undefined
   /** Source and result are encoders: the vectors of texts are compared, not logits. @default false */
@@ -131,10 +134,7 @@ export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): 
       { what: 'kernels that are measured', bytes: task.probe ? probeBytes(task.config) : 0 },
     ]),
     ...(task.measurement ? [phase('measure', measurementParts(task, task.measurement, split))] : []),
-    phase('compress', [
-      ...(task.calibration ? walkParts(task, split) : roundingParts(task, split)),
-      ...editedParts(task),
-    ]),
+    phase('compress', [...compressParts(task, split), ...editedParts(task)]),
     phase('write', [...writeParts(task, split), ...editedParts(task)]),
     ...(task.verification
       ? [phase('verify', [...verificationParts(task, split), ...editedParts(task)])]
@@ -166,6 +166,15 @@ function processParts(task: MemoryTask): MemoryPart[] {
     outside('metadata of a GGUF file', metadata ? metadataBytes * config.vocabulary : 0),
     outside('encoding of texts', reads ? encodingBytes : 0),
   ]
+}
+
+/** A result that is trained as a whole may take more than the stages before. */
+function compressParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
+  if (!task.calibration) return roundingParts(task, split)
+  const stages = walkParts(task, split)
+  if (!task.calibration.wholeModel) return stages
+  const whole = [...modelTuningParts(task, split), ...fileParts(task)]
+  return sum(whole) > sum(stages) ? whole : stages
 }
 
 /** Matrices are read, rounded and encoded one at a time. */

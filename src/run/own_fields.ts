@@ -135,6 +135,26 @@ export const ownFields = {
     ...number('a share from 0 to below 1', (x) => x >= 0 && x < 1),
     help: 'share of the calibration text that only judges the passes of block-epochs; without any the last pass is kept',
   },
+  modelEpochs: {
+    ...whole(0, 10_000),
+    help: 'passes over the calibration text in which codebooks, scales and norms of all blocks learn the distributions of the source, once all weights have codes; 5 is usual, 0 leaves it out',
+  },
+  modelRate: {
+    ...number('a number above 0', (x) => x > 0),
+    help: 'learning rate of model-epochs; 1e-4 for models of some million weights',
+  },
+  modelPatience: {
+    ...whole(1, 10_000),
+    help: 'passes of model-epochs without a better KL on the held text after which they end',
+  },
+  modelHeld: {
+    ...number('a share from 0 to below 1', (x) => x >= 0 && x < 1),
+    help: 'share of the calibration text that only judges the passes of model-epochs; without any the last pass is kept',
+  },
+  modelBatch: {
+    ...whole(1, 65_536),
+    help: 'samples of one step of model-epochs; fewer take more steps and learn more a pass, and are noisier',
+  },
   epochs: {
     ...whole(0, 10_000),
     help: 'passes over the calibration text in which the ranges learn; time is in proportion, 0 leaves it out',

@@ -21,10 +21,14 @@ export interface LayerReport {
   form?: PareWeight | undefined
 }
 
-/** The training of a stage. */
+/** The training of a stage, or of the whole model. */
 export interface TuningReport {
+  /** `model` for all of them. */
   stage: string
-  /** Mean squared error of its outputs, on text of the calibration, before the first pass and after each. */
+  /**
+   * On text of the calibration, before the first pass and after each: the mean squared error of the outputs of a stage, the
+   * KL from the source to the model in nats a token.
+   */
   losses: readonly number[]
   /** The pass whose numbers were kept; 0 is none. */
   kept: number

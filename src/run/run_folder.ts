@@ -3,7 +3,7 @@
  *
  *   .pare/lock              held by the process that works; the system lets go of it when the process ends
  *   .pare/journal.jsonl     what is done
- *   .pare/transform-*, stage-*, inputs-*  what is kept of it
+ *   .pare/transform-*, stage-*, tuned-*, inputs-*  what is kept of it
  *   .pare/result/           the files of the result while they are put together
  *   .pare/baseline/         a run of its own: what the result is compared with
  *   .pare/removed/          the same while it goes
@@ -28,6 +28,7 @@ import {
   readJournal,
   type StageEntry,
   type TransformEntry,
+  type TunedEntry,
   workName,
 } from './journal.ts'
 import { checkOutput } from './output_place.ts'
@@ -121,8 +122,8 @@ export class RunFolder {
 
   /** Of work that is recorded. */
   get seconds(): number {
-    const { result, stages, transforms } = this.state
-    return (result ?? stages.at(-1) ?? transforms.at(-1))?.seconds ?? 0
+    const { result, tuned, stages, transforms } = this.state
+    return (result ?? tuned ?? stages.at(-1) ?? transforms.at(-1))?.seconds ?? 0
   }
 
   /** Records what a transform found, which is in its file. */
@@ -137,6 +138,14 @@ export class RunFolder {
     const former = this.state.stages.at(-1)?.inputs
     this.state.stages.push(entry)
     if (former) disk().remove(join(this.work, former.name))
+  }
+
+  /** Records the stages of the model that was trained; the result is to be put together again. */
+  addTuned(entry: TunedEntry): void {
+    this.append(entry)
+    const former = this.state.stages
+    Object.assign(this.state, { stages: entry.stages, tuned: entry, result: undefined })
+    for (const { shard } of former) disk().remove(join(this.work, shard.name))
   }
 
   /** Whether the files of the result are whole, and no others there but unfinished ones and `later`, which go. */
@@ -273,6 +282,7 @@ const emptyState = (fingerprint: Fingerprint): JournalState => ({
   fingerprint,
   transforms: [],
   stages: [],
+  tuned: undefined,
   result: undefined,
   publish: undefined,
   done: false,

@@ -31,7 +31,7 @@ export const isKilled = (error: unknown): boolean =>
   error instanceof Killed || (error instanceof Error && isKilled(error.cause))
 
 /** Does everything until a line of this kind is flushed, and then nothing, not even a clean-up. */
-export function diskUntil(kind: 'run' | 'transform' | 'stage' | 'result' | 'publish'): Disk {
+export function diskUntil(kind: 'run' | 'transform' | 'stage' | 'tuned' | 'result' | 'publish'): Disk {
   let [written, dead] = [false, false]
   const alive =
     <Arguments extends unknown[], Result>(run: (...args: Arguments) => Result) =>

@@ -1,6 +1,6 @@
 /** What the table of methods says of each of them. */
 import type { LayerMethod, StatisticName } from '../calibrate/method.ts'
-import type { StageTuner } from '../calibrate/stage_tuner.ts'
+import type { ModelTuner, StageTuner } from '../calibrate/stage_tuner.ts'
 import type { PareWeight } from '../formats/pare_weight.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { TensorEdits } from '../models/tensor_edits.ts'
@@ -30,17 +30,20 @@ interface Method {
   /** What shared options may be, where that is not what a grid takes. */
   readonly ranges?: Readonly<Partial<Record<SharedField, string>>>
   make(options: FactoryOptions): LayerMethod
-  readonly training?: Training
+  /** Trains every stage once its weights are decided. */
+  readonly training?: Training<StageTuner>
+  /** Trains the whole model once all weights are decided. */
+  readonly modelTraining?: Training<ModelTuner>
 }
 
-/** Trains every stage once its weights are decided. A method that has it needs a statistic, so that there is text. */
-export interface Training {
+/** A method that has one needs a statistic, so that there is text. */
+export interface Training<Tuner> {
   /** Options that it reads; the first counts the passes, of which 0 leaves it out. */
   readonly options: readonly [OwnFieldName, ...OwnFieldName[]]
   /** Norms and biases are trained too. */
   readonly floats: boolean
   /** Nothing for 0 passes. */
-  tuner(options: FactoryOptions): StageTuner | undefined
+  tuner(options: FactoryOptions): Tuner | undefined
 }
 
 /** Rounds to the grid that the step has: any target with such grids can hold it. */

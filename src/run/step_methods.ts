@@ -8,7 +8,7 @@ import { sparsegpt } from '../prune/sparsegpt.ts'
 import { wanda } from '../prune/wanda.ts'
 import { aqlm } from '../quantize/aqlm.ts'
 import { baq } from '../quantize/baq.ts'
-import { blockTuner } from '../quantize/codebook_tuning.ts'
+import { blockTuner, modelTuner } from '../quantize/codebook_tuning.ts'
 import { type QuantizerName, quantizers } from '../quantize/methods.ts'
 import { obq } from '../quantize/obq.ts'
 import { type OmniquantOptions, omniquant, omniquantTuner } from '../quantize/omniquant.ts'
@@ -232,6 +232,11 @@ const weightMethods = {
       blockRate: '1e-5',
       blockPatience: '3',
       blockHeld: '0.125',
+      modelEpochs: '0',
+      modelRate: '1e-5',
+      modelPatience: '3',
+      modelHeld: '0.125',
+      modelBatch: '8',
     },
     make: (options) => aqlm(aqlmOptions(options)),
     training: {
@@ -242,6 +247,15 @@ const weightMethods = {
         blockTuner({
           epochs: blockEpochs,
           ...given({ rate: blockRate, patience: blockPatience, held: blockHeld, seed }),
+        }),
+    },
+    modelTraining: {
+      options: ['modelEpochs', 'modelRate', 'modelPatience', 'modelHeld', 'modelBatch'],
+      floats: true,
+      tuner: ({ modelEpochs = 0, modelRate, modelPatience, modelHeld, modelBatch = 8, seed }) =>
+        modelTuner({
+          ...{ epochs: modelEpochs, accumulate: modelBatch },
+          ...given({ rate: modelRate, patience: modelPatience, held: modelHeld, seed }),
         }),
     },
     form: (shape, options) => aqlmForm(shape, aqlmOptions(options)),

@@ -1,13 +1,26 @@
-/** The training of stages that the steps of a compression ask for. */
-import type { StageTuner } from '../calibrate/stage_tuner.ts'
+/** The training that the steps of a compression ask for, of stages and of the whole model. */
+import type { ModelTuner, StageTuner } from '../calibrate/stage_tuner.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
 import { OptionError } from '../tensor/errors.ts'
-import type { StageEntry } from './journal.ts'
+import type { JournalState, StageEntry } from './journal.ts'
 import { flagName } from './option_fields.ts'
 import type { TuningReport } from './report.ts'
+import type { Training, WeightStepMethod } from './step_method.ts'
 import { stepMethod } from './step_methods.ts'
 import { stepsByName } from './step_sequence.ts'
 import type { ResolvedStep } from './weight_step.ts'
+
+/** What may be trained. */
+interface Subject<Tuner> {
+  /** As a verb that follows the method. */
+  trains: string
+  of(method: WeightStepMethod): Training<Tuner> | undefined
+}
+const block: Subject<StageTuner> = { trains: 'trains each block', of: ({ training }) => training }
+const model: Subject<ModelTuner> = {
+  trains: 'trains the whole model',
+  of: ({ modelTraining }) => modelTraining,
+}
 
 /**
  * What trains the stages of a run; nothing where no step asks for it. A stage is trained once, with one target, so that
@@ -16,31 +29,53 @@ import type { ResolvedStep } from './weight_step.ts'
  * @param names of all linear weights
  * @throws OptionError PARE_E_TUNING for steps of which that is not so
  */
-export function tunerOf(
+export const tunerOf = (
   steps: readonly ResolvedStep[],
   names: readonly string[],
   seed: number,
-): StageTuner | undefined {
+): StageTuner | undefined => askedTuner(block, steps, names, seed)
+
+/** The same for what trains the model once all of its stages are compressed. */
+export const modelTunerOf = (
+  steps: readonly ResolvedStep[],
+  names: readonly string[],
+  seed: number,
+): ModelTuner | undefined => askedTuner(model, steps, names, seed)
+
+function askedTuner<Tuner>(
+  subject: Subject<Tuner>,
+  steps: readonly ResolvedStep[],
+  names: readonly string[],
+  seed: number,
+): Tuner | undefined {
   const tuned = steps.flatMap((step, index) => {
-    const tuner = stepMethod(step.method).training?.tuner({ ...step.own, seed })
-    return tuner ? [{ step, index, tuner }] : []
+    const training = subject.of(stepMethod(step.method))
+    const tuner = training?.tuner({ ...step.own, seed })
+    return training && tuner ? [{ step, index, tuner, options: training.options }] : []
   })
   const [first] = tuned
   if (!first) return undefined
-  const refused = ({ at, method }: ResolvedStep, what: string) =>
-    new OptionError(`${at}: ${method} ${what}`, { code: 'PARE_E_TUNING', facts: { method } })
-  const other = tuned.find(({ step }) => askedOf(step) !== askedOf(first.step))
+  type Asked = typeof first
+  /** What a step asks of the training, as text. */
+  const asked = ({ step: { method, own }, options }: Asked) =>
+    JSON.stringify([method, ...options.map((name) => own[name] ?? null)])
+  const refused = ({ step: { at, method }, options: [passes] }: Asked, what: string) =>
+    new OptionError(`${at}: ${method} ${subject.trains}, and ${what} ${flagName(passes)} 0`, {
+      code: 'PARE_E_TUNING',
+      facts: { method },
+    })
+  const other = tuned.find((one) => asked(one) !== asked(first))
   if (other)
     throw refused(
-      other.step,
-      `trains each block, and ${first.step.at} (${first.step.method}) does with other options; ask for the same in both, or leave the training of one out with ${withoutTraining(other.step)}`,
+      other,
+      `${first.step.at} (${first.step.method}) does with other options; ask for the same in both, or leave the training of one out with`,
     )
   for (const [name, own] of stepsByName(steps, names)) {
     const early = tuned.find(({ index }) => own.includes(index) && own.at(-1) !== index)
     if (early)
       throw refused(
-        early.step,
-        `trains what is stored, and a later step changes ${name}; put it last, or leave the training out with ${withoutTraining(early.step)}`,
+        early,
+        `a later step changes ${name}, of which what is stored is trained; put it last, or leave the training out with`,
       )
   }
   return first.tuner
@@ -55,8 +90,8 @@ export function trainedFloats(
   steps: readonly ResolvedStep[],
 ): string[] {
   const trains = ({ method, own }: ResolvedStep) => {
-    const { floats, tuner } = stepMethod(method).training ?? {}
-    return floats && tuner!(own) !== undefined
+    const { training, modelTraining } = stepMethod(method)
+    return [training, modelTraining].some((one) => one?.floats && one.tuner(own) !== undefined)
   }
   if (!steps.some(trains)) return []
   const prefixes = model.stages.map((stage) => commonPrefix(stage.weights))
@@ -74,13 +109,6 @@ function commonPrefix(names: readonly string[]): string {
   return first.slice(0, length + 1)
 }
 
-/** What a step asks of the training, as text. */
-const askedOf = ({ method, own }: ResolvedStep): string =>
-  JSON.stringify([method, ...stepMethod(method).training!.options.map((name) => own[name] ?? null)])
-
-const withoutTraining = ({ method }: ResolvedStep): string =>
-  `${flagName(stepMethod(method).training!.options[0])} 0`
-
 /** The losses of all stages in a line; nothing where none was trained. */
 export function tuningNote(stages: readonly Pick<StageEntry, 'name' | 'tuning'>[]): string | undefined {
   const tuned = stages.flatMap(({ name, tuning }) => (tuning ? [{ name, ...tuning }] : []))
@@ -92,6 +120,25 @@ export function tuningNote(stages: readonly Pick<StageEntry, 'name' | 'tuning'>[
   return `training lowered the mean squared error at the outputs of ${tuned.length} ${tuned.length === 1 ? 'stage' : 'stages'} by ${(100 * mean).toFixed(1)}% on average, from ${figures}; report.json has each`
 }
 
-/** The same with every pass, for the report. */
-export const tuningReport = (stages: readonly Pick<StageEntry, 'name' | 'tuning'>[]): TuningReport[] =>
-  stages.flatMap(({ name, tuning }) => (tuning ? [{ stage: name, ...tuning }] : []))
+/** The losses of the training of the model in a line; nothing where it was not trained. */
+export function modelTuningNote({ tuned }: Pick<JournalState, 'tuned'>): string | undefined {
+  if (!tuned) return undefined
+  const { losses, kept } = tuned
+  const figures = `${losses[0]!.toPrecision(3)} to ${losses[kept]!.toPrecision(3)} nats a token`
+  return `training of the whole model lowered the KL on text of the calibration from ${figures}; relative errors of layers are those before`
+}
+
+/** The same with every pass, for the report: of the stages, and of the model. */
+export const tuningReport = ({ stages, tuned }: Pick<JournalState, 'stages' | 'tuned'>): TuningReport[] => [
+  // What the training of the model changed again stands there.
+  ...stages.flatMap(({ name, tuning }) =>
+    tuning ? [{ stage: name, ...tuning, ...(tuned ? { floats: [] } : {}) }] : [],
+  ),
+  ...(tuned
+    ? [{ stage: 'model', losses: tuned.losses, kept: tuned.kept, floats: stages.flatMap(storedFloats) }]
+    : []),
+]
+
+/** Norms and biases that are in the shard of a stage, since they were trained. */
+export const storedFloats = ({ floats, tuning }: Pick<StageEntry, 'floats' | 'tuning'>) =>
+  floats ?? tuning?.floats ?? []

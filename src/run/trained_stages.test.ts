@@ -191,12 +191,12 @@ describe('refused before anything is computed', () => {
     [
       'a step behind trained codebooks',
       { steps: [aqlm, eora] },
-      /steps\[0\]: aqlm trains what is stored, and a later step changes .*--block-epochs 0/,
+      /steps\[0\]: aqlm trains each block, and a later step changes .*--block-epochs 0/,
     ],
     [
       'a step behind trained ranges',
       { steps: [omniquant, eora] },
-      /omniquant trains what is stored, .*--epochs 0/,
+      /omniquant trains each block, .*--epochs 0/,
     ],
     [
       'two trainings that differ',

@@ -2,9 +2,9 @@
 import type { OpenModel } from '../../models/open_model.ts'
 import { FormatError, printable, QualityError, SourceError } from '../../tensor/errors.ts'
 import type { RunHooks } from '../evaluate.ts'
-import type { StageEntry } from '../journal.ts'
 import type { CompressionReport } from '../report.ts'
 import type { RunFolder } from '../run_folder.ts'
+import { storedFloats } from '../step_tuning.ts'
 import type { Verification } from './verification.ts'
 import { digestsOf } from './verify.ts'
 import { failureOf, verifyResult } from './verify_result.ts'
@@ -23,10 +23,7 @@ export async function verifyCompressed(
   names: readonly string[],
   hooks: RunHooks,
 ): Promise<NonNullable<CompressionReport['verification']>> {
-  const layers = folder.stages.flatMap(({ layers, tuning }: StageEntry) => [
-    ...layers,
-    ...(tuning?.floats ?? []),
-  ])
+  const layers = folder.stages.flatMap((stage) => [...stage.layers, ...storedFloats(stage)])
   const failed = (what: string, cause?: unknown) =>
     new QualityError(
       `${printable(folder.output, 4096)}: the result is not what was computed (${what}); it is not published; give --restart to do it again, or --no-verify to publish it as it is`,
