@@ -9,7 +9,16 @@ import { gptqFloats } from './gptq_floats.ts'
 import { isRunOf } from './journal.ts'
 import { step } from './one_shot_experiment.ts'
 import { type OneShotJob, type OneShotRun, piecesOf, readsText, setups } from './one_shot_measure.ts'
-import { belowLine, lostOrders, nameOf, oneShotTable, ordered, ratios, summarize } from './one_shot_page.ts'
+import {
+  belowLine,
+  codeBits,
+  lostOrders,
+  nameOf,
+  oneShotTable,
+  ordered,
+  ratios,
+  summarize,
+} from './one_shot_page.ts'
 import { ptqBenchmark } from './ptq_benchmark.ts'
 import { bestAt, front, ranksAt } from './ptq_ranks.ts'
 import { sparsegpt } from './sparsegpt.ts'
@@ -174,3 +183,15 @@ test('pieces of the training text are every twentieth of 4000 characters', () =>
 function result(runs: OneShotRun[]) {
   return { experiment: 'one', commit: '0123456789ab', command: 'pare reproduce', sources: 'abc', runs }
 }
+
+test.each([
+  ['a grid', [step('gptq', { bits: 3, groupSize: 64 })], 3],
+  ['a grid behind a transform', [step('hadamard'), step('rtn', { bits: 2 })], 2],
+  ['codebooks', [step('aqlm', { books: 3, bookBits: 7 })], 2.625],
+  ['what is left of half of the weights, as numbers', [step('wanda', { sparsity: 0.5 })], 8],
+  ['the same in a pattern', [step('sparsegpt', { pattern: '2:4' })], 8],
+  ['the same as codes', [step('sparsegpt', { sparsity: 0.5, bits: 4 })], 2],
+  ['what a repair stands behind', [step('gptq', { bits: 3 }), step('eora', { rank: 8 })], 3],
+])('bits of codes alone: %s', (_, steps, bits) => {
+  expect(codeBits(steps)).toBeCloseTo(bits, 12)
+})

@@ -49,6 +49,8 @@ export interface OneShotRun extends OneShotJob, Stamp {
   /** Nats a token, from the source; with the standard error of the mean over windows. */
   kl: number
   klStandardError: number
+  /** What 99 of 100 tokens do not exceed; the first runs did not measure it. */
+  kl99?: number
   perplexity: number
   perplexitySource: number
   top1: number
@@ -117,6 +119,7 @@ export async function measure(
       fileBytes: report.bytes,
       kl: report.kl!,
       klStandardError: report.klStandardError!,
+      kl99: report.kl99!,
       perplexity: report.perplexity!,
       perplexitySource: report.perplexitySource!,
       top1: report.top1!,

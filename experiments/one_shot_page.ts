@@ -157,10 +157,28 @@ export function lostOrders(
   })
 }
 
+/** Bits a weight of the codes or numbers alone, without scales, masks, codebooks and orders. */
+export function codeBits(steps: readonly WeightStep[]): number {
+  const kept = steps.reduce((share, { sparsity, pattern }) => {
+    const [count, of] = (pattern ?? '').split(':').map(Number)
+    return share * (pattern ? 1 - count! / of! : 1 - (sparsity ?? 0))
+  }, 1)
+  const codes = steps.map(({ method, bits, books = 2, bookBits = 8, tileColumns = 8 }) =>
+    method === 'aqlm' ? (books * bookBits) / tileColumns : bits,
+  )
+  return kept * (codes.findLast((bits) => bits !== undefined) ?? 16)
+}
+
 /** Small values keep their digits. */
 const showKl = (value: number): string => (value < 0.1 ? value.toPrecision(3) : value.toFixed(4))
 const showSpread = ({ mean, spread }: Spread): string =>
   `${showKl(mean)}${spread === undefined ? '' : ` ± ${spread.toPrecision(2)}`}`
+
+/** Mean over the seeds that measured it. */
+function showHigh(runs: readonly OneShotRun[]): string {
+  const found = runs.flatMap(({ kl99 }) => kl99 ?? [])
+  return found.length === 0 ? '' : showKl(mean(found))
+}
 
 /** One way a row, fewer bits first. */
 export function oneShotTable(rows: readonly Summary[]): string {
@@ -168,9 +186,11 @@ export function oneShotTable(rows: readonly Summary[]): string {
     'model',
     'steps',
     'stored bits a linear weight',
+    'bits of codes alone',
     'kB of linear weights',
     'KL ± standard error, one a seed',
     'KL ± spread over seeds',
+    'KL of 99% of the tokens at most',
     'perplexity (source)',
     'same first token',
     'mean relative error of the layers',
@@ -185,9 +205,11 @@ export function oneShotTable(rows: readonly Summary[]): string {
       model,
       name,
       storedBits.toFixed(3),
+      codeBits(runs[0]!.steps).toFixed(2),
       (bytes / 1e3).toFixed(0),
       runs.map((run) => `${showKl(run.kl)} ± ${run.klStandardError.toPrecision(2)}`).join('<br>'),
       showSpread(kl),
+      showHigh(runs),
       `${mean(runs.map(({ perplexity }) => perplexity)).toFixed(2)} (${runs[0]!.perplexitySource.toFixed(2)})`,
       `${(100 * mean(runs.map(({ top1 }) => top1))).toFixed(1)}%`,
       mean(runs.map(({ relativeError }) => relativeError)).toPrecision(3),

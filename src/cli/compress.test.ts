@@ -51,6 +51,7 @@ test('--json prints report.json, with every field that was promised', () => {
     'perplexitySource',
     'kl',
     'klStandardError',
+    'kl99',
     'top1',
     'tokens',
     'bytes',

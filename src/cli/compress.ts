@@ -113,7 +113,7 @@ export function reportText(report: CompressionReport): string {
       ? []
       : [
           `perplexity  ${report.perplexitySource!.toFixed(3)} -> ${report.perplexity.toFixed(3)} (${report.protocol}, ${report.tokens} tokens)`,
-          `KL          ${report.kl!.toFixed(4)}${report.klStandardError === undefined ? '' : ` ± ${report.klStandardError.toFixed(4)}`} nats a token, same top token ${percent(report.top1!)}`,
+          `KL          ${report.kl!.toFixed(4)}${report.klStandardError === undefined ? '' : ` ± ${report.klStandardError.toFixed(4)}`} nats a token${report.kl99 === undefined ? '' : `, at most ${report.kl99.toFixed(3)} in 99% of the tokens`}, same top token ${percent(report.top1!)}`,
         ]),
     ...(report.embeddings
       ? [

@@ -51,13 +51,13 @@ export function addEval(pare: Command): void {
 }
 
 function evaluationText(result: Evaluation): string {
-  const { perplexity, perplexitySource, kl, klStandardError, top1, tokens, protocol, notes } = result
+  const { perplexity, perplexitySource, kl, klStandardError, kl99, top1, tokens, protocol, notes } = result
   return [
     `perplexity  ${perplexity.toFixed(4)}${perplexitySource === undefined ? '' : ` (source ${perplexitySource.toFixed(4)})`}  ${protocol}, ${tokens} tokens`,
     ...(kl === undefined
       ? []
       : [
-          `KL          ${kl.toFixed(5)}${klStandardError === undefined ? '' : ` ± ${klStandardError.toFixed(5)}`} nats a token`,
+          `KL          ${kl.toFixed(5)}${klStandardError === undefined ? '' : ` ± ${klStandardError.toFixed(5)}`} nats a token${kl99 === undefined ? '' : `, at most ${kl99.toFixed(4)} in 99% of the tokens`}`,
           `same top    ${(100 * top1!).toFixed(2)}%`,
         ]),
     ...notes.map((note) => `note        ${note}`),

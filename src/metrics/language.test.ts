@@ -92,7 +92,7 @@ describe('perplexity', () => {
     const whole = await metrics()
     const pieces = await metrics({ stateBytes: 0, batchTokens: 24, logitRows: 4, headRows: 10 })
     // Sums of losses are cut elsewhere, so that their last digits differ.
-    for (const name of ['perplexity', 'perplexitySource', 'kl', 'klStandardError', 'top1'] as const)
+    for (const name of ['perplexity', 'perplexitySource', 'kl', 'klStandardError', 'kl99', 'top1'] as const)
       expect(Math.abs(pieces[name]! / whole[name]! - 1)).toBeLessThan(1e-5)
     expect(pieces.tokens).toBe(whole.tokens)
     open.close()
@@ -131,7 +131,7 @@ describe('distance from a source', () => {
       { context: 12 },
     )
     const metrics = await languageMetrics({ model: other, against: other, windows })
-    expect([metrics.kl, metrics.klStandardError, metrics.top1]).toEqual([0, 0, 1])
+    expect([metrics.kl, metrics.klStandardError, metrics.kl99, metrics.top1]).toEqual([0, 0, 0, 1])
     expect(metrics.perplexitySource).toBe(metrics.perplexity)
   })
   test('is sum p (log p - log q), p being the source, worked by hand', async () => {
@@ -154,6 +154,23 @@ describe('distance from a source', () => {
     const d = 0.5 * Math.log(2 / 3) + 0.5 * Math.log(2)
     expect(kl).toBeCloseTo(d / 2, 6)
     expect(klStandardError).toBeCloseTo(d / 2, 6)
+  })
+  test('99 of 100 tokens have no more than kl99, in whichever window they are', async () => {
+    const rare = tableModel([
+      [1 / 2, 1 / 2],
+      [3 / 4, 1 / 4],
+    ])
+    // From 1 the distance is d, from 0 none: d is reached where more than one token of a hundred is a 1.
+    const d = 0.5 * Math.log(2 / 3) + 0.5 * Math.log(2)
+    const kl99 = async (ones: number) => {
+      const ids = Uint32Array.from({ length: 10 * 11 }, (_, i) => (i % 11 === 5 && i < 11 * ones ? 1 : 0))
+      const windows = cutWindows(ids, { context: 11 })
+      const metrics = await languageMetrics({ model: rare, against: source, windows })
+      expect(metrics.tokens).toBe(100)
+      return metrics.kl99!
+    }
+    expect(await kl99(1)).toBeCloseTo(0, 6)
+    expect(await kl99(2)).toBeCloseTo(d, 6)
   })
   test('the share of agreement counts tokens where both have one favourite', async () => {
     const model = tableModel([

@@ -3,6 +3,7 @@
  *
  *   perplexity       exp of the mean of -log p(next token)
  *   KL               mean over tokens of sum_v p_source(v) (log p_source(v) - log p(v)), in nats
+ *   KL 99%           what that of 99 of 100 tokens does not exceed
  *   top1             share of tokens where both models have the same most likely next token
  *
  * Both models run stage by stage, so that one stage of each is in memory at a time, and logits are made for 256
@@ -24,6 +25,8 @@ export interface LanguageMetrics {
   kl?: number
   /** Of the mean over windows; absent for one window. */
   klStandardError?: number
+  /** What 99 of 100 tokens do not exceed, in nats: far above the mean where few tokens carry the loss. */
+  kl99?: number
   top1?: number
   /** Predictions scored. */
   tokens: number
@@ -70,6 +73,8 @@ interface WindowSums {
   loss: number
   sourceLoss: number
   kl: number
+  /** Of each token. */
+  kls: number[]
   agreed: number
 }
 
@@ -156,7 +161,7 @@ function scoreWindow(
   heads: readonly LanguageHead[],
   logitRows: number,
 ): WindowSums {
-  const sums: WindowSums = { tokens: 0, loss: 0, sourceLoss: 0, kl: 0, agreed: 0 }
+  const sums: WindowSums = { tokens: 0, loss: 0, sourceLoss: 0, kl: 0, kls: [], agreed: 0 }
   const scored = ids.length - 1
   for (let start = firstScored; start < scored; start += logitRows) {
     const end = Math.min(start + logitRows, scored)
@@ -185,7 +190,9 @@ function addRows(sums: WindowSums, next: Uint32Array, [own, source]: Tensor[]): 
   sums.loss -= total(gather(own!, 1, index))
   if (!source) return
   sums.sourceLoss -= total(gather(source, 1, index))
-  sums.kl += total(source.exp().mul(source.sub(own!)).sum([-1]))
+  const kls = Array.from(source.exp().mul(source.sub(own!)).sum([-1]).toArray(), Number)
+  sums.kl += kls.reduce((sum, kl) => sum + kl, 0)
+  sums.kls.push(...kls)
   const [a, b] = [own!, source].map((x) => x.argmax(-1).toArray())
   for (const [i, choice] of a!.entries()) if (choice === b![i]) sums.agreed += 1
 }
@@ -216,6 +223,8 @@ function summarize(sums: readonly WindowSums[], windows: Windows, compared: bool
     const squares = sums.reduce((n, s) => n + (s.kl / s.tokens - kl) ** 2, 0)
     result.klStandardError = Math.sqrt(squares / (sums.length - 1) / sums.length)
   }
+  const kls = Float64Array.from(sums.flatMap((s) => s.kls)).sort()
+  result.kl99 = kls[Math.ceil(0.99 * kls.length) - 1]!
   result.top1 = sums.reduce((n, s) => n + s.agreed, 0) / tokens
   return result
 }

@@ -48,6 +48,7 @@ const schema = z.looseObject({
   perplexity: z.number().optional(),
   perplexitySource: z.number().optional(),
   kl: z.number().optional(),
+  kl99: z.number().optional(),
   top1: z.number().optional(),
   tokens: count.optional(),
   protocol: z.string().optional(),

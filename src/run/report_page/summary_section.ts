@@ -42,9 +42,12 @@ function cards(report: CompressionReport): Markup {
     list.push({
       name: 'KL to the source',
       value: fixed(report.kl, 4),
-      beside: isNumber(report.klStandardError)
-        ? `± ${fixed(report.klStandardError, 4)} nats a token`
-        : 'nats a token',
+      beside: [
+        isNumber(report.klStandardError)
+          ? `± ${fixed(report.klStandardError, 4)} nats a token`
+          : 'nats a token',
+        ...(isNumber(report.kl99) ? [`at most ${fixed(report.kl99, 3)} in 99% of the tokens`] : []),
+      ].join(', '),
     })
   }
   if (isNumber(report.top1)) {
