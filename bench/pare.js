@@ -4,12 +4,14 @@
  *   node bench/pare.js matmul
  *   node bench/pare.js prefill MODEL.gguf
  *   node bench/pare.js gptq MODEL.gguf TEXT.txt [--samples 64] [--length 512] [--static-groups]
- *   node bench/pare.js sparsegpt|wanda MODEL.gguf TEXT.txt [--samples 64] [--length 512]
+ *   node bench/pare.js spqr|sparsegpt|wanda MODEL.gguf TEXT.txt [--samples 64] [--length 512]
  *
- * `gptq` is 3 bits, groups of 64, symmetric, act-order; the pruners set half of the weights to zero. Without evaluation;
- * forwards in f32. `--threads N` limits all
- * of them. `bench/turns.js` runs this and the scripts of bench/peers in turns.
+ * `gptq` is 3 bits, groups of 64, symmetric, act-order; `spqr` has its defaults; the pruners set half of the weights to
+ * zero. Without evaluation; forwards in f32. A text that ends in .json holds token windows, as bench/peers has them, of
+ * which the first are taken. `--layers N` stops after so many blocks, `--threads N` limits all of them. `bench/turns.js`
+ * runs this and the scripts of bench/peers in turns.
  */
+import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from '../.ci/arguments.js'
 import { InputSquares } from '../dist/calibrate/input_squares.js'
@@ -22,6 +24,8 @@ import { denseSource } from '../dist/nn/weight_source.js'
 import { sparsegpt } from '../dist/prune/sparsegpt.js'
 import { wanda } from '../dist/prune/wanda.js'
 import { gptq } from '../dist/quantize/gptq.js'
+import { spqr } from '../dist/quantize/spqr.js'
+import { relativeErrors } from '../dist/run/relative_errors.js'
 import { instructionSet, matmul, randomStream, scope, setThreads, threads } from '../dist/tensor/index.js'
 
 const { values: flags, positionals } = parseArgs({
@@ -30,6 +34,7 @@ const { values: flags, positionals } = parseArgs({
     threads: { type: 'string' },
     samples: { type: 'string', default: '64' },
     length: { type: 'string', default: '512' },
+    layers: { type: 'string' },
     'static-groups': { type: 'boolean', default: false },
   },
 })
@@ -78,29 +83,54 @@ function prefill(path) {
 /** By name; each with the grid that it rounds to, where it does. */
 const methods = {
   gptq: () => gptq({ actOrder: true, staticGroups: flags['static-groups'] }),
+  spqr: () => spqr(),
   sparsegpt: () => sparsegpt({ sparsity: 0.5 }),
   wanda: () => wanda({ sparsity: 0.5 }),
 }
 
-async function compression(name, path, text) {
+/** Windows of tokens: those of a JSON file, or drawn from a text. */
+function samplesOf(open, text) {
   const [samples, length] = [Number(flags.samples), Number(flags.length)]
-
-  const open = openModel(path)
+  if (text.endsWith('.json'))
+    return JSON.parse(readFileSync(text, 'utf8'))
+      .slice(0, samples)
+      .map((window) => Uint32Array.from(window.slice(0, length)))
   const tokens = readTokens([text], { tokenizer: open.tokenizer(), chatTemplates: open.chatTemplates() })
-  const drawn = drawSamples(tokens, { samples, length }).samples
+  return drawSamples(tokens, { samples, length }).samples
+}
+
+async function compression(name, path, text) {
+  const open = openModel(path)
+  const drawn = samplesOf(open, text)
+  const { model } = open
+  const stages = model.stages.slice(0, flags.layers && Number(flags.layers))
   const method = methods[name]()
   const grid = name === 'gptq' ? affineGrid({ bits: 3, groupSize: 64, symmetric: true }) : undefined
-  const spent = { statistics: 0, solving: 0 }
-  const timed = (name, body) => {
+  const spent = { statistics: 0, solving: 0, measurement: 0 }
+  const total = { errors: 0, linears: 0, weights: 0, bits: 0, outliers: 0 }
+  const timed = (phase, body) => {
     const start = performance.now()
     const result = body()
-    spent[name] += (performance.now() - start) / 1000
+    spent[phase] += (performance.now() - start) / 1000
     return result
   }
+  const measure = (dense, { source, decoded }, statistics) =>
+    timed('measurement', () => {
+      total.errors += relativeErrors(dense, [decoded], statistics)[0]
+      total.linears++
+      total.weights += dense.size
+      if (name !== 'spqr') return
+      total.bits += source.size().storedBits
+      total.outliers += outliersOf(source.values)
+    })
   const gathered = new Map()
   const start = performance.now()
   await walk({
-    model: open.model,
+    model: {
+      stages,
+      embed: (ids) => model.embed(ids),
+      context: (tokens) => model.context(tokens),
+    },
     samples: drawn,
     visitor: {
       observe: ([first], x) =>
@@ -108,30 +138,38 @@ async function compression(name, path, text) {
           if (!gathered.has(first)) gathered.set(first, statisticOf(method, first.name, x.extent(-1)))
           gathered.get(first).add(x)
         }),
-      compress: (linears) =>
-        timed('solving', () => {
-          const statistic = gathered.get(linears[0])
-          const statistics = statistic.current()
-          for (const linear of linears) {
+      compress(linears) {
+        const statistic = gathered.get(linears[0])
+        const statistics = statistic.current()
+        for (const linear of linears) {
+          const [dense, edit] = timed('solving', () => {
             const dense = linear.source.dense()
-            const edit = method.compress({ name: linear.name, dense, current: dense, statistics, grid })
-            linear.source = denseSource(edit.decoded)
-          }
-          statistic.dispose?.()
-          gathered.delete(linears[0])
-        }),
+            return [dense, method.compress({ name: linear.name, dense, current: dense, statistics, grid })]
+          })
+          measure(dense, edit, statistics)
+          linear.source = denseSource(edit.decoded)
+        }
+        statistic.dispose?.()
+        gathered.delete(linears[0])
+      },
     },
   })
-  const seconds = (performance.now() - start) / 1000
+  const { statistics, solving, measurement } = spent
+  const seconds = (performance.now() - start) / 1000 - measurement
   return {
-    samples: drawn.length,
-    length,
+    ...{ samples: drawn.length, length: drawn[0].length, layers: stages.length },
     ...(name === 'gptq' ? { staticGroups: flags['static-groups'] } : {}),
-    seconds,
-    ...spent,
-    forwards: seconds - spent.statistics - spent.solving,
+    ...{ seconds, statistics, solving, forwards: seconds - statistics - solving },
+    relativeError: total.errors / total.linears,
+    ...(name === 'spqr'
+      ? { outlierShare: total.outliers / total.weights, bitsPerWeight: total.bits / total.weights }
+      : {}),
   }
 }
+
+/** Entries beside the grid, in any order of columns. */
+const outliersOf = ({ kind, values, terms }) =>
+  kind === 'permuted' ? outliersOf(values) : terms.find((term) => term.kind === 'sparse_rows').values.length
 
 const statisticOf = ({ needs }, name, inputs) =>
   needs.includes('gram') ? new GramStatistic(name, inputs) : new InputSquares(inputs)
@@ -143,7 +181,7 @@ const jobs = {
 }
 if (!Object.hasOwn(jobs, job)) {
   process.stderr.write(
-    'usage: node bench/pare.js matmul | prefill MODEL | gptq|sparsegpt|wanda MODEL TEXT [--samples N] [--length N] [--static-groups] [--threads N]\n',
+    'usage: node bench/pare.js matmul | prefill MODEL | gptq|spqr|sparsegpt|wanda MODEL TEXT [--samples N] [--length N] [--layers N] [--static-groups] [--threads N]\n',
   )
   process.exit(2)
 }

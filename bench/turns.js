@@ -4,7 +4,7 @@
  *
  *   node bench/turns.js MODEL.gguf --text TRAIN.txt --calibration calibration.json --evaluation held-out.json \
  *     --torch torch-venv/bin/python [--llmcompressor llmcompressor-venv/bin/python] \
- *     [--jobs matmul,prefill,gptq,gptq-static,sparsegpt,wanda] [--rounds 5] [--threads 2]
+ *     [--jobs matmul,prefill,gptq,gptq-static,spqr,sparsegpt,wanda] [--rounds 5] [--threads 2]
  *   node bench/turns.js --torch torch-venv/bin/python --jobs train-resnet [--preload LIBRARY.so]
  *   node bench/turns.js --torch torch-venv/bin/python --jobs train-llama [--preload LIBRARY.so]
  *
@@ -114,6 +114,22 @@ const jobs = {
   },
   gptq: gptqJob([]),
   'gptq-static': gptqJob(['--static-groups']),
+  spqr: {
+    // The windows that PyTorch gets, so that both find the same outliers.
+    Pare: () => {
+      const { seconds, statistics, solving, ...found } = pare('spqr', model, flags.calibration).result
+      return spqrReadings({
+        ...{ seconds, statistics, solving, error: found.relativeError, outliers: found.outlierShare },
+      })
+    },
+    PyTorch: () => {
+      const { total_s, phases_s, ...found } = torch('torch_spqr.py', model, flags.calibration)
+      return spqrReadings({
+        ...{ seconds: total_s, statistics: phases_s.statistics, solving: phases_s.factors + phases_s.sweep },
+        ...{ error: found.relative_error, outliers: found.outlier_share },
+      })
+    },
+  },
   sparsegpt: pruningJob('sparsegpt'),
   wanda: pruningJob('wanda'),
 }
@@ -121,6 +137,14 @@ const jobs = {
 const llamaReadings = (rate, growth) => ({
   'steps of a llama, tokens/s': rate,
   'steps of a llama, growth of memory, MB': growth / 1e6,
+})
+
+const spqrReadings = ({ seconds, statistics, solving, error, outliers }) => ({
+  'SpQR, s': seconds,
+  'SpQR: statistics, factors, sweep, s': statistics + solving,
+  'SpQR: factors and sweep, s': solving,
+  'SpQR: mean relative error of layers, thousandths': 1000 * error,
+  'SpQR: outliers, in 1000 weights': 1000 * outliers,
 })
 
 function llamaOfTorch(allocator) {
