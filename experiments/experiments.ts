@@ -10,6 +10,7 @@ import { gptq } from './gptq.ts'
 import { gptqFloats } from './gptq_floats.ts'
 import { jaxpruner } from './jaxpruner.ts'
 import { obc } from './obc.ts'
+import { obcDigits } from './obc_digits.ts'
 import { ptqBenchmark } from './ptq_benchmark.ts'
 import { sparsegpt } from './sparsegpt.ts'
 import { spqr } from './spqr.ts'
@@ -28,4 +29,5 @@ export const experiments: Readonly<Record<string, AnyExperiment>> = {
   eora,
   ptq_benchmark: ptqBenchmark,
   obc,
+  obc_digits: obcDigits,
 }

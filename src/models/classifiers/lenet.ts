@@ -75,6 +75,7 @@ export function lenet(options: LenetOptions, weights: WeightMaker): Classifier {
   const [fc1, fc2] = [linear('fc1', features, hidden), linear('fc2', hidden, classes)]
   return {
     layers: new Map([conv1, conv2, fc1, fc2].map((layer) => [layer.name, layer])),
+    norms: [],
     sites: () => ['conv1/act', 'conv2/act', 'fc1/act', 'logits'],
     forward: (x, { at } = {}) =>
       scope(() => {

@@ -46,6 +46,7 @@ export function mlp(options: MlpOptions, weights: WeightMaker): Classifier {
   const siteOf = (i: number) => (i + 1 < layers.length ? `fc${i + 1}/act` : 'logits')
   return {
     layers: new Map(layers.map((layer) => [layer.name, layer])),
+    norms: [],
     sites: () => layers.map((_, i) => siteOf(i)),
     forward: (x, { at } = {}) =>
       scope(() => {

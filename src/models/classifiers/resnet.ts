@@ -67,13 +67,17 @@ export function resnet(options: ResnetOptions, weights: WeightMaker): Classifier
     layers.set(layer.name, layer)
     return layer
   }
-  const norm = (name: string, size: number): BatchNorm =>
-    new BatchNorm({
+  const norms: BatchNorm[] = []
+  const norm = (name: string, size: number): BatchNorm => {
+    const made = new BatchNorm({
       weight: weights.weight(`${name}.weight`, [size], { kind: 'constant', value: 1 }),
       bias: weights.weight(`${name}.bias`, [size], { kind: 'constant', value: 0 }),
       runningMean: weights.buffer(`${name}.running_mean`, [size], 0),
       runningVariance: weights.buffer(`${name}.running_var`, [size], 1),
     })
+    norms.push(made)
+    return made
+  }
   const stem = convolution('stem.conv', channels, width)
   const stemNorm = norm('stem.norm', width)
   const stages = [0, 1, 2].flatMap((stage) =>
@@ -101,6 +105,7 @@ export function resnet(options: ResnetOptions, weights: WeightMaker): Classifier
   layers.set(head.name, head)
   return {
     layers,
+    norms,
     sites: () => ['stem', ...stages.flatMap(({ name }) => sitesOf(name)), 'pooled', 'logits'],
     forward(x, { training = false, at }: ForwardOptions = {}) {
       const mode = training ? 'batch' : 'running'
