@@ -87,7 +87,8 @@ function valuesOf(source: WeightSource): StoredValues {
   return values ?? { kind: 'dense', numbers: source.dense() }
 }
 
-function methodOf(step: ResolvedStep, seed: number): LayerMethod {
+/** @throws OptionError for what its options cannot be together */
+export function methodOf(step: ResolvedStep, seed: number): LayerMethod {
   const { method, own } = step
   const facts = stepMethod(method)
   const names = facts.kind === 'quantizer' ? sharedFields : []

@@ -11,6 +11,7 @@ import { patternMatches } from '../nn/name_pattern.ts'
 import { nearestNames } from '../nn/nearest_names.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import { checkFits } from './fitting_shapes.ts'
 import { overrideText, type ResolvedOverride } from './override.ts'
 import { formOf, makesTree } from './step_chain.ts'
 import { stepsByName } from './step_sequence.ts'
@@ -147,6 +148,7 @@ function choiceOf(
   const by = asked?.at ?? step?.at ?? 'no step takes it'
   const { keep, scheme, bits, groupSize, symmetric } = asked ?? {}
   if (keep) return { keep, by }
+  if (isMatrix) for (const each of steps) checkFits(name, shape as [number, number], each)
   const tree = isMatrix && trees && makesTree(steps)
   const asksGrid = bits !== undefined || groupSize !== undefined || symmetric !== undefined
   if (isMatrix && !step && (asksGrid || (scheme !== undefined && isCodedType(scheme)))) {
