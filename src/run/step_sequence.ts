@@ -75,7 +75,11 @@ export function stepsAsMethod(
       })
       return {
         ...edit,
-        diagnostics: { ...edit.diagnostics, notes: [...notes, ...edit.diagnostics.notes] },
+        // Steps of one method may say the same.
+        diagnostics: {
+          ...edit.diagnostics,
+          notes: [...new Set([...notes, ...edit.diagnostics.notes])],
+        },
       }
     },
   }
