@@ -140,7 +140,7 @@ export const ownFields = {
     help: 'passes over the calibration text in which codebooks, scales and norms of all blocks learn the distributions of the source, once all weights have codes; 5 is usual, 0 leaves it out',
   },
   modelRate: {
-    ...number('a number above 0', (x) => x > 0),
+    ...number('a number above 0, up to 10', (x) => x > 0 && x <= 10),
     help: 'learning rate of model-epochs; 1e-4 for models of some million weights',
   },
   modelPatience: {

@@ -69,7 +69,9 @@ function withPossibleOptions(step: ResolvedStep): ResolvedStep {
   const { method, own, at } = step
   try {
     methodOf(step, 0)
-    stepMethod(method).training?.tuner(own)
+    const { training, modelTraining } = stepMethod(method)
+    training?.tuner(own)
+    modelTraining?.tuner(own)
     return step
   } catch (error) {
     if (!(error instanceof OptionError)) throw error
