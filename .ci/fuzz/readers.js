@@ -1,10 +1,12 @@
 /** Every reader of files that nobody vouches for: how its damaged files are made from a seed, and how one is read whole. */
 import { checkpointReaders } from './checkpoints.js'
+import { levelReader } from './level_files.js'
 import { ownFileReaders } from './own_files.js'
 import { packageReaders } from './packages.js'
 import { randomOf } from './random.js'
 import { tensorFileReaders } from './tensor_files.js'
 import { textReaders } from './texts.js'
+import { transformReader } from './transform_files.js'
 
 /**
  * `make(random)` gives the files of a case, name to bytes. `read(files, place, random)` reads them with all that is in
@@ -15,6 +17,8 @@ export const readers = [
   ...textReaders,
   ...checkpointReaders,
   ...ownFileReaders,
+  levelReader,
+  transformReader,
   ...packageReaders,
 ]
 

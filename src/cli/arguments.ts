@@ -2,7 +2,7 @@
 import { InvalidArgumentError } from 'commander'
 import { parseSize, sizeForm } from '../run/byte_size.ts'
 import type { Override } from '../run/override.ts'
-import { type OwnFieldName, ownFields } from '../run/own_fields.ts'
+import { dampingField, type OwnField, type OwnFieldName, ownFields } from '../run/own_fields.ts'
 
 /** A whole number from `least` on. */
 export const whole =
@@ -20,15 +20,18 @@ export function positive(text: string): number {
   throw new InvalidArgumentError('A number above 0 is needed.')
 }
 
-/** The value of an option that only some methods read. */
-export const ownValue =
-  (name: OwnFieldName) =>
+/** The value of a field. */
+const fieldValue =
+  ({ schema, range }: Pick<OwnField, 'schema' | 'range'>) =>
   (text: string): string | number => {
-    const { schema, range } = ownFields[name]
     for (const value of text.trim() === '' ? [text] : [Number(text), text])
       if (schema.safeParse(value).success) return value
     throw new InvalidArgumentError(`${range[0]!.toUpperCase()}${range.slice(1)} is needed.`)
   }
+
+/** The value of an option that only some methods read. */
+export const ownValue = (name: OwnFieldName) => fieldValue(ownFields[name])
+export const damping = fieldValue(dampingField)
 
 /** A number from 1 on. */
 export function atLeast1(text: string): number {

@@ -9,7 +9,17 @@ import { recipeOptions } from '../run/recipe_options.ts'
 import { stepMethod, stepMethodNames } from '../run/step_methods.ts'
 import { choosableFormats, targetNames } from '../run/targets.ts'
 import type { WeightStep } from '../run/weight_step.ts'
-import { atLeast1, groupSize, levels, override, ownValue, positive, size, whole } from './arguments.ts'
+import {
+  atLeast1,
+  damping,
+  groupSize,
+  levels,
+  override,
+  ownValue,
+  positive,
+  size,
+  whole,
+} from './arguments.ts'
 import { addMethodHelp } from './method_help.ts'
 import { addSteps } from './typed_steps.ts'
 
@@ -122,11 +132,12 @@ export function addMethodFlags(command: Command): Command {
       '--search',
       'search a narrower range for every group: slow, helps at 2 and 3 bits with rtn. Not for gguf and llama.cpp',
     )
+    .addOption(new Option('--no-search', '--search is off').hideHelp())
     .option('--no-true-sequential', 'gptq: the weights of a block do not see each other compressed')
     .option(
       '--damping <x>',
-      'gptq: added to the diagonal of the inputs’ second moments, as a share of its mean, above 0. More where a weight is reported as singular (default: 0.01)',
-      positive,
+      'gptq: added to the diagonal of the inputs’ second moments, as a share of its mean, above 0 and up to 100. More where a weight is reported as singular (default: 0.01)',
+      damping,
     )
     .option(
       '--imatrix <file>',

@@ -1,7 +1,7 @@
 /** `pare compress --method NAME --help`: what a method does, and every option that it reads. */
 import type { Command } from 'commander'
 import { flagName } from '../run/option_fields.ts'
-import { type OwnField, ownFields } from '../run/own_fields.ts'
+import { dampingField, type OwnField, ownFields } from '../run/own_fields.ts'
 import { type StepMethodName, stepMethod, stepMethodNames } from '../run/step_methods.ts'
 import { wrapped } from './wrapped.ts'
 
@@ -15,8 +15,10 @@ export function addMethodHelp(command: Command): Command {
   return command
 }
 
+type HelpField = Omit<OwnField, 'schema'>
+
 /** Options that quantisers share, as `own_fields.ts` has the others. */
-const sharedFields: Readonly<Record<string, Omit<OwnField, 'schema'>>> = {
+const sharedFields: Readonly<Record<string, HelpField>> = {
   scheme: {
     value: '<type>',
     range: 'Q2_K to Q8_0, IQ4_NL, or a mix such as Q4_K_M',
@@ -42,8 +44,7 @@ const sharedFields: Readonly<Record<string, Omit<OwnField, 'schema'>>> = {
     help: 'groups stay neighbours in that order; off is a little better, and readers need the group of each column',
   },
   damping: {
-    value: '<x>',
-    range: 'a number above 0',
+    ...dampingField,
     help: 'added to the diagonal of the second moments of the inputs, as a share of its mean; more where a weight is reported as singular, or calibration is short',
   },
   onSingular: {
@@ -74,11 +75,13 @@ const pages: Partial<Record<StepMethodName, string>> = {
 export function methodHelp(name: StepMethodName): string {
   const method = stepMethod(name)
   const { kind, summary, options } = method
-  const known: Readonly<Record<string, Omit<OwnField, 'schema'>>> = { ...sharedFields, ...ownFields }
+  const known: Readonly<Record<string, HelpField>> = { ...sharedFields, ...ownFields }
   const defaults: Record<string, string | undefined> = {
     ...(kind === 'quantizer' ? gridDefaults : {}),
     ...options,
   }
+  if ('blocks' in method && !method.blocks) delete defaults.scheme
+  if ('searches' in method && !method.searches) delete defaults.search
   const ranged: Readonly<Record<string, string | undefined>> = ('ranges' in method && method.ranges) || {}
   const entries = Object.entries(defaults).flatMap(([field, byDefault]) => {
     const { value, range, help } = known[field]!

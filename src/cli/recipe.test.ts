@@ -78,6 +78,7 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--static-groups', step({ staticGroups: true })],
   ['--no-static-groups', step({ staticGroups: false })],
   ['--search', step({ search: true })],
+  ['--no-search', step({ search: false })],
   ['--no-true-sequential', { trueSequential: false }],
   ['--damping 0.1', step({ damping: 0.1 })],
   ['--on-singular round', step({ onSingular: 'round' })],
@@ -109,7 +110,7 @@ describe('every flag is also a field of the recipe', () => {
     const typed = resolved(toOptions('m', typedFlags(parsed)))
     expect(typed).toEqual(resolved(recipeOptions({ pare: 1, source: 'm', ...written })))
     // It is not the default, or says that it is.
-    if (!/--(static-groups|act-order|no-symmetric)$/.test(args))
+    if (!/--(static-groups|act-order|no-symmetric|no-search)$/.test(args))
       expect(typed).not.toEqual(resolved(recipeOptions({ pare: 1, source: 'm' })))
   })
   test('and none is missing, but for those that say what is read and printed', () => {

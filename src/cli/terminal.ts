@@ -3,6 +3,7 @@ import picocolors from 'picocolors'
 import type { CompressionPlan } from '../run/plan.ts'
 import type { OnProgress, ProgressEvent } from '../run/progress.ts'
 import { programsText } from '../run/targets.ts'
+import { stepText } from '../run/tensor_rules.ts'
 import type { TimeRange } from '../run/time_plan.ts'
 import type { TrainingProgress } from '../run/training_run.ts'
 import { printable } from '../tensor/errors.ts'
@@ -157,9 +158,7 @@ export function planText(plan: CompressionPlan): string {
     ...opensIn(plan),
     ...rows,
     ...(plan.steps.length > 1 || plan.rules.length > 0
-      ? plan.steps.map(
-          ({ method, type, weights }, i) => `  step ${i + 1}  ${method}, ${type}: takes ${weights} weights`,
-        )
+      ? plan.steps.map((step, i) => `  step ${i + 1}  ${stepText(step)}: takes ${step.weights} weights`)
       : []),
     ...plan.rules
       .slice(0, MOST_RULES)

@@ -1,10 +1,11 @@
 import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { FormatError, ResourceError, SourceError } from '../tensor/errors.ts'
 import { bytesSource, openFile } from './file.ts'
 import { createOutput, writeFailure, writeWhole } from './output.ts'
+import { createSafetensors, createShardedSafetensors } from './safetensors/writer.ts'
 
 let folder: string
 beforeEach(() => {
@@ -67,6 +68,39 @@ test('a quota and a size limit are resources too, a missing folder is a source',
   expect(writeFailure({ code: 'EDQUOT' }, 'x', 1)).toBeInstanceOf(ResourceError)
   expect(writeFailure({ code: 'EFBIG' }, 'x', 1)).toBeInstanceOf(ResourceError)
   expect(() => createOutput(join(folder, 'none', 'a.bin'))).toThrow(SourceError)
+})
+describe('a file that is larger than the system allows', () => {
+  const tooLarge = () =>
+    vi.spyOn(fs, 'writeSync').mockImplementation(() => {
+      throw Object.assign(new Error('too large'), { code: 'EFBIG' })
+    })
+  const found = (write: () => void): unknown => {
+    try {
+      write()
+    } catch (error) {
+      return error
+    }
+    return undefined
+  }
+  const tensors = ['a', 'b'].map((name) => ({ name, type: 'F32', shape: [64] }))
+  test('is refused with its size and a way out that fits it', () => {
+    tooLarge()
+    const error = found(() => writeWhole(join(folder, 'report.json'), new Uint8Array(10)))
+    expect(error).toMatchObject({ code: 'PARE_E_FILE_TOO_LARGE', exitCode: 5, facts: { needed: 10 } })
+    expect(String(error)).toMatch(/needs 10 bytes.*; raise the limit \(ulimit -f\), or write to another/)
+    expect(String(error)).not.toContain('shards')
+    expect(readdirSync(folder)).toEqual([])
+  })
+  test('has smaller shards as a way out only where it is one of a folder and holds several tensors', () => {
+    tooLarge()
+    const start = (count: number) => found(() => createShardedSafetensors(folder, tensors.slice(0, count)))
+    expect(String(start(2))).toMatch(/; write smaller shards with --shard-size, raise the limit/)
+    expect(String(start(1))).not.toContain('shards')
+    expect(
+      String(found(() => createSafetensors(join(folder, 'transform-0000.safetensors'), tensors))),
+    ).toMatch(/transform-0000.safetensors: .*; raise the limit/)
+    expect(readdirSync(folder)).toEqual([])
+  })
 })
 test('a rename that fails leaves nothing behind', () => {
   fs.mkdirSync(join(folder, 'a.bin', 'in the way'), { recursive: true })

@@ -30,6 +30,8 @@ export interface OutputFile {
 export interface OutputOptions {
   /** Bytes the whole file will have, named in the message when the disk is full. */
   expectedBytes?: number
+  /** The way out where the system takes no file of this size. @default another folder, or a higher limit */
+  whenTooLarge?: string
 }
 
 /** Whether a name is that of a file that was being written when its process ended. */
@@ -45,7 +47,7 @@ export const isUnfinished = (name: string): boolean => /^\..*\.[0-9a-f]{12}\.par
  * out.write(bytes)
  * out.commit()
  */
-export function createOutput(path: string, { expectedBytes }: OutputOptions = {}): OutputFile {
+export function createOutput(path: string, { expectedBytes, whenTooLarge }: OutputOptions = {}): OutputFile {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.part`)
   let descriptor: number | undefined
   let exists = false
@@ -63,7 +65,7 @@ export function createOutput(path: string, { expectedBytes }: OutputOptions = {}
       return step()
     } catch (error) {
       abort()
-      throw writeFailure(error, path, Math.max(needed, expectedBytes ?? 0))
+      throw writeFailure(error, path, Math.max(needed, expectedBytes ?? 0), whenTooLarge)
     }
   }
   const open = (): number => {
@@ -121,8 +123,19 @@ export function writeWhole(path: string, content: Uint8Array | string): void {
   output.commit()
 }
 
-/** What a failed write means to the user: `needed` is the size in bytes that the file would have had. */
-export function writeFailure(cause: unknown, path: string, needed: number): PareError {
+/** What helps for every file. */
+const higherLimit = 'raise the limit (ulimit -f), or write to another file system'
+
+/**
+ * What a failed write means to the user: `needed` is the size in bytes that the file would have had, `whenTooLarge` what
+ * helps where that is more than the system allows.
+ */
+export function writeFailure(
+  cause: unknown,
+  path: string,
+  needed: number,
+  whenTooLarge = higherLimit,
+): PareError {
   const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
   const details = { facts: { path, needed, reason }, cause }
   const name = printable(path)
@@ -138,7 +151,7 @@ export function writeFailure(cause: unknown, path: string, needed: number): Pare
     )
   if (reason === 'EFBIG')
     return new ResourceError(
-      `${name}: needs ${needed} bytes, more than the file system or the limits of this process allow; write smaller shards`,
+      `${name}: needs ${needed} bytes, more than the file system or the limits of this process allow; ${whenTooLarge}`,
       { ...details, code: 'PARE_E_FILE_TOO_LARGE' },
     )
   return new SourceError(

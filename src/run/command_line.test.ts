@@ -25,8 +25,12 @@ test('options that were given become flags, and no others', () => {
       limits: { targetSize: 60_000_000 },
     }).join(' '),
   ).toBe(
-    'pare compress m.gguf --target-size 60MB --bits 3 --group-size row --symmetric --no-fallback --shard-size 1500kB --no-act-order --static-groups --calib a.txt b.jsonl --no-side-by-side --no-baselines --no-verify --levels Q3_K,Q4_K --output out',
+    'pare compress m.gguf --target-size 60MB --bits 3 --group-size row --symmetric --no-fallback --shard-size 1500kB --no-act-order --static-groups --no-search --calib a.txt b.jsonl --no-side-by-side --no-baselines --no-verify --levels Q3_K,Q4_K --output out',
   )
+})
+test('options of single methods that are switched off are written so', () => {
+  const args = commandArguments({ source: 'm', output: 'o', method: 'spqr', secondOrder: false })
+  expect(args).toContain('--no-second-order')
 })
 test('a path that looks like a flag becomes one that does not', () => {
   expect(commandArguments({ source: '-m.gguf', output: '--out' }).slice(2)).toEqual([

@@ -26,7 +26,7 @@ const flags: Readonly<
   method: 'value',
   actOrder: 'either',
   staticGroups: 'either',
-  search: 'on',
+  search: 'either',
   trueSequential: 'off',
   damping: 'value',
   onSingular: 'value',
@@ -49,7 +49,7 @@ const flags: Readonly<
   offline: 'on',
   probe: 'off',
   ...(Object.fromEntries(
-    ownFieldNames.map((name) => [name, 'value' in ownFields[name] ? 'value' : 'on']),
+    ownFieldNames.map((name) => [name, 'value' in ownFields[name] ? 'value' : 'either']),
   ) as Record<OwnFieldName, Kind>),
   overwrite: 'on',
   restart: 'on',

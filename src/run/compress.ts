@@ -342,6 +342,8 @@ class Compression {
   }
 
   private note(text: string): void {
+    // Two transforms of one kind may say the same.
+    if (this.notes.includes(text)) return
     this.notes.push(text)
     this.hooks.progress?.({ kind: 'note', text })
   }

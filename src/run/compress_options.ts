@@ -17,7 +17,7 @@ import {
 } from './option_fields.ts'
 import { type Override, type ResolvedOverride, resolveOverrides } from './override.ts'
 import { resolveSteps } from './resolve_steps.ts'
-import { makesTree } from './step_chain.ts'
+import { chainText, makesTree } from './step_chain.ts'
 import type { FormatName } from './target_formats.ts'
 import { type ChosenTarget, chosenTarget, type TargetName } from './targets.ts'
 import type { ResolvedStep, ResolvedTransform, WeightStep } from './weight_step.ts'
@@ -234,7 +234,7 @@ function checkMix(
     )
   if (mix && makesTree(steps))
     throw new OptionError(
-      `--target-size, --target-bpw: choose widths of evenly spaced levels, and ${steps.map(({ method }) => method).join(', then ')} stores more than those; leave them out, or take gptq or rtn`,
+      `--target-size, --target-bpw: choose widths of evenly spaced levels, and ${chainText(steps)} stores more than those; leave them out, or take gptq or rtn`,
       { code: 'PARE_E_STORED_FORM' },
     )
   const named = steps.map(({ scheme = '' }) => scheme).find(isMixScheme)

@@ -277,10 +277,12 @@ const numberIn = (name: string): number => Number(/\d+/.exec(name)![0])
 export class JournalWriter {
   readonly path: string
   private descriptor: number | undefined
+  private length: number
 
   /** @param length where the last whole line ends; anything behind is cut off. */
   constructor(path: string, length: number) {
     this.path = path
+    this.length = length
     try {
       this.descriptor = disk().openToAppend(path)
       disk().truncate(this.descriptor, length)
@@ -296,8 +298,9 @@ export class JournalWriter {
       disk().write(this.descriptor, line)
       disk().syncFile(this.descriptor)
     } catch (cause) {
-      throw writeFailure(cause, this.path, line.length)
+      throw writeFailure(cause, this.path, this.length + line.length)
     }
+    this.length += line.length
   }
 
   /** Does nothing the second time. */

@@ -21,6 +21,7 @@ import { tooLarge } from './side_by_side.ts'
 import { stepsAsMethod } from './step_sequence.ts'
 import { modelTunerOf, tunerOf } from './step_tuning.ts'
 import { needsSamples } from './transform_model.ts'
+import type { ResolvedTransform } from './weight_step.ts'
 
 /** How a run keeps to its memory. */
 export interface MemoryBudget {
@@ -206,11 +207,24 @@ function taskOf(
     edited: options.transforms.length > 0,
     calibration: calibrated ? { samples, length, ordered: trueSequential, training, wholeModel } : undefined,
     vectors: family === 'bert',
+    search: searchOf(options),
     evaluation: evaluate ? { windows, context } : undefined,
     probe: options.probe,
     verification: options.verify,
     sideBySide: evaluate && (options.sideBySide ?? tooLarge(source) === undefined),
     textBytes: texts.reduce((total, file) => total + sizeOf(file), 0),
+  }
+}
+
+/** The search of the transforms, where one of them does. */
+function searchOf({ transforms }: ResolvedCompressOptions): MemoryTask['search'] {
+  const searches = transforms.filter(({ method }) => method === 'awq')
+  if (searches.length === 0) return undefined
+  const most = (of: (own: ResolvedTransform['own']) => number) =>
+    Math.max(...searches.map(({ own }) => of(own)))
+  return {
+    tokens: most(({ searchTokens = 2048 }) => searchTokens),
+    clipTokens: most(({ clip = true, clipTokens = 512 }) => (clip ? clipTokens : 0)),
   }
 }
 

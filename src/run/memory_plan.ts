@@ -15,6 +15,7 @@ import { type MemoryPart, poolPart, sum, uncollected } from './memory_parts.ts'
 import {
   batchTokens,
   comparedBytes,
+  decidedBytes,
   F32,
   F64,
   type ModelWidths,
@@ -44,6 +45,7 @@ import {
 } from './process_memory.ts'
 import type { Phase } from './progress.ts'
 import { evaluationParts, sampleParts, verificationParts } from './result_memory.ts'
+import { type SearchTask, searchParts } from './search_memory.ts'
 import { modelTuningParts } from './tuning_memory.ts'
 import { vectorParts } from './vector_memory.ts'
 
@@ -98,6 +100,8 @@ export interface MemoryTask {
     | undefined
   /** Source and result are encoders: the vectors of texts are compared, not logits. @default false */
   vectors?: boolean | undefined
+  /** Present where scales are searched on the inputs of the weights before these are compressed. */
+  search?: SearchTask | undefined
   evaluation?: { windows: number; context: number } | undefined
   /** Present where widths are chosen by errors that are still to be measured. */
   measurement?: MeasurementTask | undefined
@@ -168,13 +172,14 @@ function processParts(task: MemoryTask): MemoryPart[] {
   ]
 }
 
-/** A result that is trained as a whole may take more than the stages before. */
+/** The search before the stages, or the training of the whole model behind them, may take more than a stage. */
 function compressParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
   if (!task.calibration) return roundingParts(task, split)
-  const stages = walkParts(task, split)
-  if (!task.calibration.wholeModel) return stages
-  const whole = [...modelTuningParts(task, split), ...fileParts(task)]
-  return sum(whole) > sum(stages) ? whole : stages
+  const others = [
+    ...(task.search ? [searchParts(task, task.search, split)] : []),
+    ...(task.calibration.wholeModel ? [modelTuningParts(task, split)] : []),
+  ].map((parts) => [...parts, ...fileParts(task)])
+  return [walkParts(task, split), ...others].reduce((a, b) => (sum(b) > sum(a) ? b : a))
 }
 
 /** Matrices are read, rounded and encoded one at a time. */
@@ -262,7 +267,10 @@ function fileParts(task: MemoryTask): MemoryPart[] {
     : 0
   const unpacked = (unpackedBytes[task.format] ?? 0) * largest
   // Every stage is read and written before the garbage collector must come by.
-  const passed = sumOf(matricesOf(task).flat(), (plan) => plan.bytes + F32 * numbersOf(plan))
+  const passed = sumOf(
+    matricesOf(task).flat(),
+    (plan) => plan.bytes + F32 * numbersOf(plan) + decidedBytes(plan),
+  )
   return [
     { what: 'encoded weights of a stage', bytes: encoded, outside: true },
     uncollected(passed, Math.max(codes, unpacked, readBytes)),

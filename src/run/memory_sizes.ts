@@ -79,6 +79,13 @@ export function solvedBytes(plan: TensorPlan): number {
   return Math.max(factoring, measuring, turning)
 }
 
+/**
+ * Arrays of JavaScript that pass while a matrix is decided: its numbers with their errors and what these push onto later
+ * columns in f64, with the factor and the diagonal that is added, where it is turned and rounded column by column.
+ */
+export const decidedBytes = (plan: TensorPlan): number =>
+  plan.made?.kind === 'rotated_grid' ? F64 * (2 * plan.shape[1]! ** 2 + 3 * numbersOf(plan)) : 0
+
 /** Tokens of a batch of sequences of equal length. */
 export function batchTokens(most: number, count: number, length: number): number {
   return length * Math.min(count, Math.max(1, Math.floor(most / length)))

@@ -5,7 +5,7 @@ import { nearestField } from '../nn/nearest_names.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { parseSize, sizeForm } from './byte_size.ts'
 import { sensitivityNames } from './mix/mix_options.ts'
-import { type OwnFieldName, ownFields } from './own_fields.ts'
+import { dampingField, type OwnFieldName, ownFields } from './own_fields.ts'
 import { stepMethodNames } from './step_methods.ts'
 import { choosableFormats, targetNames } from './targets.ts'
 
@@ -54,10 +54,13 @@ export const record = <Shape extends z.ZodRawShape>(shape: Shape) => {
 
 export const pattern = text('a pattern such as model.layers.0.* or re:down_proj', longestPattern)
 export const files = list(text('the path of a file'), 'a list of files')
+const groupNeed = 'a whole number from 1 on or "row"'
 const grid = {
   scheme: text('the name of a block type such as Q4_K, or of a mix such as Q4_K_M', 32),
   bits: numberThat('a number from 1 on', (x) => x >= 1),
-  groupSize: z.union([z.literal('row'), z.int().min(1)], { error: 'a whole number from 1 on or "row"' }),
+  groupSize: z.union([z.literal('row'), z.int({ error: groupNeed }).min(1, { error: groupNeed })], {
+    error: groupNeed,
+  }),
   symmetric: yesOrNo,
 }
 /** The same fields, each of which may be left out. */
@@ -73,7 +76,7 @@ export const stepFields = {
   search: yesOrNo,
   actOrder: yesOrNo,
   staticGroups: yesOrNo,
-  damping: above0(),
+  damping: dampingField.schema,
   onSingular: oneOf(['throw', 'round']),
   ...(Object.fromEntries(Object.entries(ownFields).map(([name, { schema }]) => [name, schema])) as {
     [Name in OwnFieldName]: (typeof ownFields)[Name]['schema']

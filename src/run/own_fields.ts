@@ -124,7 +124,7 @@ export const ownFields = {
     help: 'passes over the calibration text in which codebooks, scales and norms of a block learn from what the block of the source puts out; 5 is usual, 0 leaves it out',
   },
   blockRate: {
-    ...number('a number above 0', (x) => x > 0),
+    ...number('a number above 0, up to 10', (x) => x > 0 && x <= 10),
     help: 'learning rate of block-epochs; 1e-4 for models of some million weights',
   },
   blockPatience: {
@@ -140,7 +140,7 @@ export const ownFields = {
     help: 'passes over the calibration text in which codebooks, scales and norms of all blocks learn the distributions of the source, once all weights have codes; 5 is usual, 0 leaves it out',
   },
   modelRate: {
-    ...number('a number above 0', (x) => x > 0),
+    ...number('a number above 0, up to 10', (x) => x > 0 && x <= 10),
     help: 'learning rate of model-epochs; 1e-4 for models of some million weights',
   },
   modelPatience: {
@@ -168,7 +168,7 @@ export const ownFields = {
     help: 'scales and zeros are codes; without it each is an f16, about 1.4 bits a weight more',
   },
   outlierThreshold: {
-    ...number('a number from 0 on', (x) => x >= 0),
+    ...number('a number from 0 to 1000000', (x) => x >= 0 && x <= 1e6),
     help: 'smaller keeps more outliers, 32 bits each: 0 keeps all, 0.1 to 0.5 about one in a hundred',
   },
   simplifiedOutliers: {
@@ -181,7 +181,7 @@ export const ownFields = {
     help: 'losses of a sweep at one rate, or what theory expects of them, which is half the work',
   },
   exponent: {
-    ...number('a number above 0', (x) => x > 0),
+    ...number('a number above 0, up to 10', (x) => x > 0 && x <= 10),
     help: 'slope of losses over bits: 2 by theory, less as it was measured',
   },
   centred: {
@@ -250,6 +250,9 @@ export const ownFields = {
     help: 'how much of the outliers of activations moves into the weights; 0.8 to 0.9 where they are large, as in Llama and Mistral',
   },
 } as const satisfies Readonly<Record<string, OwnField>>
+
+/** Read by methods of several kinds. At 100 times the mean, what inputs have to do with each other no longer counts. */
+export const dampingField = number('a number above 0, up to 100', (x) => x > 0 && x <= 100)
 
 export type OwnFieldName = keyof typeof ownFields
 export const ownFieldNames = Object.keys(ownFields) as OwnFieldName[]

@@ -30,7 +30,7 @@ import { stepsAsMethod } from './step_sequence.ts'
 import { planTarget } from './target_plan.ts'
 import { chosenTarget, type Program } from './targets.ts'
 import { type RuleReport, type StepReport, tensorRules } from './tensor_rules.ts'
-import { needsSamples, outlinedModel } from './transform_model.ts'
+import { changedNames, needsSamples, outlinedModel } from './transform_model.ts'
 
 /** What `compress` takes; where the result would go does not matter. */
 export interface PlanOptions extends Omit<CompressOptions, 'output'> {
@@ -138,19 +138,21 @@ export function describePlan(
 }
 
 /** Transforms, with how many of the linear weights each changes. */
-const transformSteps = (
+function transformSteps(
   source: OpenCompressible & Edited,
   { transforms }: ResolvedCompressOptions,
-): StepReport[] =>
-  transforms.map(({ method, own }) => ({
+): StepReport[] {
+  const changed = changedNames(source.unedited ?? source, transforms)
+  const linear = source.model.stages.flatMap(({ weights }) => weights)
+  return transforms.map(({ method, own }, index) => ({
     method,
     type:
       Object.entries(own)
         .map(([name, value]) => `${name} ${value}`)
         .join(', ') || 'before the weights',
-    weights: source.model.stages.flatMap(({ weights }) => weights.filter((name) => source.edited?.has(name)))
-      .length,
+    weights: linear.filter((name) => changed[index]!.has(name)).length,
   }))
+}
 
 /** A head that needs a tensor of its own now. */
 function untiedNotes(

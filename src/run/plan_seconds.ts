@@ -40,10 +40,9 @@ export async function planSeconds(
   options: ResolvedCompressOptions,
   { hooks = {}, baseline, measurement }: PlanSecondsOptions = {},
 ): Promise<PlanSeconds> {
-  const other = [...options.transforms, ...options.steps].find(
-    ({ method }) => method !== 'rtn' && method !== 'gptq',
-  )
-  if (other) return { secondsMissing: `not known for ${other.method}` }
+  const methods = [...options.transforms, ...options.steps].map(({ method }) => method)
+  const others = [...new Set(methods.filter((method) => method !== 'rtn' && method !== 'gptq'))]
+  if (others.length > 0) return { secondsMissing: `not known for ${others.join(', ')}` }
   if (!options.probe) return { secondsMissing: 'not measured, as --no-probe says' }
   try {
     binding()

@@ -133,23 +133,26 @@ const transformOf = ({ method, own }: ResolvedTransform) => ({ method, ...own })
 
 function stepOf(step: ResolvedStep) {
   const { method, scheme, grid, own, only } = step
+  const facts = stepMethod(method)
+  // What a method does not read must not be said to it.
+  const searches = facts.kind !== 'quantizer' || facts.searches
   const levels = ({ bits, groupSize, symmetric, search }: AffineGrid) => ({
     bits,
     groupSize,
     symmetric,
-    search,
+    ...(searches ? { search } : {}),
   })
-  // What a method does not read must not be said to it.
   const shared =
-    stepMethod(method).kind === 'quantizer'
-      ? Object.fromEntries(sharedFields.map((name) => [name, step[name]]))
+    facts.kind === 'quantizer'
+      ? Object.fromEntries(
+          sharedFields.flatMap((name) => (Object.hasOwn(facts.options, name) ? [[name, step[name]]] : [])),
+        )
       : {}
   return given({
     method,
     scheme,
     ...(grid ? levels(grid) : {}),
     ...shared,
-    ...(method === 'rtn' ? { actOrder: undefined } : {}),
     ...own,
     only,
   })

@@ -5,6 +5,7 @@ import { checkValue, flagName, pathText, stepFields, stepSchema } from './option
 import { type OwnFieldName, ownFieldNames } from './own_fields.ts'
 import { checkChain } from './step_chain.ts'
 import { isTransform, stepMethod } from './step_methods.ts'
+import { methodOf } from './step_sequence.ts'
 import type { ChosenTarget } from './targets.ts'
 import { type TransformName, transforms as transformTable } from './transforms.ts'
 import {
@@ -51,7 +52,9 @@ export function resolveSteps(options: CompressOptions, target: ChosenTarget): Re
   const transforms = before.map((transform) =>
     resolveTransform(first < 0 && transform === last ? withoutRounding(transform) : transform),
   )
-  const steps = weights.map(({ step, label, at }) => resolveStep(step, target, label, at))
+  const steps = weights.map(({ step, label, at }) =>
+    withPossibleOptions(resolveStep(step, target, label, at)),
+  )
   const blind = transforms.find(({ method }) => transformTable[method].forGrid)
   if (blind && !steps.some(({ grid, scheme }) => grid ?? scheme))
     throw new OptionError(
@@ -59,6 +62,23 @@ export function resolveSteps(options: CompressOptions, target: ChosenTarget): Re
       { code: 'PARE_E_STEP_ORDER', facts: { method: blind.method } },
     )
   return { transforms, steps: checkChain(steps as [ResolvedStep, ...ResolvedStep[]], target) }
+}
+
+/** The same step. @throws OptionError for what its method and its training refuse, before anything is read */
+function withPossibleOptions(step: ResolvedStep): ResolvedStep {
+  const { method, own, at } = step
+  try {
+    methodOf(step, 0)
+    const { training, modelTraining } = stepMethod(method)
+    training?.tuner(own)
+    modelTraining?.tuner(own)
+    return step
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error
+    const { message, code, facts, cause } = error
+    const subject = message.startsWith(method) || message.startsWith('--') ? '' : `${method}: `
+    throw new OptionError(`${at}: ${subject}${message}`, { code, facts: { method, ...facts }, cause })
+  }
 }
 
 /** Rounding to nearest, with what a transform was told of a grid. */

@@ -40,6 +40,10 @@ export function checkChain<Steps extends readonly ResolvedStep[]>(
   return steps
 }
 
+/** The methods in their order, each once where it repeats: `sparsegpt, then gptq`. */
+export const chainText = (steps: readonly Pick<ResolvedStep, 'method'>[]): string =>
+  [...new Set(steps.map(({ method }) => method))].join(', then ')
+
 /** Whether what the steps make is more than codes of the grid of the last one. */
 export const makesTree = (steps: readonly ResolvedStep[]): boolean =>
   steps.some(({ method }) => stepMethod(method).kind !== 'quantizer')

@@ -51,6 +51,8 @@ export interface Quantizer extends Method {
   readonly kind: 'quantizer'
   /** Rounds to block types of GGUF too. */
   readonly blocks: boolean
+  /** Looks at `search` of its grid; one that does not has ranges of its own. */
+  readonly searches: boolean
 }
 
 /** Sets weights to 0. */

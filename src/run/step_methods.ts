@@ -76,6 +76,7 @@ const roundingMethods = Object.fromEntries(
     const usual = {
       kind: 'quantizer',
       blocks: true,
+      searches: true,
       summary: 'rounds to the grid of the step',
       needs,
       options: {},
@@ -150,6 +151,7 @@ const weightMethods = {
   obq: {
     kind: 'quantizer',
     blocks: false,
+    searches: false,
     summary:
       'rounds weights one by one, each where it costs the outputs least, and corrects all others: exact and slow, of rows x columns³ operations',
     needs: ['gram'],
@@ -159,6 +161,7 @@ const weightMethods = {
   omniquant: {
     kind: 'quantizer',
     blocks: false,
+    searches: false,
     summary:
       'rounds to nearest in ranges that are trained, block by block, on what the block puts out: for 2 and 3 bits, and slow',
     needs: ['squares'],
@@ -190,7 +193,7 @@ const weightMethods = {
       blockSize: '128, or the nearest multiple of the group below',
       onSingular: 'throw',
     },
-    ranges: { bits: 'a whole number from 1 to 8' },
+    ranges: { bits: 'a whole number from 2 to 8' },
     make: (options) => spqr(spqrOptions(options)),
     form: (shape, options) => spqrForm(shape, spqrOptions(options)),
   },

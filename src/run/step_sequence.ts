@@ -75,7 +75,11 @@ export function stepsAsMethod(
       })
       return {
         ...edit,
-        diagnostics: { ...edit.diagnostics, notes: [...notes, ...edit.diagnostics.notes] },
+        // Steps of one method may say the same.
+        diagnostics: {
+          ...edit.diagnostics,
+          notes: [...new Set([...notes, ...edit.diagnostics.notes])],
+        },
       }
     },
   }
@@ -87,7 +91,8 @@ function valuesOf(source: WeightSource): StoredValues {
   return values ?? { kind: 'dense', numbers: source.dense() }
 }
 
-function methodOf(step: ResolvedStep, seed: number): LayerMethod {
+/** @throws OptionError for what its options cannot be together */
+export function methodOf(step: ResolvedStep, seed: number): LayerMethod {
   const { method, own } = step
   const facts = stepMethod(method)
   const names = facts.kind === 'quantizer' ? sharedFields : []

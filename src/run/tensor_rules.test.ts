@@ -192,9 +192,9 @@ describe('what a target cannot follow is refused before a model is read', () => 
     [{ steps: [{ scheme: 'Q4_K' }] }, /^steps\[0\]\.scheme: names types of GGUF files/],
     [
       { steps: [{ method: 'rtn', actOrder: true }] },
-      /^steps\[0\]\.actOrder: rounding to nearest has no order/,
+      /^steps\[0\]\.actOrder: rtn does not read it; leave it out, it is for gptq, spqr, baq/,
     ],
-    [{ steps: [{ method: 'rtn' }], actOrder: true }, /^--act-order: rounding to nearest has no order/],
+    [{ steps: [{ method: 'rtn' }], actOrder: true }, /^--act-order: rtn does not read it/],
     [{ steps: [{}], bits: 5 }, /^--bits: 2, 3, 4 and 8/],
     [{ steps: [{ at: 'b.yaml:5: steps[2]', bits: 5 }] }, /^b\.yaml:5: steps\[2\]\.bits: /],
   ])('%j', (options, message) => {

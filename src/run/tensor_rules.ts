@@ -11,8 +11,9 @@ import { patternMatches } from '../nn/name_pattern.ts'
 import { nearestNames } from '../nn/nearest_names.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import { checkFits } from './fitting_shapes.ts'
 import { overrideText, type ResolvedOverride } from './override.ts'
-import { formOf, makesTree } from './step_chain.ts'
+import { chainText, formOf, makesTree } from './step_chain.ts'
 import { stepsByName } from './step_sequence.ts'
 import { trainedFloats } from './step_tuning.ts'
 import { chosenTarget } from './targets.ts'
@@ -37,7 +38,7 @@ export interface RuleReport {
 /** A step, and how many weights it takes. */
 export interface StepReport {
   method: string
-  /** How it stores them: `Q3_K`, `4 bits, groups of 64`. */
+  /** How it stores them: `Q3_K`, `4 bits, groups of 64`; the method where nothing was said to it. */
   type: string
   weights: number
 }
@@ -84,7 +85,8 @@ export function tensorRules(source: RuledModel, options: ResolvedCompressOptions
     return found
   }
   for (const step of options.steps)
-    for (const match of step.only ?? []) met(`${step.at}.only`, match, stepText(step), linear)
+    for (const match of step.only ?? [])
+      met(`${step.at}.only`, match, stepText({ method: step.method, type: typeOf(step) }), linear)
 
   const asked = new Map<string, ResolvedOverride>()
   for (const override of options.overrides) {
@@ -126,7 +128,9 @@ function typeOf({ scheme, grid, method, own }: ResolvedStep): string {
   return [...(grid ? [gridName(grid)] : []), ...said].join(', ') || method
 }
 
-const stepText = (step: ResolvedStep): string => `${step.method}, ${typeOf(step)}`
+/** A step in a few words: its method, and how it stores weights where more is known of that than the method. */
+export const stepText = ({ method, type }: Pick<StepReport, 'method' | 'type'>): string =>
+  type === method ? method : `${method}, ${type}`
 
 /** A later override takes the place of an earlier one of another kind, and of its fields where it is of the same kind. */
 function joined(before: ResolvedOverride | undefined, { keep, ...rest }: ResolvedOverride): ResolvedOverride {
@@ -147,6 +151,7 @@ function choiceOf(
   const by = asked?.at ?? step?.at ?? 'no step takes it'
   const { keep, scheme, bits, groupSize, symmetric } = asked ?? {}
   if (keep) return { keep, by }
+  if (isMatrix) for (const each of steps) checkFits(name, shape as [number, number], each)
   const tree = isMatrix && trees && makesTree(steps)
   const asksGrid = bits !== undefined || groupSize !== undefined || symmetric !== undefined
   if (isMatrix && !step && (asksGrid || (scheme !== undefined && isCodedType(scheme)))) {
@@ -157,7 +162,7 @@ function choiceOf(
   }
   if (tree && asked !== undefined && (asksGrid || scheme !== undefined))
     throw new OptionError(
-      `${by}: ${printable(name)} is stored as ${steps.map(({ method }) => method).join(', then ')} makes it, which no override changes; give it steps of its own with "only", or keep it`,
+      `${by}: ${printable(name)} is stored as ${chainText(steps)} makes it, which no override changes; give it steps of its own with "only", or keep it`,
       { code: 'PARE_E_STORED_FORM', facts: { tensor: name } },
     )
   if (scheme !== undefined) return { scheme, by }

@@ -35,6 +35,7 @@ export class TrainingLog {
   }
   private readonly path: string
   private descriptor: number | undefined
+  private length: number
 
   /** @param from steps that are done; what the file says of later ones is removed */
   constructor(path: string, from: number) {
@@ -46,11 +47,13 @@ export class TrainingLog {
       loss: lines.findLast(({ loss, skipped }) => loss !== undefined && skipped === undefined)?.loss,
       skipped: lines.filter(({ skipped }) => skipped !== undefined).length,
     }
-    writeWhole(path, kept.map((line) => `${line}\n`).join(''))
+    const whole = new TextEncoder().encode(kept.map((line) => `${line}\n`).join(''))
+    writeWhole(path, whole)
+    this.length = whole.length
     try {
       this.descriptor = disk().openToAppend(path)
     } catch (cause) {
-      throw writeFailure(cause, path, 0)
+      throw writeFailure(cause, path, this.length)
     }
   }
 
@@ -60,8 +63,9 @@ export class TrainingLog {
     try {
       disk().write(this.descriptor, bytes)
     } catch (cause) {
-      throw writeFailure(cause, this.path, bytes.length)
+      throw writeFailure(cause, this.path, this.length + bytes.length)
     }
+    this.length += bytes.length
   }
 
   close(): void {

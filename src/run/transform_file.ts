@@ -11,8 +11,8 @@ import { bytesOf, fromBytes, scope } from '../tensor/index.ts'
 import { hashOfFiles } from './fingerprint.ts'
 import type { TransformEntry } from './journal.ts'
 
-/** The line of a journal has no hash of its own, so that its edits have one here. */
-const metadataOf = (edits: StoredEdits['edits']) => ({
+/** Metadata of the file: the line of a journal has no hash of its own, so that its edits have one here. */
+export const editsMetadata = (edits: StoredEdits['edits']) => ({
   format: 'pare-transform',
   version: '1',
   edits: createHash('sha256')
@@ -50,7 +50,7 @@ export function writeEdits(path: string, edits: TensorEdits): StoredEdits {
   }
   const stored = [...edits].map(([tensor, own]) => ({ tensor, edits: own.map(storedEdit) }))
   const infos = arrays.map((array, i) => ({ name: String(i), type: typeOf(array), shape: [array.length] }))
-  const writer = createSafetensors(path, infos, { metadata: metadataOf(stored) })
+  const writer = createSafetensors(path, infos, { metadata: editsMetadata(stored) })
   for (const [i, array] of arrays.entries()) writer.append(String(i), bytesOf(array))
   writer.finish()
   const file = { name: basename(path), bytes: statSync(path).size, sha256: hashOfFiles([path]) }
@@ -72,7 +72,9 @@ export function readEdits(
   if (!status?.isFile() || status.size !== file.bytes || hashOfFiles([path]) !== file.sha256)
     throw damagedEdits(path)
   const archive = openEdits(path)
-  if (archive.metadata.get('edits') !== metadataOf(edits).edits) {
+  // Of a tensor that stands twice only the later edits would count.
+  const isTwice = new Set(edits.map(({ tensor }) => tensor)).size !== edits.length
+  if (isTwice || archive.metadata.get('edits') !== editsMetadata(edits).edits) {
     archive.close()
     throw damagedEdits(path)
   }

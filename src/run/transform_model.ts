@@ -38,6 +38,17 @@ export const outlinedModel = <Source extends OpenCompressible & Edited>(
     return editedModel(model, new Map(names.map((name) => [name, []])))
   }, source)
 
+/** Names of the tensors that each of the transforms changes. @param source as it is before the first */
+export function changedNames(
+  source: OpenCompressible & Edited,
+  all: ResolvedCompressOptions['transforms'],
+): ReadonlySet<string>[] {
+  return all.map((transform, index) => {
+    const before = outlinedModel(source, { transforms: all.slice(0, index) })
+    return new Set(transformOf(transform).names(before, transform.own))
+  })
+}
+
 export interface TransformTask {
   target: TargetPlan
   samples: readonly Uint32Array[] | undefined

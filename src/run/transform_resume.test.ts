@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { setDisk, systemDisk } from '../formats/disk.ts'
+import { createSafetensors } from '../formats/safetensors/writer.ts'
 import type { WeightInfo } from '../models/model_weights.ts'
 import type { TensorEdits } from '../models/tensor_edits.ts'
 import { StateError } from '../tensor/errors.ts'
 import { compress } from './compress.ts'
 import type { CompressOptions } from './compress_options.ts'
 import { diskUntil, isKilled, modelOf, smallRun, writeText } from './small_run.suite.ts'
-import { readEdits, writeEdits } from './transform_file.ts'
+import { editsMetadata, readEdits, writeEdits } from './transform_file.ts'
 
 let folder: string
 let text: string
@@ -215,4 +216,18 @@ test('every kind of edit comes back from its file', () => {
   ).toBe(3)
   const none = writeEdits(path, new Map([['c', []]]))
   expect(readEdits(path, none, new Map([info('c', 1)]))).toEqual(new Map([['c', []]]))
+})
+test('edits of a tensor that stands twice are refused, also with the hashes of their own', () => {
+  const path = join(folder, 'transform-0000.safetensors')
+  const infos = new Map<string, WeightInfo>([['c', { name: 'c', shape: [1], type: 'F32', bytes: 4 }]])
+  const readBack = (edits: { tensor: string; edits: { kind: 'fill'; value: number }[] }[]) => {
+    createSafetensors(path, [], { metadata: editsMetadata(edits) }).finish()
+    const bytes = readFileSync(path)
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    const file = { name: 'transform-0000.safetensors', bytes: bytes.length, sha256 }
+    return readEdits(path, { file, edits }, infos)
+  }
+  const once = { tensor: 'c', edits: [{ kind: 'fill' as const, value: 1 }] }
+  expect(readBack([once])).toEqual(new Map([['c', once.edits]]))
+  expect(() => readBack([once, once])).toThrow(StateError)
 })

@@ -121,7 +121,9 @@ export function resolveStep(step: WeightStep, chosen: ChosenTarget, label: Label
 /** @throws OptionError for what the method would not look at. */
 export function checkRead(step: WeightStep, method: StepMethodName, label: Label): void {
   const fields = [...ownFieldNames, ...gridFields, ...sharedFields]
-  const unread = fields.find((name) => step[name] !== undefined && !reads(method, name))
+  const unread = fields.find(
+    (name) => step[name] !== undefined && !reads(method, name) && !isUsual(method, name, step[name]),
+  )
   if (unread === undefined) return
   const readers = stepMethodNames.filter((name) => reads(name, unread)).join(', ')
   const behind = isTransform(method) ? `; put it behind --then and one of them` : ''
@@ -138,8 +140,20 @@ function reads(
   const facts = stepMethod(method)
   const isOf = (names: readonly string[]) => names.includes(field)
   if (Object.hasOwn(facts.options, field)) return true
-  if (facts.kind === 'quantizer') return isOf(gridFields) || isOf(sharedFields)
+  if (facts.kind === 'quantizer') return isOf(gridFields) && (field !== 'search' || facts.searches)
   return facts.kind === 'pruner' && facts.joint && isOf(gridFields)
+}
+
+/** Recipes of earlier results say to every quantiser what holds for it anyway. */
+function isUsual(method: StepMethodName, field: string, value: unknown): boolean {
+  if (stepMethod(method).kind !== 'quantizer') return false
+  return field === 'staticGroups' || (Object.hasOwn(usual, field) && usual[field] === value)
+}
+const usual: Readonly<Record<string, unknown>> = {
+  search: false,
+  actOrder: false,
+  damping: 0.01,
+  onSingular: 'throw',
 }
 
 /** In which order gptq and its like go, and what groups are then. */
@@ -150,10 +164,6 @@ function orderOf(
 ): { actOrder: boolean; staticGroups: boolean } {
   const { method = 'gptq' } = step
   const isBlocks = facts.weights === 'blocks'
-  if (method === 'rtn' && step.actOrder)
-    throw new OptionError(
-      `${label('actOrder')}: rounding to nearest has no order; leave it out or use --method gptq`,
-    )
   // What block types gain from it is not measured, so that it has to be asked for.
   const actOrder = step.actOrder ?? (method === 'gptq' && !isBlocks)
   // A fixed range clips weights that drift, and a symmetric one has its largest weight at the edge already. Programs are

@@ -40,6 +40,10 @@ export function createSafetensors(
   return writeFiles([{ path, tensors }], metadata)
 }
 
+/** A tensor stays whole. */
+const smallerShards =
+  'write smaller shards with --shard-size, raise the limit (ulimit -f), or write to another file system'
+
 /** The files that a folder's worth of tensors takes. */
 export interface ShardLayout {
   /** Names inside of the folder, with the tensors and the size of each. */
@@ -97,7 +101,10 @@ export function createShardedSafetensors(
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
   })
   const writer = writeFiles(
-    files.map(({ name, tensors: own }) => ({ path: join(folder, name), tensors: own })),
+    files.map(({ name, tensors: own }) => ({
+      ...{ path: join(folder, name), tensors: own },
+      ...(own.length > 1 ? { whenTooLarge: smallerShards } : {}),
+    })),
     metadata,
   )
   return {
@@ -147,14 +154,14 @@ function checkTensors(tensors: readonly TensorInfo[]): void {
 }
 
 function writeFiles(
-  files: readonly { path: string; tensors: readonly TensorInfo[] }[],
+  files: readonly { path: string; tensors: readonly TensorInfo[]; whenTooLarge?: string }[],
   metadata: Readonly<Record<string, string>>,
 ): ArchiveWriter {
   const placed: PlacedFile[] = []
   try {
-    for (const file of files) {
-      const { head, tensors, size } = layOut(file.tensors, metadata)
-      const output = createOutput(file.path, { expectedBytes: size })
+    for (const { path, tensors: own, ...ways } of files) {
+      const { head, tensors, size } = layOut(own, metadata)
+      const output = createOutput(path, { expectedBytes: size, ...ways })
       placed.push({ output, tensors })
       output.write(head)
     }

@@ -62,11 +62,13 @@ export class SensitivityCache {
   add(rows: readonly SensitivityRow[]): void {
     if (rows.length === 0) return
     const text = rows.map((row) => `${JSON.stringify(row)}\n`).join('')
+    let size = 0
     try {
       const made = !existsSync(this.path)
       disk().makeFolder(this.folder)
       const descriptor = disk().openToAppend(this.path)
       try {
+        size = fstatSync(descriptor).size
         // One write: another process may add lines too. It ends what a killed process left of a line.
         disk().write(descriptor, new TextEncoder().encode(this.endsWhole() ? text : `\n${text}`))
         disk().syncFile(descriptor)
@@ -75,7 +77,7 @@ export class SensitivityCache {
       }
       if (made) disk().syncFolder(this.folder)
     } catch (cause) {
-      throw this.failure(cause, text.length)
+      throw this.failure(cause, size + Buffer.byteLength(text))
     }
     for (const row of rows) this.rows.set(row.key, row)
   }
