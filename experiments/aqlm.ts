@@ -76,6 +76,11 @@ that. All of it is counted.`,
 
 function claimsOf(runs: readonly OneShotRun[], model: string): Claim[] {
   return [
+    ordered(runs, {
+      text: `${model}: near 2.1 bits AQLM loses less than round to nearest with groups of 64.`,
+      model,
+      names: [nameOf(usual(model)), nameOf(plain('rtn', 64))],
+    }),
     belowLine(runs, {
       text: `${model}: near 2.1 bits AQLM loses less than GPTQ at no fewer stored bits.`,
       model,

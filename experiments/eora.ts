@@ -32,6 +32,8 @@ const moreOfTwo: Steps = [step('gptq', { bits: 3, groupSize: 'row' })]
 const claimed = (model: string): Row[] =>
   bases.flatMap((base) => rowsOf(model, base, repaired(base, { rank: usualRank(model) })))
 const [three] = bases as [Steps]
+/** Baselines of the same rank. */
+const spaces = ['svd', 'activation'] as const
 
 export const eora = oneShotExperiment({
   name: 'eora',
@@ -56,7 +58,7 @@ export const eora = oneShotExperiment({
         'lm-6m',
         ...[4, 16, 32].map((rank) => repaired(three, { rank })),
         repaired(three, { rank: 16, factorBits: 4 }),
-        ...(['svd', 'activation'] as const).map((space) => repaired(three, { rank: 8, space })),
+        ...spaces.flatMap((space) => [8, 4, 16, 32].map((rank) => repaired(three, { rank, space }))),
       ),
     ),
     ...claimed('pare-4m'),
@@ -65,7 +67,10 @@ export const eora = oneShotExperiment({
     ...['lm-6m-gqa', 'lm-2m'].flatMap(claimed),
   ],
   quick: rowsOf('pare-4m', bases[1]!, repaired(bases[1]!, { rank: 16 })),
-  claims: (runs) => ['lm-6m', 'pare-4m', 'smollm2'].flatMap((model) => claimsOf(runs, model)),
+  claims: (runs) => [
+    ...['lm-6m', 'pare-4m', 'smollm2'].flatMap((model) => claimsOf(runs, model)),
+    ...[4, 8, 16, 32].flatMap((rank) => spaces.map((space) => spaceClaim(runs, rank, space))),
+  ],
   failures: (runs) =>
     lostOrders(runs, [
       { lower: nameOf(repaired(bases[1]!, { rank: 16 })), higher: nameOf(bases[1]!), ratio: 0.85 },
@@ -104,6 +109,14 @@ function claimsOf(runs: readonly OneShotRun[], model: string): Claim[] {
           }),
         ]),
   ]
+}
+
+function spaceClaim(runs: readonly OneShotRun[], rank: number, space: (typeof spaces)[number]): Claim {
+  return ordered(runs, {
+    text: `lm-6m: of rank ${rank} behind 3 bits, EoRA loses less than the same rank by ${space}.`,
+    model: 'lm-6m',
+    names: [nameOf(repaired(three, { rank })), nameOf(repaired(three, { rank, space }))],
+  })
 }
 
 /** What of the loss is brought back, and for how many bits more. */

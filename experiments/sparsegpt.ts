@@ -83,6 +83,7 @@ function claimsOf(runs: readonly OneShotRun[], model: string): Claim[] {
       names: sequence,
     }),
     ...(model === 'smollm2' ? [quarter(runs)] : []),
+    ...(model === 'lm-6m' ? [growing(runs, model)] : []),
     ...(['smollm2', 'lm-6m', 'pare-4m'].includes(model)
       ? [
           ordered(runs, {
@@ -93,6 +94,25 @@ function claimsOf(runs: readonly OneShotRun[], model: string): Claim[] {
         ]
       : []),
   ]
+}
+
+/** Gaps in nats, since a ratio may shrink while all of them lose more. */
+function growing(runs: readonly OneShotRun[], model: string): Claim {
+  const text = `${model}: from 50 to 60 and 70% the gaps between SparseGPT, Wanda and magnitude grow.`
+  const seed = (method: Pruner, sparsity: number) =>
+    runs.find((run) => run.model === model && run.name === nameOf([step(method, { sparsity })]))?.kl
+  const gaps = (['wanda', 'magnitude'] as const).map((method, i) =>
+    [0.5, 0.6, 0.7].map((sparsity) => {
+      const [low, high] = [seed((['sparsegpt', 'wanda'] as const)[i]!, sparsity), seed(method, sparsity)]
+      return low === undefined || high === undefined ? Number.NaN : high - low
+    }),
+  )
+  if (gaps.flat().some(Number.isNaN)) return { text, found: 'not run' }
+  return {
+    text,
+    holds: gaps.every(([half, more, most]) => half! < more! && more! < most!),
+    found: `Wanda over SparseGPT ${gaps[0]!.map((gap) => gap.toPrecision(3)).join(', ')} nats, magnitude over Wanda ${gaps[1]!.map((gap) => gap.toPrecision(3)).join(', ')}`,
+  }
 }
 
 function quarter(runs: readonly OneShotRun[]): Claim {

@@ -48,7 +48,10 @@ export const spqr = oneShotExperiment({
     ...rowsOf(
       'lm-6m',
       coded(0.5),
+      // About a hundredth of the weights.
+      coded(0.28),
       coded(0.1),
+      plain('gptq', 128),
       light,
       coded(none, 4),
       plain('gptq', 64, 4),
@@ -69,6 +72,15 @@ those of SmolLM2. All of it is counted.`,
 function claimsOf(runs: readonly OneShotRun[], model: string): Claim[] {
   const line = [nameOf(plain('gptq', 32)), nameOf(plain('gptq', 16))]
   return [
+    ...(model === 'lm-6m'
+      ? [
+          ordered(runs, {
+            text: `${model}: SpQR with an outlier in a hundred weights loses less than GPTQ with groups of 32, and that less than with groups of 128.`,
+            model,
+            names: [nameOf(coded(0.28)), nameOf(plain('gptq', 32)), nameOf(plain('gptq', 128))],
+          }),
+        ]
+      : []),
     belowLine(runs, {
       text: `${model}: SpQR without outliers loses less than GPTQ at as many stored bits, between groups of 32 and of 16.`,
       model,
