@@ -4,6 +4,7 @@ import { baq } from './baq.ts'
 import { bitsPerByte } from './bits_per_byte.ts'
 import { encoderOnnx } from './encoder_onnx.ts'
 import { eora } from './eora.ts'
+import { eoraInputs } from './eora_inputs.ts'
 import type { AnyExperiment } from './experiment.ts'
 import { gmp } from './gmp.ts'
 import { gptq } from './gptq.ts'
@@ -27,6 +28,7 @@ export const experiments: Readonly<Record<string, AnyExperiment>> = {
   baq,
   aqlm,
   eora,
+  eora_inputs: eoraInputs,
   ptq_benchmark: ptqBenchmark,
   obc,
   obc_digits: obcDigits,

@@ -168,7 +168,7 @@ function smolTexts(assets: string): Texts {
 }
 
 /** The held-out text whole, and a twentieth of the training text in pieces from all of it. */
-function zooTexts(assets: string, work: string): Texts {
+export function zooTexts(assets: string, work: string): Texts {
   const { train, heldOut } = corpus({ assets })
   const [calibration, text] = [join(work, 'training.txt'), join(work, 'held_out.txt')]
   writeFileSync(calibration, piecesOf(train.map(({ text }) => text).join('\n\n')).join('\n\n'))
