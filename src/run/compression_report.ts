@@ -1,5 +1,5 @@
 /** The report of a compression: its figures, the comparison with the source, and the files that tell of them. */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { writeWhole } from '../formats/output.ts'
 import { openCompressible } from '../models/load_model.ts'
@@ -10,14 +10,19 @@ import { compareEncoders } from './compare_vectors.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { EngineLimit } from './engine_limit.ts'
 import { checkTokenizers, type EvaluationTexts, evaluateOpen, type RunHooks } from './evaluate.ts'
+import { expandFolders } from './folder_files.ts'
+import { journalName } from './journal_entries.ts'
 import type { MemoryBudget } from './memory_budget.ts'
 import { modelCard } from './model_card.ts'
 import type { CompressionPlan } from './plan.ts'
 import { type CompressionReport, peakMemory } from './report.ts'
 import { reportName, reportText } from './report_file.ts'
 import { reportPage } from './report_page/report_page.ts'
+import type { RunFolder } from './run_folder.ts'
 import { sideBySide, tooLarge } from './side_by_side.ts'
+import { tuningReport } from './step_tuning.ts'
 import type { Timeline } from './timeline.ts'
+import { transformReports } from './transform_model.ts'
 import { version } from './version.ts'
 
 type Source = OpenCompressible & { resolved: ResolvedSource }
@@ -116,6 +121,24 @@ export function reportOf(
     version,
     timeline: timeline.entries,
     memory: timeline.memory,
+  }
+}
+
+/** What a run tells whose result is whole: its layers, what was done to the model as a whole, and the files. */
+export function reportOfRun({
+  state,
+  result,
+}: Pick<RunFolder, 'state' | 'result'>): Pick<
+  CompressionReport,
+  'layers' | 'transforms' | 'tuning' | 'files'
+> {
+  const tuning = tuningReport(state)
+  const written = expandFolders(result, readdirSync(result))
+  return {
+    layers: state.stages.flatMap(({ layers }) => layers),
+    ...(state.transforms.length > 0 ? { transforms: transformReports({ state }) } : {}),
+    ...(tuning.length > 0 ? { tuning } : {}),
+    files: [...new Set([...written, ...reportFiles, journalName])].sort(),
   }
 }
 

@@ -9,7 +9,7 @@ import type { ResolvedSource } from '../models/source/resolved.ts'
 import { printable, StateError } from '../tensor/errors.ts'
 import { instructionSet } from '../tensor/index.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
-import type { Fingerprint } from './journal.ts'
+import type { Fingerprint } from './journal_entries.ts'
 import { resolvedRecipe } from './recipe_options.ts'
 import { version } from './version.ts'
 

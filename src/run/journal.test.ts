@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { StateError } from '../tensor/errors.ts'
-import { type JournalEntry, JournalWriter, readJournal, type StageEntry } from './journal.ts'
+import { JournalWriter, readJournal } from './journal.ts'
+import type { JournalEntry, StageEntry } from './journal_entries.ts'
 
 let folder: string
 let path: string

@@ -2,8 +2,10 @@
 import { accessSync, constants, existsSync, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { writeFailure } from '../formats/output.ts'
+import { workName } from '../models/source/incomplete_folder.ts'
 import { type Facts, OptionError, printable, SourceError } from '../tensor/errors.ts'
-import { journalName, readJournal, workName } from './journal.ts'
+import { readJournal } from './journal.ts'
+import { journalName } from './journal_entries.ts'
 
 /** Bytes of a name: file systems take 255, and a folder that is being written has a longer one than its result. */
 const LONGEST_NAME = 200

@@ -15,22 +15,19 @@ import { existsSync, readdirSync, rmdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { disk } from '../formats/disk.ts'
 import { isUnfinished, writeFailure } from '../formats/output.ts'
+import { workName } from '../models/source/incomplete_folder.ts'
 import { OptionError, type PareError, printable } from '../tensor/errors.ts'
 import { checkFingerprint } from './fingerprint.ts'
+import { damagedJournal, emptyState, type JournalState, JournalWriter, readJournal } from './journal.ts'
 import {
-  damagedJournal,
   type Fingerprint,
   JOURNAL_VERSION,
   type JournalEntry,
-  type JournalState,
-  JournalWriter,
   journalName,
-  readJournal,
   type StageEntry,
   type TransformEntry,
   type TunedEntry,
-  workName,
-} from './journal.ts'
+} from './journal_entries.ts'
 import { checkOutput } from './output_place.ts'
 import { lockWork, unlockWork } from './run_lock.ts'
 import { storedSize } from './stored_size.ts'
@@ -277,17 +274,6 @@ export class RunFolder {
     for (const name of readdirSync(this.work)) if (!known.has(name)) disk().remove(join(this.work, name))
   }
 }
-
-const emptyState = (fingerprint: Fingerprint): JournalState => ({
-  fingerprint,
-  transforms: [],
-  stages: [],
-  tuned: undefined,
-  result: undefined,
-  publish: undefined,
-  done: false,
-  length: 0,
-})
 
 /** Whether the output holds this very run, finished. @throws StateError where it holds another one */
 function isFinished(output: string, fingerprint: Fingerprint): boolean {

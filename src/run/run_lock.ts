@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { disk } from '../formats/disk.ts'
 import { writeFailure } from '../formats/output.ts'
+import { workName } from '../models/source/incomplete_folder.ts'
 import { printable, StateError } from '../tensor/errors.ts'
 import { callNative } from '../tensor/native.ts'
-import { workName } from './journal.ts'
 
 /**
  * Takes the lock of a file, which is made where it is not there; nothing where another process holds it.

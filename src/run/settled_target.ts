@@ -2,7 +2,7 @@
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
-import type { StageEntry } from './journal.ts'
+import type { StageEntry } from './journal_entries.ts'
 import { planTarget } from './target_plan.ts'
 import { tensorRules } from './tensor_rules.ts'
 

@@ -12,7 +12,7 @@ import { type DType, sizeOf } from '../tensor/dtype.ts'
 import { FormatError, printable, StateError } from '../tensor/errors.ts'
 import { fromBytes, scope } from '../tensor/index.ts'
 import { hashOfFiles } from './fingerprint.ts'
-import type { StageEntry } from './journal.ts'
+import type { StageEntry } from './journal_entries.ts'
 
 const metadata = { format: 'pare-stage', version: '1' }
 

@@ -7,6 +7,7 @@
  */
 import { join, resolve } from 'node:path'
 import { disk } from '../formats/disk.ts'
+import { workName } from '../models/source/incomplete_folder.ts'
 import type { Quality, TrainingBatch } from '../optim/training_task.ts'
 import { AbortError, OptionError, printable, StateError } from '../tensor/errors.ts'
 import { dispose, scope } from '../tensor/index.ts'
@@ -19,7 +20,6 @@ import {
   removeUnfinished,
   writeCheckpoint,
 } from '../train/training_file.ts'
-import { workName } from './journal.ts'
 import { lockWork, unlockWork } from './run_lock.ts'
 import { TrainingLog } from './training_log.ts'
 import { TrainingSpeed } from './training_speed.ts'

@@ -9,7 +9,7 @@ import type { TensorEdit, TensorEdits } from '../models/tensor_edits.ts'
 import { FormatError, printable, StateError } from '../tensor/errors.ts'
 import { bytesOf, fromBytes, scope } from '../tensor/index.ts'
 import { hashOfFiles } from './fingerprint.ts'
-import type { TransformEntry } from './journal.ts'
+import type { TransformEntry } from './journal_entries.ts'
 
 /** Metadata of the file: the line of a journal has no hash of its own, so that its edits have one here. */
 export const editsMetadata = (edits: StoredEdits['edits']) => ({
