@@ -20,13 +20,10 @@ import { denseSource } from '#src/nn/weight_source.ts'
 import { exactObs } from '#src/prune/exact_obs.ts'
 import { oneShotMagnitude } from '#src/prune/one_shot_magnitude.ts'
 import { sparsegpt } from '#src/prune/sparsegpt.ts'
-import { gptq } from '#src/quantize/gptq.ts'
-import { obq } from '#src/quantize/obq.ts'
-import { rtn } from '#src/quantize/rtn.ts'
 import { train } from '#src/run/training/train.ts'
 import { randomStream, scope, type Tensor } from '#src/tensor/index.ts'
 import { zooModel } from './models/zoo.ts'
-import { damping, type MethodName, rowGrid } from './obc_methods.ts'
+import { damping, type MethodName, methodOf, rowGrid } from './obc_methods.ts'
 
 export type Level =
   | { bits: 2 | 3 | 4 }
@@ -107,27 +104,17 @@ function compressed(
 ): { decoded: Tensor; storedBits: number } {
   return scope(() => {
     const grid = 'bits' in level ? rowGrid(level.bits) : undefined
-    const { decoded, edits } = compressGroups(methodOf(method, level), layer, grid)
+    const { decoded, edits } = compressGroups(methodAt(method, level), layer, grid)
     return { decoded, storedBits: edits.reduce((sum, { source }) => sum + source.size().storedBits, 0) }
   })
 }
 
-function methodOf(name: MethodName, level: Level): LayerMethod {
-  const zeros = { sparsity: 'zeros' in level ? level.zeros : 0 }
-  switch (name) {
-    case 'rtn':
-      return rtn() as LayerMethod
-    case 'gptq':
-      return gptq({ damping, actOrder: true, staticGroups: true, onSingular: 'round' }) as LayerMethod
-    case 'obq':
-      return obq({ damping, onSingular: 'round' }) as LayerMethod
-    case 'magnitude':
-      return oneShotMagnitude(zeros)
-    case 'sparsegpt':
-      return sparsegpt({ ...zeros, damping })
-    case 'obs':
-      return exactObs({ ...zeros, damping })
-  }
+/** Any share of zeros; those that round are the ones of the other networks, which look at no share. */
+function methodAt(name: MethodName, level: Level): LayerMethod {
+  if ('bits' in level) return methodOf(name, '4 bits', 1)
+  const zeros = { sparsity: level.zeros }
+  if (name === 'magnitude') return oneShotMagnitude(zeros)
+  return name === 'obs' ? exactObs({ ...zeros, damping }) : sparsegpt({ ...zeros, damping })
 }
 
 interface ImageBatch {

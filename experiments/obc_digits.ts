@@ -34,6 +34,7 @@ export const obcDigits: Experiment<DigitsJob, DigitsRun> = {
   title: 'Optimal Brain Compression of ResNet-20 in one shot',
   sources: [
     'experiments/obc_classifier.ts',
+    'experiments/obc_methods.ts',
     'src/nn/batch_norm_estimation.ts',
     ...['layer_grams', 'inverse_hessian'].map((name) => `src/calibrate/${name}.ts`),
     ...['exact_obs', 'removal_counts', 'obs_pattern', 'one_shot', 'one_shot_magnitude', 'sparsegpt'].map(
