@@ -51,7 +51,7 @@ describe('1. the exact identity', () => {
         errors[j] = rest / lower[j * 257]!
       }
       const sum = errors.reduce((total, e) => total + e * e, 0)
-      expect(Math.abs(sum / 2 / sums[row]! - 1)).toBeLessThan(1e-8)
+      expect(Math.abs(sum / 2 / sums[row]! - 1)).toBeLessThan(1e-10)
     }
   })
 })

@@ -107,6 +107,8 @@ describe('what a correct implementation must show', () => {
     expect(() => spqr({ blockSize: 24 })).toThrow(/multiple of the group of 16, got 24; use 16/)
   })
   test('7: 3.625 bits a weight, 32 bits an outlier, and what rows and the order take', () => {
+    // 3 bits, scale and zero of 3 bits for 16 weights, four numbers of 16 bits for 16 rows of them; 32 bits are 1% of 3200.
+    expect(3 + (3 + 3) / 16 + (4 * 16) / (16 * 16)).toBe(3.625)
     const plain = 3.625 * 64 * 128 + 32 * 65 + 16 * 128
     expect(bitsOfStored(stored(run({ outlierThreshold: none })))).toBe(plain)
     const edit = run()

@@ -19,7 +19,7 @@ import { syntheticLayer } from '../nn/synthetic_layer.suite.ts'
 import type { BilevelValues } from '../nn/values/bilevel_grid.ts'
 import type { SparseRowValues } from '../nn/values/sparse_rows.ts'
 import type { StoredSource, StoredValues } from '../nn/values/values.ts'
-import { matmul, randomStream, scope, type Tensor, tensor } from '../tensor/index.ts'
+import { randomStream, scope, type Tensor, tensor } from '../tensor/index.ts'
 import { type SpqrOptions, spqr } from './spqr.ts'
 
 const numbers = (x: Tensor) => Array.from(x.toArray(), Number)
@@ -71,6 +71,8 @@ function throughFolder(target: 'pare' | 'spqr', options: SpqrOptions): void {
         const encoded = own
           ? plan.encodeSource(each, { values: own.values, shape: each.shape } as unknown as StoredSource)
           : plan.encodeNumbers(each, wide.weights.load(each.name))
+        if (own && target === 'spqr')
+          expect(encoded.reduce((sum, { bytes }) => sum + bytes.byteLength, 0)).toBe(layerBytes(own.values))
         for (const { name, bytes } of encoded) writer.append(name, bytes)
       })
     writer.finish()
@@ -82,7 +84,7 @@ function throughFolder(target: 'pare' | 'spqr', options: SpqrOptions): void {
 }
 
 test.each<SpqrOptions>([{}, { actOrder: false, outlierThreshold: Number.POSITIVE_INFINITY }])(
-  '8: a checkpoint for transformers holds the values of the method bit for bit: %j',
+  '7 and 8: a checkpoint for transformers takes the bytes of the formula, and holds the values of the method bit for bit: %j',
   (options) => throughFolder('spqr', options),
 )
 test.each<SpqrOptions>([
@@ -108,6 +110,14 @@ interface Parts {
   dense: BilevelValues
   outliers: SparseRowValues
   order: Uint32Array
+}
+/** 8 bytes for 16 weights, 4 a row and one more, 4 an outlier, and 2 a column where columns stand in another order. */
+function layerBytes(values: StoredValues): number {
+  const sum = values.kind === 'permuted' ? values.values : values
+  const [dense, outliers] = (sum as StoredValues & { kind: 'sum' }).terms as [BilevelValues, SparseRowValues]
+  const [rows, columns] = dense.codes.shape as [number, number]
+  const order = values.kind === 'permuted' ? 2 * columns : 0
+  return (8 * rows * columns) / 16 + 4 * (rows + 1) + 4 * outliers.values.length + order
 }
 function partsOf(values: StoredValues): Parts {
   const { values: sum, order } = values as StoredValues & { kind: 'permuted' }
@@ -192,27 +202,45 @@ describe.each(['CSR', 'PTCSR'] as const)('%s', (layout) => {
     const expected = found.map((_, at) => sorted[at - (at % 64) + parts.order[at % 64]!]!)
     expect(found).toEqual(expected)
   })
-  test('9: tiles and outliers times an input are the dense product, with inputs gathered in the order of the sweep', () => {
-    const { values, decoded } = compressed(uneven, { outlierThreshold: 0.05 })
-    const parts = partsOf(values)
-    const packed = packedLayer(parts, write)
-    const x = numbers(randomStream(4, 'input').normal([64]))
-    const gathered = Float32Array.from(parts.order, (column) => x[column]!)
-    const expected = numbers(matmul(decoded, tensor(x, [64, 1])))
-    for (const [row, entries] of entriesOf(packed.read).entries()) {
-      let sum = 0
-      for (let c = 0; c < 64; c++)
-        sum = Math.fround(sum + Math.fround(packed.values[row * 64 + c]! * gathered[c]!))
-      for (const { column, value } of entries) sum = Math.fround(sum + Math.fround(value * gathered[column]!))
-      const size = numbers(decoded)
-        .slice(row * 64, row * 64 + 64)
-        .reduce((total, w, c) => total + Math.abs(w * x[c]!), 0)
-      // Some 64 roundings to f32, and that of sums at outliers to f16.
-      expect(Math.abs(sum - expected[row]!)).toBeLessThan(
-        size * (64 * 2 ** -24 + (entries.length > 0 ? 2 ** -11 : 0)),
+  test.each([
+    [16, 16],
+    [32, 64],
+    [64, 16],
+    [16, 256],
+    [112, 208],
+  ])(
+    '9: tiles and outliers of %i x %i times an input, in the order of the sweep, are the dense product',
+    (rows, columns) => {
+      const random = randomStream(6, `${rows} x ${columns}`)
+      const spiky = tensor(
+        Float32Array.from(numbers(random.normal([rows, columns])), (w, i) => (i % 50 === 0 ? 8 * w : w)),
+        [rows, columns],
       )
-    }
-  })
+      const parts = partsOf(compressed(spiky, { outlierThreshold: 0.05 }).values)
+      const packed = packedLayer(parts, write)
+      const x = numbers(random.normal([columns]))
+      const gathered = Float32Array.from(parts.order, (column) => x[column]!)
+      let outliers = 0
+      for (const [row, entries] of entriesOf(packed.read).entries()) {
+        outliers += entries.length
+        let sum = 0
+        const dense = Float64Array.from(packed.values.slice(row * columns, (row + 1) * columns))
+        for (const [c, w] of dense.entries()) sum = Math.fround(sum + Math.fround(w * gathered[c]!))
+        for (const { column, value } of entries) {
+          sum = Math.fround(sum + Math.fround(value * gathered[column]!))
+          dense[column]! += value
+        }
+        let [expected, size] = [0, 0]
+        for (const [c, w] of dense.entries()) {
+          const product = w * x[parts.order[c]!]!
+          expected += product
+          size += Math.abs(product)
+        }
+        expect(Math.abs(sum - expected)).toBeLessThanOrEqual(size * (columns + entries.length + 1) * 2 ** -24)
+      }
+      expect(outliers).toBeGreaterThan(0)
+    },
+  )
   test('7: a packed layer takes 8 bytes for 16 weights, 4 an outlier, and offsets and order', () => {
     const { values } = compressed(uneven, { outlierThreshold: 0.05 })
     const parts = partsOf(values)
