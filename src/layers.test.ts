@@ -11,7 +11,7 @@ const layers = [
   ['optim'],
   ['formats'],
   ['models'],
-  ['calibrate', 'metrics'],
+  ['calibrate', 'metrics', 'generate'],
   ['quantize', 'prune', 'recover', 'search', 'train', 'data', 'cache', 'codec'],
   ['evaluate'],
   ['run'],
