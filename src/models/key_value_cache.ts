@@ -17,12 +17,18 @@ import type { KeyValueCache } from './stage.ts'
 export class GrowingCache implements KeyValueCache, Resource {
   private readonly blocks: { keys: Growing; values: Growing }[]
 
-  /** @param blocks decoder blocks of the model */
-  constructor(blocks: number) {
+  /**
+   * @param blocks decoder blocks of the model
+   * @param most tokens that will come, so that there is never room for more; more are refused. @default no limit
+   */
+  constructor(blocks: number, most: number = Number.POSITIVE_INFINITY) {
     if (!(Number.isInteger(blocks) && blocks >= 1)) {
       throw new OptionError(`key-value cache: needs a whole number of blocks from 1 on, got ${blocks}`)
     }
-    this.blocks = Array.from({ length: blocks }, () => ({ keys: new Growing(), values: new Growing() }))
+    this.blocks = Array.from({ length: blocks }, () => ({
+      keys: new Growing(most),
+      values: new Growing(most),
+    }))
   }
 
   /** Tokens that every block holds. */
@@ -62,10 +68,15 @@ const FIRST_ROOM = 16
 /** Keys or values of one block. */
 class Growing {
   length = 0
+  private readonly most: number
   /** [room, batch, kvHeads, headSize]: the new tokens of all heads stand together. */
   private memory: State | undefined
   /** What the last append returned, and a forward may still use. */
   private shown: Tensor | undefined
+
+  constructor(most: number) {
+    this.most = most
+  }
 
   get bytes(): number {
     return this.memory ? this.memory.shape.reduce((a, b) => a * b, sizeOf(this.memory.dtype)) : 0
@@ -98,7 +109,11 @@ class Growing {
   private memoryFor(length: number, { shape, dtype }: Tensor): State {
     const former = this.memory
     if (former && length <= former.shape[0]!) return former
-    const room = Math.max(length, former ? 2 * former.shape[0]! : FIRST_ROOM)
+    if (length > this.most)
+      throw new OptionError(
+        `key-value cache: has room for ${this.most} tokens, got ${length}; make a larger cache`,
+      )
+    const room = Math.min(this.most, Math.max(length, former ? 2 * former.shape[0]! : FIRST_ROOM))
     const memory = new State('key-value cache', [room, ...shape.slice(1)], former?.dtype ?? dtype)
     try {
       if (former) scope(() => memory.setRows(0, former.rows(0, this.length)))

@@ -18,6 +18,15 @@ export interface KeyValueCache {
   append(block: number, keys: Tensor, values: Tensor): { keys: Tensor; values: Tensor }
 }
 
+/** Rows of one of several sequences that run through a stage together. */
+export interface SequenceRows {
+  tokens: number
+  /** Added to its scores, as in `StageContext`. */
+  bias?: Tensor
+  /** @default none: the sequence begins here */
+  cache?: KeyValueCache
+}
+
 /** Side inputs of every stage. */
 export interface StageContext {
   /** Cosines and sines of the positions, each [tokens, headSize / 2]; for families with rotary positions. */
@@ -25,6 +34,11 @@ export interface StageContext {
   /** Added to the scores, [batch, heads, queries, keys] or what stretches to it. */
   bias?: Tensor
   cache?: KeyValueCache
+  /**
+   * Sequences whose tokens follow each other as the rows of one matrix. Each attends to itself alone, with a bias and a
+   * cache of its own in place of those of the context. @default one sequence, or a batch of equal length
+   */
+  sequences?: readonly SequenceRows[]
   at?: Sites
 }
 

@@ -3,7 +3,16 @@
  * (Ainslie et al. 2023, arXiv:2305.13245): of a sequence to itself, causal or in both directions, or to another one.
  */
 import { ShapeError } from '../tensor/errors.ts'
-import { attention, explicitAttention, scope, showShape, type Tensor, zeros } from '../tensor/index.ts'
+import {
+  attention,
+  concat,
+  explicitAttention,
+  scope,
+  showShape,
+  split,
+  type Tensor,
+  zeros,
+} from '../tensor/index.ts'
 import type { ResourceHolder } from '../tensor/scope.ts'
 import type { Linear } from './linear.ts'
 import { anyAsked, type Sites, visit } from './sites.ts'
@@ -29,6 +38,17 @@ export interface AttentionShape {
   path?: string | undefined
 }
 
+/** Neighbouring rows of x that attend to themselves, and to what came before them, alone. */
+export interface AttentionPart {
+  tokens: number
+  /** As in `AttentionInputs`, of this part. @default nothing */
+  bias?: Tensor | undefined
+  remember?: Remember | undefined
+}
+
+/** Keys and values [batch, kvHeads, keys, headSize] with those of earlier tokens before them. */
+export type Remember = (keys: Tensor, values: Tensor) => { keys: Tensor; values: Tensor }
+
 /** What a forward takes beside x. */
 export interface AttentionInputs {
   /** The sequence that keys and values are made of, [.., keys, in]. @default x */
@@ -39,8 +59,10 @@ export interface AttentionInputs {
   bias?: Tensor | undefined
   /** Cosines and sines of the positions of x, each [queries, headSize / 2]. @default no rotation */
   rotary?: { cos: Tensor; sin: Tensor } | undefined
-  /** Keys and values [batch, kvHeads, keys, headSize] with those of earlier tokens before them. @default as they are */
-  remember?: ((keys: Tensor, values: Tensor) => { keys: Tensor; values: Tensor }) | undefined
+  /** @default keys and values as they are */
+  remember?: Remember | undefined
+  /** Sequences that stand in x one after the other; their tokens add up to those of x. Without a mask. @default one */
+  parts?: readonly AttentionPart[] | undefined
   at?: Sites | undefined
 }
 
@@ -78,36 +100,53 @@ export class Attention implements ResourceHolder {
   }
 
   /** What the heads make of x, side by side: [.., queries, heads * headSize]. */
-  mix(x: Tensor, { from = x, mask, bias, rotary, remember, at }: AttentionInputs = {}): Tensor {
-    const { heads, kvHeads = heads, headSize, causal = false } = this.shape
+  mix(x: Tensor, { from = x, mask, bias, rotary, remember, parts, at }: AttentionInputs = {}): Tensor {
+    const { heads, kvHeads = heads, headSize } = this.shape
     const { q, k, v } = this.weights
     if (x.rank < 2 || x.rank > 3 || from.rank !== x.rank)
       throw new ShapeError(
         `${this.path}: needs [tokens, in] or [batch, tokens, in], got ${showShape(x.shape)} and keys of ${showShape(from.shape)}`,
       )
-    const split = (y: Tensor, count: number): Tensor =>
+    const byHead = (y: Tensor, count: number): Tensor =>
       y.reshape([y.rank === 3 ? y.extent(0) : 1, y.extent(-2), count, headSize]).transpose(1, 2)
     const turned = (y: Tensor, site: string) =>
       rotary ? this.visit(at, site, y.rotary(rotary.cos, rotary.sin)) : y
-    const plainQueries = split(this.visit(at, 'q', q.forward(x)), heads)
-    const plainKeys = split(this.visit(at, 'k', k.forward(from)), kvHeads)
-    let values = split(this.visit(at, 'v', v.forward(from)), kvHeads)
+    const plainQueries = byHead(this.visit(at, 'q', q.forward(x)), heads)
+    const plainKeys = byHead(this.visit(at, 'k', k.forward(from)), kvHeads)
+    const values = byHead(this.visit(at, 'v', v.forward(from)), kvHeads)
     const queries = turned(plainQueries, 'q.rope')
-    let keys = turned(plainKeys, 'k.rope')
-    if (remember) ({ keys, values } = remember(keys, values))
-    const options = { scale: headSize ** -0.5, causal, bias: mask ? hiding(mask, bias, x) : bias }
+    const keys = turned(plainKeys, 'k.rope')
+    const whole = { bias: mask ? hiding(mask, bias, x) : bias, remember }
+    const mixed = parts
+      ? concat(
+          partsOf([queries, keys, values], parts).map(([part, ...rows]) => this.attend(rows, part, at)),
+          1,
+        )
+      : this.attend([queries, keys, values], whole, at)
+    return this.visit(at, 'heads', mixed.reshape([...x.shape.slice(0, -1), heads * headSize]))
+  }
+
+  /** q [batch, heads, queries, headSize], k and v [batch, kvHeads, keys, headSize] -> [batch, queries, heads, headSize] */
+  private attend(
+    [queries, keys, values]: Rows,
+    { bias, remember }: Omit<AttentionPart, 'tokens'>,
+    at?: Sites,
+  ) {
+    const all = remember ? remember(keys, values) : { keys, values }
+    const { headSize, causal = false } = this.shape
+    const options = { scale: headSize ** -0.5, causal, bias }
     const inner = { scores: 'scores', probabilities: 'probs' } as const
-    const mixed = anyAsked(
+    const asked = anyAsked(
       at,
       Object.values(inner).map((site) => `${this.path}/${site}`),
     )
-      ? explicitAttention(queries, keys, values, {
+    const mixed = asked
+      ? explicitAttention(queries, all.keys, all.values, {
           ...options,
           at: (what, y) => this.visit(at, inner[what], y),
         })
-      : attention(queries, keys, values, options)
-    const joined = mixed.transpose(1, 2).reshape([...x.shape.slice(0, -1), heads * headSize])
-    return this.visit(at, 'heads', joined)
+      : attention(queries, all.keys, all.values, options)
+    return mixed.transpose(1, 2)
   }
 
   /** The output of what `mix` gave. */
@@ -127,3 +166,13 @@ export class Attention implements ResourceHolder {
 /** The bias with minus infinity where the mask hides a key. */
 const hiding = (mask: Tensor, bias: Tensor | undefined, { dtype }: Tensor): Tensor =>
   mask.where(bias ?? zeros([], dtype), Number.NEGATIVE_INFINITY)
+
+/** Queries, keys and values. */
+type Rows = [Tensor, Tensor, Tensor]
+
+/** The rows [batch, heads, tokens, headSize] of each part. */
+function partsOf(all: Rows, parts: readonly AttentionPart[]): [AttentionPart, ...Rows][] {
+  const sizes = parts.map(({ tokens }) => tokens)
+  const [queries, keys, values] = all.map((x) => split(x, sizes, 2))
+  return parts.map((part, i) => [part, queries![i]!, keys![i]!, values![i]!])
+}

@@ -48,7 +48,11 @@ export class LlamaBlock implements Stage {
           ),
         run: ({ hidden }, x, context) => ({
           hidden: hidden!,
-          heads: attention.mix(x, { ...context, remember: this.memory(context) }),
+          heads: attention.mix(x, {
+            ...context,
+            remember: this.memory(context),
+            parts: context.sequences?.map((rows) => ({ ...rows, remember: this.memory(rows) })),
+          }),
         }),
       },
       {
@@ -93,7 +97,7 @@ export class LlamaBlock implements Stage {
     return rmsNorm(x, weight, this.config.normEpsilon)
   }
 
-  private memory({ cache }: StageContext) {
+  private memory({ cache }: Pick<StageContext, 'cache'>) {
     return cache && ((keys: Tensor, values: Tensor) => cache.append(this.index, keys, values))
   }
 

@@ -108,20 +108,27 @@ export class Llama implements LanguageModel {
     tokens: number,
     { past = 0, positions, at, bias, cache }: ForwardOptions & { past?: number } = {},
   ): StageContext {
-    const places = positions ?? Array.from({ length: tokens }, (_, i) => past + i)
-    const window = this.config.slidingWindow
-    const total = past + tokens
-    const hidden =
-      window !== undefined && total > window
-        ? windowBias(tokens, total, window, this.weights.dtype)
-        : undefined
+    const hidden = this.windowBias(tokens, past)
     const sum = bias && hidden ? bias.add(hidden) : (bias ?? hidden)
     return {
-      rotary: rotaryTables(this.config, places, this.weights.dtype === 'f64' ? 'f64' : 'f32'),
+      rotary: this.rotary(positions ?? Array.from({ length: tokens }, (_, i) => past + i)),
       ...(sum ? { bias: sum } : {}),
       ...(cache ? { cache } : {}),
       ...(at ? { at } : {}),
     }
+  }
+
+  /** Cosines and sines of positions, each [positions, headSize / 2]. */
+  rotary(positions: readonly number[]): { cos: Tensor; sin: Tensor } {
+    return rotaryTables(this.config, positions, this.weights.dtype === 'f64' ? 'f64' : 'f32')
+  }
+
+  /** What hides keys before the sliding window, [1, 1, tokens, past + tokens], or nothing where the window holds all. */
+  windowBias(tokens: number, past: number): Tensor | undefined {
+    const window = this.config.slidingWindow
+    const total = past + tokens
+    if (window === undefined || total <= window) return undefined
+    return windowBias(tokens, total, window, this.weights.dtype)
   }
 
   /**

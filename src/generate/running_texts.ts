@@ -1,0 +1,190 @@
+/**
+ * Who runs when. A step takes the newest token of every text, and whole pieces of prompts in turn up to a number of
+ * tokens. A piece is cut by its own prompt alone, so that the bits of a text do not depend on others.
+ */
+import { GrowingCache } from '../models/key_value_cache.ts'
+import type { ResidentLlama } from '../models/llama/llama.ts'
+import { hiddenStates, logitsAt, rowsOfEqualBits } from '../models/llama/several_sequences.ts'
+import { AbortError } from '../tensor/errors.ts'
+import { dispose, scope, type Tensor } from '../tensor/index.ts'
+import type { GeneratorLoad } from './generation.ts'
+import type { GeneratorSettings } from './generator_settings.ts'
+import type { Sequence } from './sequence.ts'
+
+/** Rows of logits in memory at once; a prompt whose chances are wanted has many. */
+const rowsOfLogits = 32
+
+/** A text with a place. */
+interface Running {
+  sequence: Sequence
+  cache: GrowingCache
+  /** When a piece of its prompt was read last. */
+  turn: number
+}
+
+/** What a text runs in one step. */
+interface Piece extends Running {
+  ids: Uint32Array
+}
+
+export class RunningTexts {
+  private readonly resident: ResidentLlama
+  private readonly settings: GeneratorSettings
+  private readonly leastRows: number
+  private waiting: Sequence[] = []
+  private running: Running[] = []
+  private turn = 0
+  private working = false
+  private closed = false
+
+  /** Owns the model from now on. */
+  constructor(resident: ResidentLlama, settings: GeneratorSettings) {
+    this.resident = resident
+    this.settings = settings
+    this.leastRows = settings.rows === 'together' ? rowsOfEqualBits : 1
+  }
+
+  /** @throws AbortError once it is closed */
+  enter(sequence: Sequence): void {
+    if (this.closed) throw new AbortError('the generator was closed; make a new one')
+    this.waiting.push(sequence)
+    this.wake()
+  }
+
+  load(): GeneratorLoad {
+    return {
+      running: this.running.filter(({ sequence }) => !sequence.events.ended).length,
+      waiting: this.waiting.filter(({ events }) => !events.ended).length,
+    }
+  }
+
+  /** Goes on where something may have changed: a new text, one that ended, a reader that took an event. */
+  wake(): void {
+    if (this.working || this.closed) return
+    this.working = true
+    void this.work()
+  }
+
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.abort(new AbortError('the generator was closed before the text ended'))
+    this.release()
+    dispose(this.resident)
+  }
+
+  private async work(): Promise<void> {
+    try {
+      do {
+        await new Promise((resolve) => setImmediate(resolve))
+        this.release()
+        this.admit()
+      } while (this.step())
+    } catch (error) {
+      this.abort(error)
+      this.release()
+    } finally {
+      this.working = false
+    }
+  }
+
+  private abort(error: unknown): void {
+    for (const { events } of [...this.waiting, ...this.running.map(({ sequence }) => sequence)])
+      events.abort(error)
+  }
+
+  /** Frees the places of texts that ended. */
+  private release(): void {
+    for (const { sequence, cache } of this.running) if (sequence.events.ended) cache.dispose()
+    this.running = this.running.filter(({ sequence }) => !sequence.events.ended)
+    this.waiting = this.waiting.filter(({ events }) => !events.ended)
+  }
+
+  private admit(): void {
+    const { slots, cacheBytes, tokenBytes } = this.settings
+    const tokens = (sum: number, { mostIds }: Sequence) => sum + mostIds
+    for (;;) {
+      const [next] = this.waiting
+      if (!next || this.running.length === slots) return
+      const all = [...this.running.map(({ sequence }) => sequence), next]
+      if (all.reduce(tokens, 0) * tokenBytes > cacheBytes) return
+      this.waiting.shift()
+      const cache = new GrowingCache(this.resident.stages.length, next.mostIds)
+      this.running.push({ sequence: next, cache, turn: 0 })
+    }
+  }
+
+  /** Whether there was something to do. */
+  private step(): boolean {
+    const pieces = this.chosen()
+    const groups = this.settings.rows === 'together' ? [pieces] : pieces.map((piece) => [piece])
+    if (pieces.length > 0) for (const group of groups) scope(() => this.run(group))
+    return pieces.length > 0
+  }
+
+  /** A text whose reader is far behind pauses. */
+  private chosen(): Piece[] {
+    const able = this.running.filter(({ sequence }) => !sequence.events.full)
+    const pieces = able.map((each) => ({ ...each, ids: each.sequence.next(this.settings.pieceTokens) }))
+    const reading = pieces.filter(({ sequence }) => sequence.reading).sort((a, b) => a.turn - b.turn)
+    const chosen = pieces.filter(({ sequence }) => !sequence.reading)
+    let tokens = 0
+    for (const piece of reading) {
+      if (tokens > 0 && tokens + piece.ids.length > this.settings.pieceTokens) break
+      tokens += piece.ids.length
+      this.running.find(({ sequence }) => sequence === piece.sequence)!.turn = ++this.turn
+      chosen.push(piece)
+    }
+    return chosen
+  }
+
+  private run(pieces: readonly Piece[]): void {
+    let hidden: Tensor
+    try {
+      hidden = hiddenStates(this.resident, pieces, this.leastRows)
+    } catch (error) {
+      for (const { sequence, cache } of pieces) cache.truncate(sequence.position)
+      // The fault may be that of one text: the others go on, with the same bits.
+      if (pieces.length > 1) for (const piece of pieces) this.run([piece])
+      else pieces[0]!.sequence.events.end({ error })
+      return
+    }
+    let first = 0
+    const wanted = pieces.flatMap(({ sequence, ids }) => {
+      const start = first
+      first += ids.length
+      return sequence
+        .wanted(ids.length)
+        .map((position) => ({ sequence, position, row: start + position - sequence.position }))
+    })
+    for (let start = 0; start < wanted.length; start += rowsOfLogits)
+      this.hand(hidden, wanted.slice(start, start + rowsOfLogits))
+    for (const { sequence, ids } of pieces) sequence.advance(ids.length)
+  }
+
+  /** Gives each text its logits. */
+  private hand(
+    hidden: Tensor,
+    wanted: readonly { sequence: Sequence; position: number; row: number }[],
+  ): void {
+    const rows = wanted.map(({ row }) => row)
+    let logits: Float32Array
+    try {
+      logits = scope(
+        () => logitsAt(this.resident, hidden, rows, this.leastRows).cast('f32').toArray() as Float32Array,
+      )
+    } catch (error) {
+      for (const { sequence } of wanted) sequence.events.end({ error })
+      return
+    }
+    const vocabulary = logits.length / rows.length
+    wanted.forEach(({ sequence, position }, i) => {
+      if (sequence.events.ended) return
+      try {
+        sequence.take(position, logits.subarray(i * vocabulary, (i + 1) * vocabulary))
+      } catch (error) {
+        sequence.events.end({ error })
+      }
+    })
+  }
+}
