@@ -15,6 +15,7 @@
  *   measureImportance  how much inputs are used, as the file of llama-imatrix; readImatrix reads one
  *   rewriteMatMulNBits  an ONNX file again, with its products of 4 or 8 bits; openOnnx lists what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
+ *   createTextGenerator  continues texts, several at once, token by token
  *   embedTexts  vectors of texts, from a sentence encoder
  *   exactObs, obq  one layer pruned or rounded, weight by weight; obsLevels, obqLevels many versions of it; stitch picks one each
  *   roundedInputs  a weight that rounds what it multiplies, as programs with whole numbers do
@@ -33,6 +34,16 @@ export { openOnnx } from './formats/onnx/onnx.ts'
 export { rewriteMatMulNBits } from './formats/onnx/rewrite_matmul_nbits.ts'
 export type { ChatMessage } from './formats/tokenizer/chat_template.ts'
 export type { Tokenizer } from './formats/tokenizer/tokenizer.ts'
+export type {
+  GenerationEvent,
+  GenerationRequest,
+  GeneratorLoad,
+  SamplingOptions,
+  TextGenerator,
+  TokenChance,
+  TokenChances,
+} from './generate/generation.ts'
+export { createTextGenerator, type TextGeneratorOptions } from './generate/text_generator.ts'
 export type { LanguageMetrics } from './metrics/language.ts'
 export type { Bert } from './models/bert/bert.ts'
 export type { BertConfig } from './models/bert/config.ts'

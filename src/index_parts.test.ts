@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import { asset } from './formats/tokenizer/assets.suite.ts'
 import {
@@ -9,6 +10,7 @@ import {
   Convolution,
   classifyImage,
   clipValues,
+  createTextGenerator,
   denseSource,
   dispose,
   estimateStatistics,
@@ -18,6 +20,7 @@ import {
   identityNorm,
   labelledTexts,
   openEfficientNetLite0,
+  openLanguageModel,
   Parameters,
   SourceError,
   State,
@@ -47,6 +50,27 @@ describe('classifyImage', () => {
     writeFileSync(join(folder, 'text.pth'), 'hello')
     expect(() => openEfficientNetLite0(join(folder, 'text.pth'))).toThrow(FormatError)
   })
+})
+test('createTextGenerator continues a text, and tells each token as it comes', async () => {
+  const open = openLanguageModel(fileURLToPath(new URL('../experiments/models/pare-4m', import.meta.url)))
+  const generator = createTextGenerator(open)
+  const prompt = open.tokenizer().encode('Call me')
+  const kinds: string[] = []
+  let text = ''
+  for await (const event of generator.generate({
+    prompt,
+    maxTokens: 8,
+    temperature: 0.7,
+    topP: 0.9,
+    seed: 1,
+  })) {
+    kinds.push(event.kind)
+    if (event.kind !== 'prompt') text += event.text
+  }
+  await generator.close()
+  open.close()
+  expect(kinds).toEqual(['prompt', ...Array(8).fill('token'), 'end'])
+  expect(text).toMatch(/[a-z]/)
 })
 test('a norm with statistics taken anew goes into the convolution before it, and an identity stands for it', () => {
   scope(() => {

@@ -124,3 +124,15 @@ test('after a cut the room is used again, and the tokens before it stay as they 
   expect(cache.bytes).toBe(bytes)
   cache.dispose()
 })
+test('a cache that knows how many tokens come has room for no more, and refuses more', () => {
+  const cache = new GrowingCache(1, 40)
+  const of = (tokens: number) => tensor(new Float32Array(tokens), [1, 1, tokens, 1])
+  const rooms = [3, 14, 16].map((tokens) => {
+    cache.append(0, of(tokens), of(tokens))
+    // Keys and values of 4 bytes.
+    return cache.bytes / 8
+  })
+  expect(rooms).toEqual([16, 32, 40])
+  expect(() => cache.append(0, of(8), of(8))).toThrow(/has room for 40 tokens, got 41/)
+  cache.dispose()
+})

@@ -213,3 +213,45 @@ test('sequences that do not fit are refused', () => {
     expect(() => layer.forward(x, { from: x.select(0, 0) })).toThrow(/attn: needs \[tokens, in\]/)
   })
 })
+describe('parts', () => {
+  const shape = { heads: 4, kvHeads: 2, headSize, causal: true }
+  const made = () => inputsOf([8, width], ...shapesOf(shape, width)) as [Tensor, ...Tensor[]]
+  test('each attends to itself alone, with its bias and what it remembers', () => {
+    onNative(() => {
+      const [x, ...weights] = made()
+      const layer = layerOf(shape, weights)
+      const angles = exactTensor([8, headSize / 2], 'f64', 5)
+      const rotary = (start: number, end: number) => ({
+        cos: angles.slice(0, start, end).cos(),
+        sin: angles.slice(0, start, end).sin(),
+      })
+      const [keys, values] = [22, 23].map((seed) => exactTensor([1, 2, 2, headSize], 'f64', seed))
+      const remember = (newer: Tensor, newest: Tensor) => ({
+        keys: concat([keys!, newer], 2),
+        values: concat([values!, newest], 2),
+      })
+      const parts = [
+        { tokens: 3, remember },
+        { tokens: 1 },
+        { tokens: 4, bias: exactTensor([4, 4], 'f64', 21) },
+      ]
+      const found = layer.forward(x, { parts, rotary: rotary(0, 8) })
+      let start = 0
+      const wanted = parts.map(({ tokens, ...inputs }) => {
+        const [from, to] = [start, start + tokens]
+        start = to
+        return layer.forward(x.slice(0, from, to), { ...inputs, rotary: rotary(from, to) })
+      })
+      expectNear(found, valuesOf(concat(wanted)), { units: 64, scale: 8 })
+    })
+  })
+  test('tokens that do not add up to those of x are refused', () => {
+    onNative(() => {
+      const [x, ...weights] = made()
+      for (const sizes of [[3, 4], [3, 6], []])
+        expect(() =>
+          layerOf(shape, weights).forward(x, { parts: sizes.map((tokens) => ({ tokens })) }),
+        ).toThrow(ShapeError)
+    })
+  })
+})

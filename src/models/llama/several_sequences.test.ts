@@ -119,7 +119,14 @@ test('no tensor stays but those of the caches', () => {
   withFixture('mistral', (resident) => {
     const { tokens } = expectedOf('mistral')
     const before = currentKernels().memory().tensors
-    together(resident, [tokens, tokens.subarray(0, 5)], [[16, 2], [0, 3]])
+    together(
+      resident,
+      [tokens, tokens.subarray(0, 5)],
+      [
+        [16, 2],
+        [0, 3],
+      ],
+    )
     expect(currentKernels().memory().tensors).toBe(before)
   })
 })
