@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { GrowingCache } from '../models/key_value_cache.ts'
 import type { OpenLanguageModel } from '../models/open_model.ts'
-import { AbortError, NumericalError, OptionError } from '../tensor/errors.ts'
+import { AbortError, NumericalError, OptionError, ResourceError } from '../tensor/errors.ts'
 import { currentKernels } from '../tensor/index.ts'
-import type { GenerationRequest } from './generation.ts'
+import type { GenerationRequest, TextGenerator } from './generation.ts'
 import { openSmall, withGenerator, written } from './small_generator.suite.ts'
 import { createTextGenerator } from './text_generator.ts'
 
@@ -136,6 +137,24 @@ describe('faults', () => {
       expect(await good).toEqual(alone)
       vi.restoreAllMocks()
     })
+  })
+  test('a step that fails half way, and not again, changes nothing', async () => {
+    const requests = [4, 5].map((seed) => ({ prompt: ids('the whale'), maxTokens: 6, seed, logprobs: 1 }))
+    const all = (generator: TextGenerator) => Promise.all(requests.map((each) => written(generator, each)))
+    const plain = await withGenerator(open, {}, all)
+    const append = GrowingCache.prototype.append
+    let calls = 0
+    const spy = vi.spyOn(GrowingCache.prototype, 'append').mockImplementation(function (
+      this: GrowingCache,
+      ...args
+    ) {
+      // Two texts and six blocks: in the third step, in the fourth block, for the second text.
+      if (++calls === 2 * 12 + 8) throw new ResourceError('memory: is full')
+      return append.apply(this, args)
+    })
+    expect(await withGenerator(open, {}, all)).toEqual(plain)
+    expect(calls).toBeGreaterThan(2 * 12 + 8)
+    spy.mockRestore()
   })
   test('no token that could come ends one text with a typed error', async () => {
     await withGenerator(open, {}, async (generator) => {

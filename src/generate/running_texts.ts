@@ -4,7 +4,12 @@
  */
 import { GrowingCache } from '../models/key_value_cache.ts'
 import type { ResidentLlama } from '../models/llama/llama.ts'
-import { hiddenStates, logitsAt, rowsOfEqualBits } from '../models/llama/several_sequences.ts'
+import {
+  hiddenStates,
+  logitsAt,
+  rowsOfEqualBits,
+  type SequencePiece,
+} from '../models/llama/several_sequences.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { dispose, scope, type Tensor } from '../tensor/index.ts'
 import type { GeneratorLoad } from './generation.ts'
@@ -18,13 +23,13 @@ const rowsOfLogits = 32
 interface Running {
   sequence: Sequence
   cache: GrowingCache
-  /** When a piece of its prompt was read last. */
+  /** When it got its place, or a piece of its prompt was read last. */
   turn: number
 }
 
 /** What a text runs in one step. */
-interface Piece extends Running {
-  ids: Uint32Array
+interface Piece extends SequencePiece {
+  text: Running
 }
 
 export class RunningTexts {
@@ -110,7 +115,7 @@ export class RunningTexts {
       if (all.reduce(tokens, 0) * tokenBytes > cacheBytes) return
       this.waiting.shift()
       const cache = new GrowingCache(this.resident.stages.length, next.mostIds)
-      this.running.push({ sequence: next, cache, turn: 0 })
+      this.running.push({ sequence: next, cache, turn: ++this.turn })
     }
   }
 
@@ -125,14 +130,17 @@ export class RunningTexts {
   /** A text whose reader is far behind pauses. */
   private chosen(): Piece[] {
     const able = this.running.filter(({ sequence }) => !sequence.events.full)
-    const pieces = able.map((each) => ({ ...each, ids: each.sequence.next(this.settings.pieceTokens) }))
-    const reading = pieces.filter(({ sequence }) => sequence.reading).sort((a, b) => a.turn - b.turn)
-    const chosen = pieces.filter(({ sequence }) => !sequence.reading)
+    const pieces = able.map((text): Piece => {
+      const { sequence, cache } = text
+      return { text, cache, ids: sequence.next(this.settings.pieceTokens) }
+    })
+    const reading = pieces.filter(({ text }) => text.sequence.reading)
+    const chosen = pieces.filter(({ text }) => !text.sequence.reading)
     let tokens = 0
-    for (const piece of reading) {
+    for (const piece of reading.sort((a, b) => a.text.turn - b.text.turn)) {
       if (tokens > 0 && tokens + piece.ids.length > this.settings.pieceTokens) break
       tokens += piece.ids.length
-      this.running.find(({ sequence }) => sequence === piece.sequence)!.turn = ++this.turn
+      piece.text.turn = ++this.turn
       chosen.push(piece)
     }
     return chosen
@@ -143,14 +151,14 @@ export class RunningTexts {
     try {
       hidden = hiddenStates(this.resident, pieces, this.leastRows)
     } catch (error) {
-      for (const { sequence, cache } of pieces) cache.truncate(sequence.position)
+      for (const { text } of pieces) text.cache.truncate(text.sequence.position)
       // The fault may be that of one text: the others go on, with the same bits.
       if (pieces.length > 1) for (const piece of pieces) this.run([piece])
-      else pieces[0]!.sequence.events.end({ error })
+      else pieces[0]!.text.sequence.events.end({ error })
       return
     }
     let first = 0
-    const wanted = pieces.flatMap(({ sequence, ids }) => {
+    const wanted = pieces.flatMap(({ text: { sequence }, ids }) => {
       const start = first
       first += ids.length
       return sequence
@@ -159,7 +167,7 @@ export class RunningTexts {
     })
     for (let start = 0; start < wanted.length; start += rowsOfLogits)
       this.hand(hidden, wanted.slice(start, start + rowsOfLogits))
-    for (const { sequence, ids } of pieces) sequence.advance(ids.length)
+    for (const { text, ids } of pieces) text.sequence.advance(ids.length)
   }
 
   /** Gives each text its logits. */
