@@ -11,7 +11,7 @@ import {
   type SequencePiece,
 } from '../models/llama/several_sequences.ts'
 import { AbortError } from '../tensor/errors.ts'
-import { dispose, scope, type Tensor } from '../tensor/index.ts'
+import { dispose, scope, type Tensor, trimPool } from '../tensor/index.ts'
 import type { GeneratorLoad } from './generation.ts'
 import type { GeneratorSettings } from './generator_settings.ts'
 import type { Sequence } from './sequence.ts'
@@ -76,6 +76,7 @@ export class RunningTexts {
     this.abort(new AbortError('the generator was closed before the text ended'))
     this.release()
     dispose(this.resident)
+    trimPool()
   }
 
   private async work(): Promise<void> {
@@ -122,9 +123,10 @@ export class RunningTexts {
   /** Whether there was something to do. */
   private step(): boolean {
     const pieces = this.chosen()
+    if (pieces.length === 0) return false
     const groups = this.settings.rows === 'together' ? [pieces] : pieces.map((piece) => [piece])
-    if (pieces.length > 0) for (const group of groups) scope(() => this.run(group))
-    return pieces.length > 0
+    for (const group of groups) scope(() => this.run(group))
+    return true
   }
 
   /** A text whose reader is far behind pauses. */
