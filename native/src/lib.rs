@@ -57,6 +57,7 @@ pub mod number_rule;
 pub mod optimiser_steps;
 pub mod orthogonal;
 pub mod outlier_search;
+pub mod packed_product;
 pub mod packing;
 pub mod panel;
 pub mod parallel;

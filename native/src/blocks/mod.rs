@@ -5,7 +5,7 @@
 //! Layouts: ggml's ggml-common.h; writers: ggml-quants.c. The slow and plain twin is src/formats/gguf/blocks.ts.
 
 #[cfg(target_arch = "x86_64")]
-mod byte_vectors;
+pub(crate) mod byte_vectors;
 mod decode;
 mod fit;
 mod layout;

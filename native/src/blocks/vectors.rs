@@ -135,15 +135,7 @@ fn q2_k(b: &[u8; 84], out: &mut [[f32; 16]; 16]) {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn q3_k(b: &[u8; 110], out: &mut [[f32; 16]; 16]) {
-    let [low, high, more] = words(part(b, 96));
-    let field = |four: u32, bits: u32| four & 0x0f0f_0f0f | (bits & 0x0303_0303) << 4;
-    let fields = [
-        field(low, more),
-        field(high, more >> 2),
-        field(low >> 4, more >> 4),
-        field(high >> 4, more >> 6),
-    ];
-    let scales = load16(bytes_of(&fields));
+    let scales = scales_of_q3(part(b, 96));
     let steps = times(_mm_sub_epi8(scales, _mm_set1_epi8(32)), half(b, 108));
     let mut third = load32(part(b, 0));
     for (run, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -223,18 +215,4 @@ fn q6_k(b: &[u8; 210], out: &mut [[f32; 16]; 16]) {
             }
         }
     }
-}
-
-/// d and dmin times the 6-bit scales and mins of Q4_K and Q5_K.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn steps_and_offsets(head: &[u8; 16]) -> ([f32; 16], [f32; 16]) {
-    let [low, middle, high] = words(part(head, 4));
-    let top = |four: u32| (four >> 6 & 0x0303_0303) << 4;
-    let scales = [low & 0x3f3f_3f3f, high & 0x0f0f_0f0f | top(low), 0, 0];
-    let mins = [middle & 0x3f3f_3f3f, high >> 4 & 0x0f0f_0f0f | top(middle), 0, 0];
-    (
-        times(load16(bytes_of(&scales)), half(head, 0)),
-        times(load16(bytes_of(&mins)), half(head, 2)),
-    )
 }

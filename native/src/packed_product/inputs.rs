@@ -1,0 +1,100 @@
+//! Rows of inputs as the kernels read them: floats, or codes of 8 bits with a scale for each part of 32.
+
+use crate::simd;
+
+/// Inputs that share a scale where they are rounded.
+pub const PART: usize = 32;
+
+/// What products are made with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activations {
+    F32,
+    /// Rounded to -127 .. 127 times a scale for each 32 of a row, which is the largest magnitude over 127.
+    Int8,
+}
+
+/// One row, of whole parts.
+pub struct Row {
+    pub floats: Vec<f32>,
+    pub codes: Vec<i8>,
+    /// Of each part; empty for floats.
+    pub scales: Vec<f32>,
+    /// Of the inputs of each part, or of each half of one.
+    pub sums: Vec<f32>,
+    /// -zero * sum of each four codes: what the integer sums of the kernels begin with. Empty for floats.
+    pub starts: Vec<i32>,
+}
+
+/// What a type of block needs of its inputs.
+#[derive(Clone, Copy)]
+pub struct Need {
+    pub zero: i32,
+    /// Inputs of one sum: 16 or 32.
+    pub summed: usize,
+}
+
+impl Row {
+    pub fn new(x: &[f32], activations: Activations, need: Need) -> Row {
+        match activations {
+            Activations::F32 => Row {
+                floats: x.to_vec(),
+                codes: Vec::new(),
+                scales: Vec::new(),
+                sums: x.chunks_exact(need.summed).map(|x| x.iter().sum()).collect(),
+                starts: Vec::new(),
+            },
+            Activations::Int8 => rounded(x, need),
+        }
+    }
+}
+
+fn rounded(x: &[f32], need: Need) -> Row {
+    let mut codes = vec![0; x.len()];
+    let mut scales = vec![0.0; x.len() / PART];
+    round(x, &mut codes, &mut scales);
+    let of_part = |index: usize| scales[index * need.summed / PART];
+    let sums = codes
+        .chunks_exact(need.summed)
+        .enumerate()
+        .map(|(index, codes)| {
+            of_part(index) * codes.iter().map(|&code: &i8| i32::from(code)).sum::<i32>() as f32
+        })
+        .collect();
+    let starts = codes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|four| -need.zero * four.iter().map(|&code| i32::from(code)).sum::<i32>())
+        .collect();
+    Row {
+        floats: Vec::new(),
+        codes,
+        scales,
+        sums,
+        starts,
+    }
+}
+
+simd! {
+    fn round(x: &[f32], codes: &mut [i8], scales: &mut [f32]) {
+        let parts = x.as_chunks::<PART>().0.iter().zip(codes.as_chunks_mut::<PART>().0);
+        for ((x, codes), scale) in parts.zip(scales) {
+            let most = x.iter().fold(0.0f32, |most, x| if x.abs() > most { x.abs() } else { most });
+            *scale = most / 127.0;
+            // Below the smallest normal scale a quotient would not be finite.
+            let factor = if *scale >= f32::MIN_POSITIVE { 1.0 / *scale } else { 0.0 };
+            for (code, x) in codes.iter_mut().zip(x) {
+                *code = (x * factor).round_ties_even() as i8;
+            }
+        }
+    }
+}
+
+/// What rounding makes of inputs, back as floats.
+pub fn restored(row: &Row) -> Vec<f32> {
+    row.codes
+        .chunks_exact(PART)
+        .zip(&row.scales)
+        .flat_map(|(codes, scale)| codes.iter().map(move |&code| scale * f32::from(code)))
+        .collect()
+}

@@ -1,0 +1,149 @@
+//! Blocks of ggml in registers: 32 codes at a time as bytes, and what they are scaled and shifted by.
+//!
+//!   value = step * (code - ZERO) - offset
+
+use crate::blocks::NON_LINEAR_LEVELS;
+use crate::blocks::byte_vectors::*;
+use std::arch::x86_64::*;
+
+/// Steps and offsets of a block, one for each half of 16 codes where a type has them for halves, else one for each part of 32.
+#[derive(Clone, Copy)]
+pub(super) struct Fields {
+    pub steps: [f32; 16],
+    pub offsets: [f32; 16],
+}
+
+/// How the codes of a type come into registers.
+pub(super) trait Unpack {
+    const BYTES: usize;
+    /// Parts of 32 codes in a block.
+    const PARTS: usize;
+    const ZERO: u8;
+    /// Each half of a part has a step of its own.
+    const HALVES: bool = false;
+    const OFFSETS: bool = false;
+
+    /// # Safety
+    /// AVX2 and F16C are there.
+    unsafe fn fields(block: &[u8]) -> Fields;
+
+    /// 32 codes as unsigned bytes.
+    ///
+    /// # Safety
+    /// As `fields`.
+    unsafe fn codes(block: &[u8], part: usize) -> __m256i;
+}
+
+macro_rules! unpack {
+    ($name:ident: $bytes:literal bytes, $parts:literal parts, zero $zero:literal $(, $flag:ident)*;
+     |$b:ident| $fields:expr; |$block:ident, $part:ident| $codes:expr) => {
+        #[allow(non_camel_case_types)]
+        pub(super) struct $name;
+        impl Unpack for $name {
+            const BYTES: usize = $bytes;
+            const PARTS: usize = $parts;
+            const ZERO: u8 = $zero;
+            $(const $flag: bool = true;)*
+            #[inline(always)]
+            unsafe fn fields($b: &[u8]) -> Fields {
+                // SAFETY: the caller vouches for the features.
+                unsafe { $fields }
+            }
+            #[inline(always)]
+            unsafe fn codes($block: &[u8], $part: usize) -> __m256i {
+                // SAFETY: as above.
+                unsafe { $codes }
+            }
+        }
+    };
+}
+
+/// One step, one offset.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn single(step: f32, offset: f32) -> Fields {
+    let mut fields = Fields {
+        steps: [0.0; 16],
+        offsets: [0.0; 16],
+    };
+    (fields.steps[0], fields.offsets[0]) = (step, offset);
+    fields
+}
+
+unpack!(Q8_0: 34 bytes, 1 parts, zero 128;
+    |b| single(half(b, 0), 0.0);
+    |b, _part| _mm256_xor_si256(load32(part(b, 2)), _mm256_set1_epi8(-128)));
+unpack!(Q4_0: 18 bytes, 1 parts, zero 8;
+    |b| single(half(b, 0), 0.0);
+    |b, _part| wide_nibbles(load16(part(b, 2))));
+unpack!(IQ4_NL: 18 bytes, 1 parts, zero 128;
+|b| single(half(b, 0), 0.0);
+|b, _part| {
+    let levels = load16(&NON_LINEAR_LEVELS.map(|level| level as u8 ^ 128));
+    _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(levels), wide_nibbles(load16(part(b, 2))))
+});
+unpack!(Q4_1: 20 bytes, 1 parts, zero 0, OFFSETS;
+    |b| single(half(b, 0), -half(b, 2));
+    |b, _part| wide_nibbles(load16(part(b, 4))));
+unpack!(Q5_0: 22 bytes, 1 parts, zero 16;
+    |b| single(half(b, 0), 0.0);
+    |b, _part| _mm256_or_si256(wide_nibbles(load16(part(b, 6))), fifth_bits(part(b, 2))));
+unpack!(Q5_1: 24 bytes, 1 parts, zero 0, OFFSETS;
+    |b| single(half(b, 0), -half(b, 2));
+    |b, _part| _mm256_or_si256(wide_nibbles(load16(part(b, 8))), fifth_bits(part(b, 4))));
+unpack!(Q2_K: 84 bytes, 8 parts, zero 0, HALVES, OFFSETS;
+    |b| {
+        let fields = nibbles(load16(part(b, 0)));
+        Fields { steps: times(fields[0], half(b, 80)), offsets: times(fields[1], half(b, 82)) }
+    };
+    |b, part_index| two_bits(load32(part(b, 16 + 32 * (part_index / 4))), part_index % 4));
+unpack!(Q3_K: 110 bytes, 8 parts, zero 4, HALVES;
+|b| {
+    let steps = times(_mm_sub_epi8(scales_of_q3(part(b, 96)), _mm_set1_epi8(32)), half(b, 108));
+    Fields { steps, offsets: [0.0; 16] }
+};
+|b, part_index| {
+    let two = two_bits(load32(part(b, 32 + 32 * (part_index / 4))), part_index % 4);
+    let third = _mm256_srl_epi16(load32(part(b, 0)), _mm_cvtsi32_si128(part_index as i32));
+    _mm256_or_si256(two, _mm256_slli_epi16::<2>(_mm256_and_si256(third, _mm256_set1_epi8(1))))
+});
+unpack!(Q4_K: 144 bytes, 8 parts, zero 0, OFFSETS;
+    |b| {
+        let (steps, offsets) = steps_and_offsets(part(b, 0));
+        Fields { steps, offsets }
+    };
+    |b, part_index| nibble_half(load32(part(b, 16 + 32 * (part_index / 2))), part_index % 2));
+unpack!(Q5_K: 176 bytes, 8 parts, zero 0, OFFSETS;
+|b| {
+    let (steps, offsets) = steps_and_offsets(part(b, 0));
+    Fields { steps, offsets }
+};
+|b, part_index| {
+    let low = nibble_half(load32(part(b, 48 + 32 * (part_index / 2))), part_index % 2);
+    let fifth = _mm256_srl_epi16(load32(part(b, 16)), _mm_cvtsi32_si128(part_index as i32));
+    _mm256_or_si256(low, _mm256_slli_epi16::<4>(_mm256_and_si256(fifth, _mm256_set1_epi8(1))))
+});
+unpack!(Q6_K: 210 bytes, 8 parts, zero 32, HALVES;
+|b| Fields { steps: times(load16(part(b, 192)), half(b, 208)), offsets: [0.0; 16] };
+|b, part_index| {
+    let (run, r) = (part_index / 4, part_index % 4);
+    let low = nibble_half(load32(part(b, 64 * run + 32 * (r & 1))), r >> 1);
+    let high = two_bits(load32(part(b, 128 + 32 * run)), r);
+    _mm256_or_si256(low, _mm256_slli_epi16::<4>(high))
+});
+
+/// Low halves of the bytes, or high ones.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn nibble_half(bytes: __m256i, which: usize) -> __m256i {
+    let shifted = _mm256_srl_epi16(bytes, _mm_cvtsi32_si128(4 * which as i32));
+    _mm256_and_si256(shifted, _mm256_set1_epi8(15))
+}
+
+/// Bits 2 * `place` and the next of each byte.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn two_bits(bytes: __m256i, place: usize) -> __m256i {
+    let shifted = _mm256_srl_epi16(bytes, _mm_cvtsi32_si128(2 * place as i32));
+    _mm256_and_si256(shifted, _mm256_set1_epi8(3))
+}
