@@ -1,5 +1,7 @@
 //! Rows of inputs as the kernels read them: floats, or codes of 8 bits with a scale for each part of 32.
 
+use crate::fault::Result;
+use crate::parallel;
 use crate::simd;
 
 /// Inputs that share a scale where they are rounded.
@@ -90,11 +92,32 @@ simd! {
     }
 }
 
+/// Rows of floats as rounding leaves them.
+pub fn round_trip(x: &[f32], columns: usize) -> Result<Vec<f32>> {
+    let mut out = vec![0.0; x.len()];
+    parallel::chunks(&mut out, columns, |start, out| {
+        let mut codes = vec![0; columns];
+        let mut scales = vec![0.0; columns / PART];
+        round(&x[start..start + columns], &mut codes, &mut scales);
+        restore(&codes, &scales, out);
+    })?;
+    Ok(out)
+}
+
+simd! {
+    fn restore(codes: &[i8], scales: &[f32], out: &mut [f32]) {
+        let parts = codes.as_chunks::<PART>().0.iter().zip(out.as_chunks_mut::<PART>().0);
+        for ((codes, out), scale) in parts.zip(scales) {
+            for (out, code) in out.iter_mut().zip(codes) {
+                *out = scale * f32::from(*code);
+            }
+        }
+    }
+}
+
 /// What rounding makes of inputs, back as floats.
 pub fn restored(row: &Row) -> Vec<f32> {
-    row.codes
-        .chunks_exact(PART)
-        .zip(&row.scales)
-        .flat_map(|(codes, scale)| codes.iter().map(move |&code| scale * f32::from(code)))
-        .collect()
+    let mut out = vec![0.0; row.codes.len()];
+    restore(&row.codes, &row.scales, &mut out);
+    out
 }

@@ -2,7 +2,7 @@
 //! order that depends on the length of the row alone, so that neither threads nor other rows change its bits.
 
 use super::inputs::{Activations, Need, PART, Row};
-use super::types::{Fields, Unpack};
+use super::types::{Fields as _, Unpack};
 use crate::blocks::BlockType;
 use crate::simd;
 use std::arch::x86_64::*;
@@ -12,6 +12,36 @@ use std::arch::x86_64::*;
 /// # Safety
 /// The instruction set is there, `weights` holds whole rows of `row_bytes`, inputs are as long as rows.
 pub(super) type Kernel = unsafe fn(&[u8], usize, &[Row], &mut [&mut [f32]]);
+
+/// Where the numbers of a row of inputs lie.
+#[derive(Clone, Copy)]
+struct Places {
+    floats: *const f32,
+    codes: *const i8,
+    scales: *const f32,
+    sums: *const f32,
+    starts: *const i32,
+}
+
+fn places<const M: usize>(inputs: &[Row]) -> [Places; M] {
+    assert!(inputs.len() >= M, "as many rows of inputs as the kernel takes");
+    std::array::from_fn(|m| {
+        let Row {
+            floats,
+            codes,
+            scales,
+            sums,
+            starts,
+        } = &inputs[m];
+        Places {
+            floats: floats.as_ptr(),
+            codes: codes.as_ptr(),
+            scales: scales.as_ptr(),
+            sums: sums.as_ptr(),
+            starts: starts.as_ptr(),
+        }
+    })
+}
 
 /// Weight rows that run side by side, since a sum waits for the one before.
 const SIDE_BY_SIDE: usize = 2;
@@ -37,16 +67,17 @@ macro_rules! kernels {
                 inputs: &[Row],
                 out: &mut [&mut [f32]],
             ) {
+                let inputs = places::<M>(inputs);
                 let mut rows = weights.chunks_exact(SIDE_BY_SIDE * row_bytes);
                 let mut at = 0;
                 for pair in rows.by_ref() {
                     // SAFETY: the caller vouches for features and lengths.
-                    unsafe { integer_rows::<T, M, SIDE_BY_SIDE>(pair, row_bytes, inputs, out, at) };
+                    unsafe { integer_rows::<T, M, SIDE_BY_SIDE>(pair.as_ptr(), row_bytes, &inputs, out, at) };
                     at += SIDE_BY_SIDE;
                 }
                 for row in rows.remainder().chunks_exact(row_bytes) {
                     // SAFETY: as above.
-                    unsafe { integer_rows::<T, M, 1>(row, row_bytes, inputs, out, at) };
+                    unsafe { integer_rows::<T, M, 1>(row.as_ptr(), row_bytes, &inputs, out, at) };
                     at += 1;
                 }
             }
@@ -54,9 +85,9 @@ macro_rules! kernels {
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn integer_rows<T: Unpack, const M: usize, const R: usize>(
-                weights: &[u8],
+                weights: *const u8,
                 row_bytes: usize,
-                inputs: &[Row],
+                inputs: &[Places; M],
                 out: &mut [&mut [f32]],
                 at: usize,
             ) {
@@ -64,38 +95,44 @@ macro_rules! kernels {
                 let mut offsets = [[_mm_setzero_ps(); M]; R];
                 for block in 0..row_bytes / T::BYTES {
                     let parts = block * T::PARTS;
-                    let bytes: [&[u8]; R] =
-                        std::array::from_fn(|r| &weights[r * row_bytes + block * T::BYTES..][..T::BYTES]);
-                    // SAFETY: the caller vouches for the features.
-                    let fields: [Fields; R] = std::array::from_fn(|r| unsafe { T::fields(bytes[r]) });
+                    let mut bytes: [&[u8]; R] = [&[]; R];
+                    let mut fields = [T::Fields::default(); R];
+                    for r in 0..R {
+                        // SAFETY: the caller vouches for whole rows, and for the features.
+                        unsafe {
+                            let start = weights.add(r * row_bytes + block * T::BYTES);
+                            bytes[r] = std::slice::from_raw_parts(start, T::BYTES);
+                            fields[r] = T::fields(bytes[r]);
+                        }
+                    }
                     for part in 0..T::PARTS {
                         for r in 0..R {
                             // SAFETY: as above.
                             let codes = unsafe { T::codes(bytes[r], part) };
                             for m in 0..M {
-                                let input = &inputs[m];
                                 let place = (parts + part) * PART;
-                                let x = &input.codes[place..place + PART];
-                                let starts = &input.starts[place / 4..place / 4 + 8];
-                                // SAFETY: 32 bytes are read of each.
-                                let products = unsafe {
-                                    let x = _mm256_loadu_si256(x.as_ptr().cast());
-                                    let start = _mm256_loadu_si256(starts.as_ptr().cast());
-                                    $dot::<T>(start, codes, x)
+                                // SAFETY: inputs are as long as rows, and have a start for each 4 of them.
+                                let (products, scale) = unsafe {
+                                    let x = _mm256_loadu_si256(inputs[m].codes.add(place).cast());
+                                    let start = _mm256_loadu_si256(inputs[m].starts.add(place / 4).cast());
+                                    (
+                                        $dot::<T>(start, codes, x),
+                                        *inputs[m].scales.add(parts + part),
+                                    )
                                 };
-                                let scale = input.scales[parts + part];
+                                let low = scale * fields[r].step(part, 0);
                                 let step = if T::HALVES {
-                                    let [low, high] =
-                                        [0, 1].map(|h| _mm_set1_ps(scale * fields[r].steps[2 * part + h]));
-                                    _mm256_set_m128(high, low)
+                                    let high = scale * fields[r].step(part, 1);
+                                    _mm256_set_m128(_mm_set1_ps(high), _mm_set1_ps(low))
                                 } else {
-                                    _mm256_set1_ps(scale * fields[r].steps[part])
+                                    _mm256_set1_ps(low)
                                 };
                                 sums[r][m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), step, sums[r][m]);
                             }
                         }
                     }
-                    add_offsets::<T, M, R>(&fields, inputs, parts, &mut offsets);
+                    // SAFETY: inputs are as long as rows.
+                    unsafe { add_offsets::<T, M, R>(&fields, inputs, parts, &mut offsets) };
                 }
                 for r in 0..R {
                     for m in 0..M {
@@ -111,16 +148,17 @@ macro_rules! kernels {
                 inputs: &[Row],
                 out: &mut [&mut [f32]],
             ) {
+                let inputs = places::<M>(inputs);
                 let mut rows = weights.chunks_exact(SIDE_BY_SIDE * row_bytes);
                 let mut at = 0;
                 for pair in rows.by_ref() {
                     // SAFETY: the caller vouches for features and lengths.
-                    unsafe { float_rows::<T, M, SIDE_BY_SIDE>(pair, row_bytes, inputs, out, at) };
+                    unsafe { float_rows::<T, M, SIDE_BY_SIDE>(pair.as_ptr(), row_bytes, &inputs, out, at) };
                     at += SIDE_BY_SIDE;
                 }
                 for row in rows.remainder().chunks_exact(row_bytes) {
                     // SAFETY: as above.
-                    unsafe { float_rows::<T, M, 1>(row, row_bytes, inputs, out, at) };
+                    unsafe { float_rows::<T, M, 1>(row.as_ptr(), row_bytes, &inputs, out, at) };
                     at += 1;
                 }
             }
@@ -128,9 +166,9 @@ macro_rules! kernels {
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn float_rows<T: Unpack, const M: usize, const R: usize>(
-                weights: &[u8],
+                weights: *const u8,
                 row_bytes: usize,
-                inputs: &[Row],
+                inputs: &[Places; M],
                 out: &mut [&mut [f32]],
                 at: usize,
             ) {
@@ -138,10 +176,16 @@ macro_rules! kernels {
                 let mut offsets = [[_mm_setzero_ps(); M]; R];
                 for block in 0..row_bytes / T::BYTES {
                     let parts = block * T::PARTS;
-                    let bytes: [&[u8]; R] =
-                        std::array::from_fn(|r| &weights[r * row_bytes + block * T::BYTES..][..T::BYTES]);
-                    // SAFETY: the caller vouches for the features.
-                    let fields: [Fields; R] = std::array::from_fn(|r| unsafe { T::fields(bytes[r]) });
+                    let mut bytes: [&[u8]; R] = [&[]; R];
+                    let mut fields = [T::Fields::default(); R];
+                    for r in 0..R {
+                        // SAFETY: the caller vouches for whole rows, and for the features.
+                        unsafe {
+                            let start = weights.add(r * row_bytes + block * T::BYTES);
+                            bytes[r] = std::slice::from_raw_parts(start, T::BYTES);
+                            fields[r] = T::fields(bytes[r]);
+                        }
+                    }
                     for part in 0..T::PARTS {
                         for r in 0..R {
                             // SAFETY: as above.
@@ -151,19 +195,16 @@ macro_rules! kernels {
                             } else {
                                 _mm256_sub_epi8(codes, _mm256_set1_epi8(T::ZERO as i8))
                             };
-                            let steps = if T::HALVES {
-                                [fields[r].steps[2 * part], fields[r].steps[2 * part + 1]]
-                            } else {
-                                [fields[r].steps[part]; 2]
-                            };
+                            let steps = [fields[r].step(part, 0), fields[r].step(part, 1)];
                             for m in 0..M {
-                                let x = inputs[m].floats[(parts + part) * PART..].first_chunk::<PART>();
-                                let x = x.expect("inputs as long as rows");
+                                // SAFETY: inputs are as long as rows.
+                                let x = unsafe { &*inputs[m].floats.add((parts + part) * PART).cast() };
                                 sums[r][m] = $float::<T>(sums[r][m], levels, x, steps);
                             }
                         }
                     }
-                    add_offsets::<T, M, R>(&fields, inputs, parts, &mut offsets);
+                    // SAFETY: inputs are as long as rows.
+                    unsafe { add_offsets::<T, M, R>(&fields, inputs, parts, &mut offsets) };
                 }
                 for r in 0..R {
                     for m in 0..M {
@@ -240,8 +281,8 @@ fn float_avx2<T: Unpack>(sum: __m256, levels: __m256i, x: &[f32; PART], steps: [
     ];
     let mut sum = sum;
     for (half, levels) in [low, high].into_iter().enumerate() {
-        let [first, second] = [levels, _mm_srli_si128::<8>(levels)]
-            .map(|levels| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(levels)));
+        let first = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(levels));
+        let second = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(levels)));
         // SAFETY: 8 floats are read of each.
         let [x, y] = unsafe {
             let x = x.as_ptr().add(16 * half);
@@ -256,9 +297,9 @@ fn float_avx2<T: Unpack>(sum: __m256, levels: __m256i, x: &[f32; PART], steps: [
 /// Offsets times the sums of their inputs, four side by side.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add_offsets<T: Unpack, const M: usize, const R: usize>(
-    fields: &[Fields; R],
-    inputs: &[Row],
+unsafe fn add_offsets<T: Unpack, const M: usize, const R: usize>(
+    fields: &[T::Fields; R],
+    inputs: &[Places; M],
     parts: usize,
     offsets: &mut [[__m128; M]; R],
 ) {
@@ -266,20 +307,20 @@ fn add_offsets<T: Unpack, const M: usize, const R: usize>(
         return;
     }
     let each = if T::HALVES { 2 } else { 1 };
-    let count = each * T::PARTS;
     for r in 0..R {
+        let fields = fields[r].offsets();
         for m in 0..M {
-            let sums = &inputs[m].sums[each * parts..][..count];
-            let fields = &fields[r].offsets[..count];
-            if count == 1 {
-                let product = _mm_mul_ss(_mm_set_ss(fields[0]), _mm_set_ss(sums[0]));
-                offsets[r][m] = _mm_add_ss(offsets[r][m], product);
-                continue;
-            }
-            for (fields, sums) in fields.as_chunks::<4>().0.iter().zip(sums.as_chunks::<4>().0) {
-                // SAFETY: four floats are read of each.
-                let [fields, sums] = unsafe { [_mm_loadu_ps(fields.as_ptr()), _mm_loadu_ps(sums.as_ptr())] };
-                offsets[r][m] = _mm_fmadd_ps(fields, sums, offsets[r][m]);
+            // SAFETY: the caller vouches for the sums, and blocks have as many offsets.
+            unsafe {
+                let sums = inputs[m].sums.add(each * parts);
+                if T::PARTS == 1 {
+                    offsets[r][m] = _mm_fmadd_ss(_mm_load_ss(fields), _mm_load_ss(sums), offsets[r][m]);
+                    continue;
+                }
+                for i in (0..each * T::PARTS).step_by(4) {
+                    let [own, sums] = [_mm_loadu_ps(fields.add(i)), _mm_loadu_ps(sums.add(i))];
+                    offsets[r][m] = _mm_fmadd_ps(own, sums, offsets[r][m]);
+                }
             }
         }
     }

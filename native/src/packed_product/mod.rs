@@ -58,15 +58,11 @@ pub fn multiply(
     let many = x.len() / weight.columns;
     let whole_parts = weight.columns.is_multiple_of(PART);
     if many > FEW || !whole_parts {
-        let rounded = (activations == Activations::Int8 && whole_parts).then(|| {
-            let need = Need {
-                zero: 0,
-                summed: PART,
-            };
-            let rows = x.chunks_exact(weight.columns);
-            rows.flat_map(|x| restored(&Row::new(x, activations, need)))
-                .collect::<Vec<_>>()
-        });
+        let rounded = if activations == Activations::Int8 && whole_parts {
+            Some(inputs::round_trip(x, weight.columns)?)
+        } else {
+            None
+        };
         return many::multiply(weight, rounded.as_deref().unwrap_or(x), bias, out);
     }
     few(weight, x, activations, out)?;

@@ -6,15 +6,70 @@ use crate::blocks::NON_LINEAR_LEVELS;
 use crate::blocks::byte_vectors::*;
 use std::arch::x86_64::*;
 
-/// Steps and offsets of a block, one for each half of 16 codes where a type has them for halves, else one for each part of 32.
-#[derive(Clone, Copy)]
-pub(super) struct Fields {
-    pub steps: [f32; 16],
-    pub offsets: [f32; 16],
+/// What a block scales and shifts its codes by.
+pub(super) trait Fields: Copy + Default {
+    /// Of a half of a part.
+    fn step(&self, part: usize, half: usize) -> f32;
+    fn offsets(&self) -> *const f32;
+}
+
+/// One step, one offset.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Single {
+    step: f32,
+    offset: f32,
+}
+
+impl Fields for Single {
+    #[inline(always)]
+    fn step(&self, _part: usize, _half: usize) -> f32 {
+        self.step
+    }
+    #[inline(always)]
+    fn offsets(&self) -> *const f32 {
+        &self.offset
+    }
+}
+
+/// One of each for every part of 32.
+#[derive(Clone, Copy, Default)]
+pub(super) struct OfParts {
+    steps: [f32; 16],
+    offsets: [f32; 16],
+}
+
+impl Fields for OfParts {
+    #[inline(always)]
+    fn step(&self, part: usize, _half: usize) -> f32 {
+        self.steps[part]
+    }
+    #[inline(always)]
+    fn offsets(&self) -> *const f32 {
+        self.offsets.as_ptr()
+    }
+}
+
+/// One of each for every half of a part.
+#[derive(Clone, Copy, Default)]
+pub(super) struct OfHalves {
+    steps: [f32; 16],
+    offsets: [f32; 16],
+}
+
+impl Fields for OfHalves {
+    #[inline(always)]
+    fn step(&self, part: usize, half: usize) -> f32 {
+        self.steps[2 * part + half]
+    }
+    #[inline(always)]
+    fn offsets(&self) -> *const f32 {
+        self.offsets.as_ptr()
+    }
 }
 
 /// How the codes of a type come into registers.
 pub(super) trait Unpack {
+    type Fields: Fields;
     const BYTES: usize;
     /// Parts of 32 codes in a block.
     const PARTS: usize;
@@ -25,7 +80,7 @@ pub(super) trait Unpack {
 
     /// # Safety
     /// AVX2 and F16C are there.
-    unsafe fn fields(block: &[u8]) -> Fields;
+    unsafe fn fields(block: &[u8]) -> Self::Fields;
 
     /// 32 codes as unsigned bytes.
     ///
@@ -35,17 +90,18 @@ pub(super) trait Unpack {
 }
 
 macro_rules! unpack {
-    ($name:ident: $bytes:literal bytes, $parts:literal parts, zero $zero:literal $(, $flag:ident)*;
+    ($name:ident: $bytes:literal bytes, $parts:literal parts, zero $zero:literal, $fields_type:ident $(, $flag:ident)*;
      |$b:ident| $fields:expr; |$block:ident, $part:ident| $codes:expr) => {
         #[allow(non_camel_case_types)]
         pub(super) struct $name;
         impl Unpack for $name {
+            type Fields = $fields_type;
             const BYTES: usize = $bytes;
             const PARTS: usize = $parts;
             const ZERO: u8 = $zero;
             $(const $flag: bool = true;)*
             #[inline(always)]
-            unsafe fn fields($b: &[u8]) -> Fields {
+            unsafe fn fields($b: &[u8]) -> Self::Fields {
                 // SAFETY: the caller vouches for the features.
                 unsafe { $fields }
             }
@@ -58,73 +114,61 @@ macro_rules! unpack {
     };
 }
 
-/// One step, one offset.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn single(step: f32, offset: f32) -> Fields {
-    let mut fields = Fields {
-        steps: [0.0; 16],
-        offsets: [0.0; 16],
-    };
-    (fields.steps[0], fields.offsets[0]) = (step, offset);
-    fields
-}
-
-unpack!(Q8_0: 34 bytes, 1 parts, zero 128;
-    |b| single(half(b, 0), 0.0);
+unpack!(Q8_0: 34 bytes, 1 parts, zero 128, Single;
+    |b| Single { step: half(b, 0), offset: 0.0 };
     |b, _part| _mm256_xor_si256(load32(part(b, 2)), _mm256_set1_epi8(-128)));
-unpack!(Q4_0: 18 bytes, 1 parts, zero 8;
-    |b| single(half(b, 0), 0.0);
+unpack!(Q4_0: 18 bytes, 1 parts, zero 8, Single;
+    |b| Single { step: half(b, 0), offset: 0.0 };
     |b, _part| wide_nibbles(load16(part(b, 2))));
-unpack!(IQ4_NL: 18 bytes, 1 parts, zero 128;
-|b| single(half(b, 0), 0.0);
+unpack!(IQ4_NL: 18 bytes, 1 parts, zero 128, Single;
+|b| Single { step: half(b, 0), offset: 0.0 };
 |b, _part| {
     let levels = load16(&NON_LINEAR_LEVELS.map(|level| level as u8 ^ 128));
     _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(levels), wide_nibbles(load16(part(b, 2))))
 });
-unpack!(Q4_1: 20 bytes, 1 parts, zero 0, OFFSETS;
-    |b| single(half(b, 0), -half(b, 2));
+unpack!(Q4_1: 20 bytes, 1 parts, zero 0, Single, OFFSETS;
+    |b| Single { step: half(b, 0), offset: -half(b, 2) };
     |b, _part| wide_nibbles(load16(part(b, 4))));
-unpack!(Q5_0: 22 bytes, 1 parts, zero 16;
-    |b| single(half(b, 0), 0.0);
+unpack!(Q5_0: 22 bytes, 1 parts, zero 16, Single;
+    |b| Single { step: half(b, 0), offset: 0.0 };
     |b, _part| _mm256_or_si256(wide_nibbles(load16(part(b, 6))), fifth_bits(part(b, 2))));
-unpack!(Q5_1: 24 bytes, 1 parts, zero 0, OFFSETS;
-    |b| single(half(b, 0), -half(b, 2));
+unpack!(Q5_1: 24 bytes, 1 parts, zero 0, Single, OFFSETS;
+    |b| Single { step: half(b, 0), offset: -half(b, 2) };
     |b, _part| _mm256_or_si256(wide_nibbles(load16(part(b, 8))), fifth_bits(part(b, 4))));
-unpack!(Q2_K: 84 bytes, 8 parts, zero 0, HALVES, OFFSETS;
+unpack!(Q2_K: 84 bytes, 8 parts, zero 0, OfHalves, HALVES, OFFSETS;
     |b| {
         let fields = nibbles(load16(part(b, 0)));
-        Fields { steps: times(fields[0], half(b, 80)), offsets: times(fields[1], half(b, 82)) }
+        OfHalves { steps: times(fields[0], half(b, 80)), offsets: times(fields[1], half(b, 82)) }
     };
     |b, part_index| two_bits(load32(part(b, 16 + 32 * (part_index / 4))), part_index % 4));
-unpack!(Q3_K: 110 bytes, 8 parts, zero 4, HALVES;
+unpack!(Q3_K: 110 bytes, 8 parts, zero 4, OfHalves, HALVES;
 |b| {
     let steps = times(_mm_sub_epi8(scales_of_q3(part(b, 96)), _mm_set1_epi8(32)), half(b, 108));
-    Fields { steps, offsets: [0.0; 16] }
+    OfHalves { steps, offsets: [0.0; 16] }
 };
 |b, part_index| {
     let two = two_bits(load32(part(b, 32 + 32 * (part_index / 4))), part_index % 4);
     let third = _mm256_srl_epi16(load32(part(b, 0)), _mm_cvtsi32_si128(part_index as i32));
     _mm256_or_si256(two, _mm256_slli_epi16::<2>(_mm256_and_si256(third, _mm256_set1_epi8(1))))
 });
-unpack!(Q4_K: 144 bytes, 8 parts, zero 0, OFFSETS;
+unpack!(Q4_K: 144 bytes, 8 parts, zero 0, OfParts, OFFSETS;
     |b| {
         let (steps, offsets) = steps_and_offsets(part(b, 0));
-        Fields { steps, offsets }
+        OfParts { steps, offsets }
     };
     |b, part_index| nibble_half(load32(part(b, 16 + 32 * (part_index / 2))), part_index % 2));
-unpack!(Q5_K: 176 bytes, 8 parts, zero 0, OFFSETS;
+unpack!(Q5_K: 176 bytes, 8 parts, zero 0, OfParts, OFFSETS;
 |b| {
     let (steps, offsets) = steps_and_offsets(part(b, 0));
-    Fields { steps, offsets }
+    OfParts { steps, offsets }
 };
 |b, part_index| {
     let low = nibble_half(load32(part(b, 48 + 32 * (part_index / 2))), part_index % 2);
     let fifth = _mm256_srl_epi16(load32(part(b, 16)), _mm_cvtsi32_si128(part_index as i32));
     _mm256_or_si256(low, _mm256_slli_epi16::<4>(_mm256_and_si256(fifth, _mm256_set1_epi8(1))))
 });
-unpack!(Q6_K: 210 bytes, 8 parts, zero 32, HALVES;
-|b| Fields { steps: times(load16(part(b, 192)), half(b, 208)), offsets: [0.0; 16] };
+unpack!(Q6_K: 210 bytes, 8 parts, zero 32, OfHalves, HALVES;
+|b| OfHalves { steps: times(load16(part(b, 192)), half(b, 208)), offsets: [0.0; 16] };
 |b, part_index| {
     let (run, r) = (part_index / 4, part_index % 4);
     let low = nibble_half(load32(part(b, 64 * run + 32 * (r & 1))), r >> 1);

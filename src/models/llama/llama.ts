@@ -1,7 +1,8 @@
 /** The llama family: its stages, sites, embedding and head over any store of weights. */
 import { Linear } from '../../nn/linear.ts'
 import { type Sites, visit } from '../../nn/sites.ts'
-import { denseSource } from '../../nn/weight_source.ts'
+import { type ProductActivations, packedSource } from '../../nn/values/packed_product.ts'
+import { denseSource, type WeightSource } from '../../nn/weight_source.ts'
 import type { ForwardPass } from '../../optim/training_task.ts'
 import { FormatError } from '../../tensor/errors.ts'
 import { concat, type DType, linear, rmsNorm, scope, type Tensor, tensor } from '../../tensor/index.ts'
@@ -32,10 +33,13 @@ export class Llama implements LanguageModel {
   readonly config: LlamaConfig
   readonly weights: ModelWeights
   readonly stages: readonly StagePlan[]
+  private readonly packed: ProductActivations | undefined
 
-  constructor(config: LlamaConfig, weights: ModelWeights) {
+  /** @param packed leaves matrices in blocks as they lie in the file; products read them there @default all in floats */
+  constructor(config: LlamaConfig, weights: ModelWeights, packed?: ProductActivations) {
     this.config = config
     this.weights = weights
+    this.packed = packed
     checkShapes(config, weights)
     this.stages = config.layers.map((_, block) => ({
       name: `block.${block}`,
@@ -58,7 +62,7 @@ export class Llama implements LanguageModel {
     const linear = (part: (typeof blockMatrices)[number], bias = false) =>
       new Linear(
         blockName(block, part),
-        denseSource(this.weights.load(blockName(block, part))),
+        this.matrix(blockName(block, part)),
         bias ? this.weights.load(blockName(block, part, 'bias')) : undefined,
       )
     const { attentionBias } = this.config
@@ -73,6 +77,13 @@ export class Llama implements LanguageModel {
       up: linear('mlp.up_proj'),
       down: linear('mlp.down_proj'),
     })
+  }
+
+  private matrix(name: string): WeightSource {
+    const values = this.packed && this.weights.stored?.(name)
+    return values?.kind === 'blocks'
+      ? packedSource(values, this.packed)
+      : denseSource(this.weights.load(name))
   }
 
   loadHead({ blockRows }: HeadOptions = {}): LanguageHead {
@@ -93,7 +104,7 @@ export class Llama implements LanguageModel {
         resources: () => [norm],
       }
     }
-    const source = denseSource(this.weights.load(name))
+    const source = this.matrix(name)
     return {
       logits: (hidden) => source.matmul(rmsNorm(hidden, norm, normEpsilon)),
       resources: () => [norm, source],
@@ -138,6 +149,20 @@ export class Llama implements LanguageModel {
    */
   load(dtype: 'f32' | 'bf16' = 'f32'): ResidentLlama {
     if (dtype !== 'f32') return new Llama(this.config, weightsIn(dtype, this.weights)).load()
+    return this.resident()
+  }
+
+  /**
+   * The same with matrices in blocks of ggml left as they lie in the file, and read there by every product: as much memory
+   * as the file, and faster where memory is the limit. What is stored another way is in f32.
+   *
+   * @param activations `int8` rounds each 32 inputs of a product to 8 bits @default 'f32'
+   */
+  loadPacked(activations: ProductActivations = 'f32'): ResidentLlama {
+    return new Llama(this.config, this.weights, activations).resident()
+  }
+
+  private resident(): ResidentLlama {
     return new ResidentLlama(
       this,
       this.stages.map((stage) => stage.load()),

@@ -41,7 +41,11 @@ export function packedSource(values: BlockValues, activations: ProductActivation
 }
 
 /** x f32 [rows, in] -> [rows, out] */
-function packedProduct({ type, bytes, shape }: BlockValues, x: Tensor, activations: ProductActivations): Tensor {
+function packedProduct(
+  { type, bytes, shape }: BlockValues,
+  x: Tensor,
+  activations: ProductActivations,
+): Tensor {
   const handle = callNative((native) =>
     native.packedProduct(type, bytes.handle, x.handle, undefined, activations),
   )

@@ -1,0 +1,87 @@
+import { describe, expect, test } from 'vitest'
+import { linear, randomStream, scope, type Tensor, tensor, vjp } from '../../tensor/index.ts'
+import { callNative } from '../../tensor/native.ts'
+import { blockTypeNames, blockTypeOf, rowBytes } from '../block_types.ts'
+import { type BlockValues, decodeValues } from '../grid.ts'
+import { packedSource } from './packed_product.ts'
+
+const numbers = (x: Tensor) => Array.from(x.toArray(), Number)
+function blocks(type: BlockValues['type'], rows: number, columns: number): BlockValues {
+  const weight = randomStream(rows, 'weight').normal([rows, columns])
+  const bytes = callNative((native) =>
+    native.blocksQuantize(type, weight.toArray() as Float32Array, columns, undefined),
+  )
+  return {
+    kind: 'blocks',
+    type,
+    shape: [rows, columns],
+    bytes: tensor(bytes, [rows, rowBytes(type, columns)], 'u8'),
+  }
+}
+/** Largest difference over the sum of the magnitudes of the terms. */
+function distance(found: Tensor, x: Tensor, weight: Tensor): number {
+  const wide = (y: Tensor) => y.cast('f64')
+  const [want, size] = [linear(wide(x), wide(weight)), linear(wide(x).abs(), wide(weight).abs())]
+  return wide(found).sub(want).abs().div(size).max().item()
+}
+/** Each 32 inputs to whole numbers up to 127 times a scale. */
+function rounded(x: Tensor): Tensor {
+  const values = Float32Array.from(numbers(x))
+  for (let start = 0; start < values.length; start += 32) {
+    const part = values.subarray(start, start + 32)
+    const scale = Math.fround(Math.max(...part.map(Math.abs)) / 127)
+    for (const [i, value] of part.entries())
+      part[i] = scale * roundHalfEven(Math.fround(value * Math.fround(1 / scale)))
+  }
+  return tensor(values, x.shape)
+}
+const roundHalfEven = (x: number) => {
+  const below = Math.floor(x)
+  return x - below === 0.5 ? 2 * Math.round(x / 2) : Math.round(x)
+}
+
+describe.each(blockTypeNames)('%s', (type) => {
+  const columns = 2 * Math.max(32, blockTypeOf(type).blockLength)
+  test.each([1, 3, 4, 16, 17, 65])('%i rows of inputs give the product with the decoded weight', (many) => {
+    const values = blocks(type, 37, columns)
+    const x = randomStream(1, 'x').normal([many, columns])
+    scope(() => {
+      const found = packedSource(values).matmul(x)
+      expect(distance(found, x, decodeValues(values))).toBeLessThan(columns * 2 ** -24)
+    })
+    scope(() => {
+      const found = packedSource(values, 'int8').matmul(x)
+      expect(distance(found, rounded(x), decodeValues(values))).toBeLessThan(columns * 2 ** -24)
+    })
+  })
+})
+test('a row of inputs has the same bits alone and among up to 16, with floats and with codes', () => {
+  for (const type of blockTypeNames)
+    for (const activations of ['f32', 'int8'] as const) {
+      const values = blocks(type, 19, 512)
+      const x = randomStream(2, 'x').normal([16, 512])
+      const source = packedSource(values, activations)
+      const all = numbers(source.matmul(x))
+      for (const count of [1, 2, 5, 7])
+        expect(numbers(source.matmul(x.slice(0, 0, count)))).toEqual(all.slice(0, 19 * count))
+    }
+})
+test('a bias, leading axes and the gradient of x are those of the decoded weight', () => {
+  const values = blocks('Q4_K', 24, 256)
+  const x = randomStream(3, 'x').normal([2, 5, 256])
+  const bias = randomStream(3, 'bias').normal([24])
+  const [own, plain] = [
+    vjp(([y]: [Tensor]) => packedSource(values).matmul(y, bias), [x]),
+    vjp(([y]: [Tensor]) => linear(y, decodeValues(values), bias), [x]),
+  ]
+  expect(own.value.shape).toEqual([2, 5, 24])
+  for (const [i, y] of numbers(own.value).entries()) expect(y).toBeCloseTo(numbers(plain.value)[i]!, 4)
+  const gradient = randomStream(4, 'gradient').normal([2, 5, 24])
+  expect(numbers(own.pull([[own.value, gradient]])[0]!)).toEqual(
+    numbers(plain.pull([[plain.value, gradient]])[0]!),
+  )
+})
+test('inputs of another width are refused', () => {
+  const source = packedSource(blocks('Q8_0', 4, 64))
+  expect(() => source.matmul(tensor([1, 2, 3], [1, 3]))).toThrow(/packedProduct|reshape/)
+})
