@@ -5,7 +5,7 @@ use half::f16;
 
 /// The f16 at byte `at`, without a call: blocks of 32 elements have few instructions beside it.
 #[inline(always)]
-pub(super) fn half_at(bytes: &[u8], at: usize) -> f32 {
+pub(crate) fn half_at(bytes: &[u8], at: usize) -> f32 {
     let half = u16::from_le_bytes([bytes[at], bytes[at + 1]]) as u32;
     // Exponents differ by 112; of infinities and NaN all bits are set.
     let above = if half & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };

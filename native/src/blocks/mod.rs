@@ -15,6 +15,7 @@ mod vectors;
 
 pub mod binding;
 
+pub(crate) use layout::half_at as half_of;
 pub use rows::{RowError, dequantize, quantize};
 
 /// Elements of the longest block.

@@ -21,7 +21,7 @@ pub struct Row {
     pub codes: Vec<i8>,
     /// Of each part; empty for floats.
     pub scales: Vec<f32>,
-    /// Of the inputs of each part, or of each half of one.
+    /// Of the inputs of each block, part or half of one.
     pub sums: Vec<f32>,
     /// -zero * sum of each four codes: what the integer sums of the kernels begin with. Empty for floats.
     pub starts: Vec<i32>,
@@ -31,7 +31,7 @@ pub struct Row {
 #[derive(Clone, Copy)]
 pub struct Need {
     pub zero: i32,
-    /// Inputs of one sum: 16 or 32.
+    /// Inputs of one sum: 16, 32, or those of a group of a grid.
     pub summed: usize,
 }
 
@@ -54,13 +54,18 @@ fn rounded(x: &[f32], need: Need) -> Row {
     let mut codes = vec![0; x.len()];
     let mut scales = vec![0.0; x.len() / PART];
     round(x, &mut codes, &mut scales);
-    let of_part = |index: usize| scales[index * need.summed / PART];
+    // Neighbouring parts have scales of their own.
+    let least = need.summed.min(PART);
     let sums = codes
-        .chunks_exact(need.summed)
+        .chunks_exact(least)
         .enumerate()
         .map(|(index, codes)| {
-            of_part(index) * codes.iter().map(|&code: &i8| i32::from(code)).sum::<i32>() as f32
+            let sum: i32 = codes.iter().map(|&code: &i8| i32::from(code)).sum();
+            scales[index * least / PART] * sum as f32
         })
+        .collect::<Vec<f32>>()
+        .chunks_exact(need.summed / least)
+        .map(|sums| sums.iter().sum())
         .collect();
     let starts = codes
         .as_chunks::<4>()

@@ -1,17 +1,19 @@
 //! Rows of blocks times rows of inputs, once for each instruction set. The sums of an output follow each other in an
 //! order that depends on the length of the row alone, so that neither threads nor other rows change its bits.
 
+use super::form::Form;
 use super::inputs::{Activations, Need, PART, Row};
 use super::types::{Fields as _, Unpack};
 use crate::blocks::BlockType;
 use crate::simd;
 use std::arch::x86_64::*;
 
-/// out[m][i] = sum over columns of weight row i and input row m, for all rows of `weights`.
+/// out[m][i] = sum over columns of weight row i and input row m, for all rows of `weights`, of `row_bytes` each, with `run`
+/// parts of 32 in a block of a grid.
 ///
 /// # Safety
 /// The instruction set is there, `weights` holds whole rows of `row_bytes`, inputs are as long as rows.
-pub(super) type Kernel = unsafe fn(&[u8], usize, &[Row], &mut [&mut [f32]]);
+pub(super) type Kernel = unsafe fn(&[u8], usize, usize, &[Row], &mut [&mut [f32]]);
 
 /// Where the numbers of a row of inputs lie.
 #[derive(Clone, Copy)]
@@ -64,6 +66,7 @@ macro_rules! kernels {
             unsafe fn integers<T: Unpack, const M: usize>(
                 weights: &[u8],
                 row_bytes: usize,
+                run: usize,
                 inputs: &[Row],
                 out: &mut [&mut [f32]],
             ) {
@@ -72,12 +75,14 @@ macro_rules! kernels {
                 let mut at = 0;
                 for pair in rows.by_ref() {
                     // SAFETY: the caller vouches for features and lengths.
-                    unsafe { integer_rows::<T, M, SIDE_BY_SIDE>(pair.as_ptr(), row_bytes, &inputs, out, at) };
+                    unsafe {
+                        integer_rows::<T, M, SIDE_BY_SIDE>(pair.as_ptr(), row_bytes, run, &inputs, out, at)
+                    };
                     at += SIDE_BY_SIDE;
                 }
                 for row in rows.remainder().chunks_exact(row_bytes) {
                     // SAFETY: as above.
-                    unsafe { integer_rows::<T, M, 1>(row.as_ptr(), row_bytes, &inputs, out, at) };
+                    unsafe { integer_rows::<T, M, 1>(row.as_ptr(), row_bytes, run, &inputs, out, at) };
                     at += 1;
                 }
             }
@@ -87,25 +92,27 @@ macro_rules! kernels {
             unsafe fn integer_rows<T: Unpack, const M: usize, const R: usize>(
                 weights: *const u8,
                 row_bytes: usize,
+                run: usize,
                 inputs: &[Places; M],
                 out: &mut [&mut [f32]],
                 at: usize,
             ) {
                 let mut sums = [[_mm256_setzero_ps(); M]; R];
                 let mut offsets = [[_mm_setzero_ps(); M]; R];
-                for block in 0..row_bytes / T::BYTES {
-                    let parts = block * T::PARTS;
+                let (count, size) = (T::parts(run), T::bytes(run));
+                for block in 0..row_bytes / size {
+                    let parts = block * count;
                     let mut bytes: [&[u8]; R] = [&[]; R];
                     let mut fields = [T::Fields::default(); R];
                     for r in 0..R {
                         // SAFETY: the caller vouches for whole rows, and for the features.
                         unsafe {
-                            let start = weights.add(r * row_bytes + block * T::BYTES);
-                            bytes[r] = std::slice::from_raw_parts(start, T::BYTES);
+                            let start = weights.add(r * row_bytes + block * size);
+                            bytes[r] = std::slice::from_raw_parts(start, size);
                             fields[r] = T::fields(bytes[r]);
                         }
                     }
-                    for part in 0..T::PARTS {
+                    for part in 0..count {
                         for r in 0..R {
                             // SAFETY: as above.
                             let codes = unsafe { T::codes(bytes[r], part) };
@@ -132,7 +139,7 @@ macro_rules! kernels {
                         }
                     }
                     // SAFETY: inputs are as long as rows.
-                    unsafe { add_offsets::<T, M, R>(&fields, inputs, parts, &mut offsets) };
+                    unsafe { add_offsets::<T, M, R>(&fields, inputs, block, &mut offsets) };
                 }
                 for r in 0..R {
                     for m in 0..M {
@@ -145,6 +152,7 @@ macro_rules! kernels {
             unsafe fn floats<T: Unpack, const M: usize>(
                 weights: &[u8],
                 row_bytes: usize,
+                run: usize,
                 inputs: &[Row],
                 out: &mut [&mut [f32]],
             ) {
@@ -153,12 +161,14 @@ macro_rules! kernels {
                 let mut at = 0;
                 for pair in rows.by_ref() {
                     // SAFETY: the caller vouches for features and lengths.
-                    unsafe { float_rows::<T, M, SIDE_BY_SIDE>(pair.as_ptr(), row_bytes, &inputs, out, at) };
+                    unsafe {
+                        float_rows::<T, M, SIDE_BY_SIDE>(pair.as_ptr(), row_bytes, run, &inputs, out, at)
+                    };
                     at += SIDE_BY_SIDE;
                 }
                 for row in rows.remainder().chunks_exact(row_bytes) {
                     // SAFETY: as above.
-                    unsafe { float_rows::<T, M, 1>(row.as_ptr(), row_bytes, &inputs, out, at) };
+                    unsafe { float_rows::<T, M, 1>(row.as_ptr(), row_bytes, run, &inputs, out, at) };
                     at += 1;
                 }
             }
@@ -168,25 +178,27 @@ macro_rules! kernels {
             unsafe fn float_rows<T: Unpack, const M: usize, const R: usize>(
                 weights: *const u8,
                 row_bytes: usize,
+                run: usize,
                 inputs: &[Places; M],
                 out: &mut [&mut [f32]],
                 at: usize,
             ) {
                 let mut sums: [[$lanes; M]; R] = [[$zero(); M]; R];
                 let mut offsets = [[_mm_setzero_ps(); M]; R];
-                for block in 0..row_bytes / T::BYTES {
-                    let parts = block * T::PARTS;
+                let (count, size) = (T::parts(run), T::bytes(run));
+                for block in 0..row_bytes / size {
+                    let parts = block * count;
                     let mut bytes: [&[u8]; R] = [&[]; R];
                     let mut fields = [T::Fields::default(); R];
                     for r in 0..R {
                         // SAFETY: the caller vouches for whole rows, and for the features.
                         unsafe {
-                            let start = weights.add(r * row_bytes + block * T::BYTES);
-                            bytes[r] = std::slice::from_raw_parts(start, T::BYTES);
+                            let start = weights.add(r * row_bytes + block * size);
+                            bytes[r] = std::slice::from_raw_parts(start, size);
                             fields[r] = T::fields(bytes[r]);
                         }
                     }
-                    for part in 0..T::PARTS {
+                    for part in 0..count {
                         for r in 0..R {
                             // SAFETY: as above.
                             let codes = unsafe { T::codes(bytes[r], part) };
@@ -204,7 +216,7 @@ macro_rules! kernels {
                         }
                     }
                     // SAFETY: inputs are as long as rows.
-                    unsafe { add_offsets::<T, M, R>(&fields, inputs, parts, &mut offsets) };
+                    unsafe { add_offsets::<T, M, R>(&fields, inputs, block, &mut offsets) };
                 }
                 for r in 0..R {
                     for m in 0..M {
@@ -300,24 +312,31 @@ fn float_avx2<T: Unpack>(sum: __m256, levels: __m256i, x: &[f32; PART], steps: [
 unsafe fn add_offsets<T: Unpack, const M: usize, const R: usize>(
     fields: &[T::Fields; R],
     inputs: &[Places; M],
-    parts: usize,
+    block: usize,
     offsets: &mut [[__m128; M]; R],
 ) {
     if !T::OFFSETS {
         return;
     }
-    let each = if T::HALVES { 2 } else { 1 };
+    // Of a block.
+    let count = if T::SINGLE {
+        1
+    } else if T::HALVES {
+        16
+    } else {
+        8
+    };
     for r in 0..R {
         let fields = fields[r].offsets();
         for m in 0..M {
             // SAFETY: the caller vouches for the sums, and blocks have as many offsets.
             unsafe {
-                let sums = inputs[m].sums.add(each * parts);
-                if T::PARTS == 1 {
+                let sums = inputs[m].sums.add(count * block);
+                if T::SINGLE {
                     offsets[r][m] = _mm_fmadd_ss(_mm_load_ss(fields), _mm_load_ss(sums), offsets[r][m]);
                     continue;
                 }
-                for i in (0..each * T::PARTS).step_by(4) {
+                for i in (0..count).step_by(4) {
                     let [own, sums] = [_mm_loadu_ps(fields.add(i)), _mm_loadu_ps(sums.add(i))];
                     offsets[r][m] = _mm_fmadd_ps(own, sums, offsets[r][m]);
                 }
@@ -350,71 +369,69 @@ fn add_up_sixteen(x: __m512) -> f32 {
 }
 
 macro_rules! each_type {
-    ($block_type:expr, $type:ident => $body:expr) => {{
+    ($form:expr, $type:ident => $body:expr) => {{
         use super::types::*;
-        match $block_type {
-            BlockType::Q8_0 => {
-                type $type = Q8_0;
+        macro_rules! pick {
+            ($own:ty) => {{
+                type $type = $own;
                 $body
-            }
-            BlockType::Q4_0 => {
-                type $type = Q4_0;
-                $body
-            }
-            BlockType::Q4_1 => {
-                type $type = Q4_1;
-                $body
-            }
-            BlockType::Q5_0 => {
-                type $type = Q5_0;
-                $body
-            }
-            BlockType::Q5_1 => {
-                type $type = Q5_1;
-                $body
-            }
-            BlockType::IQ4_NL => {
-                type $type = IQ4_NL;
-                $body
-            }
-            BlockType::Q2_K => {
-                type $type = Q2_K;
-                $body
-            }
-            BlockType::Q3_K => {
-                type $type = Q3_K;
-                $body
-            }
-            BlockType::Q4_K => {
-                type $type = Q4_K;
-                $body
-            }
-            BlockType::Q5_K => {
-                type $type = Q5_K;
-                $body
-            }
-            BlockType::Q6_K => {
-                type $type = Q6_K;
-                $body
-            }
-            BlockType::F32 | BlockType::F16 | BlockType::BF16 => unreachable!("floats have no codes"),
+            }};
+        }
+        match $form {
+            Form::Blocks(block_type) => match block_type {
+                BlockType::Q8_0 => pick!(Q8_0),
+                BlockType::Q4_0 => pick!(Q4_0),
+                BlockType::Q4_1 => pick!(Q4_1),
+                BlockType::Q5_0 => pick!(Q5_0),
+                BlockType::Q5_1 => pick!(Q5_1),
+                BlockType::IQ4_NL => pick!(IQ4_NL),
+                BlockType::Q2_K => pick!(Q2_K),
+                BlockType::Q3_K => pick!(Q3_K),
+                BlockType::Q4_K => pick!(Q4_K),
+                BlockType::Q5_K => pick!(Q5_K),
+                BlockType::Q6_K => pick!(Q6_K),
+                BlockType::F32 | BlockType::F16 | BlockType::BF16 => unreachable!("floats have no codes"),
+            },
+            Form::Grid(grid) => match (grid.bits, grid.wide) {
+                (2, false) => pick!(OnGrid<2, false>),
+                (2, true) => pick!(OnGrid<2, true>),
+                (3, false) => pick!(OnGrid<3, false>),
+                (3, true) => pick!(OnGrid<3, true>),
+                (4, false) => pick!(OnGrid<4, false>),
+                (4, true) => pick!(OnGrid<4, true>),
+                (_, false) => pick!(OnGrid<8, false>),
+                (_, true) => pick!(OnGrid<8, true>),
+            },
         }
     }};
 }
 
 /// The best kernel of this machine, or of what was asked for.
-pub(super) fn kernel_of(block_type: BlockType, activations: Activations, inputs: usize) -> Kernel {
+pub(super) fn kernel_of(form: Form, activations: Activations, inputs: usize) -> Kernel {
     let wide = simd::level() == simd::Level::Avx512 && is_x86_feature_detected!("avx512vnni");
-    each_type!(block_type, T => if wide {
+    each_type!(form, T => if wide {
         avx512::kernel::<T>(activations, inputs)
     } else {
         avx2::kernel::<T>(activations, inputs)
     })
 }
 
-pub(super) fn need_of(block_type: BlockType) -> Need {
-    each_type!(block_type, T => Need {
+pub(super) fn need_of(form: Form) -> Need {
+    let run = run_of(form);
+    each_type!(form, T => Need {
         zero: T::ZERO.into(),
-        summed: if T::HALVES { PART / 2 } else { PART },
+        summed: match (T::SINGLE, T::HALVES) {
+            (true, _) => T::parts(run) * PART,
+            (_, true) => PART / 2,
+            (_, false) => PART,
+        },
     })
+}
+
+/// Parts in a block of a grid; of ggml's blocks each type knows its own.
+pub(super) fn run_of(form: Form) -> usize {
+    match form {
+        Form::Blocks(_) => 0,
+        Form::Grid(grid) => grid.run,
+    }
 }

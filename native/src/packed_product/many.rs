@@ -3,7 +3,6 @@
 
 use super::Packed;
 use crate::arena::View;
-use crate::blocks::dequantize;
 use crate::dtype::DType;
 use crate::fault::Result;
 use crate::packing::Operand;
@@ -16,7 +15,7 @@ const DECODED: usize = 1 << 21;
 
 pub(super) fn multiply(weight: &Packed, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) -> Result<()> {
     let Packed {
-        block_type,
+        form,
         bytes,
         rows,
         columns,
@@ -39,9 +38,9 @@ pub(super) fn multiply(weight: &Packed, x: &[f32], bias: Option<&[f32]>, out: &m
     for start in (0..rows).step_by(each) {
         let count = each.min(rows - start);
         let numbers = &mut decoded.slice_mut::<f32>()?[..count * columns];
-        dequantize(
-            block_type,
+        form.decode(
             &bytes[start * row_bytes..(start + count) * row_bytes],
+            columns,
             numbers,
         )?;
         let weights = Side {

@@ -1,10 +1,13 @@
-//! Products with weights that stay as they are stored: blocks of ggml times rows of inputs.
+//! Products with weights that stay packed: blocks of ggml as they lie in a file, or grids in blocks of their own.
 //!
 //!   y[m, i] = sum over k of step_ik * <level_ik, x_mk> - offset_ik * sum(x_mk) + bias_i      k = sub-block of a row
 //!
 //! A few rows of inputs meet the codes in registers. For many, some rows of the weight at a time are decoded and go through
 //! the dense product.
 
+pub mod binding;
+mod form;
+mod grid;
 mod inputs;
 #[cfg(target_arch = "x86_64")]
 mod kernels;
@@ -14,16 +17,13 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod types;
 
-use crate::arena::{View, view};
-use crate::blocks::BlockType;
-use crate::copy;
-use crate::dtype::DType;
-use crate::fault::{Fault, Result, border, js};
+use crate::fault::Result;
 use crate::parallel::{self, Shared};
 use crate::simd;
 use inputs::{Need, Row, restored};
-use napi_derive::napi;
 
+pub use form::Form;
+pub use grid::Grid;
 pub use inputs::{Activations, PART};
 
 /// Rows of inputs up to which codes are read for every four of them: beyond, decoding once costs less.
@@ -33,7 +33,7 @@ const TASK_BYTES: usize = 1 << 15;
 
 /// Rows of blocks.
 pub struct Packed<'a> {
-    pub block_type: BlockType,
+    pub form: Form,
     /// [rows, row bytes]
     pub bytes: &'a [u8],
     pub rows: usize,
@@ -43,7 +43,7 @@ pub struct Packed<'a> {
 
 impl Packed<'_> {
     fn row_bytes(&self) -> usize {
-        self.columns / self.block_type.block_len() * self.block_type.block_bytes()
+        self.form.row_bytes(self.columns)
     }
 }
 
@@ -79,7 +79,7 @@ fn few(weight: &Packed, x: &[f32], activations: Activations, out: &mut [f32]) ->
     let each = (TASK_BYTES / row_bytes.max(1))
         .clamp(1, rows.div_ceil(8).max(1))
         .next_multiple_of(2);
-    let need = need_of(weight.block_type);
+    let need = need_of(weight.form);
     let inputs: Vec<Row> = x
         .chunks_exact(weight.columns)
         .map(|x| Row::new(x, activations, need))
@@ -100,7 +100,7 @@ fn few(weight: &Packed, x: &[f32], activations: Activations, out: &mut [f32]) ->
                 };
             }
             multiply_rows(
-                weight.block_type,
+                weight.form,
                 bytes,
                 row_bytes,
                 &inputs[first..first + group],
@@ -112,22 +112,24 @@ fn few(weight: &Packed, x: &[f32], activations: Activations, out: &mut [f32]) ->
     })
 }
 
-/// What the kernels of a type ask of inputs.
-fn need_of(block_type: BlockType) -> Need {
+/// Whether codes meet inputs in registers here.
+#[cfg(target_arch = "x86_64")]
+fn has_kernel(form: Form) -> bool {
+    simd::level() >= simd::Level::Avx2 && is_x86_feature_detected!("f16c") && form.is_coded()
+}
+
+/// What the kernels of a form ask of inputs.
+fn need_of(form: Form) -> Need {
     #[cfg(target_arch = "x86_64")]
-    if simd::level() >= simd::Level::Avx2 && block_type.is_coded() {
-        return kernels::need_of(block_type);
+    if has_kernel(form) {
+        return kernels::need_of(form);
     }
-    let _ = block_type;
-    Need {
-        zero: 0,
-        summed: PART,
-    }
+    form.plain_need()
 }
 
 /// Rows of a weight times one row of inputs or four.
 fn multiply_rows(
-    block_type: BlockType,
+    form: Form,
     bytes: &[u8],
     row_bytes: usize,
     inputs: &[Row],
@@ -135,25 +137,24 @@ fn multiply_rows(
     out: &mut [&mut [f32]],
 ) {
     #[cfg(target_arch = "x86_64")]
-    if simd::level() >= simd::Level::Avx2 && block_type.is_coded() && is_x86_feature_detected!("f16c") {
-        let kernel = kernels::kernel_of(block_type, activations, inputs.len());
+    if has_kernel(form) {
+        let kernel = kernels::kernel_of(form, activations, inputs.len());
         // SAFETY: the processor has the instructions, and the caller gave whole rows.
-        return unsafe { kernel(bytes, row_bytes, inputs, out) };
+        return unsafe { kernel(bytes, row_bytes, kernels::run_of(form), inputs, out) };
     }
-    plain_rows(block_type, bytes, row_bytes, inputs, activations, out);
+    plain_rows(form, bytes, row_bytes, inputs, activations, out);
 }
 
-/// The same by decoding each row, in part of a sum for each lane.
+/// The same by decoding each row.
 fn plain_rows(
-    block_type: BlockType,
+    form: Form,
     bytes: &[u8],
     row_bytes: usize,
     inputs: &[Row],
     activations: Activations,
     out: &mut [&mut [f32]],
 ) {
-    let columns = row_bytes / block_type.block_bytes() * block_type.block_len();
-    let mut numbers = vec![0.0; columns];
+    let mut numbers = vec![0.0; row_bytes / form.block_bytes() * form.block_len()];
     let inputs: Vec<_> = inputs
         .iter()
         .map(|row| match activations {
@@ -162,7 +163,7 @@ fn plain_rows(
         })
         .collect();
     for (at, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
-        block_type.dequantize_row(bytes, &mut numbers);
+        form.decode_row(bytes, &mut numbers);
         for (x, out) in inputs.iter().zip(out.iter_mut()) {
             out[at] = dot(&numbers, x);
         }
@@ -182,55 +183,4 @@ simd! {
         let rest: f32 = rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum();
         sums.iter().sum::<f32>() + rest
     }
-}
-
-fn activations_of(name: &str) -> Result<Activations> {
-    match name {
-        "f32" => Ok(Activations::F32),
-        "int8" => Ok(Activations::Int8),
-        _ => Err(Fault::shape("packedProduct: activations are f32 or int8")),
-    }
-}
-
-/// bytes u8 [rows, bytes of a row] in blocks of `type`, x f32 [m, columns], bias f32 [rows]. Result f32 [m, rows].
-#[napi]
-pub fn packed_product(
-    block_type: String,
-    bytes: u32,
-    x: u32,
-    bias: Option<u32>,
-    activations: String,
-) -> js::Result<u32> {
-    border(|| {
-        let block_type = BlockType::from_name(&block_type)
-            .ok_or_else(|| Fault::format("packedProduct: the type is none that Pare decodes"))?;
-        let activations = activations_of(&activations)?;
-        let load = |handle: u32| copy::contiguous(&view(handle)?);
-        let (bytes, x, bias) = (load(bytes)?, load(x)?, bias.map(load).transpose()?);
-        let (&[rows, row_bytes], &[many, columns]) = (&*bytes.shape, &*x.shape) else {
-            return Err(Fault::shape("packedProduct: bytes and inputs have two axes"));
-        };
-        let fits = columns > 0
-            && columns.is_multiple_of(block_type.block_len())
-            && columns / block_type.block_len() * block_type.block_bytes() == row_bytes
-            && bias.as_ref().is_none_or(|bias| *bias.shape == [rows]);
-        if !fits {
-            return Err(Fault::shape(format!(
-                "packedProduct: {row_bytes} bytes a row of {block_type:?} and a bias of {:?} do not fit {columns} inputs and {rows} outputs",
-                bias.as_ref().map(|bias| bias.shape.to_vec())
-            )));
-        }
-        let out = View::empty(DType::F32, &[many, rows])?;
-        let weight = Packed {
-            block_type,
-            bytes: bytes.slice()?,
-            rows,
-            columns,
-        };
-        if !out.is_empty() {
-            let bias = bias.as_ref().map(View::slice::<f32>).transpose()?;
-            multiply(&weight, x.slice()?, activations, bias, out.slice_mut()?)?;
-        }
-        Ok(out.into_handle())
-    })
 }

@@ -1,3 +1,4 @@
+use super::grid::{Codes, pack};
 use super::*;
 use crate::blocks::BlockType;
 
@@ -43,7 +44,7 @@ fn products_are_those_of_the_decoded_weight() {
             let x = noise(99, many * columns);
             let bias = noise(7, rows);
             let weight = Packed {
-                block_type,
+                form: Form::Blocks(block_type),
                 bytes: &bytes,
                 rows,
                 columns,
@@ -73,6 +74,98 @@ fn products_are_those_of_the_decoded_weight() {
                             (found - want).abs() <= most,
                             "{block_type:?} {activations:?} {rows}x{columns} {m},{i}: {found} {want}"
                         );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_with_grids_are_those_of_their_values() {
+    for bits in [2, 3, 4, 8] {
+        for (run, wide) in [(1, false), (2, true), (4, false), (18, false)] {
+            let grid = Grid { bits, run, wide };
+            let (rows, blocks) = (9, 3);
+            let places = blocks * grid.block_len();
+            // The last places of each block stand for nothing.
+            let columns = places - 5 * blocks;
+            let own = columns / blocks;
+            let order: Vec<u32> = (0..places)
+                .map(|p| {
+                    let (block, i) = (p / grid.block_len(), p % grid.block_len());
+                    if i < own {
+                        (block * own + i) as u32
+                    } else {
+                        u32::MAX
+                    }
+                })
+                .collect();
+            let codes: Vec<u8> = (0..rows * columns)
+                .map(|i| ((i * 7919 + i / 13) % (1 << bits)) as u8)
+                .collect();
+            let halves = |x: Vec<f32>| -> Vec<f32> {
+                x.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect()
+            };
+            let steps = halves(noise(bits as u64, rows * blocks));
+            let zeros: Vec<f32> = (0..rows * blocks).map(|i| (i % (1 << bits)) as f32).collect();
+            let from = Codes {
+                codes: &codes,
+                columns,
+                order: &order,
+                steps: &steps,
+                zeros: &zeros,
+            };
+            let mut bytes = vec![0; rows * blocks * grid.block_bytes()];
+            pack(grid, &from, &mut bytes).unwrap();
+            for many in [1, 4, 6, 30] {
+                let mut x = noise(5, many * places);
+                for (p, x) in x.iter_mut().enumerate() {
+                    if order[p % places] == u32::MAX {
+                        *x = 0.0;
+                    }
+                }
+                for activations in [Activations::F32, Activations::Int8] {
+                    let weight = Packed {
+                        form: Form::Grid(grid),
+                        bytes: &bytes,
+                        rows,
+                        columns: places,
+                    };
+                    let mut out = vec![f32::NAN; many * rows];
+                    multiply(&weight, &x, activations, None, &mut out).unwrap();
+                    for m in 0..many {
+                        let own_x = &x[m * places..][..places];
+                        let rounded = match activations {
+                            Activations::F32 => own_x.to_vec(),
+                            Activations::Int8 => restored(&Row::new(
+                                own_x,
+                                activations,
+                                Need {
+                                    zero: 0,
+                                    summed: PART,
+                                },
+                            )),
+                        };
+                        for row in 0..rows {
+                            let (mut sum, mut size) = (0.0, 0.0);
+                            for (p, &column) in order.iter().enumerate().filter(|(_, c)| **c != u32::MAX) {
+                                let group = row * blocks + p / grid.block_len();
+                                let level = f32::from(codes[row * columns + column as usize]) - zeros[group];
+                                let product =
+                                    f64::from(steps[group]) * f64::from(level) * f64::from(rounded[p]);
+                                sum += product;
+                                // Codes and zeros meet inputs apart.
+                                size +=
+                                    product.abs() + f64::from(steps[group] * zeros[group] * rounded[p]).abs();
+                            }
+                            let found = f64::from(out[m * rows + row]);
+                            let most = size * places as f64 * f64::from(f32::EPSILON);
+                            assert!(
+                                (found - sum).abs() <= most,
+                                "{grid:?} {activations:?} {many}: {found} {sum}"
+                            );
+                        }
                     }
                 }
             }

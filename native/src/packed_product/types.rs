@@ -70,13 +70,16 @@ impl Fields for OfHalves {
 /// How the codes of a type come into registers.
 pub(super) trait Unpack {
     type Fields: Fields;
-    const BYTES: usize;
-    /// Parts of 32 codes in a block.
-    const PARTS: usize;
+    /// A block has one step and one offset.
+    const SINGLE: bool;
     const ZERO: u8;
     /// Each half of a part has a step of its own.
     const HALVES: bool = false;
     const OFFSETS: bool = false;
+
+    /// Parts of 32 codes in a block; grids are told.
+    fn parts(run: usize) -> usize;
+    fn bytes(run: usize) -> usize;
 
     /// # Safety
     /// AVX2 and F16C are there.
@@ -96,10 +99,17 @@ macro_rules! unpack {
         pub(super) struct $name;
         impl Unpack for $name {
             type Fields = $fields_type;
-            const BYTES: usize = $bytes;
-            const PARTS: usize = $parts;
+            const SINGLE: bool = $parts == 1;
             const ZERO: u8 = $zero;
             $(const $flag: bool = true;)*
+            #[inline(always)]
+            fn parts(_run: usize) -> usize {
+                $parts
+            }
+            #[inline(always)]
+            fn bytes(_run: usize) -> usize {
+                $bytes
+            }
             #[inline(always)]
             unsafe fn fields($b: &[u8]) -> Self::Fields {
                 // SAFETY: the caller vouches for the features.
@@ -175,6 +185,67 @@ unpack!(Q6_K: 210 bytes, 8 parts, zero 32, OfHalves, HALVES;
     let high = two_bits(load32(part(b, 128 + 32 * run)), r);
     _mm256_or_si256(low, _mm256_slli_epi16::<4>(high))
 });
+
+/// A group of a grid: step and zero, then parts of 32 codes.
+pub(super) struct OnGrid<const BITS: usize, const WIDE: bool>;
+
+impl<const BITS: usize, const WIDE: bool> Unpack for OnGrid<BITS, WIDE> {
+    type Fields = Single;
+    const SINGLE: bool = true;
+    const ZERO: u8 = if BITS == 8 { 128 } else { 0 };
+    const OFFSETS: bool = true;
+    #[inline(always)]
+    fn parts(run: usize) -> usize {
+        run
+    }
+    #[inline(always)]
+    fn bytes(run: usize) -> usize {
+        Self::HEAD + 4 * BITS * run
+    }
+    #[inline(always)]
+    unsafe fn fields(block: &[u8]) -> Single {
+        let (step, zero) = if WIDE {
+            let [step, zero] = [0, 4].map(|at| f32::from_le_bytes(*part(block, at)));
+            (step, zero)
+        } else {
+            // SAFETY: the caller vouches for the features.
+            unsafe { (half(block, 0), half(block, 2)) }
+        };
+        Single {
+            step,
+            offset: step * (zero - f32::from(Self::ZERO)),
+        }
+    }
+    #[inline(always)]
+    unsafe fn codes(block: &[u8], index: usize) -> __m256i {
+        let bytes = &block[Self::HEAD + 4 * BITS * index..];
+        // SAFETY: as above.
+        unsafe {
+            match BITS {
+                2 => spread_pairs(part(bytes, 0)),
+                3 => {
+                    let third = _mm256_srli_epi16::<2>(fifth_bits(part(bytes, 8)));
+                    _mm256_or_si256(spread_pairs(part(bytes, 0)), third)
+                }
+                4 => wide_nibbles(load16(part(bytes, 0))),
+                _ => load32(part(bytes, 0)),
+            }
+        }
+    }
+}
+
+impl<const BITS: usize, const WIDE: bool> OnGrid<BITS, WIDE> {
+    const HEAD: usize = if WIDE { 8 } else { 4 };
+}
+
+/// Bits 2 * (i / 8) and the next of byte i % 8, for each i.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn spread_pairs(bytes: &[u8; 8]) -> __m256i {
+    let all = _mm256_set1_epi64x(i64::from_le_bytes(*bytes));
+    let shifted = _mm256_srlv_epi64(all, _mm256_setr_epi64x(0, 2, 4, 6));
+    _mm256_and_si256(shifted, _mm256_set1_epi8(3))
+}
 
 /// Low halves of the bytes, or high ones.
 #[inline]

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { linear, randomStream, scope, type Tensor, tensor, vjp } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
 import { blockTypeNames, blockTypeOf, rowBytes } from '../block_types.ts'
-import { type BlockValues, decodeValues } from '../grid.ts'
+import { type AffineValues, type BlockValues, decodeValues } from '../grid.ts'
 import { packedSource } from './packed_product.ts'
 
 const numbers = (x: Tensor) => Array.from(x.toArray(), Number)
@@ -19,9 +19,9 @@ function blocks(type: BlockValues['type'], rows: number, columns: number): Block
   }
 }
 /** Largest difference over the sum of the magnitudes of the terms. */
-function distance(found: Tensor, x: Tensor, weight: Tensor): number {
+function distance(found: Tensor, x: Tensor, weight: Tensor, spread = weight.abs()): number {
   const wide = (y: Tensor) => y.cast('f64')
-  const [want, size] = [linear(wide(x), wide(weight)), linear(wide(x).abs(), wide(weight).abs())]
+  const [want, size] = [linear(wide(x), wide(weight)), linear(wide(x).abs(), wide(spread))]
   return wide(found).sub(want).abs().div(size).max().item()
 }
 /** Each 32 inputs to whole numbers up to 127 times a scale. */
@@ -53,6 +53,70 @@ describe.each(blockTypeNames)('%s', (type) => {
       const found = packedSource(values, 'int8').matmul(x)
       expect(distance(found, rounded(x), decodeValues(values))).toBeLessThan(columns * 2 ** -24)
     })
+  })
+})
+/** A grid with some groups, its columns in their order or not, and zeros whole or not. */
+function gridOf(
+  bits: number,
+  groupSize: number,
+  columns: number,
+  sorted: boolean,
+  whole: boolean,
+): AffineValues {
+  const [rows, groups] = [21, Math.ceil(columns / groupSize)]
+  const random = randomStream(bits, 'grid')
+  const groupOf = Uint32Array.from({ length: columns }, (_, column) => Math.floor(column / groupSize))
+  const order = numbers(random.permutation(columns))
+  const levels = random.uniform([rows, groups]).mul(2 ** bits - 1)
+  return {
+    kind: 'grid',
+    grid: { bits, groupSize, symmetric: false, scaleType: 'f16' },
+    codes: random
+      .uniform([rows, columns])
+      .mul(2 ** bits - 0.01)
+      .floor()
+      .cast('u8'),
+    scales: random.uniform([rows, groups]).cast('f16').cast('f32'),
+    zeros: whole ? levels.round().cast('u8') : levels,
+    groupOf: sorted ? groupOf : Uint32Array.from(order, (at) => groupOf[at]!),
+  }
+}
+test.each([
+  { bits: 4, groupSize: 64, columns: 256 },
+  { bits: 4, groupSize: 576, columns: 576 },
+  { bits: 4, groupSize: 48, columns: 120 },
+  { bits: 3, groupSize: 128, columns: 256 },
+  { bits: 2, groupSize: 16, columns: 80 },
+  { bits: 1, groupSize: 32, columns: 96 },
+  { bits: 8, groupSize: 32, columns: 97 },
+  { bits: 5, groupSize: 7, columns: 30 },
+])(
+  'a grid of $bits bits in groups of $groupSize gives its values and their products',
+  ({ bits, groupSize, columns }) => {
+    for (const sorted of [true, false])
+      for (const whole of [true, false])
+        scope(() => {
+          const values = gridOf(bits, groupSize, columns, sorted, whole)
+          const source = packedSource(values)
+          const weight = decodeValues(values)
+          expect(numbers(source.dense())).toEqual(numbers(weight))
+          // Codes and zeros meet the inputs apart, so that a zero counts as much as a level.
+          const spread = weight.abs().add(values.scales.max().item() * 2 ** bits)
+          for (const many of [1, 5, 40]) {
+            const x = randomStream(many, 'x').normal([many, columns])
+            expect(distance(source.matmul(x), x, weight, spread)).toBeLessThan(columns * 2 ** -24)
+          }
+        })
+  },
+)
+test('with int8 each 32 places of a grid in its own order are rounded together', () => {
+  scope(() => {
+    const values = gridOf(4, 64, 192, true, true)
+    const x = randomStream(1, 'x').normal([3, 192])
+    const weight = decodeValues(values)
+    const found = packedSource(values, 'int8').matmul(x)
+    const spread = weight.abs().add(16)
+    expect(distance(found, rounded(x), weight, spread)).toBeLessThan(192 * 2 ** -24)
   })
 })
 test('a row of inputs has the same bits alone and among up to 16, with floats and with codes', () => {

@@ -1,53 +1,58 @@
 /**
- * Products with weights in blocks of ggml, which stay as they lie in the file; arithmetic: native/src/packed_product.
+ * Products with weights that stay packed: blocks of ggml as they lie in the file, and grids of 2, 3, 4 or 8 bits. Arithmetic:
+ * native/src/packed_product.
  *
- *   y = x W^T + b,   W = step * (code - zero) - offset for each sub-block
+ *   y = x W^T + b,   W = step * (code - zero) for each group, less an offset in some blocks
  */
 import { customGradient, linear, scope, Tensor } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
-import { type BlockValues, decodeValues, sizeOfValues } from '../grid.ts'
+import { sizeOfValues, type Values } from '../grid.ts'
 import type { WeightSource } from '../weight_source.ts'
+import { decodePacked, inPlaces, type PackedWeight, packWeight } from './packed_weight.ts'
 
 /** What products are made with: `int8` rounds each 32 inputs to 8 bits with a scale of their own. */
 export type ProductActivations = 'f32' | 'int8'
 
 /**
- * A weight that is read from its blocks in every product, without its numbers in memory. The gradient of x goes through
- * the decoded weight, with `int8` as if inputs were not rounded.
+ * A weight that every product reads from its codes, without its numbers in memory. The gradient of x goes through the
+ * decoded weight, with `int8` as if inputs were not rounded. A grid is packed anew: its own tensors may
+ * go afterwards, blocks are used as they are.
  *
  * @param activations `int8` is faster and loses about what Q8_0 does @default 'f32'
  * @example packedSource({ kind: 'blocks', type: 'Q4_0', shape: [576, 576], bytes }, 'int8').matmul(x)
  */
-export function packedSource(values: BlockValues, activations: ProductActivations = 'f32'): WeightSource {
-  const [rows, columns] = values.shape
+export function packedSource(values: Values, activations: ProductActivations = 'f32'): WeightSource {
+  const weight = packWeight(values)
+  const [rows, columns] = weight.shape
+  const size = sizeOfValues(values)
+  const dense = () => decodePacked(weight)
   const product = customGradient({
     name: 'packedProduct',
-    forward: ([x]: [Tensor]) => ({ output: packedProduct(values, x, activations), saved: [] }),
-    backward: ({ gradient }) => [scope(() => gradient.matmul(decodeValues(values)))],
+    forward: ([x]: [Tensor]) => ({ output: packedProduct(weight, x, activations), saved: [] }),
+    backward: ({ gradient }) => [scope(() => gradient.matmul(dense()))],
   })
   return {
-    shape: values.shape,
+    shape: weight.shape,
     matmul: (x, bias) =>
       scope(() => {
-        if (x.dtype !== 'f32') return linear(x, decodeValues(values).cast(x.dtype), bias)
+        if (x.dtype !== 'f32') return linear(x, dense().cast(x.dtype), bias)
         const y = product(x.reshape([x.size / columns, columns])).reshape([...x.shape.slice(0, -1), rows])
         return bias ? y.add(bias) : y
       }),
-    dense: () => decodeValues(values),
+    dense,
     parameters: () => new Map(),
-    size: () => sizeOfValues(values),
-    resources: () => [values.bytes],
+    size: () => size,
+    resources: () => [weight.bytes, weight.order],
   }
 }
 
 /** x f32 [rows, in] -> [rows, out] */
-function packedProduct(
-  { type, bytes, shape }: BlockValues,
-  x: Tensor,
-  activations: ProductActivations,
-): Tensor {
-  const handle = callNative((native) =>
-    native.packedProduct(type, bytes.handle, x.handle, undefined, activations),
-  )
-  return new Tensor(x.kernels, handle, 'f32', [x.extent(0), shape[0]])
+function packedProduct(weight: PackedWeight, x: Tensor, activations: ProductActivations): Tensor {
+  return scope(() => {
+    const inputs = inPlaces(x, weight)
+    const handle = callNative((native) =>
+      native.packedProduct(weight.form, weight.bytes.handle, inputs.handle, undefined, activations),
+    )
+    return new Tensor(x.kernels, handle, 'f32', [x.extent(0), weight.shape[0]])
+  })
 }
