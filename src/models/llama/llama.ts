@@ -35,7 +35,7 @@ export class Llama implements LanguageModel {
   readonly stages: readonly StagePlan[]
   private readonly packed: ProductActivations | undefined
 
-  /** @param packed leaves matrices in blocks as they lie in the file; products read them there @default all in floats */
+  /** @param packed keeps matrices on grids and in blocks packed; products read their codes @default all in floats */
   constructor(config: LlamaConfig, weights: ModelWeights, packed?: ProductActivations) {
     this.config = config
     this.weights = weights
@@ -81,7 +81,7 @@ export class Llama implements LanguageModel {
 
   private matrix(name: string): WeightSource {
     const values = this.packed && this.weights.stored?.(name)
-    return values?.kind === 'blocks'
+    return values?.kind === 'blocks' || values?.kind === 'grid'
       ? packedSource(values, this.packed)
       : denseSource(this.weights.load(name))
   }
@@ -153,8 +153,8 @@ export class Llama implements LanguageModel {
   }
 
   /**
-   * The same with matrices in blocks of ggml left as they lie in the file, and read there by every product: as much memory
-   * as the file, and faster where memory is the limit. What is stored another way is in f32.
+   * The same with matrices on grids and in blocks of ggml kept packed, and their codes read by every product: about as much
+   * memory as the file, and faster where memory is the limit. What is stored another way (codebooks, sums) is in f32.
    *
    * @param activations `int8` rounds each 32 inputs of a product to 8 bits @default 'f32'
    */
