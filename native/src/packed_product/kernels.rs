@@ -1,11 +1,9 @@
 //! Rows of blocks times rows of inputs, once for each instruction set. The sums of an output follow each other in an
 //! order that depends on the length of the row alone, so that neither threads nor other rows change its bits.
 
-use super::form::Form;
-use super::inputs::{Activations, Need, PART, Row};
+use super::inputs::{Activations, PART, Row};
+use super::part_steps::*;
 use super::types::{Fields as _, Unpack};
-use crate::blocks::BlockType;
-use crate::simd;
 use std::arch::x86_64::*;
 
 /// out[m][i] = sum over columns of weight row i and input row m, for all rows of `weights`, of `row_bytes` each, with `run`
@@ -17,12 +15,12 @@ pub(super) type Kernel = unsafe fn(&[u8], usize, usize, &[Row], &mut [&mut [f32]
 
 /// Where the numbers of a row of inputs lie.
 #[derive(Clone, Copy)]
-struct Places {
-    floats: *const f32,
-    codes: *const i8,
-    scales: *const f32,
-    sums: *const f32,
-    starts: *const i32,
+pub(super) struct Places {
+    pub floats: *const f32,
+    pub codes: *const i8,
+    pub scales: *const f32,
+    pub sums: *const f32,
+    pub starts: *const i32,
 }
 
 fn places<const M: usize>(inputs: &[Row]) -> [Places; M] {
@@ -246,192 +244,3 @@ kernels!(
     _mm256_setzero_ps,
     add_up_eight
 );
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl,avx512vnni,avx2")]
-fn dot_vnni<T: Unpack>(start: __m256i, codes: __m256i, x: __m256i) -> __m256i {
-    _mm256_dpbusd_epi32(start, codes, x)
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn dot_avx2<T: Unpack>(start: __m256i, codes: __m256i, x: __m256i) -> __m256i {
-    let ones = _mm256_set1_epi16(1);
-    if T::ZERO == 128 {
-        // Sums of two products of whole bytes would not fit 16 bits.
-        let levels = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
-        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(levels), _mm256_sign_epi8(x, levels));
-        return _mm256_madd_epi16(pairs, ones);
-    }
-    _mm256_add_epi32(start, _mm256_madd_epi16(_mm256_maddubs_epi16(codes, x), ones))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl,avx2")]
-fn float_avx512<T: Unpack>(sum: __m512, levels: __m256i, x: &[f32; PART], steps: [f32; 2]) -> __m512 {
-    let [low, high] = [
-        _mm256_castsi256_si128(levels),
-        _mm256_extracti128_si256::<1>(levels),
-    ]
-    .map(|levels| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(levels)));
-    // SAFETY: 16 floats are read of each half.
-    let [x, y] = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
-    if T::HALVES {
-        let sum = _mm512_fmadd_ps(_mm512_mul_ps(low, x), _mm512_set1_ps(steps[0]), sum);
-        return _mm512_fmadd_ps(_mm512_mul_ps(high, y), _mm512_set1_ps(steps[1]), sum);
-    }
-    let products = _mm512_fmadd_ps(high, y, _mm512_mul_ps(low, x));
-    _mm512_fmadd_ps(products, _mm512_set1_ps(steps[0]), sum)
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn float_avx2<T: Unpack>(sum: __m256, levels: __m256i, x: &[f32; PART], steps: [f32; 2]) -> __m256 {
-    let [low, high] = [
-        _mm256_castsi256_si128(levels),
-        _mm256_extracti128_si256::<1>(levels),
-    ];
-    let mut sum = sum;
-    for (half, levels) in [low, high].into_iter().enumerate() {
-        let first = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(levels));
-        let second = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(levels)));
-        // SAFETY: 8 floats are read of each.
-        let [x, y] = unsafe {
-            let x = x.as_ptr().add(16 * half);
-            [_mm256_loadu_ps(x), _mm256_loadu_ps(x.add(8))]
-        };
-        let products = _mm256_fmadd_ps(second, y, _mm256_mul_ps(first, x));
-        sum = _mm256_fmadd_ps(products, _mm256_set1_ps(steps[half]), sum);
-    }
-    sum
-}
-
-/// Offsets times the sums of their inputs, four side by side.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn add_offsets<T: Unpack, const M: usize, const R: usize>(
-    fields: &[T::Fields; R],
-    inputs: &[Places; M],
-    block: usize,
-    offsets: &mut [[__m128; M]; R],
-) {
-    if !T::OFFSETS {
-        return;
-    }
-    // Of a block.
-    let count = if T::SINGLE {
-        1
-    } else if T::HALVES {
-        16
-    } else {
-        8
-    };
-    for r in 0..R {
-        let fields = fields[r].offsets();
-        for m in 0..M {
-            // SAFETY: the caller vouches for the sums, and blocks have as many offsets.
-            unsafe {
-                let sums = inputs[m].sums.add(count * block);
-                if T::SINGLE {
-                    offsets[r][m] = _mm_fmadd_ss(_mm_load_ss(fields), _mm_load_ss(sums), offsets[r][m]);
-                    continue;
-                }
-                for i in (0..count).step_by(4) {
-                    let [own, sums] = [_mm_loadu_ps(fields.add(i)), _mm_loadu_ps(sums.add(i))];
-                    offsets[r][m] = _mm_fmadd_ps(own, sums, offsets[r][m]);
-                }
-            }
-        }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_up_four(x: __m128) -> f32 {
-    let pairs = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps::<1>(pairs, pairs)))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_up_eight(x: __m256) -> f32 {
-    add_up_four(_mm_add_ps(
-        _mm256_castps256_ps128(x),
-        _mm256_extractf128_ps::<1>(x),
-    ))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx2")]
-fn add_up_sixteen(x: __m512) -> f32 {
-    let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x)));
-    add_up_eight(_mm256_add_ps(_mm512_castps512_ps256(x), high))
-}
-
-macro_rules! each_type {
-    ($form:expr, $type:ident => $body:expr) => {{
-        use super::types::*;
-        macro_rules! pick {
-            ($own:ty) => {{
-                type $type = $own;
-                $body
-            }};
-        }
-        match $form {
-            Form::Blocks(block_type) => match block_type {
-                BlockType::Q8_0 => pick!(Q8_0),
-                BlockType::Q4_0 => pick!(Q4_0),
-                BlockType::Q4_1 => pick!(Q4_1),
-                BlockType::Q5_0 => pick!(Q5_0),
-                BlockType::Q5_1 => pick!(Q5_1),
-                BlockType::IQ4_NL => pick!(IQ4_NL),
-                BlockType::Q2_K => pick!(Q2_K),
-                BlockType::Q3_K => pick!(Q3_K),
-                BlockType::Q4_K => pick!(Q4_K),
-                BlockType::Q5_K => pick!(Q5_K),
-                BlockType::Q6_K => pick!(Q6_K),
-                BlockType::F32 | BlockType::F16 | BlockType::BF16 => unreachable!("floats have no codes"),
-            },
-            Form::Grid(grid) => match (grid.bits, grid.wide) {
-                (2, false) => pick!(OnGrid<2, false>),
-                (2, true) => pick!(OnGrid<2, true>),
-                (3, false) => pick!(OnGrid<3, false>),
-                (3, true) => pick!(OnGrid<3, true>),
-                (4, false) => pick!(OnGrid<4, false>),
-                (4, true) => pick!(OnGrid<4, true>),
-                (_, false) => pick!(OnGrid<8, false>),
-                (_, true) => pick!(OnGrid<8, true>),
-            },
-        }
-    }};
-}
-
-/// The best kernel of this machine, or of what was asked for.
-pub(super) fn kernel_of(form: Form, activations: Activations, inputs: usize) -> Kernel {
-    let wide = simd::level() == simd::Level::Avx512 && is_x86_feature_detected!("avx512vnni");
-    each_type!(form, T => if wide {
-        avx512::kernel::<T>(activations, inputs)
-    } else {
-        avx2::kernel::<T>(activations, inputs)
-    })
-}
-
-pub(super) fn need_of(form: Form) -> Need {
-    let run = run_of(form);
-    each_type!(form, T => Need {
-        zero: T::ZERO.into(),
-        summed: match (T::SINGLE, T::HALVES) {
-            (true, _) => T::parts(run) * PART,
-            (_, true) => PART / 2,
-            (_, false) => PART,
-        },
-    })
-}
-
-/// Parts in a block of a grid; of ggml's blocks each type knows its own.
-pub(super) fn run_of(form: Form) -> usize {
-    match form {
-        Form::Blocks(_) => 0,
-        Form::Grid(grid) => grid.run,
-    }
-}

@@ -6,12 +6,16 @@
 //! the dense product.
 
 pub mod binding;
+#[cfg(target_arch = "x86_64")]
+mod choice;
 mod form;
 mod grid;
 mod inputs;
 #[cfg(target_arch = "x86_64")]
 mod kernels;
 mod many;
+#[cfg(target_arch = "x86_64")]
+mod part_steps;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -122,7 +126,7 @@ fn has_kernel(form: Form) -> bool {
 fn need_of(form: Form) -> Need {
     #[cfg(target_arch = "x86_64")]
     if has_kernel(form) {
-        return kernels::need_of(form);
+        return choice::need_of(form);
     }
     form.plain_need()
 }
@@ -138,9 +142,9 @@ fn multiply_rows(
 ) {
     #[cfg(target_arch = "x86_64")]
     if has_kernel(form) {
-        let kernel = kernels::kernel_of(form, activations, inputs.len());
+        let kernel = choice::kernel_of(form, activations, inputs.len());
         // SAFETY: the processor has the instructions, and the caller gave whole rows.
-        return unsafe { kernel(bytes, row_bytes, kernels::run_of(form), inputs, out) };
+        return unsafe { kernel(bytes, row_bytes, choice::run_of(form), inputs, out) };
     }
     plain_rows(form, bytes, row_bytes, inputs, activations, out);
 }
