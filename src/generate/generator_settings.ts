@@ -1,5 +1,6 @@
 /** What a generator may use, checked before weights are loaded. */
 import type { LlamaConfig } from '../models/llama/config.ts'
+import type { ProductActivations } from '../nn/values/packed_product.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { sizeOf } from '../tensor/index.ts'
 
@@ -14,12 +15,17 @@ export interface TextGeneratorOptions {
   pieceTokens?: number
   /**
    * `together`: the newest tokens of all texts are rows of one matrix, so that each weight is read once for all of them.
-   * One text takes as long as four. `apart`: one text after the other, each as fast as if it were alone. What is written
-   * does not depend on other texts, either way. @default together, or apart with one slot
+   * One text takes as long as four, but for packed weights. `apart`: one text after the other, each as fast as if it were
+   * alone. What is written does not depend on other texts, either way. @default together, or apart with one slot
    */
   rows?: 'together' | 'apart'
   /** Number type of weights; bf16 takes half the memory. @default f32 */
   dtype?: 'f32' | 'bf16'
+  /**
+   * Keeps matrices on grids and in blocks packed, as much memory as the file, with floats or 8-bit codes as inputs of their
+   * products; for `dtype` f32. @default false: all numbers in memory
+   */
+  packed?: ProductActivations | false
 }
 
 export type GeneratorSettings = Required<TextGeneratorOptions> & {
@@ -29,12 +35,14 @@ export type GeneratorSettings = Required<TextGeneratorOptions> & {
 
 /** @throws OptionError with code PARE_E_GENERATOR; `facts.option` names the option. */
 export function settingsFor(config: LlamaConfig, options: TextGeneratorOptions): GeneratorSettings {
-  const { slots = 8, cacheBytes = 2 ** 30, pieceTokens = 256, dtype = 'f32' } = options
+  const { slots = 8, cacheBytes = 2 ** 30, pieceTokens = 256, dtype = 'f32', packed = false } = options
   const { rows = slots === 1 ? 'apart' : 'together' } = options
   need('slots', slots, whole(slots, 1, 1024), 'a whole number from 1 to 1024')
   need('pieceTokens', pieceTokens, whole(pieceTokens, 1, 65536), 'a whole number from 1 to 65536')
   need('rows', rows, rows === 'together' || rows === 'apart', 'together or apart')
   need('dtype', dtype, dtype === 'f32' || dtype === 'bf16', 'f32 or bf16')
+  const ways = [false, ...(dtype === 'f32' ? (['f32', 'int8'] as const) : [])]
+  need('packed', packed, ways.includes(packed), 'f32 or int8 beside a dtype of f32, or false')
   const numbers = config.layers.reduce((sum, { kvHeads }) => sum + 2 * kvHeads * config.headSize, 0)
   const tokenBytes = numbers * sizeOf(dtype)
   const least = `a whole number of at least ${tokenBytes}, the bytes of one token`
@@ -44,7 +52,7 @@ export function settingsFor(config: LlamaConfig, options: TextGeneratorOptions):
   const most = `a whole number from 1 to ${config.context}, the context of the model`
   need('context', context, whole(context, 1, config.context), most)
   need('context', context, context <= held, `at most the ${held} tokens that ${cacheBytes} cacheBytes hold`)
-  return { slots, context, cacheBytes, pieceTokens, rows, dtype, tokenBytes }
+  return { slots, context, cacheBytes, pieceTokens, rows, dtype, packed, tokenBytes }
 }
 
 const whole = (value: number, least: number, most: number): boolean =>

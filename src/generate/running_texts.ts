@@ -10,6 +10,7 @@ import {
   rowsOfEqualBits,
   type SequencePiece,
 } from '../models/llama/several_sequences.ts'
+import { fewRows } from '../nn/values/packed_product.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { dispose, scope, type Tensor, trimPool } from '../tensor/index.ts'
 import type { GeneratorLoad } from './generation.ts'
@@ -46,7 +47,7 @@ export class RunningTexts {
   constructor(resident: ResidentLlama, settings: GeneratorSettings) {
     this.resident = resident
     this.settings = settings
-    this.leastRows = settings.rows === 'together' ? rowsOfEqualBits : 1
+    this.leastRows = settings.rows === 'together' && !settings.packed ? rowsOfEqualBits : 1
   }
 
   /** @throws AbortError once it is closed */
@@ -124,9 +125,21 @@ export class RunningTexts {
   private step(): boolean {
     const pieces = this.chosen()
     if (pieces.length === 0) return false
-    const groups = this.settings.rows === 'together' ? [pieces] : pieces.map((piece) => [piece])
-    for (const group of groups) scope(() => this.run(group))
+    for (const group of this.groups(pieces)) scope(() => this.run(group))
     return true
+  }
+
+  /** Pieces that run as rows of one matrix. */
+  private groups(pieces: readonly Piece[]): Piece[][] {
+    const { rows, packed } = this.settings
+    if (rows === 'apart') return pieces.map((piece) => [piece])
+    if (!packed) return [[...pieces]]
+    // Many rows take another kernel, whose sums have another order: a piece of a prompt decides alone which it takes.
+    const single = pieces.filter(({ text }) => !text.sequence.reading)
+    const groups = pieces.filter(({ text }) => text.sequence.reading).map((piece) => [piece])
+    for (let start = 0; start < single.length; start += fewRows)
+      groups.unshift(single.slice(start, start + fewRows))
+    return groups
   }
 
   /** A text whose reader is far behind pauses. */
@@ -167,8 +180,9 @@ export class RunningTexts {
         .wanted(ids.length)
         .map((position) => ({ sequence, position, row: start + position - sequence.position }))
     })
-    for (let start = 0; start < wanted.length; start += rowsOfLogits)
-      this.hand(hidden, wanted.slice(start, start + rowsOfLogits))
+    const most = this.settings.packed ? fewRows : rowsOfLogits
+    for (let start = 0; start < wanted.length; start += most)
+      this.hand(hidden, wanted.slice(start, start + most))
     for (const { text, ids } of pieces) text.sequence.advance(ids.length)
   }
 

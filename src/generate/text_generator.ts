@@ -34,10 +34,10 @@ export function createTextGenerator(
 ): TextGenerator {
   const { vocabulary } = open.model.config
   const settings = settingsFor(open.model.config, options)
-  const { context } = settings
+  const { context, packed } = settings
   const tokenizer = open.tokenizer()
   const texts = new RunningTexts(
-    scope(() => open.model.load(settings.dtype)),
+    scope(() => (packed ? open.model.loadPacked(packed) : open.model.load(settings.dtype))),
     settings,
   )
   return {

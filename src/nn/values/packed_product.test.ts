@@ -3,7 +3,7 @@ import { linear, randomStream, scope, type Tensor, tensor, vjp } from '../../ten
 import { callNative } from '../../tensor/native.ts'
 import { blockTypeNames, blockTypeOf, rowBytes } from '../block_types.ts'
 import { type AffineValues, type BlockValues, decodeValues } from '../grid.ts'
-import { packedSource } from './packed_product.ts'
+import { fewRows, packedSource } from './packed_product.ts'
 
 const numbers = (x: Tensor) => Array.from(x.toArray(), Number)
 function blocks(type: BlockValues['type'], rows: number, columns: number): BlockValues {
@@ -119,11 +119,11 @@ test('with int8 each 32 places of a grid in its own order are rounded together',
     expect(distance(found, rounded(x), weight, spread)).toBeLessThan(192 * 2 ** -24)
   })
 })
-test('a row of inputs has the same bits alone and among up to 16, with floats and with codes', () => {
+test('a row of inputs has the same bits alone and among up to `fewRows`, with floats and with codes', () => {
   for (const type of blockTypeNames)
     for (const activations of ['f32', 'int8'] as const) {
       const values = blocks(type, 19, 512)
-      const x = randomStream(2, 'x').normal([16, 512])
+      const x = randomStream(2, 'x').normal([fewRows, 512])
       const source = packedSource(values, activations)
       const all = numbers(source.matmul(x))
       for (const count of [1, 2, 5, 7])

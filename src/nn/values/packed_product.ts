@@ -13,6 +13,9 @@ import { decodePacked, inPlaces, type PackedWeight, packWeight } from './packed_
 /** What products are made with: `int8` rounds each 32 inputs to 8 bits with a scale of their own. */
 export type ProductActivations = 'f32' | 'int8'
 
+/** Rows of inputs up to which the bits of a row do not depend on how many there are; more are multiplied another way. */
+export const fewRows = 16
+
 /**
  * A weight that every product reads from its codes, without its numbers in memory. The gradient of x goes through the
  * decoded weight, with `int8` as if inputs were not rounded. A grid is packed anew: its own tensors may
