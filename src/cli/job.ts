@@ -5,8 +5,8 @@
 import { Worker } from 'node:worker_threads'
 import type { ProgressEvent } from '../run/progress.ts'
 import { binding } from '../tensor/binding.ts'
-import * as errors from '../tensor/errors.ts'
-import { AbortError, NativeError, OptionError, PareError, ResourceError } from '../tensor/errors.ts'
+import { type ErrorRecord, revivedError } from '../tensor/error_record.ts'
+import { AbortError, NativeError, OptionError, ResourceError } from '../tensor/errors.ts'
 import { terminalProgress } from './terminal.ts'
 
 export interface Job {
@@ -20,16 +20,7 @@ export interface Job {
 export type JobMessage =
   | { kind: 'event'; event: ProgressEvent }
   | { kind: 'done'; result: unknown }
-  | {
-      kind: 'failed'
-      error: {
-        class: string
-        message: string
-        code?: string
-        facts?: errors.Facts
-        stack?: string | undefined
-      }
-    }
+  | { kind: 'failed'; error: ErrorRecord }
 
 /** @throws what the job threw, as the same class; AbortError after a signal. */
 export async function runJob<Result>({ job, options, threads, quiet }: Job): Promise<Result> {
@@ -61,7 +52,7 @@ export async function runJob<Result>({ job, options, threads, quiet }: Job): Pro
       worker.on('message', (message: JobMessage) => {
         if (message.kind === 'event') show(message.event)
         else if (message.kind === 'done') resolve(message.result as Result)
-        else reject(signals > 0 ? new AbortError() : revive(message.error))
+        else reject(signals > 0 ? new AbortError() : revivedError(message.error))
       })
       worker.on('error', (error: NodeJS.ErrnoException) =>
         reject(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? outOfMemory() : error),
@@ -85,13 +76,3 @@ const outOfMemory = () =>
       code: 'PARE_E_MEMORY',
     },
   )
-
-/** The error of the worker as the class it was there. */
-function revive(error: Extract<JobMessage, { kind: 'failed' }>['error']): Error {
-  const known = (errors as unknown as Record<string, unknown>)[error.class]
-  if (typeof known === 'function' && known.prototype instanceof PareError) {
-    const Class = known as new (message: string, details: errors.ErrorDetails) => PareError
-    return new Class(error.message, { ...(error.code ? { code: error.code } : {}), facts: error.facts ?? {} })
-  }
-  return Object.assign(new Error(error.message), error.stack ? { stack: error.stack } : {})
-}

@@ -1,6 +1,6 @@
 /** The thread that works: one job, its events, its result. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { PareError } from '../tensor/errors.ts'
+import { errorRecord } from '../tensor/error_record.ts'
 import { setThreads } from '../tensor/index.ts'
 import type { Job, JobMessage } from './job.ts'
 
@@ -29,16 +29,7 @@ try {
   const run = (await jobs[job]()) as (options: never, hooks: unknown) => Promise<unknown>
   say({ kind: 'done', result: await run(options as never, hooks) })
 } catch (error) {
-  const { message, stack } = error instanceof Error ? error : new Error(String(error))
-  const known = error instanceof PareError
-  say({
-    kind: 'failed',
-    error: {
-      class: known ? error.constructor.name : 'Error',
-      message,
-      ...(known ? { code: error.code, facts: error.facts } : { stack }),
-    },
-  })
+  say({ kind: 'failed', error: errorRecord(error) })
 } finally {
   parentPort!.unref()
 }
