@@ -15,7 +15,8 @@ const layers = [
   ['quantize', 'prune', 'recover', 'search', 'train', 'data', 'cache', 'codec'],
   ['evaluate'],
   ['run'],
-  ['cli', 'server', 'studio'],
+  ['server', 'studio'],
+  ['cli'],
 ]
 const root = dirname(fileURLToPath(import.meta.url))
 const rank = new Map(layers.flatMap((names, level) => names.map((name) => [name, level] as const)))

@@ -68,6 +68,15 @@ describe('a generator behind a channel', () => {
     await vi.waitFor(() => expect(inner.load().running).toBe(0))
     await vi.waitFor(() => expect(outer.load()).toEqual({ running: 0, waiting: 0 }))
   })
+  test('frees the place of a stopped text whose next event nobody asks for', async () => {
+    const { inner, outer } = behindChannel({ context: 1e6 })
+    const stopped = new AbortController()
+    const events = outer.generate({ prompt: ids('a') }, { signal: stopped.signal })[Symbol.asyncIterator]()
+    await events.next()
+    stopped.abort()
+    await vi.waitFor(() => expect(inner.load().running).toBe(0))
+    await expect(events.next()).rejects.toThrow(AbortError)
+  })
   test('a text that nobody reads waits after 64 events, and holds up no other', async () => {
     const { inner, outer } = behindChannel({ context: 1000 })
     const slow = outer.generate({ prompt: ids('s') })[Symbol.asyncIterator]()

@@ -45,10 +45,18 @@ export function generatorThread(port: MessagePort | Worker, context: number): Ge
     if (gone) throw gone
     const key = nextKey++
     const inbox = new Inbox()
-    const stop = () => inbox.fail(new AbortError())
+    let ended = false
+    const end = () => {
+      if (!ended && !gone) say({ kind: 'stop', key })
+      ended = true
+    }
+    // Not left to the reader, who may never ask again.
+    const stop = () => {
+      inbox.fail(new AbortError())
+      end()
+    }
     signal?.addEventListener('abort', stop, { once: true })
     texts.set(key, inbox)
-    let ended = false
     try {
       say({ kind: 'generate', key, request })
       for (let taken = 1; ; taken++) {
@@ -64,7 +72,7 @@ export function generatorThread(port: MessagePort | Worker, context: number): Ge
     } finally {
       signal?.removeEventListener('abort', stop)
       texts.delete(key)
-      if (!ended && !gone) say({ kind: 'stop', key })
+      end()
     }
   }
 

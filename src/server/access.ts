@@ -1,0 +1,67 @@
+/** Who may ask: names that the server is called by, and the key. */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { isIP } from 'node:net'
+import { hostname } from 'node:os'
+import { printable } from '../tensor/errors.ts'
+import { ApiError } from './api_error.ts'
+
+export interface HostOptions {
+  /** The address that the server listens on. */
+  host: string
+  /** Further names, or `*` for any. */
+  allowed: readonly string[]
+}
+
+const loopback = ['localhost', '127.0.0.1', '::1']
+const isLoopback = (host: string) => host === 'localhost' || host === '::1' || host.startsWith('127.')
+const isWildcard = (host: string) => host === '0.0.0.0' || host === '::'
+
+/**
+ * Checks the Host header against the names of the server. A page that a browser has loaded from elsewhere can have its own
+ * name resolved to this address (DNS rebinding), but the header then holds that name. Addresses are no names, so that a
+ * server which listens on all of them may be called by any.
+ *
+ * @throws ApiError 403 from the check, for any other name.
+ * @example hostCheck({ host: '127.0.0.1', allowed: [] })('localhost:8080')
+ */
+export function hostCheck({ host, allowed }: HostOptions): (header: string | undefined) => void {
+  const own = isLoopback(host) ? loopback : isWildcard(host) ? [...loopback, hostname()] : []
+  const names = new Set([host, ...own, ...allowed].map(plainName))
+  return (header) => {
+    const name = plainName((header ?? '').replace(/:\d*$/, ''))
+    if (names.has(name) || names.has('*') || (isWildcard(host) && isIP(name) !== 0)) return
+    throw new ApiError(
+      `host ${printable(header ?? '') || 'without a name'}: is no name of this server; start it with --allowed-host ${printable(name) || 'NAME'} to be called so`,
+      { status: 403, code: 'host_not_allowed' },
+    )
+  }
+}
+
+const plainName = (name: string): string =>
+  name
+    .toLowerCase()
+    .replace(/^\[(.*)\]$/, '$1')
+    .replace(/\.$/, '')
+
+/**
+ * Checks `Authorization: Bearer KEY`. The time does not tell how much of a key was right.
+ *
+ * @throws ApiError 401 from the check, for another key or none.
+ */
+export function keyCheck(key: string | undefined): (header: string | undefined) => void {
+  if (key === undefined) return () => {}
+  const wanted = digest(key)
+  return (header) => {
+    const [, given] = /^Bearer +(.+?) *$/i.exec(header ?? '') ?? []
+    if (given !== undefined && timingSafeEqual(digest(given), wanted)) return
+    throw new ApiError(
+      given === undefined
+        ? 'authorization: a key is needed; send it as Authorization: Bearer KEY'
+        : 'authorization: the key is not that of this server; ask who started it',
+      { status: 401, code: 'invalid_api_key' },
+    )
+  }
+}
+
+/** Of one length, which `timingSafeEqual` needs. */
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest()

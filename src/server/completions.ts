@@ -1,0 +1,179 @@
+/**
+ * POST /v1/completions: how texts go on, and how likely they are. With `echo`, `logprobs` and `max_tokens` 0 or 1 this is
+ * what evaluation harnesses score answers with.
+ */
+import { z } from 'zod'
+import type { GenerationRequest, TokenChances } from '../generate/generation.ts'
+import type { Answer } from './answer.ts'
+import { badRequest } from './api_error.ts'
+import { checkLength, encodePrompt } from './prompt_tokens.ts'
+import { flag, maxTokens, samplingFields, samplingRequest, whole } from './sampling_fields.ts'
+import type { ServedGenerator } from './served_model.ts'
+import type { TextEvent } from './text_run.ts'
+import { type CompletionLogprobs, CompletionTokens, joinLogprobs } from './token_logprobs.ts'
+
+/** Texts of one request. */
+const MOST_TEXTS = 1024
+/** Chances in one answer; some thirty bytes each. */
+const MOST_CHANCES = 2 ** 20
+/** OpenAI's default. */
+const DEFAULT_MAX_TOKENS = 16
+
+const ids = z.array(whole(0, 2 ** 32 - 1)).min(1, 'one token at least is needed')
+
+export const completionSchema = z.strictObject({
+  ...samplingFields,
+  prompt: z.union([z.string(), z.array(z.string()).min(1), ids, z.array(ids).min(1)], {
+    error: 'a text, token ids, or a list of either is needed',
+  }),
+  max_tokens: maxTokens(0).optional(),
+  logprobs: whole(0, 20).optional(),
+  echo: flag.optional(),
+  best_of: whole(1, 128).optional(),
+})
+export type CompletionFields = z.output<typeof completionSchema>
+
+interface Prompt {
+  ids: Uint32Array
+  /** As it is echoed. */
+  text: string
+}
+
+/** @throws ApiError 400 for a prompt that the model cannot read. */
+export async function completionAnswer(fields: CompletionFields, served: ServedGenerator): Promise<Answer> {
+  const { tokenizer, defaults, generator } = served
+  const { n = 1, echo = false, logprobs, max_tokens: wanted = DEFAULT_MAX_TOKENS } = fields
+  if ((fields.best_of ?? n) !== n)
+    throw badRequest(
+      'best_of: all texts are answered, none is chosen; leave it out',
+      'best_of',
+      'unsupported_field',
+    )
+  const prompts = await readPrompts(fields.prompt, served)
+  if (prompts.length * n > MOST_TEXTS)
+    throw badRequest(
+      `prompt: at most ${MOST_TEXTS} texts are answered at once, got ${prompts.length * n}`,
+      'prompt',
+    )
+  for (const prompt of prompts)
+    checkLength(prompt.ids.length, { context: generator.context, param: 'prompt', wanted })
+  const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0)
+  const chances = n * (promptTokens + wanted * prompts.length) * (1 + (logprobs ?? 0))
+  if (logprobs !== undefined && chances > MOST_CHANCES)
+    throw badRequest(
+      `logprobs: at most ${MOST_CHANCES} chances fit one answer, these prompts have ${chances}; send fewer at once`,
+      'logprobs',
+    )
+  const requests = prompts.flatMap((prompt) =>
+    Array.from(
+      { length: n },
+      (_, index): GenerationRequest => ({
+        ...samplingRequest(fields, defaults, index),
+        prompt: prompt.ids,
+        maxTokens: wanted,
+        ...(logprobs === undefined ? {} : { logprobs, ...(echo ? { promptLogprobs: true } : {}) }),
+      }),
+    ),
+  )
+  const texts = () =>
+    requests.map(
+      (_, index) => new CompletionText(prompts[Math.floor(index / n)]!, { echo, logprobs, tokenizer }),
+    )
+  const streamed = texts()
+  return {
+    requests,
+    promptTokens,
+    object: { whole: 'text_completion', chunk: 'text_completion' },
+    id: 'cmpl-',
+    collect: () => collected(texts()),
+    chunks: (event) =>
+      streamed[event.index]!.pieces(event).map((piece) => ({ index: event.index, ...piece })),
+  }
+}
+
+async function readPrompts(
+  prompt: CompletionFields['prompt'],
+  { tokenizer, generator: { context }, vocabulary }: ServedGenerator,
+): Promise<Prompt[]> {
+  const list = typeof prompt === 'string' ? [prompt] : isNumbers(prompt) ? [prompt] : prompt
+  const prompts: Prompt[] = []
+  for (const one of list) {
+    if (typeof one === 'string') {
+      const options = { tokenizer, context, param: 'prompt', addSpecialTokens: true }
+      prompts.push({ ids: await encodePrompt(one, options), text: one })
+      continue
+    }
+    const wrong = one.find((id) => id >= vocabulary)
+    if (wrong !== undefined)
+      throw badRequest(`prompt: token ids are below ${vocabulary}, got ${wrong}`, 'prompt', 'invalid_value')
+    checkLength(one.length, { context, param: 'prompt' })
+    const ids = Uint32Array.from(one)
+    prompts.push({ ids, text: tokenizer.decode(ids) })
+  }
+  return prompts
+}
+
+const isNumbers = (prompt: CompletionFields['prompt']): prompt is number[] => typeof prompt[0] === 'number'
+
+interface Piece {
+  text: string
+  logprobs: CompletionLogprobs | null
+  finish_reason: 'stop' | 'length' | null
+}
+
+/** One text, piece by piece: with `echo` its prompt comes first. */
+class CompletionText {
+  readonly #prompt: Prompt
+  readonly #echo: boolean
+  readonly #tokens: CompletionTokens | undefined
+
+  constructor(
+    prompt: Prompt,
+    {
+      echo,
+      logprobs,
+      tokenizer,
+    }: { echo: boolean; logprobs: number | undefined; tokenizer: ServedGenerator['tokenizer'] },
+  ) {
+    this.#prompt = prompt
+    this.#echo = echo
+    this.#tokens = logprobs === undefined ? undefined : new CompletionTokens(tokenizer)
+  }
+
+  pieces({ event }: TextEvent): Piece[] {
+    if (event.kind === 'prompt') {
+      if (!this.#echo) return []
+      const { text } = this.#prompt
+      return [{ text, logprobs: this.#promptLogprobs(event.chances), finish_reason: null }]
+    }
+    if (event.kind === 'end') return [{ text: event.text, logprobs: null, finish_reason: event.reason }]
+    const logprobs = this.#tokens?.add([event]) ?? null
+    return event.text === '' && logprobs === null ? [] : [{ text: event.text, logprobs, finish_reason: null }]
+  }
+
+  #promptLogprobs(chances: readonly TokenChances[] | undefined): CompletionLogprobs | null {
+    const tokens = Array.from(this.#prompt.ids, (id, i) => ({
+      id,
+      chances: i === 0 ? undefined : chances?.[i - 1],
+    }))
+    return this.#tokens?.add(tokens) ?? null
+  }
+}
+
+/** Texts as a whole. */
+function collected(texts: CompletionText[]): ReturnType<Answer['collect']> {
+  const pieces: Piece[][] = texts.map(() => [])
+  return {
+    add: (event) => pieces[event.index]!.push(...texts[event.index]!.pieces(event)),
+    choices: () =>
+      pieces.map((parts, index) => {
+        const logprobs = parts.flatMap((part) => (part.logprobs ? [part.logprobs] : []))
+        return {
+          index,
+          text: parts.map(({ text }) => text).join(''),
+          logprobs: logprobs.length === 0 ? null : joinLogprobs(logprobs),
+          finish_reason: parts.at(-1)?.finish_reason ?? 'length',
+        }
+      }),
+  }
+}

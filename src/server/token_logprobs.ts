@@ -1,0 +1,90 @@
+/** Chances of tokens in OpenAI's two forms: that of chats and that of completions. */
+import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
+import type { TokenChance, TokenChances } from '../generate/generation.ts'
+
+export interface ChatTokenLogprob {
+  token: string
+  /** Natural logarithm. */
+  logprob: number
+  /** UTF-8, also of tokens that are a part of a character. */
+  bytes: number[]
+}
+
+/** OpenAI's number for what is out of reach; JSON has no minus infinity. */
+const LEAST = -9999
+const logprobOf = (logprob: number): number => Math.max(logprob, LEAST)
+
+/** One element of `choices[].logprobs.content` of a chat. */
+export function chatLogprob(
+  { id, logprob, top }: TokenChances,
+  tokenizer: Tokenizer,
+): ChatTokenLogprob & { top_logprobs: ChatTokenLogprob[] } {
+  const one = (chance: TokenChance): ChatTokenLogprob => ({
+    token: tokenizer.tokenText(chance.id),
+    logprob: logprobOf(chance.logprob),
+    bytes: [...tokenizer.tokenBytes(chance.id)],
+  })
+  return { ...one({ id, logprob }), top_logprobs: top.map(one) }
+}
+
+/** `choices[].logprobs` of a completion; the first token of a prompt has no chance. */
+export interface CompletionLogprobs {
+  tokens: string[]
+  token_logprobs: (number | null)[]
+  top_logprobs: (Record<string, number> | null)[]
+  /** Where each token begins in the text, in code points. */
+  text_offset: number[]
+}
+
+/** Gathers the tokens of one text, its echoed prompt first. */
+export class CompletionTokens {
+  readonly #tokenizer: Tokenizer
+  readonly #stream: { push(id: number): string }
+  #offset = 0
+
+  constructor(tokenizer: Tokenizer) {
+    this.#tokenizer = tokenizer
+    this.#stream = tokenizer.stream()
+  }
+
+  /** The next tokens; the chance of one may be missing. */
+  add(tokens: readonly { id: number; chances?: TokenChances | undefined }[]): CompletionLogprobs {
+    const added: CompletionLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] }
+    for (const { id, chances } of tokens) {
+      added.tokens.push(legacyToken(id, this.#tokenizer))
+      added.token_logprobs.push(chances ? logprobOf(chances.logprob) : null)
+      added.top_logprobs.push(chances ? topOf(chances, this.#tokenizer) : null)
+      added.text_offset.push(this.#offset)
+      for (const _ of this.#stream.push(id)) this.#offset += 1
+    }
+    return added
+  }
+}
+
+/** Joins what `add` gave. */
+export function joinLogprobs(parts: readonly CompletionLogprobs[]): CompletionLogprobs {
+  return {
+    tokens: parts.flatMap((part) => part.tokens),
+    token_logprobs: parts.flatMap((part) => part.token_logprobs),
+    top_logprobs: parts.flatMap((part) => part.top_logprobs),
+    text_offset: parts.flatMap((part) => part.text_offset),
+  }
+}
+
+/** The most likely tokens, and the one that was taken, by their texts. */
+function topOf({ id, logprob, top }: TokenChances, tokenizer: Tokenizer): Record<string, number> {
+  const found: Record<string, number> = Object.create(null)
+  for (const chance of [...top, { id, logprob }]) {
+    const text = legacyToken(chance.id, tokenizer)
+    found[text] = Math.max(found[text] ?? Number.NEGATIVE_INFINITY, logprobOf(chance.logprob))
+  }
+  return found
+}
+
+/** The text of a token; of a part of a character its bytes, `bytes:\xf0\x9f`, so that no two of them are one key. */
+function legacyToken(id: number, tokenizer: Tokenizer): string {
+  const text = tokenizer.tokenText(id)
+  if (!text.includes('\ufffd')) return text
+  const bytes = [...tokenizer.tokenBytes(id)]
+  return `bytes:${bytes.map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')}`
+}
