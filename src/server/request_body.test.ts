@@ -91,7 +91,7 @@ describe('a field at fault is named', () => {
     ['stop', { stop: ['a', 'b', 'c', 'd', 'e'] }, /at most 4 texts/],
     ['stop', { stop: '' }, /not empty/],
     ['stop', { stop: 3 }, /a text or a list/],
-    ['seed', { seed: -1 }, /a whole number from 0/],
+    ['seed', { seed: 2 ** 53 }, /a whole number from -4503599627370496/],
     ['seed', { seed: 0.5 }, /a whole number/],
     ['max_tokens', { max_tokens: 0 }, /from 1/],
     ['top_logprobs', { logprobs: true, top_logprobs: 21 }, /from 0 to 20/],

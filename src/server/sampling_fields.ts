@@ -17,6 +17,9 @@ export const textField = z.string('a text is needed')
 const MOST_TOKENS = 2 ** 31 - 1
 export const maxTokens = (least: number) => whole(least, MOST_TOKENS)
 
+/** Seeds of further texts follow. */
+const MOST_SEED = 2 ** 52
+
 /** Texts that end one. */
 const MOST_STOPS = 4
 const LONGEST_STOP = 1024
@@ -42,7 +45,7 @@ export const samplingFields = {
     })
     .transform((stop) => (typeof stop === 'string' ? [stop] : stop))
     .optional(),
-  seed: whole(0, Number.MAX_SAFE_INTEGER).optional(),
+  seed: whole(-MOST_SEED, MOST_SEED).optional(),
   temperature: number(0, 2).optional(),
   top_p: z.number(shareAbove0).gt(0, shareAbove0).max(1, shareAbove0).optional(),
   presence_penalty: number(-2, 2).optional(),
@@ -81,7 +84,7 @@ export function samplingRequest(
   defaults: SamplingDefaults,
   index: number,
 ): Omit<GenerationRequest, 'prompt'> {
-  const seed = fields.seed === undefined ? undefined : (fields.seed + index) % Number.MAX_SAFE_INTEGER
+  const seed = fields.seed === undefined ? undefined : fields.seed + index
   const given = {
     temperature: fields.temperature,
     topP: fields.top_p,
