@@ -168,8 +168,12 @@ test('a text encoder gives its vectors, asks for the key of the variable and end
   )
   expect(facts.model).toBe('texts')
   const { texts, vectors } = expectedOf('bert-sentence')
-  const { data } = await client.embeddings.create({ model: 'texts', input: texts })
-  for (const [i, { embedding }] of data.entries()) expect(distance(embedding, vectors[i]!)).toBeLessThan(1e-5)
+  const input = ['The cats!', 'a']
+  const { data } = await client.embeddings.create({ model: 'texts', input })
+  expect(data).toHaveLength(2)
+  // The tolerance of the encoder's own test.
+  for (const [i, { embedding }] of data.entries())
+    expect(distance(embedding, vectors[texts.indexOf(input[i]!)]!)).toBeLessThan(1e-5)
   const stranger = await fetch(`${facts.url}/v1/models`)
   expect(stranger.status).toBe(401)
   child.kill('SIGTERM')
