@@ -69,6 +69,8 @@ describe('a language model', async () => {
     template,
     '--parallel',
     '4',
+    '--drain',
+    '60',
   ])
   const base = { model: 'pare-4m' }
 
