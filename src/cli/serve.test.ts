@@ -134,6 +134,20 @@ describe('a language model', async () => {
       for (const [j, score] of scores.entries()) expect(Math.abs(score! - wanted[j]!)).toBeLessThan(1e-4)
     }
   })
+  test('has a chance for the one new token of a score, also where that ends the text', async () => {
+    // Whatever came before, the end is forced.
+    const asked = {
+      ...base,
+      prompt: [300, 301],
+      echo: true,
+      logprobs: 1,
+      max_tokens: 1,
+      logit_bias: { 0: 100 },
+    }
+    const { choices } = await client.completions.create(asked)
+    expect(choices[0]!.logprobs!.tokens).toHaveLength(3)
+    expect(choices[0]!.logprobs!.tokens!.at(-1)).toBe('<|endoftext|>')
+  })
   test('frees the place of a client that goes away', async () => {
     const running = async () => {
       const text = await (await fetch(`${facts.url}/metrics`)).text()

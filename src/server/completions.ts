@@ -37,6 +37,8 @@ interface Prompt {
   ids: Uint32Array
   /** As it is echoed. */
   text: string
+  /** The text has no special tokens, the ids may. */
+  bare: boolean
 }
 
 /** @throws ApiError 400 for a prompt that the model cannot read. */
@@ -64,6 +66,7 @@ export async function completionAnswer(fields: CompletionFields, served: ServedG
       `logprobs: at most ${MOST_CHANCES} chances fit one answer, these prompts have ${chances}; send fewer at once`,
       'logprobs',
     )
+  const scores = echo && logprobs !== undefined
   const requests = prompts.flatMap((prompt) =>
     Array.from(
       { length: n },
@@ -71,7 +74,10 @@ export async function completionAnswer(fields: CompletionFields, served: ServedG
         ...samplingRequest(fields, defaults, index),
         prompt: prompt.ids,
         maxTokens: wanted,
-        ...(logprobs === undefined ? {} : { logprobs, ...(echo ? { promptLogprobs: true } : {}) }),
+        ...(logprobs === undefined ? {} : { logprobs }),
+        ...(scores ? { promptLogprobs: true } : {}),
+        // Harnesses leave out the last chance, that of the one new token: it has to be there, also where it ends the text.
+        ...(scores && wanted === 1 ? { ignoreEnd: true } : {}),
       }),
     ),
   )
@@ -100,7 +106,7 @@ async function readPrompts(
   for (const one of list) {
     if (typeof one === 'string') {
       const options = { tokenizer, context, param: 'prompt', addSpecialTokens: true }
-      prompts.push({ ids: await encodePrompt(one, options), text: one })
+      prompts.push({ ids: await encodePrompt(one, options), text: one, bare: true })
       continue
     }
     const wrong = one.find((id) => id >= vocabulary)
@@ -108,7 +114,7 @@ async function readPrompts(
       throw badRequest(`prompt: token ids are below ${vocabulary}, got ${wrong}`, 'prompt', 'invalid_value')
     checkLength(one.length, { context, param: 'prompt' })
     const ids = Uint32Array.from(one)
-    prompts.push({ ids, text: tokenizer.decode(ids) })
+    prompts.push({ ids, text: tokenizer.decode(ids), bare: false })
   }
   return prompts
 }
@@ -137,7 +143,7 @@ class CompletionText {
   ) {
     this.#prompt = prompt
     this.#echo = echo
-    this.#tokens = logprobs === undefined ? undefined : new CompletionTokens(tokenizer)
+    this.#tokens = logprobs === undefined ? undefined : new CompletionTokens(tokenizer, prompt.bare)
   }
 
   pieces({ event }: TextEvent): Piece[] {

@@ -42,9 +42,10 @@ export class CompletionTokens {
   readonly #stream: { push(id: number): string }
   #offset = 0
 
-  constructor(tokenizer: Tokenizer) {
+  /** @param bare whether special tokens take no place in the text */
+  constructor(tokenizer: Tokenizer, bare: boolean) {
     this.#tokenizer = tokenizer
-    this.#stream = tokenizer.stream()
+    this.#stream = tokenizer.stream({ skipSpecialTokens: bare })
   }
 
   /** The next tokens; the chance of one may be missing. */
