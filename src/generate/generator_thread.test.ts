@@ -6,6 +6,9 @@ import { answerGenerator, EVENTS_AHEAD } from './generator_port.ts'
 import { type GeneratorThread, generatorThread } from './generator_thread.ts'
 import { type Script, scriptedGenerator } from './scripted_generator.suite.ts'
 
+/** Other work may keep this process from running. */
+const patient = { timeout: 20_000 }
+
 const letters = () => ({ push: (id: number) => String.fromCharCode(id), end: () => '' })
 const ids = (text: string) => Uint32Array.from(text, (c) => c.charCodeAt(0))
 const ends: (() => void)[] = []
@@ -59,14 +62,14 @@ describe('a generator behind a channel', () => {
   test('frees the place when the loop is left, and when the signal stops it', async () => {
     const { inner, outer } = behindChannel({ context: 1e6 })
     for await (const event of outer.generate({ prompt: ids('a') })) if (event.kind === 'token') break
-    await vi.waitFor(() => expect(inner.load()).toEqual({ running: 0, waiting: 0 }))
+    await vi.waitFor(() => expect(inner.load()).toEqual({ running: 0, waiting: 0 }), patient)
     const stopped = new AbortController()
     const reading = all(outer.generate({ prompt: ids('a') }, { signal: stopped.signal }))
-    await vi.waitFor(() => expect(inner.load().running).toBe(1))
+    await vi.waitFor(() => expect(inner.load().running).toBe(1), patient)
     stopped.abort()
     await expect(reading).rejects.toThrow(AbortError)
-    await vi.waitFor(() => expect(inner.load().running).toBe(0))
-    await vi.waitFor(() => expect(outer.load()).toEqual({ running: 0, waiting: 0 }))
+    await vi.waitFor(() => expect(inner.load().running).toBe(0), patient)
+    await vi.waitFor(() => expect(outer.load()).toEqual({ running: 0, waiting: 0 }), patient)
   })
   test('frees the place of a stopped text whose next event nobody asks for', async () => {
     const { inner, outer } = behindChannel({ context: 1e6 })
@@ -74,14 +77,14 @@ describe('a generator behind a channel', () => {
     const events = outer.generate({ prompt: ids('a') }, { signal: stopped.signal })[Symbol.asyncIterator]()
     await events.next()
     stopped.abort()
-    await vi.waitFor(() => expect(inner.load().running).toBe(0))
+    await vi.waitFor(() => expect(inner.load().running).toBe(0), patient)
     await expect(events.next()).rejects.toThrow(AbortError)
   })
   test('a text that nobody reads waits after 64 events, and holds up no other', async () => {
     const { inner, outer } = behindChannel({ context: 1000 })
     const slow = outer.generate({ prompt: ids('s') })[Symbol.asyncIterator]()
     await slow.next()
-    await vi.waitFor(() => expect(inner.steps()).toBe(EVENTS_AHEAD))
+    await vi.waitFor(() => expect(inner.steps()).toBe(EVENTS_AHEAD), patient)
     expect(textOf(await all(outer.generate({ prompt: ids('f'), maxTokens: 200 })))).toBe('f'.repeat(200))
     expect(inner.steps()).toBe(EVENTS_AHEAD + 201)
     const rest = await all({ [Symbol.asyncIterator]: () => slow })

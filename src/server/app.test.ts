@@ -2,6 +2,9 @@ import { describe, expect, test, vi } from 'vitest'
 import { createApp } from './app.ts'
 import { ask, idsOf, objectsOf, serveScript, writes } from './served.suite.ts'
 
+/** Other work may keep this process from running. */
+const patient = { timeout: 20_000 }
+
 const chat = { model: 'scripted', messages: [{ role: 'user', content: 'Hi' }] }
 const model = {
   id: 'scripted',
@@ -118,7 +121,7 @@ describe('the queue', () => {
     expect(metrics).toContain('pare_texts_running 1\n')
     expect(metrics).toContain('pare_texts_waiting 2\n')
     for (const reader of readers) await reader.cancel()
-    await vi.waitFor(() => expect(generator.load()).toEqual({ running: 0, waiting: 0 }))
+    await vi.waitFor(() => expect(generator.load()).toEqual({ running: 0, waiting: 0 }), patient)
     expect(app.admission.held).toBe(0)
     expect((await ask(app, '/v1/chat/completions', { ...chat, max_tokens: 1 })).status).toBe(200)
   })

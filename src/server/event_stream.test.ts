@@ -1,6 +1,9 @@
 import { describe, expect, test, vi } from 'vitest'
 import { eventStream } from './event_stream.ts'
 
+/** Other work may keep this process from running. */
+const patient = { timeout: 20_000 }
+
 async function* delayed(milliseconds: number, ...objects: object[]) {
   await new Promise((resolve) => setTimeout(resolve, milliseconds))
   yield* objects
@@ -55,7 +58,7 @@ describe('a stream of events', () => {
     const response = await eventStream(delayed(0, ...Array(50).fill({})), { ...told, stalled: 30 })
     const reader = response.body!.getReader()
     await reader.read()
-    await vi.waitFor(() => expect(told.stop).toHaveBeenCalledOnce())
+    await vi.waitFor(() => expect(told.stop).toHaveBeenCalledOnce(), patient)
     expect(told.done).toHaveBeenCalledOnce()
     await expect(
       (async () => {

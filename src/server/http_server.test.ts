@@ -3,13 +3,16 @@ import OpenAI from 'openai'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type Listening, listenScript } from './served.suite.ts'
 
+/** Other work may keep this process from running. */
+const patient = { timeout: 20_000 }
+
 const model = 'scripted'
 const chat = { model, messages: [{ role: 'user' as const, content: 'What is a whale?' }] }
 const free = ({ generator, app }: Listening) =>
   vi.waitFor(() => {
     expect(generator.load()).toEqual({ running: 0, waiting: 0 })
     expect(app.admission.held).toBe(0)
-  })
+  }, patient)
 const sockets: Socket[] = []
 afterEach(() => {
   for (const socket of sockets.splice(0)) socket.destroy()
@@ -49,7 +52,7 @@ describe('a client that goes away', () => {
     const gone = new AbortController()
     const waiting = listening.client.chat.completions.create(chat, { signal: gone.signal })
     const aborted = expect(waiting).rejects.toBeInstanceOf(OpenAI.APIUserAbortError)
-    await vi.waitFor(() => expect(listening.generator.load().running).toBe(1))
+    await vi.waitFor(() => expect(listening.generator.load().running).toBe(1), patient)
     gone.abort()
     await aborted
     await free(listening)
@@ -58,9 +61,9 @@ describe('a client that goes away', () => {
     const listening = await listenScript({ slots: 1, ...endless })
     const { port } = listening.server
     const clients = [1, 2, 3].map(() => raw(port, post('/v1/chat/completions', { ...chat, stream: true })))
-    await vi.waitFor(() => expect(listening.generator.load()).toEqual({ running: 1, waiting: 2 }))
+    await vi.waitFor(() => expect(listening.generator.load()).toEqual({ running: 1, waiting: 2 }), patient)
     clients[1]!.socket.destroy()
-    await vi.waitFor(() => expect(listening.generator.load()).toEqual({ running: 1, waiting: 1 }))
+    await vi.waitFor(() => expect(listening.generator.load()).toEqual({ running: 1, waiting: 1 }), patient)
     for (const { socket } of clients) socket.destroy()
     await free(listening)
   })
@@ -144,7 +147,7 @@ describe('what is no request', () => {
   ])('%s is refused, and the server lives on', async (_, bytes, answer) => {
     const { server, client, logged } = await listenScript()
     const { text, socket } = raw(server.port, bytes)
-    await vi.waitFor(() => expect(text()).toMatch(answer))
+    await vi.waitFor(() => expect(text()).toMatch(answer), patient)
     socket.destroy()
     expect((await client.models.list()).data).toHaveLength(1)
     expect(logged).toEqual([])
@@ -160,7 +163,7 @@ describe('a server that stops', () => {
         for await (const _ of stream);
       })(),
     ).rejects.toMatchObject({ code: 'stopping' })
-    await vi.waitFor(() => expect(generator.load().running).toBe(1))
+    await vi.waitFor(() => expect(generator.load().running).toBe(1), patient)
     await server.stop(30)
     await reading
     expect(generator.load().running).toBe(0)
@@ -169,7 +172,7 @@ describe('a server that stops', () => {
   test('waits for the answers that are almost done', async () => {
     const { client, server, generator } = await listenScript({ pace: 5 })
     const answer = client.chat.completions.create({ ...chat, max_tokens: 20 })
-    await vi.waitFor(() => expect(generator.load().running).toBe(1))
+    await vi.waitFor(() => expect(generator.load().running).toBe(1), patient)
     await server.stop(5000)
     expect((await answer).usage!.completion_tokens).toBe(20)
   })

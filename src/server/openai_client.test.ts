@@ -2,6 +2,9 @@ import OpenAI from 'openai'
 import { describe, expect, test, vi } from 'vitest'
 import { listenScript, tokenizer, writes } from './served.suite.ts'
 
+/** Other work may keep this process from running. */
+const patient = { timeout: 20_000 }
+
 const model = 'scripted'
 const user = (content: string) => [{ role: 'user' as const, content }]
 const chat = { model, messages: user('What is a whale?') }
@@ -79,7 +82,7 @@ describe("OpenAI's own client", () => {
     const patient = client.chat.completions.create({ ...chat, max_tokens: 1 })
     first.controller.abort()
     expect((await patient).usage!.completion_tokens).toBe(1)
-    await vi.waitFor(() => expect(generator.load()).toEqual({ running: 0, waiting: 0 }))
+    await vi.waitFor(() => expect(generator.load()).toEqual({ running: 0, waiting: 0 }), patient)
   })
   test('throws what goes wrong in a stream', async () => {
     const { client } = await listenScript({
