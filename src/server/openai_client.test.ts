@@ -79,9 +79,9 @@ describe("OpenAI's own client", () => {
     const first = await client.chat.completions.create({ ...chat, stream: true })
     const impatient = client.chat.completions.create({ ...chat, max_tokens: 1 }, { maxRetries: 0 })
     await expect(impatient).rejects.toBeInstanceOf(OpenAI.RateLimitError)
-    const patient = client.chat.completions.create({ ...chat, max_tokens: 1 })
+    const retried = client.chat.completions.create({ ...chat, max_tokens: 1 })
     first.controller.abort()
-    expect((await patient).usage!.completion_tokens).toBe(1)
+    expect((await retried).usage!.completion_tokens).toBe(1)
     await vi.waitFor(() => expect(generator.load()).toEqual({ running: 0, waiting: 0 }), patient)
   })
   test('throws what goes wrong in a stream', async () => {
