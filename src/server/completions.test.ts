@@ -48,6 +48,17 @@ describe('a completion', () => {
     expect(most).toBe(2)
     expect(served.app.admission.held).toBe(0)
   })
+  test('of many texts at once gives no warning of listeners', async () => {
+    const warnings: Error[] = []
+    const hear = (warning: Error) => warnings.push(warning)
+    process.on('warning', hear)
+    const { app } = serveScript({ slots: 40, write: writes(' x') })
+    const { body } = await ask(app, path, { ...base, prompt: ' a', n: 40 })
+    await new Promise(setImmediate)
+    process.off('warning', hear)
+    expect(body.choices).toHaveLength(40)
+    expect(warnings.filter(({ name }) => name === 'MaxListenersExceededWarning')).toEqual([])
+  })
   test('of an empty prompt follows the token that begins texts', async () => {
     const seen: number[][] = []
     const { app } = serveScript({

@@ -1,4 +1,5 @@
 /** The texts of one request: written at the same time, their events in the order in which they come. */
+import { setMaxListeners } from 'node:events'
 import type { GenerationEvent, GenerationRequest, TextGenerator } from '../generate/generation.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -27,6 +28,8 @@ export async function* runTexts(
 ): AsyncGenerator<TextEvent, void, void> {
   const stopped = new AbortController()
   const signal = AbortSignal.any([outer, stopped.signal])
+  // Each text listens to it.
+  setMaxListeners(0, signal)
   const waiting = requests.entries()
   const running = new Map<number, { events: AsyncIterator<GenerationEvent>; next: Promise<Next> }>()
   const advance = (index: number, events: AsyncIterator<GenerationEvent>) => {
