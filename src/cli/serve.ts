@@ -26,6 +26,7 @@ interface Flags extends Omit<ServeOptions, 'source' | 'allowedHosts' | 'generato
   context?: number
   cacheMemory?: number
   dtype?: 'f32' | 'bf16'
+  packed?: 'f32' | 'int8'
   drain: number
   json?: boolean
 }
@@ -113,6 +114,12 @@ function addTextFlags(command: Command): void {
         'numbers to compute in, f32 or bf16; bf16 takes half the memory and differs in the third digit (default: f32)',
       ).choices(['f32', 'bf16']),
     )
+    .addOption(
+      new Option(
+        '--packed <inputs>',
+        'keep quantised matrices as they are stored, in as much memory as the file: f32 computes with exact inputs, int8 with rounded ones, which is faster. With --dtype f32 (default: all weights as numbers of --dtype)',
+      ).choices(['f32', 'int8']),
+    )
     .option(
       '--chat-template <file>',
       'Jinja template for /v1/chat/completions, for models without one or to replace it (default: that of the model)',
@@ -135,14 +142,14 @@ function origin(text: string, before: readonly string[] = []): string[] {
 
 async function serveModel(
   source: string,
-  { allowedHost, context, cacheMemory, dtype, drain, json = false, apiKey, ...options }: Flags,
+  { allowedHost, context, cacheMemory, dtype, packed, drain, json = false, apiKey, ...options }: Flags,
 ): Promise<void> {
   if (apiKey === '')
     throw new OptionError('--api-key: is empty; leave it and PARE_API_KEY out, or give a key')
   const { show, stop } = terminalProgress({ quiet: json })
   const stopped = new AbortController()
   const signalled = nextSignal(stopped)
-  const given = { context, cacheBytes: cacheMemory, dtype }
+  const given = { context, cacheBytes: cacheMemory, dtype, packed }
   const generator = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
   try {
     // What it needs is loaded with it: other commands start without.

@@ -123,7 +123,8 @@ function factsOf(
   const bytes = infos.reduce((sum, info) => sum + info.bytes, 0)
   // Texts of a seed are the same on the same build, instructions, numbers and weights.
   const { spec, sha256, revision } = resolved
-  const identity = [version, instructionSet(), generator.dtype, spec, sha256, revision, weights.fileBytes]
+  const { dtype, packed } = generator
+  const identity = [version, instructionSet(), dtype, packed, spec, sha256, revision, weights.fileBytes]
   return {
     id: servedName ?? printable(name),
     created: Math.floor(Date.now() / 1000),
