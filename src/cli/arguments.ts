@@ -33,6 +33,15 @@ const fieldValue =
 export const ownValue = (name: OwnFieldName) => fieldValue(ownFields[name])
 export const damping = fieldValue(dampingField)
 
+/** A number from `least` to `most`. */
+export const between =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = Number(text)
+    if (text.trim() !== '' && value >= least && value <= most) return value
+    throw new InvalidArgumentError(`A number from ${least} to ${most} is needed.`)
+  }
+
 /** A number from 1 on. */
 export function atLeast1(text: string): number {
   const value = Number(text)

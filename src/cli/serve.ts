@@ -5,6 +5,7 @@ import type { RunningServer, ServeOptions } from '../server/serve.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { size, whole } from './arguments.ts'
 import { addRunFlags, modelArgument } from './flags.ts'
+import { addGeneratorFlags, type GeneratorFlags, generatorOptions } from './generator_flags.ts'
 import { showError } from './show_error.ts'
 import { jsonText } from './show_json.ts'
 import { terminalProgress } from './terminal.ts'
@@ -21,12 +22,8 @@ serve /v1/embeddings, language models the other two. A prompt that is too long i
 Ctrl-C takes no more requests, waits --drain seconds for texts that are being written, and ends; once more ends at once.`
 
 /** What is typed. */
-interface Flags extends Omit<ServeOptions, 'source' | 'allowedHosts' | 'generator'> {
+interface Flags extends Omit<ServeOptions, 'source' | 'allowedHosts' | 'generator'>, GeneratorFlags {
   allowedHost?: string[]
-  context?: number
-  cacheMemory?: number
-  dtype?: 'f32' | 'bf16'
-  packed?: 'f32' | 'int8'
   drain: number
   json?: boolean
 }
@@ -39,6 +36,7 @@ export function addServe(pare: Command): void {
     .addHelpText('after', examples)
   addAddressFlags(command)
   addTextFlags(command)
+  addGeneratorFlags(command)
   addRunFlags(command, 'address and model as JSON on stdout when it is ready; errors as JSON on stderr', {
     threads: true,
   }).action(serveModel)
@@ -99,28 +97,6 @@ function addTextFlags(command: Command): void {
       whole(0),
     )
     .option(
-      '--context <n>',
-      'tokens of a prompt and its text together, up to that of the model; fewer take less memory (default: that of the model, or as many as --cache-memory holds)',
-      whole(1),
-    )
-    .option(
-      '--cache-memory <size>',
-      'keys and values of all texts together; a text waits until its own fit (default: 1GiB)',
-      size,
-    )
-    .addOption(
-      new Option(
-        '--dtype <type>',
-        'numbers to compute in, f32 or bf16; bf16 takes half the memory and differs in the third digit (default: f32)',
-      ).choices(['f32', 'bf16']),
-    )
-    .addOption(
-      new Option(
-        '--packed <inputs>',
-        'keep quantised matrices as they are stored, in as much memory as the file: f32 computes with exact inputs, int8 with rounded ones, which is faster. With --dtype f32 (default: all weights as numbers of --dtype)',
-      ).choices(['f32', 'int8']),
-    )
-    .option(
       '--chat-template <file>',
       'Jinja template for /v1/chat/completions, for models without one or to replace it (default: that of the model)',
     )
@@ -149,8 +125,7 @@ async function serveModel(
   const { show, stop } = terminalProgress({ quiet: json })
   const stopped = new AbortController()
   const signalled = nextSignal(stopped)
-  const given = { context, cacheBytes: cacheMemory, dtype, packed }
-  const generator = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+  const generator = generatorOptions({ context, cacheMemory, dtype, packed })
   try {
     // What it needs is loaded with it: other commands start without.
     const { serve } = await import('../server/serve.ts')
