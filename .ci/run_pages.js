@@ -29,7 +29,14 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const small = ' --samples 2 --length 64 --windows 1'
 const pages = process.argv.slice(2)
 if (pages.length === 0) {
-  pages.push('README.md', 'CONTRIBUTING.md', 'docs/recipes.md', 'docs/training.md', 'docs/chat.md', 'docs/serve.md')
+  pages.push(
+    'README.md',
+    'CONTRIBUTING.md',
+    'docs/recipes.md',
+    'docs/training.md',
+    'docs/chat.md',
+    'docs/serve.md',
+  )
   for (const name of readdirSync(join(root, 'docs/systems')).sort()) pages.push(`docs/systems/${name}`)
 }
 

@@ -42,6 +42,7 @@ const mistakes: [string, string[], RegExp][] = [
   ],
   ['half a window', ['eval', model, '--windows', '0.5'], /whole number/],
   ['no thread', ['eval', model, '--threads', '0'], /whole number/],
+  ['a temperature that is none', ['chat', model, '--temperature', '-1'], /from 0 to 100/],
   ['a port that is none', ['serve', model, '--port', '65536'], /from 0 to 65535/],
   ['a page in place of an origin', ['serve', model, '--cors', 'http://a.example/page'], /origin such as/],
   ['no place for a text', ['serve', model, '--parallel', '0'], /whole number from 1/],
@@ -109,7 +110,7 @@ test('a model that is not there ends with exit code 6 and says how sources are w
 })
 
 const commands = program().commands
-test('the commands are plan, compress, convert, train, eval, verify, imatrix, serve, inspect, pull, reproduce, doctor and demo', () => {
+test('the commands are plan, compress, convert, train, eval, verify, imatrix, chat, serve, inspect, pull, reproduce, doctor and demo', () => {
   expect(commands.map((command) => command.name())).toEqual([
     'plan',
     'compress',
@@ -118,6 +119,7 @@ test('the commands are plan, compress, convert, train, eval, verify, imatrix, se
     'eval',
     'verify',
     'imatrix',
+    'chat',
     'serve',
     'inspect',
     'pull',
