@@ -1,9 +1,11 @@
 //! Which kernel multiplies which form on this machine.
 
 use super::form::Form;
-use super::inputs::{Activations, Need, PART};
+use super::inputs::{Activations, Need, PART, Row};
 use super::kernels::{Kernel, avx2, avx512};
+use super::many_codes;
 use crate::blocks::BlockType;
+use crate::fault::Result;
 use crate::simd;
 
 macro_rules! each_type {
@@ -72,4 +74,15 @@ pub(super) fn run_of(form: Form) -> usize {
         Form::Blocks(_) => 0,
         Form::Grid(grid) => grid.run,
     }
+}
+
+/// As `many_codes::multiply`, where the processor has its instructions.
+#[allow(clippy::type_complexity)]
+pub(super) fn many_codes_of(
+    form: Form,
+) -> Option<fn((&[u8], usize, usize), usize, &[Row], Option<&[f32]>, &mut [f32]) -> Result<()>> {
+    if simd::level() != simd::Level::Avx512 || !is_x86_feature_detected!("avx512vnni") || !form.is_coded() {
+        return None;
+    }
+    Some(each_type!(form, T => many_codes::multiply::<T>))
 }

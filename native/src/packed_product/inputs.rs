@@ -25,6 +25,8 @@ pub struct Row {
     pub sums: Vec<f32>,
     /// -zero * sum of each four codes: what the integer sums of the kernels begin with. Empty for floats.
     pub starts: Vec<i32>,
+    /// The same of each sixteen.
+    pub half_starts: Vec<i32>,
 }
 
 /// What a type of block needs of its inputs.
@@ -44,6 +46,7 @@ impl Row {
                 scales: Vec::new(),
                 sums: x.chunks_exact(need.summed).map(|x| x.iter().sum()).collect(),
                 starts: Vec::new(),
+                half_starts: Vec::new(),
             },
             Activations::Int8 => rounded(x, need),
         }
@@ -67,18 +70,20 @@ fn rounded(x: &[f32], need: Need) -> Row {
         .chunks_exact(need.summed / least)
         .map(|sums| sums.iter().sum())
         .collect();
-    let starts = codes
+    let starts: Vec<i32> = codes
         .as_chunks::<4>()
         .0
         .iter()
         .map(|four| -need.zero * four.iter().map(|&code| i32::from(code)).sum::<i32>())
         .collect();
+    let half_starts = starts.chunks_exact(4).map(|four| four.iter().sum()).collect();
     Row {
         floats: Vec::new(),
         codes,
         scales,
         sums,
         starts,
+        half_starts,
     }
 }
 
@@ -95,6 +100,22 @@ simd! {
             }
         }
     }
+}
+
+/// Every row of x.
+pub fn rows(x: &[f32], columns: usize, activations: Activations, need: Need) -> Result<Vec<Row>> {
+    let mut rows: Vec<Option<Row>> = (0..x.len() / columns).map(|_| None).collect();
+    let each = if rows.len() > 16 { 4 } else { rows.len() };
+    parallel::chunks(&mut rows, each, |start, rows| {
+        for (at, row) in rows.iter_mut().enumerate() {
+            *row = Some(Row::new(
+                &x[(start + at) * columns..][..columns],
+                activations,
+                need,
+            ));
+        }
+    })?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 /// Rows of floats as rounding leaves them.

@@ -32,6 +32,7 @@ fn places<const M: usize>(inputs: &[Row]) -> [Places; M] {
             scales,
             sums,
             starts,
+            ..
         } = &inputs[m];
         Places {
             floats: floats.as_ptr(),

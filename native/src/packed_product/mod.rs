@@ -15,6 +15,8 @@ mod inputs;
 mod kernels;
 mod many;
 #[cfg(target_arch = "x86_64")]
+mod many_codes;
+#[cfg(target_arch = "x86_64")]
 mod part_steps;
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,16 @@ pub fn multiply(
 ) -> Result<()> {
     let many = x.len() / weight.columns;
     let whole_parts = weight.columns.is_multiple_of(PART);
+    #[cfg(target_arch = "x86_64")]
+    if many > FEW
+        && whole_parts
+        && activations == Activations::Int8
+        && let Some(multiply) = choice::many_codes_of(weight.form)
+    {
+        let inputs = inputs::rows(x, weight.columns, activations, choice::need_of(weight.form))?;
+        let packed = (weight.bytes, weight.row_bytes(), choice::run_of(weight.form));
+        return multiply(packed, weight.rows, &inputs, bias, out);
+    }
     if many > FEW || !whole_parts {
         let rounded = if activations == Activations::Int8 && whole_parts {
             Some(inputs::round_trip(x, weight.columns)?)
@@ -84,10 +96,7 @@ fn few(weight: &Packed, x: &[f32], activations: Activations, out: &mut [f32]) ->
         .clamp(1, rows.div_ceil(8).max(1))
         .next_multiple_of(2);
     let need = need_of(weight.form);
-    let inputs: Vec<Row> = x
-        .chunks_exact(weight.columns)
-        .map(|x| Row::new(x, activations, need))
-        .collect();
+    let inputs = inputs::rows(x, weight.columns, activations, need)?;
     let target = Shared(out.as_mut_ptr());
     parallel::tasks(rows.div_ceil(each), |task| {
         let start = task * each;
