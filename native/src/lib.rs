@@ -19,6 +19,7 @@ pub mod convolution;
 pub mod copy;
 pub mod crew;
 pub mod cross_entropy;
+pub mod decoder_block;
 pub mod definite;
 pub mod dropout;
 pub mod dtype;

@@ -43,13 +43,27 @@ export class GrowingCache implements KeyValueCache, Resource {
 
   /** All keys and values of a block; they hold until its next `append` or `truncate`. */
   append(block: number, keys: Tensor, values: Tensor): { keys: Tensor; values: Tensor } {
-    const held = this.blocks[block]
-    if (!held) {
-      throw new OptionError(
-        `key-value cache: block ${block} is past the last of ${this.blocks.length}; make a larger cache`,
-      )
-    }
+    const held = this.held(block)
     return { keys: held.keys.append(keys), values: held.values.append(values) }
+  }
+
+  private held(block: number): { keys: Growing; values: Growing } {
+    const held = this.blocks[block]
+    if (held) return held
+    throw new OptionError(
+      `key-value cache: block ${block} is past the last of ${this.blocks.length}; make a larger cache`,
+    )
+  }
+
+  extend(
+    block: number,
+    tokens: number,
+    { kvHeads, size }: { kvHeads: number; size: number },
+  ): { past: number; keys: State; values: State } {
+    const { keys, values } = this.held(block)
+    const past = keys.length
+    const line = [1, kvHeads, size]
+    return { past, keys: keys.extend(tokens, line), values: values.extend(tokens, line) }
   }
 
   /** Forgets all tokens after the first `tokens`: after a forward that stopped half way, or to try another text. */
@@ -97,6 +111,14 @@ class Growing {
     return shown
   }
 
+  /** Room for more tokens of one sequence, whose numbers the caller writes, each of shape `line` in f32. */
+  extend(tokens: number, line: readonly number[]): State {
+    this.show(undefined)
+    const memory = this.memoryFor(this.length + tokens, { shape: [tokens, ...line], dtype: 'f32' })
+    this.length += tokens
+    return memory
+  }
+
   truncate(tokens: number): void {
     if (this.length <= tokens) return
     this.show(undefined)
@@ -106,7 +128,7 @@ class Growing {
     this.memory = undefined
   }
 
-  private memoryFor(length: number, { shape, dtype }: Tensor): State {
+  private memoryFor(length: number, { shape, dtype }: Pick<Tensor, 'shape' | 'dtype'>): State {
     const former = this.memory
     if (former && length <= former.shape[0]!) return former
     if (length > this.most)

@@ -4,7 +4,7 @@
  */
 import type { Linear } from '../nn/linear.ts'
 import type { Sites } from '../nn/sites.ts'
-import type { Tensor } from '../tensor/index.ts'
+import { currentRecorder, type State, type Tensor } from '../tensor/index.ts'
 import type { ResourceHolder } from '../tensor/scope.ts'
 
 /** Named tensors between two segments. */
@@ -16,6 +16,15 @@ export interface KeyValueCache {
   readonly length: number
   /** Adds [batch, kvHeads, tokens, headSize] of one block and returns all of it. */
   append(block: number, keys: Tensor, values: Tensor): { keys: Tensor; values: Tensor }
+  /**
+   * Makes room for so many tokens of a block, which the caller puts behind the `past` ones, [room, 1, kvHeads, size] each,
+   * before anything else reads them. @default only `append`
+   */
+  extend?(
+    block: number,
+    tokens: number,
+    heads: { kvHeads: number; size: number },
+  ): { past: number; keys: State; values: State }
 }
 
 /** Rows of one of several sequences that run through a stage together. */
@@ -54,6 +63,8 @@ export interface Segment {
 /** A loaded stage. Its state is `{ hidden }` before the first segment and after the last one. */
 export interface Stage extends ResourceHolder {
   readonly segments: readonly Segment[]
+  /** All segments in one call with the same bits, where there is one for these inputs and nobody looks inside. */
+  whole?(hidden: Tensor, context: StageContext): Tensor | undefined
 }
 
 /** A stage before it is loaded. */
@@ -68,6 +79,8 @@ export interface StagePlan {
 
 /** The whole stage: hidden in, hidden out, [.., tokens, hidden]. */
 export function runStage(stage: Stage, hidden: Tensor, context: StageContext): Tensor {
+  const whole = context.at || currentRecorder() ? undefined : stage.whole?.(hidden, context)
+  if (whole) return whole
   let state: StageState = { hidden }
   for (const segment of stage.segments) state = segment.run(state, segment.input(state, context), context)
   return state.hidden!

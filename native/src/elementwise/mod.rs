@@ -2,8 +2,8 @@
 //! is a loop over dense elements in f32 or f64; `walk.rs` brings the blocks of strided tensors to it, bf16 in f32.
 //! The loops are `for` loops: what an iterator calls may not be inlined, and then loses the instruction set.
 
-mod binary;
-mod swiglu;
+pub(crate) mod binary;
+pub(crate) mod swiglu;
 mod unary;
 mod unary_gradient;
 

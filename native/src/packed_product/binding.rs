@@ -21,7 +21,7 @@ pub struct PackedForm {
     pub wide: Option<bool>,
 }
 
-fn form_of(form: &PackedForm) -> Result<Form> {
+pub(crate) fn form_of(form: &PackedForm) -> Result<Form> {
     if let Some(name) = &form.block_type {
         return BlockType::from_name(name)
             .map(Form::Blocks)
@@ -40,7 +40,7 @@ fn form_of(form: &PackedForm) -> Result<Form> {
     }))
 }
 
-fn activations_of(name: &str) -> Result<Activations> {
+pub(crate) fn activations_of(name: &str) -> Result<Activations> {
     match name {
         "f32" => Ok(Activations::F32),
         "int8" => Ok(Activations::Int8),

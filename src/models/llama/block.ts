@@ -9,6 +9,7 @@ import { visit } from '../../nn/sites.ts'
 import { rmsNorm, type Tensor } from '../../tensor/index.ts'
 import type { Segment, Stage, StageContext } from '../stage.ts'
 import type { LlamaConfig } from './config.ts'
+import { type DecoderCall, decoderCall } from './decoder_call.ts'
 
 export interface LlamaBlockWeights {
   attentionNorm: Tensor
@@ -27,6 +28,7 @@ export class LlamaBlock implements Stage {
   readonly index: number
   readonly weights: LlamaBlockWeights
   readonly segments: readonly Segment[]
+  readonly whole: DecoderCall
 
   constructor(config: LlamaConfig, index: number, weights: LlamaBlockWeights) {
     this.config = config
@@ -35,6 +37,7 @@ export class LlamaBlock implements Stage {
     const { q, k, v, o, gate, up, down } = weights
     const { heads, kvHeads } = config.layers[index]!
     const shape = { heads, kvHeads, headSize: config.headSize, causal: true, path: this.site('attn') }
+    this.whole = decoderCall(index, weights, { heads, kvHeads, epsilon: config.normEpsilon })
     const attention = new Attention({ q, k, v, o }, shape)
     const mlp = new SwigluMlp({ gate, up, down }, this.site('mlp'))
     this.segments = [

@@ -3,7 +3,9 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { currentKernels, dispose, scope } from '../../tensor/index.ts'
+import { sitesOf } from '../../nn/sites.ts'
+import { packedOf } from '../../nn/values/packed_product.ts'
+import { currentKernels, dispose, scope, type Tensor } from '../../tensor/index.ts'
 import { GrowingCache } from '../key_value_cache.ts'
 import { openLanguageModel } from '../load_model.ts'
 import type { OpenLanguageModel } from '../open_model.ts'
@@ -11,6 +13,7 @@ import { planGguf } from '../write/gguf_target.ts'
 import { writeAll, writeWideModel } from '../write/sources.suite.ts'
 import { ggufSource } from '../write/target.ts'
 import { distance, folders, numbers, openFixture } from './fixtures.suite.ts'
+import { hiddenStates } from './several_sequences.ts'
 
 const ids = Uint32Array.from({ length: 20 }, (_, i) => 3 + ((7 * i) % 29))
 
@@ -33,6 +36,45 @@ describe.each(folders)('%s', (name) => {
     open.close()
     expect(floats).toBeLessThan(1e-5)
     expect(codes).toBeLessThan(0.05)
+  })
+})
+
+describe.each(folders)('%s', (name) => {
+  test('a block in one call has the bits of its segments: pieces of a text, tokens, several texts at once', () => {
+    const open = openFixture(name)
+    for (const activations of ['f32', 'int8'] as const)
+      scope(() => {
+        const resident = open.model.loadPacked(activations)
+        const blocks = open.model.config.layers.length
+        const found = [false, true].map((looksInside) => {
+          // A hook that changes nothing makes the segments run.
+          const at = looksInside ? { at: sitesOf({ 'block.0/input': (x: Tensor) => x }) } : {}
+          const cache = new GrowingCache(blocks)
+          const logits = [ids.subarray(0, 5), ids.subarray(5, 6), ids.subarray(6)].flatMap((piece) =>
+            scope(() => numbers(resident.forward(piece, { cache, ...at }))),
+          )
+          cache.dispose()
+          return logits
+        })
+        expect(found[0]).toEqual(found[1])
+        // Dense products of few rows have bits of their own.
+        if (!resident.layers.every(({ source }) => packedOf(source))) return
+        const caches = [3, 1, 7].map(() => new GrowingCache(blocks))
+        const together = [3, 1, 7].map((length, i) => ({
+          ids: ids.subarray(i, i + length),
+          cache: caches[i]!,
+        }))
+        const states = scope(() => numbers(hiddenStates(resident, together, 1)))
+        const alone = together.flatMap(({ ids }) => {
+          const cache = new GrowingCache(blocks)
+          const own = scope(() => numbers(hiddenStates(resident, [{ ids, cache }], 1)))
+          cache.dispose()
+          return own
+        })
+        for (const cache of caches) cache.dispose()
+        expect(states).toEqual(alone)
+      })
+    open.close()
   })
 })
 

@@ -13,6 +13,10 @@ import { decodePacked, inPlaces, type PackedWeight, packWeight } from './packed_
 /** What products are made with: `int8` rounds each 32 inputs to 8 bits with a scale of their own. */
 export type ProductActivations = 'f32' | 'int8'
 
+export interface PackedSource extends WeightSource {
+  readonly packed: { weight: PackedWeight; activations: ProductActivations }
+}
+
 /** Rows of inputs up to which the bits of a row do not depend on how many there are; more are multiplied another way. */
 export const fewRows = 16
 
@@ -24,7 +28,7 @@ export const fewRows = 16
  * @param activations `int8` is faster and loses about what Q8_0 does @default 'f32'
  * @example packedSource({ kind: 'blocks', type: 'Q4_0', shape: [576, 576], bytes }, 'int8').matmul(x)
  */
-export function packedSource(values: Values, activations: ProductActivations = 'f32'): WeightSource {
+export function packedSource(values: Values, activations: ProductActivations = 'f32'): PackedSource {
   const weight = packWeight(values)
   const [rows, columns] = weight.shape
   const size = sizeOfValues(values)
@@ -35,6 +39,7 @@ export function packedSource(values: Values, activations: ProductActivations = '
     backward: ({ gradient }) => [scope(() => gradient.matmul(dense()))],
   })
   return {
+    packed: { weight, activations },
     shape: weight.shape,
     matmul: (x, bias) =>
       scope(() => {
@@ -48,6 +53,10 @@ export function packedSource(values: Values, activations: ProductActivations = '
     resources: () => [weight.bytes, weight.order],
   }
 }
+
+/** How a source is packed, where it is. */
+export const packedOf = (source: WeightSource): PackedSource['packed'] | undefined =>
+  'packed' in source ? (source as PackedSource).packed : undefined
 
 /** x f32 [rows, in] -> [rows, out] */
 function packedProduct(weight: PackedWeight, x: Tensor, activations: ProductActivations): Tensor {
