@@ -5,8 +5,10 @@
  *
  *   npm ci --prefix interop/llama.cpp
  *   node bench/generation_speed.js MODEL.gguf held-out.json [--rounds 5] [--threads 2] [--ways f32,packed-f32,packed-int8,llama.cpp]
+ *   node bench/generation_speed.js MODEL [--prompt 512] [--ways packed-int8]
  *
- * `held-out.json` holds windows of 512 token ids, which `bench/peers/README.md` makes. Both programs take the most likely token
+ * `held-out.json` holds windows of 512 token ids, which `bench/peers/README.md` makes; llama.cpp needs it, Pare takes the
+ * beginning of its own evaluation text without it. Both programs take the most likely token
  * always. Pare is measured through `createTextGenerator`, as `pare chat` and `pare serve` use it, llama.cpp through
  * node-llama-cpp, with the same number of threads. Every reading is printed to stderr as it comes.
  */
@@ -15,6 +17,7 @@ import { readFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from '../.ci/arguments.js'
+import { defaultEvaluationText } from '../dist/calibrate/text_samples.js'
 import { createTextGenerator } from '../dist/generate/text_generator.js'
 import { openLanguageModel } from '../dist/models/load_model.js'
 import { instructionSet, setThreads } from '../dist/tensor/index.js'
@@ -25,6 +28,7 @@ const { values: flags, positionals } = parseArgs({
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: '2' },
     ways: { type: 'string', default: 'f32,packed-f32,packed-int8,llama.cpp' },
+    prompt: { type: 'string', default: '512' },
     own: { type: 'string' },
   },
 })
@@ -43,7 +47,10 @@ const forms = {
 async function ownSpeed(way) {
   setThreads(Number(flags.threads))
   const open = openLanguageModel(model)
-  const prompt = Uint32Array.from(JSON.parse(readFileSync(windows, 'utf8'))[0])
+  const ids = windows
+    ? JSON.parse(readFileSync(windows, 'utf8'))[0]
+    : open.tokenizer().encode(readFileSync(defaultEvaluationText(), 'utf8').slice(0, 20_000))
+  const prompt = Uint32Array.from(ids).subarray(0, Number(flags.prompt))
   const generator = createTextGenerator(open, { slots: 1, pieceTokens: prompt.length, ...forms[way] })
   const best = { prefill: 0, decode: 0 }
   for (let text = 0; text < 3; text++) {
@@ -67,7 +74,9 @@ function json(args) {
 
 function reading(way) {
   const own = fileURLToPath(import.meta.url)
-  if (way !== 'llama.cpp') return json([own, model, windows, '--threads', flags.threads, '--own', way])
+  const given = [model, ...(windows ? [windows] : [])]
+  const settings = ['--threads', flags.threads, '--prompt', flags.prompt]
+  if (way !== 'llama.cpp') return json([own, ...given, ...settings, '--own', way])
   const script = fileURLToPath(new URL('../interop/llama.cpp/perplexity.js', import.meta.url))
   return json([script, model, windows, '--speed', '--threads', flags.threads]).speed
 }
