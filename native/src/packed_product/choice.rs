@@ -76,11 +76,11 @@ pub(super) fn run_of(form: Form) -> usize {
     }
 }
 
-/// As `many_codes::multiply`, where the processor has its instructions.
-#[allow(clippy::type_complexity)]
-pub(super) fn many_codes_of(
-    form: Form,
-) -> Option<fn((&[u8], usize, usize), usize, &[Row], Option<&[f32]>, &mut [f32]) -> Result<()>> {
+/// `many_codes::multiply` of a type.
+type ManyCodes = fn((&[u8], usize, usize), usize, &[Row], Option<&[f32]>, &mut [f32]) -> Result<()>;
+
+/// The way of many rows in codes, where the processor has its instructions.
+pub(super) fn many_codes_of(form: Form) -> Option<ManyCodes> {
     if simd::level() != simd::Level::Avx512 || !is_x86_feature_detected!("avx512vnni") || !form.is_coded() {
         return None;
     }

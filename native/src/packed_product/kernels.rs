@@ -54,15 +54,15 @@ macro_rules! kernels {
 
             pub fn kernel<T: Unpack>(activations: Activations, inputs: usize) -> Kernel {
                 match (activations, inputs) {
-                    (Activations::F32, 1) => floats::<T, 1>,
-                    (Activations::F32, _) => floats::<T, 4>,
-                    (Activations::Int8, 1) => integers::<T, 1>,
-                    (Activations::Int8, _) => integers::<T, 4>,
+                    (Activations::F32, 1) => all::<T, 1, false>,
+                    (Activations::F32, _) => all::<T, 4, false>,
+                    (Activations::Int8, 1) => all::<T, 1, true>,
+                    (Activations::Int8, _) => all::<T, 4, true>,
                 }
             }
 
             #[target_feature(enable = $features)]
-            unsafe fn integers<T: Unpack, const M: usize>(
+            unsafe fn all<T: Unpack, const M: usize, const CODES: bool>(
                 weights: &[u8],
                 row_bytes: usize,
                 run: usize,
@@ -73,15 +73,27 @@ macro_rules! kernels {
                 let mut rows = weights.chunks_exact(SIDE_BY_SIDE * row_bytes);
                 let mut at = 0;
                 for pair in rows.by_ref() {
+                    let start = pair.as_ptr();
                     // SAFETY: the caller vouches for features and lengths.
                     unsafe {
-                        integer_rows::<T, M, SIDE_BY_SIDE>(pair.as_ptr(), row_bytes, run, &inputs, out, at)
-                    };
+                        if CODES {
+                            integer_rows::<T, M, SIDE_BY_SIDE>(start, row_bytes, run, &inputs, out, at);
+                        } else {
+                            float_rows::<T, M, SIDE_BY_SIDE>(start, row_bytes, run, &inputs, out, at);
+                        }
+                    }
                     at += SIDE_BY_SIDE;
                 }
                 for row in rows.remainder().chunks_exact(row_bytes) {
+                    let start = row.as_ptr();
                     // SAFETY: as above.
-                    unsafe { integer_rows::<T, M, 1>(row.as_ptr(), row_bytes, run, &inputs, out, at) };
+                    unsafe {
+                        if CODES {
+                            integer_rows::<T, M, 1>(start, row_bytes, run, &inputs, out, at);
+                        } else {
+                            float_rows::<T, M, 1>(start, row_bytes, run, &inputs, out, at);
+                        }
+                    }
                     at += 1;
                 }
             }
@@ -144,31 +156,6 @@ macro_rules! kernels {
                     for m in 0..M {
                         out[m][at + r] = add_up_eight(sums[r][m]) - add_up_four(offsets[r][m]);
                     }
-                }
-            }
-
-            #[target_feature(enable = $features)]
-            unsafe fn floats<T: Unpack, const M: usize>(
-                weights: &[u8],
-                row_bytes: usize,
-                run: usize,
-                inputs: &[Row],
-                out: &mut [&mut [f32]],
-            ) {
-                let inputs = places::<M>(inputs);
-                let mut rows = weights.chunks_exact(SIDE_BY_SIDE * row_bytes);
-                let mut at = 0;
-                for pair in rows.by_ref() {
-                    // SAFETY: the caller vouches for features and lengths.
-                    unsafe {
-                        float_rows::<T, M, SIDE_BY_SIDE>(pair.as_ptr(), row_bytes, run, &inputs, out, at)
-                    };
-                    at += SIDE_BY_SIDE;
-                }
-                for row in rows.remainder().chunks_exact(row_bytes) {
-                    // SAFETY: as above.
-                    unsafe { float_rows::<T, M, 1>(row.as_ptr(), row_bytes, run, &inputs, out, at) };
-                    at += 1;
                 }
             }
 
