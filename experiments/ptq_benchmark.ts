@@ -22,7 +22,9 @@ export interface BenchmarkMethod {
   steps(bits: Bits): readonly WeightStep[]
   /** Files whose change makes its runs stale, and no other's. */
   sources: readonly string[]
-  /** At most so many of the seeds, where a run takes minutes. @default all */
+  /** A run takes minutes: on the two main models alone. @default false */
+  slow?: boolean
+  /** At most so many of the seeds. @default all */
   seeds?: number
 }
 
@@ -81,12 +83,13 @@ export const methods: readonly BenchmarkMethod[] = [
     family: 'codebooks',
     steps: (bits) => [step('aqlm', { books: bits, bookBits: 7 })],
     sources: ['src/quantize/aqlm.ts', 'src/quantize/codebook_steps.ts', 'src/nn/additive_codebooks.ts'],
-    seeds: 1,
+    slow: true,
   },
   {
     family: 'optimisation',
     steps: (bits) => [step('omniquant', { bits, groupSize })],
     sources: ['src/quantize/omniquant.ts', 'src/nn/clipped_grid.ts'],
+    slow: true,
     seeds: 1,
   },
 ]
@@ -108,8 +111,8 @@ const rowsAt = (model: string, of: readonly BenchmarkMethod[], at: readonly Bits
       ...(seeds === undefined ? {} : { seeds }),
     })),
   )
-const fast = methods.filter(({ seeds }) => seeds === undefined)
-const slow = methods.filter(({ seeds }) => seeds !== undefined)
+const fast = methods.filter(({ slow }) => !slow)
+const slow = methods.filter(({ slow }) => slow)
 
 export const ptqBenchmark = oneShotExperiment({
   name: 'ptq_benchmark',

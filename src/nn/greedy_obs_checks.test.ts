@@ -32,6 +32,22 @@ describe('the checks of the paper', () => {
         expect(Math.abs(sum / observed - 1)).toBeLessThan(1e-10)
       }
   })
+  test('under a diagonal Hessian the order is that of w^2 times its entry, and each loss is half of that', () => {
+    const energy = Float64Array.from({ length: 16 }, (_, i) => 1 + ((i * 7) % 16))
+    const inverse = tensor(
+      Float64Array.from({ length: 256 }, (_, i) => (i % 17 === 0 ? 1 / energy[i % 16]! : 0)),
+      [16, 16],
+      'f64',
+    )
+    const { order, losses } = obsTrace({ weight: small.weight, inverse })!
+    for (let row = 0; row < 8; row++) {
+      const scores = rowOf(small.weight, row).map((w, i) => w * w * energy[i]!)
+      const want = Array.from(scores.keys()).sort((a, b) => scores[a]! - scores[b]!)
+      expect([...order.slice(row * 16, row * 16 + 16)]).toEqual(want)
+      for (const [step, p] of want.entries())
+        expect(losses[row * 16 + step]! / scores[p]!).toBeCloseTo(0.5, 12)
+    }
+  })
   test('the losses of rounding add up to the mean squared change of the output, to 1e-10 of it', () => {
     const grid = { bits: 3, scale: 0.125, zero: 4 }
     const found = obsQuantize(small, gridOf(8, 16, grid))!

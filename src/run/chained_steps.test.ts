@@ -48,3 +48,16 @@ test('eora behind gptq loses less of every output than gptq alone', async () => 
   for (const [i, layer] of both.layers.entries())
     expect(layer.relativeError).toBeLessThan(alone.layers[i]!.relativeError)
 })
+
+test('codes of more bits than an earlier step rounded to pass, though they are farther from the source than rounding is', async () => {
+  const output = join(folder, 'coarse')
+  const coarse = { method: 'quip', bits: 2 } as const
+  const fine = { method: 'rtn', bits: 8, groupSize: 16 } as const
+  await compress({ source, output, steps: [coarse, fine], ...quick })
+  const { passed, checks } = await verify({ path: output, source })
+  expect(passed).toBe(true)
+  expect(checks.find(({ name }) => name === 'logits')).toMatchObject({
+    status: 'unbounded',
+    text: expect.stringContaining('changed by their method'),
+  })
+})

@@ -34,7 +34,7 @@ import { familyWeights, nameIn } from './weight_names.ts'
 const SAME_LOGITS = 1e-3
 /** Cosine of vectors where all weights are equal. */
 const SAME_VECTORS = 1 - 1e-6
-const [OF_WEIGHTS, OF_ROWS, OF_LOGITS, OF_VECTORS, OF_FLOATS] = [8, 400, 15, Math.sqrt(160), 8]
+const [OF_WEIGHTS, ROUNDING, OF_ROWS, OF_LOGITS, OF_VECTORS, OF_FLOATS] = [8, 3.7, 400, 15, Math.sqrt(160), 8]
 /** Fewer bits have no bound of logits and vectors, or none of weights. */
 const [FEWEST, FEWEST_OF_WEIGHTS] = [4, 3]
 /** Bits a weight of half floats as scales for 128 columns each, a little rounded down. */
@@ -100,30 +100,37 @@ const sizeOf = (shape: readonly number[]): number => shape.reduce((product, n) =
 interface WeightBound {
   /** |W' - W| / |W| at most. */
   error: number
+  /** The largest that rounding to the type was found to give. */
+  rounding: number
   /** Cosine of a row with that of the source at least. */
   alike: number
   /** Share of the squares of W' - W that is that of the means of its rows, at most. */
   shifted: number
-  isFloat: boolean
   reason: string
 }
 
 /** What a weight of the result may be from that of the source; nothing where no bound holds. */
 export function farthest(result: OpenModel, name: string, source: WeightInfo): WeightBound | undefined {
   const type = typeOf(result, name)
-  const floats = { alike: 1 - 1e-6, shifted: 1, isFloat: true }
-  if (holds(type, source.type)) return { ...floats, error: 0, reason: `${type} for ${source.type}` }
+  const floats = { alike: 1 - 1e-6, shifted: 1 }
+  if (holds(type, source.type))
+    return { ...floats, error: 0, rounding: 0, reason: `${type} for ${source.type}` }
   const roundoff = roundoffs[type]
   // Each number is off by a share u of itself at most: the sine of the angle between the rows is at most u.
   if (roundoff !== undefined)
-    return { ...floats, alike: Math.min(floats.alike, 1 - roundoff ** 2), error: roundoff, reason: type }
+    return {
+      ...floats,
+      ...{ alike: Math.min(floats.alike, 1 - roundoff ** 2), error: roundoff, rounding: roundoff },
+      reason: type,
+    }
   const bits = bitsOf(result.weights.infos.get(name)!)
   if (bits === undefined) return undefined
   const alike = Math.max(LEAST_ALIKE, 1 - OF_ROWS * 4 ** -bits)
   return bits < FEWEST_OF_WEIGHTS
     ? undefined
     : {
-        ...{ error: OF_WEIGHTS * 2 ** -bits, alike, isFloat: false, reason: `${bits} bits` },
+        ...{ error: OF_WEIGHTS * 2 ** -bits, rounding: ROUNDING * 2 ** -bits, alike },
+        reason: `${bits} bits`,
         // The mean of few numbers is a large share by chance.
         shifted: source.shape.length === 2 && source.shape[1]! >= FEWEST_COLUMNS ? SHIFTED : 1,
       }

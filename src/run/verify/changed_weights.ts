@@ -1,6 +1,7 @@
 /**
- * Weights that a method changed and that are stored as floats, as those of pruning are. They hold what was computed, which
- * their digests tell; how far they may be from the source, and logits with them, no type tells.
+ * Weights that a method changed more than rounding to their type does: floats, as those of pruning are, and codes of what an
+ * earlier step rounded to fewer bits. They hold what was computed, which their digests tell; how far they may be from the
+ * source, and logits with them, no type tells.
  */
 import type { OpenModel } from '../../models/open_model.ts'
 import { printable } from '../../tensor/errors.ts'
@@ -26,10 +27,10 @@ export function changedWeights(
     const otherName = computed.has(name) ? nameIn(others, plain) : undefined
     if (otherName === undefined) continue
     const bound = farthest(result, name, source.weights.infos.get(otherName)!)
-    if (!bound?.isFloat) continue
+    if (!bound) continue
     const weight = { weights: result.weights, name, isMatrix: matrices.has(name) }
     const { error = 0 } = readWeight(weight, { other: { weights: source.weights, name: otherName } })
-    if (error <= bound.error) continue
+    if (error <= bound.rounding) continue
     count++
     if (!(error <= most)) [most, mostName] = [error, name]
   }

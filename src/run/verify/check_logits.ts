@@ -16,7 +16,7 @@ export interface LogitTask {
   result: OpenLanguageModel
   source?: OpenLanguageModel | undefined
   recorded?: LogitRecord | undefined
-  /** Why no bound holds where one is not kept: a method changed floats. @default every bound holds */
+  /** Why no bound holds where one is not kept: a method changed weights. @default every bound holds */
   changed?: (() => string | undefined) | undefined
   /** The weights of the result are others than those of the source, and compute the same. @default false */
   rewritten?: boolean | undefined

@@ -9,7 +9,7 @@ import { type Check, checkOf } from './verification.ts'
 /**
  * One stage of one encoder is in memory at a time. Texts are tokenised by each with its own tokenizer.
  *
- * @param options `changed` tells why no bound holds where one is not kept: a method changed floats; `rewritten` says that
+ * @param options `changed` tells why no bound holds where one is not kept: a method changed weights; `rewritten` says that
  * the weights of the result are others than those of the source, and compute the same
  */
 export function checkVectors(
