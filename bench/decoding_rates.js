@@ -42,13 +42,13 @@ function someBytes(count, seed) {
   return bytes
 }
 
-function blocks(type, rows, seed) {
+export function blocks(type, rows, seed) {
   const width = rowBytes(type, COLUMNS)
   const bytes = fromBytes(someBytes(rows * width, seed), [rows, width], 'u8')
   return { read: rows * width, values: { kind: 'blocks', type, shape: [rows, COLUMNS], bytes } }
 }
 
-function grid(bits, width, rows, seed) {
+export function grid(bits, width, rows, seed) {
   const groups = COLUMNS / width
   const codes = someBytes(rows * COLUMNS, seed).map((byte) => byte % 2 ** bits)
   const values = {
@@ -111,13 +111,13 @@ const cases = [
   { name: 'bitmask, 2 of 4 in f16', make: bitmask },
 ]
 
-const seconds = (body) => {
+export const seconds = (body) => {
   const start = performance.now()
   body()
   return (performance.now() - start) / 1000
 }
-const middle = (list) => list.toSorted((a, b) => a - b)[list.length >> 1]
-const spread = (list) => {
+export const middle = (list) => list.toSorted((a, b) => a - b)[list.length >> 1]
+export const spread = (list) => {
   const all = list.toSorted((a, b) => a - b)
   return `${middle(all).toFixed(1)} (${all[0].toFixed(1)} to ${all.at(-1).toFixed(1)})`
 }

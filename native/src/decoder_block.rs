@@ -10,8 +10,8 @@ use crate::elementwise::binary::binary;
 use crate::elementwise::swiglu::swiglu;
 use crate::fault::{Fault, Result, border, js};
 use crate::norm::rms_norm;
-use crate::packed_product::binding::{PackedForm, activations_of, form_of};
-use crate::packed_product::{Activations, Form, Packed, multiply};
+use crate::packed_product::binding::{PackedForm, activations_of, checked, form_of};
+use crate::packed_product::{Activations, Form, multiply};
 use crate::rotary::rotary;
 use napi_derive::napi;
 
@@ -68,27 +68,12 @@ impl Layer {
 
     /// x f32 [rows, in] -> [rows, out]
     fn of(&self, x: &View, activations: Activations) -> Result<View> {
-        let (&[out, row_bytes], &[rows, columns]) = (&*self.bytes.shape, &*x.shape) else {
-            return Err(misfit("weights and rows have two axes"));
+        let &[rows, columns] = &*x.shape else {
+            return Err(misfit("rows have two axes"));
         };
-        let fits = columns > 0
-            && columns.is_multiple_of(self.form.block_len())
-            && self.form.row_bytes(columns) == row_bytes
-            && self.bias.as_ref().is_none_or(|bias| *bias.shape == [out]);
-        if !fits {
-            return Err(misfit(&format!(
-                "{row_bytes} bytes a row of {:?} do not fit {columns} inputs",
-                self.form
-            )));
-        }
-        let y = View::empty(DType::F32, &[rows, out])?;
+        let weight = checked(self.form, &self.bytes, columns, self.bias.as_ref())?;
+        let y = View::empty(DType::F32, &[rows, weight.rows])?;
         if !y.is_empty() {
-            let weight = Packed {
-                form: self.form,
-                bytes: self.bytes.slice()?,
-                rows: out,
-                columns,
-            };
             let bias = self.bias.as_ref().map(View::slice::<f32>).transpose()?;
             multiply(&weight, x.slice()?, activations, bias, y.slice_mut()?)?;
         }

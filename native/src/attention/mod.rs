@@ -1,6 +1,7 @@
 //! Grouped-query attention in blocks: scores of 64 queries and 256 keys at a time, softmax carried along
 //! (Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135). The whole score matrix never exists.
 
+mod few_queries;
 mod gradient;
 mod gradient_block;
 mod key_side;
@@ -83,7 +84,11 @@ pub fn attention(
     };
     if !out.is_empty() {
         let operands = (&qs, &ks, &vs, bias.as_ref());
-        if qs.dtype == DType::F32 {
+        if qs.dtype == DType::F32 && q.shape[2] <= few_queries::FEW {
+            let problem = Problem::of(operands, options)?;
+            let log_sums = log_sums.as_ref().map(View::slice_mut).transpose()?;
+            few_queries::few_queries(&problem, (ks.shape[0], ks.shape[1]), out.slice_mut()?, log_sums)?;
+        } else if qs.dtype == DType::F32 {
             run::<f32>(operands, options, &out, log_sums.as_ref())?;
         } else {
             run::<f64>(operands, options, &out, log_sums.as_ref())?;

@@ -175,7 +175,7 @@ impl<T: Real> Problem<'_, T> {
     }
 
     /// Adds the bias of one query to its scores of the keys from `start` on.
-    fn add_bias(&self, scores: &mut [T], batch: usize, head: usize, query: usize, start: usize) {
+    pub fn add_bias(&self, scores: &mut [T], batch: usize, head: usize, query: usize, start: usize) {
         let Some(bias) = &self.bias else { return };
         let from = batch * bias.strides[0] + head * bias.strides[1] + query * bias.strides[2];
         for (key, score) in scores.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! The border to JavaScript: types, shapes and lengths are checked here.
 
 use super::grid::{Codes, pack};
-use super::{Activations, Form, Grid, PART, Packed, multiply};
+use super::{Activations, Form, Grid, PART, Packed, multiply, repeat};
 use crate::arena::{View, view};
 use crate::blocks::BlockType;
 use crate::copy;
@@ -48,6 +48,34 @@ pub(crate) fn activations_of(name: &str) -> Result<Activations> {
     }
 }
 
+/// A weight whose bytes u8 [rows, bytes of a row] and bias f32 [rows] fit inputs of so many columns.
+pub(crate) fn checked<'a>(
+    form: Form,
+    bytes: &'a View,
+    columns: usize,
+    bias: Option<&View>,
+) -> Result<Packed<'a>> {
+    let &[rows, row_bytes] = &*bytes.shape else {
+        return Err(Fault::shape("packed product: bytes have two axes"));
+    };
+    let fits = columns > 0
+        && columns.is_multiple_of(form.block_len())
+        && form.row_bytes(columns) == row_bytes
+        && bias.is_none_or(|bias| *bias.shape == [rows]);
+    if !fits {
+        return Err(Fault::shape(format!(
+            "packed product: {row_bytes} bytes a row of {form:?} and a bias of {:?} do not fit {columns} inputs and {rows} outputs",
+            bias.map(|bias| bias.shape.to_vec())
+        )));
+    }
+    Ok(Packed {
+        form,
+        bytes: bytes.slice()?,
+        rows,
+        columns,
+    })
+}
+
 /// bytes u8 [rows, bytes of a row], x f32 [m, columns], bias f32 [rows]. Result f32 [m, rows].
 #[napi]
 pub fn packed_product(
@@ -62,31 +90,39 @@ pub fn packed_product(
         let activations = activations_of(&activations)?;
         let load = |handle: u32| copy::contiguous(&view(handle)?);
         let (bytes, x, bias) = (load(bytes)?, load(x)?, bias.map(load).transpose()?);
-        let (&[rows, row_bytes], &[many, columns]) = (&*bytes.shape, &*x.shape) else {
-            return Err(Fault::shape("packed product: bytes and inputs have two axes"));
+        let &[many, columns] = &*x.shape else {
+            return Err(Fault::shape("packed product: inputs have two axes"));
         };
-        let fits = columns > 0
-            && columns.is_multiple_of(form.block_len())
-            && form.row_bytes(columns) == row_bytes
-            && bias.as_ref().is_none_or(|bias| *bias.shape == [rows]);
-        if !fits {
-            return Err(Fault::shape(format!(
-                "packed product: {row_bytes} bytes a row of {form:?} and a bias of {:?} do not fit {columns} inputs and {rows} outputs",
-                bias.as_ref().map(|bias| bias.shape.to_vec())
-            )));
-        }
-        let out = View::empty(DType::F32, &[many, rows])?;
-        let weight = Packed {
-            form,
-            bytes: bytes.slice()?,
-            rows,
-            columns,
-        };
+        let weight = checked(form, &bytes, columns, bias.as_ref())?;
+        let out = View::empty(DType::F32, &[many, weight.rows])?;
         if !out.is_empty() {
             let bias = bias.as_ref().map(View::slice::<f32>).transpose()?;
             multiply(&weight, x.slice()?, activations, bias, out.slice_mut()?)?;
         }
         Ok(out.into_handle())
+    })
+}
+
+/// Multiplies a weight u8 [rows, bytes of a row] with one row of inputs f32 [columns] so many times on this thread alone: what
+/// the kernel does where all lies in the nearest cache, for figures of products to stand beside.
+#[napi]
+pub fn repeat_packed_product(
+    form: PackedForm,
+    bytes: u32,
+    x: u32,
+    activations: String,
+    times: u32,
+) -> js::Result<f64> {
+    border(|| {
+        let form = form_of(&form)?;
+        let activations = activations_of(&activations)?;
+        let (bytes, x) = (copy::contiguous(&view(bytes)?)?, copy::contiguous(&view(x)?)?);
+        let columns = x.len();
+        let rows = bytes.shape[0];
+        let weight = checked(form, &bytes, columns, None)?;
+        let mut out = vec![0.0; rows];
+        repeat(&weight, x.slice()?, activations, times as usize, &mut out)?;
+        Ok(out.iter().map(|&y| f64::from(y)).sum())
     })
 }
 

@@ -34,8 +34,10 @@ pub use inputs::{Activations, PART};
 
 /// Rows of inputs up to which codes are read for every four of them: beyond, decoding once costs less.
 const FEW: usize = 16;
-/// Bytes of the weight that one task reads, about.
-const TASK_BYTES: usize = 1 << 15;
+/// Bytes of the weight that one task reads, at least.
+const TASK_BYTES: usize = 1 << 14;
+/// A thread reads on where it is for as long as it can: at every jump the processor finds out anew what to fetch ahead.
+const TASKS_OF_A_THREAD: usize = 4;
 
 /// Rows of blocks.
 pub struct Packed<'a> {
@@ -92,9 +94,8 @@ pub fn multiply(
 
 fn few(weight: &Packed, x: &[f32], activations: Activations, out: &mut [f32]) -> Result<()> {
     let (row_bytes, rows) = (weight.row_bytes(), weight.rows);
-    let each = (TASK_BYTES / row_bytes.max(1))
-        .clamp(1, rows.div_ceil(8).max(1))
-        .next_multiple_of(2);
+    let least = TASK_BYTES.div_ceil(row_bytes.max(1));
+    let each = rows.div_ceil(TASKS_OF_A_THREAD * parallel::threads()?).max(least);
     let need = need_of(weight.form);
     let inputs = inputs::rows(x, weight.columns, activations, need)?;
     let target = Shared(out.as_mut_ptr());
@@ -123,6 +124,29 @@ fn few(weight: &Packed, x: &[f32], activations: Activations, out: &mut [f32]) ->
             first += group;
         }
     })
+}
+
+/// The product of one row of inputs, so many times on this thread.
+pub fn repeat(
+    weight: &Packed,
+    x: &[f32],
+    activations: Activations,
+    times: usize,
+    out: &mut [f32],
+) -> Result<()> {
+    let inputs = inputs::rows(x, weight.columns, activations, need_of(weight.form))?;
+    for _ in 0..times {
+        let bytes = std::hint::black_box(weight.bytes);
+        multiply_rows(
+            weight.form,
+            bytes,
+            weight.row_bytes(),
+            &inputs,
+            activations,
+            &mut [&mut *out],
+        );
+    }
+    Ok(())
 }
 
 /// Whether codes meet inputs in registers here.

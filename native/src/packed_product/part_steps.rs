@@ -74,19 +74,18 @@ pub(super) fn float_avx2<T: Unpack>(
     sum
 }
 
-/// Offsets times the sums of their inputs, four side by side.
+/// Offsets of a block times the sums of their inputs, four side by side.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn add_offsets<T: Unpack, const M: usize, const R: usize>(
-    fields: &[T::Fields; R],
+pub(super) unsafe fn add_offsets<T: Unpack, const M: usize>(
+    fields: &T::Fields,
     inputs: &[Places; M],
     block: usize,
-    offsets: &mut [[__m128; M]; R],
+    sums: &mut [__m128; M],
 ) {
     if !T::OFFSETS {
         return;
     }
-    // Of a block.
     let count = if T::SINGLE {
         1
     } else if T::HALVES {
@@ -94,20 +93,17 @@ pub(super) unsafe fn add_offsets<T: Unpack, const M: usize, const R: usize>(
     } else {
         8
     };
-    for r in 0..R {
-        let fields = fields[r].offsets();
-        for m in 0..M {
-            // SAFETY: the caller vouches for the sums, and blocks have as many offsets.
-            unsafe {
-                let sums = inputs[m].sums.add(count * block);
-                if T::SINGLE {
-                    offsets[r][m] = _mm_fmadd_ss(_mm_load_ss(fields), _mm_load_ss(sums), offsets[r][m]);
-                    continue;
-                }
-                for i in (0..count).step_by(4) {
-                    let [own, sums] = [_mm_loadu_ps(fields.add(i)), _mm_loadu_ps(sums.add(i))];
-                    offsets[r][m] = _mm_fmadd_ps(own, sums, offsets[r][m]);
-                }
+    let fields = fields.offsets();
+    for m in 0..M {
+        // SAFETY: the caller vouches for the sums, and blocks have as many offsets.
+        unsafe {
+            let own = inputs[m].sums.add(count * block);
+            if T::SINGLE {
+                sums[m] = _mm_fmadd_ss(_mm_load_ss(fields), _mm_load_ss(own), sums[m]);
+                continue;
+            }
+            for i in (0..count).step_by(4) {
+                sums[m] = _mm_fmadd_ps(_mm_loadu_ps(fields.add(i)), _mm_loadu_ps(own.add(i)), sums[m]);
             }
         }
     }
