@@ -10,47 +10,52 @@ use crate::elementwise::binary::binary;
 use crate::elementwise::swiglu::swiglu;
 use crate::fault::{Fault, Result, border, js};
 use crate::norm::rms_norm;
-use crate::packed_product::binding::{PackedForm, activations_of, checked, form_of};
-use crate::packed_product::{Activations, Form, multiply};
+use crate::packed_product::binding::{activations_of, checked};
+use crate::packed_product::{Activations, Form, Product, multiply};
 use crate::rotary::rotary;
+use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
 
-/// A packed weight and its bias f32 [out].
-#[napi(object)]
-pub struct PackedLayer {
-    pub form: PackedForm,
-    /// u8 [out, bytes of a row]
-    pub bytes: u32,
-    pub bias: Option<u32>,
-}
-
-#[napi(object)]
-pub struct DecoderBlock {
-    /// f32 [hidden], both.
-    pub attention_norm: u32,
-    pub mlp_norm: u32,
-    pub epsilon: f64,
-    pub heads: u32,
-    pub kv_heads: u32,
-    /// q, k, v, o, gate, up and down.
-    pub layers: Vec<PackedLayer>,
-    /// `f32` or `int8`
-    pub activations: String,
-}
+/// In place of a handle: nothing.
+const NONE: u32 = u32::MAX;
+/// Norms and heads in front of the weights, and numbers of each weight and of each sequence, in calls.
+const HEAD: usize = 4;
+const OF_LAYER: usize = 3;
+const OF_ROWS: usize = 5;
 
 /// Neighbouring rows that are new tokens of one sequence, and its cache.
-#[napi(object)]
-pub struct DecoderRows {
-    pub tokens: u32,
+struct SequenceRows {
+    tokens: usize,
     /// Tokens that the cache holds before them.
-    pub past: u32,
+    past: usize,
     /// f32 [room, 1, kvHeads, headSize], both; the new tokens are put behind the past.
-    pub keys: u32,
-    pub values: u32,
+    keys: View,
+    values: View,
     /// f32 [1, heads, tokens, past + tokens], added to the scores.
-    pub bias: Option<u32>,
+    bias: Option<View>,
 }
 
+fn maybe(handle: u32) -> Result<Option<View>> {
+    if handle == NONE {
+        Ok(None)
+    } else {
+        view(handle).map(Some)
+    }
+}
+
+impl SequenceRows {
+    fn new(&[tokens, past, keys, values, bias]: &[u32; OF_ROWS]) -> Result<SequenceRows> {
+        Ok(SequenceRows {
+            tokens: tokens as usize,
+            past: past as usize,
+            keys: view(keys)?,
+            values: view(values)?,
+            bias: maybe(bias)?,
+        })
+    }
+}
+
+/// A packed weight and its bias f32 [out].
 struct Layer {
     form: Form,
     bytes: View,
@@ -58,27 +63,38 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(layer: &PackedLayer) -> Result<Layer> {
+    fn new(&[form, bytes, bias]: &[u32; OF_LAYER]) -> Result<Layer> {
         Ok(Layer {
-            form: form_of(&layer.form)?,
-            bytes: copy::contiguous(&view(layer.bytes)?)?,
-            bias: layer.bias.map(view).transpose()?,
+            form: Form::from_code(form).ok_or_else(|| misfit("no form has this code"))?,
+            bytes: copy::contiguous(&view(bytes)?)?,
+            bias: maybe(bias)?,
         })
     }
+}
 
-    /// x f32 [rows, in] -> [rows, out]
-    fn of(&self, x: &View, activations: Activations) -> Result<View> {
-        let &[rows, columns] = &*x.shape else {
-            return Err(misfit("rows have two axes"));
-        };
-        let weight = checked(self.form, &self.bytes, columns, self.bias.as_ref())?;
-        let y = View::empty(DType::F32, &[rows, weight.rows])?;
-        if !y.is_empty() {
-            let bias = self.bias.as_ref().map(View::slice::<f32>).transpose()?;
-            multiply(&weight, x.slice()?, activations, bias, y.slice_mut()?)?;
-        }
-        Ok(y)
+/// x f32 [rows, in] -> [rows, out] of each layer
+fn products<const N: usize>(layers: [&Layer; N], x: &View, activations: Activations) -> Result<[View; N]> {
+    let &[rows, columns] = &*x.shape else {
+        return Err(misfit("rows have two axes"));
+    };
+    let mut outs = Vec::with_capacity(N);
+    let mut products = Vec::with_capacity(N);
+    for layer in layers {
+        let weight = checked(layer.form, &layer.bytes, columns, layer.bias.as_ref())?;
+        outs.push(View::empty(DType::F32, &[rows, weight.rows])?);
     }
+    for (layer, out) in layers.iter().zip(&outs) {
+        products.push(Product {
+            weight: checked(layer.form, &layer.bytes, columns, layer.bias.as_ref())?,
+            bias: layer.bias.as_ref().map(View::slice).transpose()?,
+            out: out.slice_mut()?,
+        });
+    }
+    if outs.iter().all(|out| !out.is_empty()) {
+        multiply(&mut products, x.slice()?, activations)?;
+    }
+    drop(products);
+    outs.try_into().map_err(|_| misfit("lost a product"))
 }
 
 fn misfit(why: &str) -> Fault {
@@ -119,35 +135,53 @@ fn remember(memory: &View, own: &View, first: usize, (past, tokens): (usize, usi
     )
 }
 
-/// hidden f32 [rows, hidden], cos and sin f32 [rows, headSize / 2]; the rows of the sequences follow each other and are all
-/// there are. Result [rows, hidden].
+/// A call for each block of each token: numbers go in arrays. `block` holds the norms of attention and MLP (f32 [hidden]),
+/// heads, heads of keys, then form, bytes (u8 [out, bytes of a row]) and bias of q, k, v, o, gate, up and down. `sequences`
+/// holds tokens, past, keys, values and bias of each. hidden f32 [rows, hidden], cos and sin f32 [rows, headSize / 2]; the
+/// rows of the sequences follow each other and are all there are. Result [rows, hidden].
 #[napi]
 pub fn decoder_block(
-    block: DecoderBlock,
+    block: Uint32Array,
+    epsilon: f64,
+    activations: String,
     hidden: u32,
     cos: u32,
     sin: u32,
-    sequences: Vec<DecoderRows>,
+    sequences: Uint32Array,
 ) -> js::Result<u32> {
     border(|| {
-        let layers = block.layers.iter().map(Layer::new).collect::<Result<Vec<_>>>()?;
+        let Some((&[attention_norm, mlp_norm, heads, kv_heads], layers)) = block.split_first_chunk::<HEAD>()
+        else {
+            return Err(misfit("has norms and heads"));
+        };
+        let layers = layers
+            .as_chunks()
+            .0
+            .iter()
+            .map(Layer::new)
+            .collect::<Result<Vec<_>>>()?;
         let [q, k, v, o, gate, up, down] = &layers[..] else {
             return Err(misfit("has seven weights"));
         };
-        let activations = activations_of(&block.activations)?;
+        let sequences = sequences
+            .as_chunks()
+            .0
+            .iter()
+            .map(SequenceRows::new)
+            .collect::<Result<Vec<_>>>()?;
+        let activations = activations_of(&activations)?;
         let hidden = copy::contiguous(&view(hidden)?)?;
         let (cos, sin) = (view(cos)?, view(sin)?);
-        let (heads, kv_heads) = (block.heads as usize, block.kv_heads as usize);
-        let rows: usize = sequences.iter().map(|own| own.tokens as usize).sum();
+        let (heads, kv_heads) = (heads as usize, kv_heads as usize);
+        let rows: usize = sequences.iter().map(|own| own.tokens).sum();
         if hidden.shape.len() != 2 || hidden.shape[0] != rows || heads == 0 || kv_heads == 0 {
             return Err(misfit(&format!(
                 "sequences have {rows} rows in all, got {:?}",
                 &*hidden.shape
             )));
         }
-        let x = rms_norm(&hidden, Some(&view(block.attention_norm)?), block.epsilon)?;
-        let [own_q, own_k, own_v] = [q, k, v].map(|layer| layer.of(&x, activations));
-        let (own_q, own_k, own_v) = (own_q?, own_k?, own_v?);
+        let x = rms_norm(&hidden, Some(&view(attention_norm)?), epsilon)?;
+        let [own_q, own_k, own_v] = products([q, k, v], &x, activations)?;
         if !own_q.shape[1].is_multiple_of(heads) || !own_k.shape[1].is_multiple_of(kv_heads) {
             return Err(misfit("heads do not divide queries or keys"));
         }
@@ -162,21 +196,20 @@ pub fn decoder_block(
         let mut first = 0;
         let mut mixed = Vec::with_capacity(sequences.len());
         for own in &sequences {
-            let (past, tokens) = (own.past as usize, own.tokens as usize);
-            let keys = remember(&view(own.keys)?, &keys, first, (past, tokens))?;
-            let values = remember(&view(own.values)?, &values, first, (past, tokens))?;
+            let (past, tokens) = (own.past, own.tokens);
+            let keys = remember(&own.keys, &keys, first, (past, tokens))?;
+            let values = remember(&own.values, &values, first, (past, tokens))?;
             let head_size = queries.shape[3];
             let queries = queries.restrided(
                 &[1, heads, tokens, head_size],
                 &queries.strides,
                 queries.offset + first * queries.strides[2],
             )?;
-            let bias = own.bias.map(view).transpose()?;
             let options = Options {
                 scale: (head_size as f64).powf(-0.5),
                 causal: true,
             };
-            let (out, _) = attention(&queries, &keys, &values, bias.as_ref(), options, false)?;
+            let (out, _) = attention(&queries, &keys, &values, own.bias.as_ref(), options, false)?;
             mixed.push(out.restrided(&[tokens, heads * size], &[heads * size, 1], out.offset)?);
             first += tokens;
         }
@@ -185,9 +218,11 @@ pub fn decoder_block(
         } else {
             concat(&mixed, 0)?
         };
-        let residual = binary("add", &hidden, &o.of(&mixed, activations)?)?;
-        let x = rms_norm(&residual, Some(&view(block.mlp_norm)?), block.epsilon)?;
-        let activated = swiglu(&gate.of(&x, activations)?, &up.of(&x, activations)?)?;
-        Ok(binary("add", &residual, &down.of(&activated, activations)?)?.into_handle())
+        let [mixed] = products([o], &mixed, activations)?;
+        let residual = binary("add", &hidden, &mixed)?;
+        let x = rms_norm(&residual, Some(&view(mlp_norm)?), epsilon)?;
+        let [gate, up] = products([gate, up], &x, activations)?;
+        let [down] = products([down], &swiglu(&gate, &up)?, activations)?;
+        Ok(binary("add", &residual, &down)?.into_handle())
     })
 }

@@ -1,7 +1,8 @@
 //! The border to JavaScript: types, shapes and lengths are checked here.
 
+use super::form::MOST_PARTS;
 use super::grid::{Codes, pack};
-use super::{Activations, Form, Grid, PART, Packed, multiply, repeat};
+use super::{Activations, Form, Grid, PART, Packed, Product, multiply, repeat};
 use crate::arena::{View, view};
 use crate::blocks::BlockType;
 use crate::copy;
@@ -28,7 +29,10 @@ pub(crate) fn form_of(form: &PackedForm) -> Result<Form> {
             .ok_or_else(|| Fault::format("packed product: the type of blocks is none that Pare decodes"));
     }
     let (bits, group) = (form.bits.unwrap_or(0) as usize, form.group.unwrap_or(0) as usize);
-    if ![2, 3, 4, 8].contains(&bits) || group == 0 || !group.is_multiple_of(PART) {
+    if ![2, 3, 4, 8].contains(&bits)
+        || !(1..=MOST_PARTS).contains(&(group / PART))
+        || !group.is_multiple_of(PART)
+    {
         return Err(Fault::shape(format!(
             "packed grid: needs 2, 3, 4 or 8 bits and groups of a multiple of {PART}, got {bits} and {group}"
         )));
@@ -38,6 +42,12 @@ pub(crate) fn form_of(form: &PackedForm) -> Result<Form> {
         run: group / PART,
         wide: form.wide.unwrap_or(false),
     }))
+}
+
+/// The number of a form, which `decoder_block` takes.
+#[napi]
+pub fn packed_form_code(form: PackedForm) -> js::Result<u32> {
+    border(|| Ok(form_of(&form)?.code()))
 }
 
 pub(crate) fn activations_of(name: &str) -> Result<Activations> {
@@ -97,7 +107,8 @@ pub fn packed_product(
         let out = View::empty(DType::F32, &[many, weight.rows])?;
         if !out.is_empty() {
             let bias = bias.as_ref().map(View::slice::<f32>).transpose()?;
-            multiply(&weight, x.slice()?, activations, bias, out.slice_mut()?)?;
+            let out = out.slice_mut()?;
+            multiply(&mut [Product { weight, bias, out }], x.slice()?, activations)?;
         }
         Ok(out.into_handle())
     })

@@ -13,7 +13,39 @@ pub enum Form {
     Grid(Grid),
 }
 
+/// A code above all types of blocks is that of a grid: its bits, its parts, and whether steps are f32.
+const GRID: u32 = 1 << 31;
+const WIDE: u32 = 1 << 30;
+const RUN_BITS: u32 = 24;
+/// Parts of a block of a grid, at most.
+pub const MOST_PARTS: usize = (1 << RUN_BITS) - 1;
+
 impl Form {
+    /// A number for calls that come often.
+    pub fn code(self) -> u32 {
+        match self {
+            Form::Blocks(own) => BlockType::ALL
+                .iter()
+                .position(|&each| each == own)
+                .expect("one of all") as u32,
+            Form::Grid(Grid { bits, run, wide }) => {
+                GRID | if wide { WIDE } else { 0 } | (bits as u32) << RUN_BITS | run as u32
+            }
+        }
+    }
+
+    pub fn from_code(code: u32) -> Option<Form> {
+        if code & GRID == 0 {
+            return BlockType::ALL.get(code as usize).copied().map(Form::Blocks);
+        }
+        let (bits, run) = ((code >> RUN_BITS & 15) as usize, code as usize & MOST_PARTS);
+        ([2, 3, 4, 8].contains(&bits) && run > 0).then_some(Form::Grid(Grid {
+            bits,
+            run,
+            wide: code & WIDE != 0,
+        }))
+    }
+
     pub fn block_len(self) -> usize {
         match self {
             Form::Blocks(block_type) => block_type.block_len(),

@@ -30,7 +30,7 @@ pub struct Row {
 }
 
 /// What a type of block needs of its inputs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Need {
     pub zero: i32,
     /// Inputs of one sum: 16, 32, or those of a group of a grid.

@@ -55,54 +55,104 @@ impl Packed<'_> {
     }
 }
 
-/// out [m, rows] = x [m, columns] times the transposed weight, plus bias [rows].
-pub fn multiply(
-    weight: &Packed,
-    x: &[f32],
-    activations: Activations,
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) -> Result<()> {
-    let many = x.len() / weight.columns;
+/// A weight, a bias [rows], and where their product goes, [m, rows].
+pub struct Product<'a> {
+    pub weight: Packed<'a>,
+    pub bias: Option<&'a [f32]>,
+    pub out: &'a mut [f32],
+}
+
+/// out = x [m, columns] times the transposed weight, plus the bias, of each product: few rows of all of them go side by side.
+pub fn multiply(products: &mut [Product], x: &[f32], activations: Activations) -> Result<()> {
+    if products.iter().all(|product| product.is_few(x)) {
+        few(products, x, activations)?;
+        for Product { weight, bias, out } in products {
+            if let Some(bias) = bias {
+                for line in out.chunks_exact_mut(weight.rows) {
+                    line.iter_mut().zip(*bias).for_each(|(y, bias)| *y += bias);
+                }
+            }
+        }
+        return Ok(());
+    }
+    products
+        .iter_mut()
+        .try_for_each(|product| many(product, x, activations))
+}
+
+impl Product<'_> {
+    fn is_few(&self, x: &[f32]) -> bool {
+        let columns = self.weight.columns;
+        x.len() <= FEW * columns && columns.is_multiple_of(PART)
+    }
+}
+
+fn many(Product { weight, bias, out }: &mut Product, x: &[f32], activations: Activations) -> Result<()> {
     let whole_parts = weight.columns.is_multiple_of(PART);
     #[cfg(target_arch = "x86_64")]
-    if many > FEW
-        && whole_parts
+    if whole_parts
         && activations == Activations::Int8
         && let Some(multiply) = choice::many_codes_of(weight.form)
     {
         let inputs = inputs::rows(x, weight.columns, activations, choice::need_of(weight.form))?;
         let packed = (weight.bytes, weight.row_bytes(), choice::run_of(weight.form));
-        return multiply(packed, weight.rows, &inputs, bias, out);
+        return multiply(packed, weight.rows, &inputs, *bias, out);
     }
-    if many > FEW || !whole_parts {
-        let rounded = if activations == Activations::Int8 && whole_parts {
-            Some(inputs::round_trip(x, weight.columns)?)
-        } else {
-            None
-        };
-        return many::multiply(weight, rounded.as_deref().unwrap_or(x), bias, out);
-    }
-    few(weight, x, activations, out)?;
-    if let Some(bias) = bias {
-        for line in out.chunks_exact_mut(weight.rows) {
-            line.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
-        }
-    }
-    Ok(())
+    let rounded = if activations == Activations::Int8 && whole_parts {
+        Some(inputs::round_trip(x, weight.columns)?)
+    } else {
+        None
+    };
+    many::multiply(weight, rounded.as_deref().unwrap_or(x), *bias, out)
 }
 
-fn few(weight: &Packed, x: &[f32], activations: Activations, out: &mut [f32]) -> Result<()> {
-    let (row_bytes, rows) = (weight.row_bytes(), weight.rows);
-    let least = TASK_BYTES.div_ceil(row_bytes.max(1));
-    let each = rows.div_ceil(TASKS_OF_A_THREAD * parallel::threads()?).max(least);
-    let need = need_of(weight.form);
-    let inputs = inputs::rows(x, weight.columns, activations, need)?;
-    let target = Shared(out.as_mut_ptr());
-    parallel::tasks(rows.div_ceil(each), |task| {
-        let start = task * each;
-        let count = each.min(rows - start);
-        let bytes = &weight.bytes[start * row_bytes..(start + count) * row_bytes];
+/// Rows of a weight that one thread reads in one go.
+struct Task {
+    product: usize,
+    start: usize,
+    count: usize,
+}
+
+fn few(products: &mut [Product], x: &[f32], activations: Activations) -> Result<()> {
+    let bytes: usize = products.iter().map(|product| product.weight.bytes.len()).sum();
+    let task_bytes = bytes
+        .div_ceil(TASKS_OF_A_THREAD * parallel::threads()?)
+        .max(TASK_BYTES);
+    let mut inputs: Vec<(Need, Vec<Row>)> = Vec::new();
+    let mut tasks = Vec::new();
+    for (product, Product { weight, .. }) in products.iter().enumerate() {
+        let need = need_of(weight.form);
+        if inputs.iter().all(|(known, _)| *known != need) {
+            inputs.push((need, inputs::rows(x, weight.columns, activations, need)?));
+        }
+        let each = task_bytes.div_ceil(weight.row_bytes().max(1));
+        tasks.extend((0..weight.rows).step_by(each).map(|start| Task {
+            product,
+            start,
+            count: each.min(weight.rows - start),
+        }));
+    }
+    let targets: Vec<_> = products
+        .iter_mut()
+        .map(|product| Shared(product.out.as_mut_ptr()))
+        .collect();
+    let products = &*products;
+    parallel::tasks(tasks.len(), |task| {
+        let Task {
+            product,
+            start,
+            count,
+        } = tasks[task];
+        let Packed {
+            form, bytes, rows, ..
+        } = products[product].weight;
+        let row_bytes = products[product].weight.row_bytes();
+        let bytes = &bytes[start * row_bytes..(start + count) * row_bytes];
+        let need = need_of(form);
+        let (_, inputs) = inputs
+            .iter()
+            .find(|(known, _)| *known == need)
+            .expect("of each need");
         let mut first = 0;
         while first < inputs.len() {
             let group = if inputs.len() - first >= 4 { 4 } else { 1 };
@@ -110,11 +160,14 @@ fn few(weight: &Packed, x: &[f32], activations: Activations, out: &mut [f32]) ->
             for (m, line) in lines.iter_mut().enumerate().take(group) {
                 // SAFETY: these outputs belong to this task alone.
                 *line = unsafe {
-                    std::slice::from_raw_parts_mut(target.get().add((first + m) * rows + start), count)
+                    std::slice::from_raw_parts_mut(
+                        targets[product].get().add((first + m) * rows + start),
+                        count,
+                    )
                 };
             }
             multiply_rows(
-                weight.form,
+                form,
                 bytes,
                 row_bytes,
                 &inputs[first..first + group],

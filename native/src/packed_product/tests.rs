@@ -51,7 +51,16 @@ fn products_are_those_of_the_decoded_weight() {
             };
             for activations in [Activations::F32, Activations::Int8] {
                 let mut out = vec![f32::NAN; many * rows];
-                multiply(&weight, &x, activations, Some(&bias), &mut out).unwrap();
+                multiply(
+                    &mut [Product {
+                        weight,
+                        bias: Some(&bias),
+                        out: &mut out,
+                    }],
+                    &x,
+                    activations,
+                )
+                .unwrap();
                 for m in 0..many {
                     let own = &x[m * columns..][..columns];
                     let own = match activations {
@@ -133,7 +142,16 @@ fn products_with_grids_are_those_of_their_values() {
                         columns: places,
                     };
                     let mut out = vec![f32::NAN; many * rows];
-                    multiply(&weight, &x, activations, None, &mut out).unwrap();
+                    multiply(
+                        &mut [Product {
+                            weight,
+                            bias: None,
+                            out: &mut out,
+                        }],
+                        &x,
+                        activations,
+                    )
+                    .unwrap();
                     for m in 0..many {
                         let own_x = &x[m * places..][..places];
                         let rounded = match activations {

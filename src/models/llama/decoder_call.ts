@@ -37,17 +37,22 @@ export function decoderCall(
     const { heads, kvHeads } = shape
     const size = k.source.shape[0] / kvHeads
     return scope(() => {
-      const rows = all.map(({ tokens, cache, bias }) => {
+      const rows = all.flatMap(({ tokens, cache, bias }) => {
         const { past, keys, values } = cache!.extend!(index, tokens, { kvHeads, size })
         const wide = bias?.expand([1, heads, tokens, past + tokens]).contiguous()
-        return {
-          ...{ tokens, past, keys: memoryOf(keys), values: memoryOf(values) },
-          ...(wide ? { bias: wide.handle } : {}),
-        }
+        return [tokens, past, memoryOf(keys), memoryOf(values), wide?.handle ?? NONE]
       })
       const { cos, sin } = rotary
       const handle = callNative((native) =>
-        native.decoderBlock(block!, hidden.handle, cos.handle, sin.handle, rows),
+        native.decoderBlock(
+          block!.numbers,
+          shape.epsilon,
+          block!.activations,
+          hidden.handle,
+          cos.handle,
+          sin.handle,
+          Uint32Array.from(rows),
+        ),
       )
       return new Tensor(hidden.kernels, handle, 'f32', hidden.shape)
     })
@@ -58,19 +63,23 @@ export function decoderCall(
 function packedBlock(
   { attentionNorm, mlpNorm }: LlamaBlockWeights,
   linears: readonly Linear[],
-  shape: { heads: number; kvHeads: number; epsilon: number },
+  { heads, kvHeads }: { heads: number; kvHeads: number },
 ) {
   const activations = packedOf(linears[0]!.source)?.activations
   if (!activations) return undefined
-  const layers = []
+  const numbers = [attentionNorm.handle, mlpNorm.handle, heads, kvHeads]
   for (const { source, bias } of linears) {
     const packed = packedOf(source)
     if (!packed || packed.weight.order || packed.activations !== activations) return undefined
     const { form, bytes } = packed.weight
-    layers.push({ form, bytes: bytes.handle, ...(bias ? { bias: bias.handle } : {}) })
+    const code = callNative((native) => native.packedFormCode(form))
+    numbers.push(code, bytes.handle, bias?.handle ?? NONE)
   }
-  return { attentionNorm: attentionNorm.handle, mlpNorm: mlpNorm.handle, ...shape, layers, activations }
+  return { numbers: Uint32Array.from(numbers), activations }
 }
+
+/** In place of a handle: nothing. */
+const NONE = 0xffff_ffff
 
 /** A state that the call writes into. */
 const memoryOf = (state: State): number => state.change((_, handle) => handle as number)
