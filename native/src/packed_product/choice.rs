@@ -4,6 +4,7 @@ use super::form::Form;
 use super::inputs::{Activations, Need, PART, Row};
 use super::kernels::{Kernel, avx2, avx512};
 use super::many_codes;
+use super::quads;
 use crate::blocks::BlockType;
 use crate::fault::Result;
 use crate::simd;
@@ -48,12 +49,48 @@ macro_rules! each_type {
 
 /// The best kernel of this machine, or of what was asked for.
 pub(super) fn kernel_of(form: Form, activations: Activations, inputs: usize) -> Kernel {
-    let wide = simd::level() == simd::Level::Avx512 && is_x86_feature_detected!("avx512vnni");
-    each_type!(form, T => if wide {
+    if let Some(kernel) = quads_of(form, activations, inputs) {
+        return kernel;
+    }
+    each_type!(form, T => if has_vnni() {
         avx512::kernel::<T>(activations, inputs)
     } else {
         avx2::kernel::<T>(activations, inputs)
     })
+}
+
+fn has_vnni() -> bool {
+    simd::level() == simd::Level::Avx512 && is_x86_feature_detected!("avx512vnni")
+}
+
+/// The kernel over four parts at a time, where there is one.
+pub(super) fn quads_of(form: Form, activations: Activations, inputs: usize) -> Option<Kernel> {
+    use super::types::*;
+    if !has_vnni() || activations != Activations::Int8 {
+        return None;
+    }
+    match form {
+        Form::Blocks(block_type) => match block_type {
+            BlockType::Q8_0 => Some(quads::kernel::<Q8_0>(inputs)),
+            BlockType::Q4_0 => Some(quads::kernel::<Q4_0>(inputs)),
+            BlockType::Q4_1 => Some(quads::kernel::<Q4_1>(inputs)),
+            BlockType::Q5_0 => Some(quads::kernel::<Q5_0>(inputs)),
+            BlockType::Q5_1 => Some(quads::kernel::<Q5_1>(inputs)),
+            BlockType::IQ4_NL => Some(quads::kernel::<IQ4_NL>(inputs)),
+            _ => None,
+        },
+        Form::Grid(grid) if quads::fits_run(grid.run) => Some(match (grid.bits, grid.wide) {
+            (2, false) => quads::kernel::<OnGrid<2, false>>(inputs),
+            (2, true) => quads::kernel::<OnGrid<2, true>>(inputs),
+            (3, false) => quads::kernel::<OnGrid<3, false>>(inputs),
+            (3, true) => quads::kernel::<OnGrid<3, true>>(inputs),
+            (4, false) => quads::kernel::<OnGrid<4, false>>(inputs),
+            (4, true) => quads::kernel::<OnGrid<4, true>>(inputs),
+            (_, false) => quads::kernel::<OnGrid<8, false>>(inputs),
+            (_, true) => quads::kernel::<OnGrid<8, true>>(inputs),
+        }),
+        Form::Grid(_) => None,
+    }
 }
 
 pub(super) fn need_of(form: Form) -> Need {
@@ -65,6 +102,7 @@ pub(super) fn need_of(form: Form) -> Need {
             (_, true) => PART / 2,
             (_, false) => PART,
         },
+        quads: false,
     })
 }
 
@@ -81,7 +119,7 @@ type ManyCodes = fn((&[u8], usize, usize), usize, &[Row], Option<&[f32]>, &mut [
 
 /// The way of many rows in codes, where the processor has its instructions.
 pub(super) fn many_codes_of(form: Form) -> Option<ManyCodes> {
-    if simd::level() != simd::Level::Avx512 || !is_x86_feature_detected!("avx512vnni") || !form.is_coded() {
+    if !has_vnni() || !form.is_coded() {
         return None;
     }
     Some(each_type!(form, T => many_codes::multiply::<T>))

@@ -93,6 +93,7 @@ impl Form {
         Need {
             zero: 0,
             summed: PART,
+            quads: false,
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Row {
     pub starts: Vec<i32>,
     /// The same of each sixteen.
     pub half_starts: Vec<i32>,
+    /// Scale and sum of each part, where parts lie in fours; else empty.
+    pub pairs: Vec<f32>,
 }
 
 /// What a type of block needs of its inputs.
@@ -35,6 +37,8 @@ pub struct Need {
     pub zero: i32,
     /// Inputs of one sum: 16, 32, or those of a group of a grid.
     pub summed: usize,
+    /// The codes of each four parts lie in the order of `quads.rs`, with the starts of the four in front of theirs.
+    pub quads: bool,
 }
 
 impl Row {
@@ -47,6 +51,7 @@ impl Row {
                 sums: x.chunks_exact(need.summed).map(|x| x.iter().sum()).collect(),
                 starts: Vec::new(),
                 half_starts: Vec::new(),
+                pairs: Vec::new(),
             },
             Activations::Int8 => rounded(x, need),
         }
@@ -70,13 +75,27 @@ fn rounded(x: &[f32], need: Need) -> Row {
         .chunks_exact(need.summed / least)
         .map(|sums| sums.iter().sum())
         .collect();
-    let starts: Vec<i32> = codes
+    let mut starts: Vec<i32> = codes
         .as_chunks::<4>()
         .0
         .iter()
         .map(|four| -need.zero * four.iter().map(|&code| i32::from(code)).sum::<i32>())
         .collect();
     let half_starts = starts.chunks_exact(4).map(|four| four.iter().sum()).collect();
+    let mut pairs = Vec::new();
+    if need.quads {
+        pairs = codes
+            .as_chunks::<PART>()
+            .0
+            .iter()
+            .zip(&scales)
+            .flat_map(|(codes, &scale)| {
+                let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
+                [scale, scale * sum as f32]
+            })
+            .collect();
+        put_in_fours(&mut codes, &mut starts);
+    }
     Row {
         floats: Vec::new(),
         codes,
@@ -84,6 +103,25 @@ fn rounded(x: &[f32], need: Need) -> Row {
         sums,
         starts,
         half_starts,
+        pairs,
+    }
+}
+
+/// Low halves of each four parts in front of the high ones; the starts of both halves in one.
+fn put_in_fours(codes: &mut [i8], starts: &mut [i32]) {
+    const HALF: usize = PART / 2;
+    let fours = codes.as_chunks_mut::<{ 4 * PART }>().0.iter_mut();
+    for (codes, starts) in fours.zip(starts.as_chunks_mut::<PART>().0) {
+        let (own, own_starts) = (*codes, *starts);
+        for part in 0..4 {
+            let (low, high) = own[part * PART..][..PART].split_at(HALF);
+            codes[part * HALF..][..HALF].copy_from_slice(low);
+            codes[4 * HALF + part * HALF..][..HALF].copy_from_slice(high);
+            for i in 0..HALF / 4 {
+                starts[part * HALF / 4 + i] =
+                    own_starts[part * PART / 4 + i] + own_starts[part * PART / 4 + HALF / 4 + i];
+            }
+        }
     }
 }
 

@@ -21,9 +21,10 @@ pub(super) struct Places {
     pub scales: *const f32,
     pub sums: *const f32,
     pub starts: *const i32,
+    pub pairs: *const f32,
 }
 
-fn places<const M: usize>(inputs: &[Row]) -> [Places; M] {
+pub(super) fn places<const M: usize>(inputs: &[Row]) -> [Places; M] {
     assert!(inputs.len() >= M, "as many rows of inputs as the kernel takes");
     std::array::from_fn(|m| {
         let Row {
@@ -32,6 +33,7 @@ fn places<const M: usize>(inputs: &[Row]) -> [Places; M] {
             scales,
             sums,
             starts,
+            pairs,
             ..
         } = &inputs[m];
         Places {
@@ -40,6 +42,7 @@ fn places<const M: usize>(inputs: &[Row]) -> [Places; M] {
             scales: scales.as_ptr(),
             sums: sums.as_ptr(),
             starts: starts.as_ptr(),
+            pairs: pairs.as_ptr(),
         }
     })
 }
@@ -75,7 +78,7 @@ macro_rules! kernels {
                     // SAFETY: the caller vouches for features and lengths.
                     let sums = unsafe {
                         if CODES {
-                            integer_row::<T, M>(row, run, &inputs)
+                            integer_row::<T, M>(row, run, &inputs, 0)
                         } else {
                             float_row::<T, M>(row, run, &inputs)
                         }
@@ -86,17 +89,19 @@ macro_rules! kernels {
                 }
             }
 
+            /// From the block `first` on.
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn integer_row<T: Unpack, const M: usize>(
+            pub(in super::super) unsafe fn integer_row<T: Unpack, const M: usize>(
                 row: &[u8],
                 run: usize,
                 inputs: &[Places; M],
+                first: usize,
             ) -> [f32; M] {
                 let mut sums = [[_mm256_setzero_ps(); M]; SIDE_BY_SIDE];
                 let mut offsets = [[_mm_setzero_ps(); M]; SIDE_BY_SIDE];
                 let (size, blocks) = (T::bytes(run), row.len() / T::bytes(run));
-                let mut block = 0;
+                let mut block = first;
                 // SAFETY: the caller vouches for whole rows, for inputs as long as they, and for the features.
                 unsafe {
                     while block + SIDE_BY_SIDE <= blocks {

@@ -18,6 +18,8 @@ mod many;
 mod many_codes;
 #[cfg(target_arch = "x86_64")]
 mod part_steps;
+#[cfg(target_arch = "x86_64")]
+mod quads;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -121,7 +123,7 @@ fn few(products: &mut [Product], x: &[f32], activations: Activations) -> Result<
     let mut inputs: Vec<(Need, Vec<Row>)> = Vec::new();
     let mut tasks = Vec::new();
     for (product, Product { weight, .. }) in products.iter().enumerate() {
-        let need = need_of(weight.form);
+        let need = need_of(weight.form, activations);
         if inputs.iter().all(|(known, _)| *known != need) {
             inputs.push((need, inputs::rows(x, weight.columns, activations, need)?));
         }
@@ -148,7 +150,7 @@ fn few(products: &mut [Product], x: &[f32], activations: Activations) -> Result<
         } = products[product].weight;
         let row_bytes = products[product].weight.row_bytes();
         let bytes = &bytes[start * row_bytes..(start + count) * row_bytes];
-        let need = need_of(form);
+        let need = need_of(form, activations);
         let (_, inputs) = inputs
             .iter()
             .find(|(known, _)| *known == need)
@@ -187,7 +189,7 @@ pub fn repeat(
     times: usize,
     out: &mut [f32],
 ) -> Result<()> {
-    let inputs = inputs::rows(x, weight.columns, activations, need_of(weight.form))?;
+    let inputs = inputs::rows(x, weight.columns, activations, need_of(weight.form, activations))?;
     for _ in 0..times {
         let bytes = std::hint::black_box(weight.bytes);
         multiply_rows(
@@ -209,10 +211,13 @@ fn has_kernel(form: Form) -> bool {
 }
 
 /// What the kernels of a form ask of inputs.
-fn need_of(form: Form) -> Need {
+fn need_of(form: Form, activations: Activations) -> Need {
     #[cfg(target_arch = "x86_64")]
     if has_kernel(form) {
-        return choice::need_of(form);
+        return Need {
+            quads: choice::quads_of(form, activations, 1).is_some(),
+            ..choice::need_of(form)
+        };
     }
     form.plain_need()
 }

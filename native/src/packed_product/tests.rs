@@ -33,6 +33,8 @@ fn products_are_those_of_the_decoded_weight() {
             (7, 2 * length, 1),
             (33, 3 * length, 4),
             (5, length, 7),
+            (9, 11 * length, 1),
+            (6, 6 * length, 5),
             (70, length, 40),
         ] {
             let numbers = noise(rows as u64, rows * columns);
@@ -43,7 +45,7 @@ fn products_are_those_of_the_decoded_weight() {
             crate::blocks::dequantize(block_type, &bytes, &mut decoded).unwrap();
             let x = noise(99, many * columns);
             let bias = noise(7, rows);
-            let weight = Packed {
+            let packed = || Packed {
                 form: Form::Blocks(block_type),
                 bytes: &bytes,
                 rows,
@@ -53,7 +55,7 @@ fn products_are_those_of_the_decoded_weight() {
                 let mut out = vec![f32::NAN; many * rows];
                 multiply(
                     &mut [Product {
-                        weight,
+                        weight: packed(),
                         bias: Some(&bias),
                         out: &mut out,
                     }],
@@ -71,6 +73,7 @@ fn products_are_those_of_the_decoded_weight() {
                             Need {
                                 zero: 0,
                                 summed: PART,
+                                quads: false,
                             },
                         )),
                     };
@@ -93,7 +96,15 @@ fn products_are_those_of_the_decoded_weight() {
 #[test]
 fn products_with_grids_are_those_of_their_values() {
     for bits in [2, 3, 4, 8] {
-        for (run, wide) in [(1, false), (2, true), (4, false), (18, false)] {
+        for (run, wide) in [
+            (1, false),
+            (1, true),
+            (2, true),
+            (3, false),
+            (4, false),
+            (8, true),
+            (18, false),
+        ] {
             let grid = Grid { bits, run, wide };
             let (rows, blocks) = (9, 3);
             let places = blocks * grid.block_len();
@@ -135,7 +146,7 @@ fn products_with_grids_are_those_of_their_values() {
                     }
                 }
                 for activations in [Activations::F32, Activations::Int8] {
-                    let weight = Packed {
+                    let packed = || Packed {
                         form: Form::Grid(grid),
                         bytes: &bytes,
                         rows,
@@ -144,7 +155,7 @@ fn products_with_grids_are_those_of_their_values() {
                     let mut out = vec![f32::NAN; many * rows];
                     multiply(
                         &mut [Product {
-                            weight,
+                            weight: packed(),
                             bias: None,
                             out: &mut out,
                         }],
@@ -162,6 +173,7 @@ fn products_with_grids_are_those_of_their_values() {
                                 Need {
                                     zero: 0,
                                     summed: PART,
+                                    quads: false,
                                 },
                             )),
                         };
@@ -188,5 +200,80 @@ fn products_with_grids_are_those_of_their_values() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn products_that_go_together_have_the_bits_that_they_have_alone() {
+    let (columns, many) = (768, 3);
+    let x = noise(3, many * columns);
+    let weights: Vec<_> = [
+        (BlockType::Q4_1, 40),
+        (BlockType::Q8_0, 7),
+        (BlockType::Q4_1, 1),
+        (BlockType::Q6_K, 33),
+    ]
+    .into_iter()
+    .map(|(block_type, rows)| {
+        let numbers = noise(rows as u64, rows * columns);
+        let mut bytes = vec![0; Form::Blocks(block_type).row_bytes(columns) * rows];
+        crate::blocks::quantize(block_type, &numbers, columns, None, &mut bytes).unwrap();
+        (block_type, rows, bytes)
+    })
+    .collect();
+    for activations in [Activations::F32, Activations::Int8] {
+        let run = |which: &[usize]| {
+            let mut outs: Vec<_> = which
+                .iter()
+                .map(|&i| vec![f32::NAN; many * weights[i].1])
+                .collect();
+            let mut products: Vec<_> = which
+                .iter()
+                .zip(&mut outs)
+                .map(|(&i, out)| Product {
+                    weight: Packed {
+                        form: Form::Blocks(weights[i].0),
+                        bytes: &weights[i].2,
+                        rows: weights[i].1,
+                        columns,
+                    },
+                    bias: None,
+                    out,
+                })
+                .collect();
+            multiply(&mut products, &x, activations).unwrap();
+            drop(products);
+            outs
+        };
+        let together = run(&[0, 1, 2, 3]);
+        for i in 0..weights.len() {
+            assert_eq!(run(&[i])[0], together[i], "{i} {activations:?}");
+        }
+    }
+}
+
+#[test]
+fn every_form_has_a_code_of_its_own() {
+    let grids = [2, 3, 4, 8].into_iter().flat_map(|bits| {
+        [(1, false), (4, true), (form::MOST_PARTS, false)]
+            .map(|(run, wide)| Form::Grid(Grid { bits, run, wide }))
+    });
+    let forms: Vec<_> = BlockType::ALL
+        .map(Form::Blocks)
+        .into_iter()
+        .chain(grids)
+        .collect();
+    let codes: std::collections::HashSet<_> = forms.iter().map(|form| form.code()).collect();
+    assert_eq!(codes.len(), forms.len());
+    for form in forms {
+        assert_eq!(Form::from_code(form.code()), Some(form));
+    }
+    for wrong in [
+        BlockType::ALL.len() as u32,
+        1 << 31,
+        1 << 31 | 5 << 24 | 1,
+        u32::MAX,
+    ] {
+        assert_eq!(Form::from_code(wrong), None);
     }
 }

@@ -15,6 +15,8 @@ const cases: Sizes[] = [
   { batch: 2, heads: 4, kvHeads: 2, queries: 7, keys: 7, dim: 8 },
   { batch: 1, heads: 6, kvHeads: 1, queries: 1, keys: 33, dim: 16 },
   { batch: 2, heads: 3, kvHeads: 3, queries: 5, keys: 9, dim: 5 },
+  { batch: 1, heads: 6, kvHeads: 2, queries: 1, keys: 300, dim: 72 },
+  { batch: 2, heads: 2, kvHeads: 1, queries: 16, keys: 259, dim: 20 },
   { batch: 1, heads: 2, kvHeads: 1, queries: 67, keys: 131, dim: 64 },
 ]
 
@@ -60,6 +62,22 @@ function inputs({ batch, heads, kvHeads, queries, keys, dim }: Sizes, dtype: (ty
 }
 
 export function attentionClaims(claim: Claim): void {
+  claim('f32: of up to 16 queries each has the bits that it has alone', () => {
+    const sizes = { batch: 1, heads: 4, kvHeads: 2, queries: 16, keys: 150, dim: 24 }
+    const [q, k, v] = inputs(sizes, 'f32')
+    const together = attention(q, k, v, { causal: true })
+    for (let query = 0; query < 16; query++) {
+      const seen = 150 - 15 + query
+      const [keys, values] = [k.slice(2, 0, seen), v.slice(2, 0, seen)]
+      const alone = attention(q.slice(2, query, query + 1), keys, values, { causal: true })
+      expect(alone.contiguous().bytes()).toEqual(
+        together
+          .slice(1, query, query + 1)
+          .contiguous()
+          .bytes(),
+      )
+    }
+  })
   for (const dtype of computing) {
     for (const sizes of cases) {
       const { batch, heads, kvHeads, queries, keys, dim } = sizes
