@@ -72,7 +72,7 @@ export function attentionClaims(claim: Claim): void {
       const alone = attention(q.slice(2, query, query + 1), keys, values, { causal: true })
       expect(alone.contiguous().bytes()).toEqual(
         together
-          .slice(1, query, query + 1)
+          .slice(2, query, query + 1)
           .contiguous()
           .bytes(),
       )
