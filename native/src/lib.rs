@@ -29,6 +29,7 @@ pub mod exact_obs;
 pub mod exponential;
 pub mod fault;
 pub mod file_lock;
+pub mod float_rows;
 pub mod gather;
 pub mod gram;
 pub mod grid_decode;

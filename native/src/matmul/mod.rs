@@ -9,6 +9,7 @@ use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
+use crate::float_rows::{self, Written};
 use crate::packing::Operand;
 use crate::panel::Side;
 use crate::product::{Real, product};
@@ -127,6 +128,17 @@ fn run_bf16(
     let wide = |x: &View| copy::cast(x, DType::F32);
     let out = View::empty(DType::F32, shape)?;
     let (bias, residual) = (bias.map(wide).transpose()?, residual.map(wide).transpose()?);
+    if let Some(found) = few_rows_of_bf16(left, right, &out)? {
+        let epilogue = Epilogue {
+            bias: bias.as_ref().map(View::slice::<f32>).transpose()?,
+            activation,
+            residual: residual.as_ref().map(View::slice::<f32>).transpose()?,
+        };
+        for (row, line) in found.chunks_exact_mut(columns_of(right).lanes).enumerate() {
+            finish(line, &epilogue, 0, row * columns_of(right).lanes);
+        }
+        return copy::cast(&out, DType::BF16);
+    }
     let thin = rows_of(left).lanes.min(columns_of(right).lanes) < THIN;
     if thin {
         run::<f32>(
@@ -159,6 +171,29 @@ fn run_bf16(
         |line: &mut [f32], column, position| finish(line, &epilogue, column, position),
     )?;
     copy::cast(&out, DType::BF16)
+}
+
+/// Rows up to which the columns of the other side are read where they lie, if each lies whole in memory.
+const FEW: usize = 16;
+
+/// Few rows of one matrix [rows, k] times columns [k, n] that lie in rows of their own, as those of a weight do.
+fn few_rows_of_bf16<'a>(left: &View, right: &View, out: &'a View) -> Result<Option<&'a mut [f32]>> {
+    let (rows, columns) = (rows_of(left), columns_of(right));
+    let (n, k) = (columns.lanes, columns.depth);
+    let fits = left.shape.len() == 2
+        && rows.lanes <= FEW
+        && k > 0
+        && columns.depth_stride == 1
+        && columns.lane_stride == k;
+    if !fits || !float_rows::has_kernel() {
+        return Ok(None);
+    }
+    let x = copy::contiguous(&copy::cast(left, DType::F32)?)?;
+    let inputs: Vec<&[f32]> = x.slice::<f32>()?.chunks_exact(k).collect();
+    let weight = right.restrided(&[n, k], &[k, 1], right.offset)?;
+    let out = out.slice_mut::<f32>()?;
+    float_rows::multiply((Written::BF16, weight.bytes()?), k, &inputs, out)?;
+    Ok(Some(out))
 }
 
 /// Offsets of the batches of a [.., rows, columns] view, in row-major order of its leading axes.

@@ -103,6 +103,7 @@ pub(super) fn need_of(form: Form) -> Need {
             (_, false) => PART,
         },
         quads: false,
+        floats: false,
     })
 }
 

@@ -4,6 +4,7 @@ use super::grid::Grid;
 use super::inputs::{Need, PART};
 use crate::blocks::BlockType;
 use crate::fault::Result;
+use crate::float_rows::Written;
 use crate::parallel;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,16 @@ impl Form {
         }
     }
 
+    /// How its numbers are written down, where they are floats.
+    pub fn written(self) -> Option<Written> {
+        match self {
+            Form::Blocks(BlockType::F32) => Some(Written::F32),
+            Form::Blocks(BlockType::F16) => Some(Written::F16),
+            Form::Blocks(BlockType::BF16) => Some(Written::BF16),
+            _ => None,
+        }
+    }
+
     pub fn decode_row(self, bytes: &[u8], out: &mut [f32]) {
         match self {
             Form::Blocks(block_type) => block_type.dequantize_row(bytes, out),
@@ -94,6 +105,7 @@ impl Form {
             zero: 0,
             summed: PART,
             quads: false,
+            floats: true,
         }
     }
 }

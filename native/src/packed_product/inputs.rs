@@ -17,6 +17,7 @@ pub enum Activations {
 
 /// One row, of whole parts.
 pub struct Row {
+    /// Empty where codes are enough.
     pub floats: Vec<f32>,
     pub codes: Vec<i8>,
     /// Of each part; empty for floats.
@@ -39,6 +40,8 @@ pub struct Need {
     pub summed: usize,
     /// The codes of each four parts lie in the order of `quads.rs`, with the starts of the four in front of theirs.
     pub quads: bool,
+    /// Numbers are wanted where they are rounded too: what rounding leaves of them.
+    pub floats: bool,
 }
 
 impl Row {
@@ -53,6 +56,13 @@ impl Row {
                 half_starts: Vec::new(),
                 pairs: Vec::new(),
             },
+            Activations::Int8 if need.floats => {
+                let row = rounded(x, need);
+                Row {
+                    floats: restored(&row),
+                    ..row
+                }
+            }
             Activations::Int8 => rounded(x, need),
         }
     }

@@ -26,9 +26,10 @@ mod tests;
 mod types;
 
 use crate::fault::Result;
+use crate::float_rows::{self, TASK_BYTES, TASKS_OF_A_THREAD, in_fours};
 use crate::parallel::{self, Shared};
 use crate::simd;
-use inputs::{Need, Row, restored};
+use inputs::{Need, Row};
 
 pub use form::Form;
 pub use grid::Grid;
@@ -36,11 +37,6 @@ pub use inputs::{Activations, PART};
 
 /// Rows of inputs up to which codes are read for every four of them: beyond, decoding once costs less.
 const FEW: usize = 16;
-/// Bytes of the weight that one task reads, at least.
-const TASK_BYTES: usize = 1 << 14;
-/// A thread reads on where it is for as long as it can: at every jump the processor finds out anew what to fetch ahead.
-const TASKS_OF_A_THREAD: usize = 4;
-
 /// Rows of blocks.
 pub struct Packed<'a> {
     pub form: Form,
@@ -66,7 +62,7 @@ pub struct Product<'a> {
 
 /// out = x [m, columns] times the transposed weight, plus the bias, of each product: few rows of all of them go side by side.
 pub fn multiply(products: &mut [Product], x: &[f32], activations: Activations) -> Result<()> {
-    if products.iter().all(|product| product.is_few(x)) {
+    if products.iter().all(|product| product.is_few(x, activations)) {
         few(products, x, activations)?;
         for Product { weight, bias, out } in products {
             if let Some(bias) = bias {
@@ -83,9 +79,11 @@ pub fn multiply(products: &mut [Product], x: &[f32], activations: Activations) -
 }
 
 impl Product<'_> {
-    fn is_few(&self, x: &[f32]) -> bool {
+    fn is_few(&self, x: &[f32], activations: Activations) -> bool {
         let columns = self.weight.columns;
-        x.len() <= FEW * columns && columns.is_multiple_of(PART)
+        let fits = columns.is_multiple_of(PART)
+            || activations == Activations::F32 && self.weight.form.written().is_some();
+        x.len() <= FEW * columns && fits
     }
 }
 
@@ -155,28 +153,12 @@ fn few(products: &mut [Product], x: &[f32], activations: Activations) -> Result<
             .iter()
             .find(|(known, _)| *known == need)
             .expect("of each need");
-        let mut first = 0;
-        while first < inputs.len() {
-            let group = if inputs.len() - first >= 4 { 4 } else { 1 };
-            let mut lines: [&mut [f32]; 4] = Default::default();
-            for (m, line) in lines.iter_mut().enumerate().take(group) {
-                // SAFETY: these outputs belong to this task alone.
-                *line = unsafe {
-                    std::slice::from_raw_parts_mut(
-                        targets[product].get().add((first + m) * rows + start),
-                        count,
-                    )
-                };
-            }
-            multiply_rows(
-                form,
-                bytes,
-                row_bytes,
-                &inputs[first..first + group],
-                activations,
-                &mut lines[..group],
-            );
-            first += group;
+        let target = (targets[product].get(), rows);
+        // SAFETY: these outputs belong to this task alone.
+        unsafe {
+            in_fours(target, inputs.len(), (start, count), |which, lines| {
+                multiply_rows(form, bytes, row_bytes, &inputs[which], activations, lines);
+            });
         }
     })
 }
@@ -237,30 +219,24 @@ fn multiply_rows(
         // SAFETY: the processor has the instructions, and the caller gave whole rows.
         return unsafe { kernel(bytes, row_bytes, choice::run_of(form), inputs, out) };
     }
-    plain_rows(form, bytes, row_bytes, inputs, activations, out);
+    if let Some(written) = form.written() {
+        let mut floats: [&[f32]; 4] = Default::default();
+        for (floats, row) in floats.iter_mut().zip(inputs) {
+            *floats = &row.floats;
+        }
+        let columns = row_bytes / written.bytes();
+        return float_rows::multiply_rows(written, bytes, columns, &floats[..inputs.len()], out);
+    }
+    plain_rows(form, bytes, row_bytes, inputs, out);
 }
 
 /// The same by decoding each row.
-fn plain_rows(
-    form: Form,
-    bytes: &[u8],
-    row_bytes: usize,
-    inputs: &[Row],
-    activations: Activations,
-    out: &mut [&mut [f32]],
-) {
+fn plain_rows(form: Form, bytes: &[u8], row_bytes: usize, inputs: &[Row], out: &mut [&mut [f32]]) {
     let mut numbers = vec![0.0; row_bytes / form.block_bytes() * form.block_len()];
-    let inputs: Vec<_> = inputs
-        .iter()
-        .map(|row| match activations {
-            Activations::F32 => row.floats.clone(),
-            Activations::Int8 => restored(row),
-        })
-        .collect();
     for (at, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
         form.decode_row(bytes, &mut numbers);
         for (x, out) in inputs.iter().zip(out.iter_mut()) {
-            out[at] = dot(&numbers, x);
+            out[at] = dot(&numbers, &x.floats);
         }
     }
 }

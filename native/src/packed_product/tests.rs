@@ -1,4 +1,5 @@
 use super::grid::{Codes, pack};
+use super::inputs::restored;
 use super::*;
 use crate::blocks::BlockType;
 
@@ -74,6 +75,7 @@ fn products_are_those_of_the_decoded_weight() {
                                 zero: 0,
                                 summed: PART,
                                 quads: false,
+                                floats: false,
                             },
                         )),
                     };
@@ -174,6 +176,7 @@ fn products_with_grids_are_those_of_their_values() {
                                     zero: 0,
                                     summed: PART,
                                     quads: false,
+                                    floats: false,
                                 },
                             )),
                         };
