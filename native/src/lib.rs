@@ -46,6 +46,7 @@ pub mod level_rule;
 pub mod level_sweep;
 pub mod logarithm;
 pub mod masked_grid;
+pub mod masked_product;
 pub mod math;
 pub mod matmul;
 pub mod matrices;

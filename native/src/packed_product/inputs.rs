@@ -170,10 +170,14 @@ pub fn rows(x: &[f32], columns: usize, activations: Activations, need: Need) -> 
 pub fn round_trip(x: &[f32], columns: usize) -> Result<Vec<f32>> {
     let mut out = vec![0.0; x.len()];
     parallel::chunks(&mut out, columns, |start, out| {
-        let mut codes = vec![0; columns];
-        let mut scales = vec![0.0; columns / PART];
-        round(&x[start..start + columns], &mut codes, &mut scales);
-        restore(&codes, &scales, out);
+        let places = columns.next_multiple_of(PART);
+        let mut row = x[start..start + columns].to_vec();
+        row.resize(places, 0.0);
+        let mut codes = vec![0; places];
+        let mut scales = vec![0.0; places / PART];
+        round(&row, &mut codes, &mut scales);
+        restore(&codes, &scales, &mut row);
+        out.copy_from_slice(&row[..columns]);
     })?;
     Ok(out)
 }

@@ -1,7 +1,6 @@
 //! Many rows of inputs: rows of the weight are decoded some at a time, so that they come from the caches, and go through
 //! the dense product.
 
-use super::Packed;
 use crate::arena::View;
 use crate::dtype::DType;
 use crate::fault::Result;
@@ -9,18 +8,20 @@ use crate::packing::Operand;
 use crate::panel::Side;
 use crate::parallel::Shared;
 use crate::product::product;
+use std::ops::Range;
 
 /// Bytes of decoded rows, about: a share of the second-level caches.
 const DECODED: usize = 1 << 21;
 
-pub(super) fn multiply(weight: &Packed, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) -> Result<()> {
-    let Packed {
-        form,
-        bytes,
-        rows,
-        columns,
-    } = *weight;
-    let (row_bytes, many) = (weight.row_bytes(), x.len() / columns);
+/// out [m, rows] = x [m, columns] times the transposed weight [rows, columns] whose rows `decode` gives, plus bias [rows].
+pub fn multiply_decoded(
+    (rows, columns): (usize, usize),
+    decode: impl Fn(Range<usize>, &mut [f32]) -> Result<()>,
+    x: &[f32],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) -> Result<()> {
+    let many = x.len() / columns;
     let each = (DECODED / (4 * columns)).next_multiple_of(64).min(rows);
     let decoded = View::empty(DType::F32, &[each, columns])?;
     let part = View::empty(DType::F32, &[many, each])?;
@@ -38,11 +39,7 @@ pub(super) fn multiply(weight: &Packed, x: &[f32], bias: Option<&[f32]>, out: &m
     for start in (0..rows).step_by(each) {
         let count = each.min(rows - start);
         let numbers = &mut decoded.slice_mut::<f32>()?[..count * columns];
-        form.decode(
-            &bytes[start * row_bytes..(start + count) * row_bytes],
-            columns,
-            numbers,
-        )?;
+        decode(start..start + count, numbers)?;
         let weights = Side {
             numbers: &*numbers,
             operand: Operand {

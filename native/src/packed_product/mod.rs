@@ -29,11 +29,14 @@ use crate::fault::Result;
 use crate::float_rows::{self, TASK_BYTES, TASKS_OF_A_THREAD, in_fours};
 use crate::parallel::{self, Shared};
 use crate::simd;
-use inputs::{Need, Row};
+use std::ops::Range;
 
 pub use form::Form;
 pub use grid::Grid;
-pub use inputs::{Activations, PART};
+#[cfg(test)]
+pub use inputs::restored;
+pub use inputs::{Activations, Need, PART, Row, round_trip as rounded_rows};
+pub use many::multiply_decoded;
 
 /// Rows of inputs up to which codes are read for every four of them: beyond, decoding once costs less.
 const FEW: usize = 16;
@@ -103,7 +106,13 @@ fn many(Product { weight, bias, out }: &mut Product, x: &[f32], activations: Act
     } else {
         None
     };
-    many::multiply(weight, rounded.as_deref().unwrap_or(x), *bias, out)
+    let row_bytes = weight.row_bytes();
+    let decode = |rows: Range<usize>, out: &mut [f32]| {
+        let bytes = &weight.bytes[rows.start * row_bytes..rows.end * row_bytes];
+        weight.form.decode(bytes, weight.columns, out)
+    };
+    let x = rounded.as_deref().unwrap_or(x);
+    multiply_decoded((weight.rows, weight.columns), decode, x, *bias, out)
 }
 
 /// Rows of a weight that one thread reads in one go.

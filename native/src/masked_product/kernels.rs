@@ -1,0 +1,238 @@
+//! Chunks of 64 columns in registers of 512 bits: what lives is spread to its places, and the rest is 0.
+
+use super::{CHUNK, Masked, Numbers, PAST};
+use crate::float_rows::Written;
+use crate::packed_product::Row;
+use crate::simd;
+use std::arch::x86_64::*;
+
+/// Whether this machine spreads bytes and words by a mask.
+pub(super) fn are_there() -> bool {
+    simd::level() == simd::Level::Avx512
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx512vbmi2")
+        && is_x86_feature_detected!("popcnt")
+}
+
+/// # Safety
+/// The instructions are there.
+pub(super) unsafe fn multiply_rows(
+    weight: &Masked,
+    first: usize,
+    inputs: &[Row],
+    with_codes: bool,
+    out: &mut [&mut [f32]],
+) {
+    let count = inputs.len();
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match (weight.numbers, count) {
+            (Numbers::Floats(written), 4) => floats::<4>(weight, written, first, inputs, out),
+            (Numbers::Floats(written), _) => floats::<1>(weight, written, first, inputs, out),
+            (Numbers::Codes { .. }, 4) if with_codes => codes::<4, true>(weight, first, inputs, out),
+            (Numbers::Codes { .. }, _) if with_codes => codes::<1, true>(weight, first, inputs, out),
+            (Numbers::Codes { .. }, 4) => codes::<4, false>(weight, first, inputs, out),
+            (Numbers::Codes { .. }, _) => codes::<1, false>(weight, first, inputs, out),
+        }
+    }
+}
+
+/// A place in a stream that is never past its last chunk.
+struct Reader {
+    at: *const u8,
+    last: *const u8,
+}
+
+impl Reader {
+    fn new(weight: &Masked, row: usize) -> Reader {
+        let last = weight
+            .stream
+            .len()
+            .checked_sub(PAST)
+            .expect("zeros follow the last row");
+        let start = (weight.starts[row] as usize).min(last);
+        Reader {
+            at: weight.stream[start..].as_ptr(),
+            last: weight.stream[last..].as_ptr(),
+        }
+    }
+
+    /// Of the next chunk.
+    #[inline(always)]
+    unsafe fn marks(&mut self) -> u64 {
+        assert!(self.at < self.last, "a stream ends with its last row");
+        // SAFETY: a whole chunk and more follow each place before the last.
+        unsafe {
+            let marks = self.at.cast::<u64>().read_unaligned();
+            self.at = self.at.add(8);
+            marks
+        }
+    }
+}
+
+macro_rules! features {
+    ($item:item) => {
+        #[target_feature(
+            enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi2,avx2,fma,f16c,popcnt"
+        )]
+        $item
+    };
+}
+
+features! {
+    unsafe fn floats<const M: usize>(
+        weight: &Masked,
+        written: Written,
+        first: usize,
+        inputs: &[Row],
+        out: &mut [&mut [f32]],
+    ) {
+        let mut x = [std::ptr::null(); M];
+        for m in 0..M {
+            assert!(inputs[m].floats.len() >= weight.chunks() * CHUNK, "inputs fill whole chunks");
+            x[m] = inputs[m].floats.as_ptr();
+        }
+        for at in 0..out[0].len() {
+            let mut reader = Reader::new(weight, first + at);
+            let mut sums = [[_mm512_setzero_ps(); 2]; M];
+            for chunk in 0..weight.chunks() {
+                // SAFETY: the reader stays inside of the stream, and inputs fill whole chunks.
+                unsafe {
+                    let marks = reader.marks();
+                    if written == Written::F32 {
+                        for part in 0..4 {
+                            let own = (marks >> (16 * part)) as u16;
+                            let numbers = _mm512_maskz_expand_ps(own, _mm512_loadu_ps(reader.at.cast()));
+                            reader.at = reader.at.add(4 * own.count_ones() as usize);
+                            for m in 0..M {
+                                let x = _mm512_loadu_ps(x[m].add(chunk * CHUNK + 16 * part));
+                                sums[m][part % 2] = _mm512_fmadd_ps(numbers, x, sums[m][part % 2]);
+                            }
+                        }
+                        continue;
+                    }
+                    for half in 0..2 {
+                        let own = (marks >> (32 * half)) as u32;
+                        let words = _mm512_maskz_expand_epi16(own, _mm512_loadu_si512(reader.at.cast()));
+                        reader.at = reader.at.add(2 * own.count_ones() as usize);
+                        let halves = [_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64::<1>(words)];
+                        for part in 0..2 {
+                            let numbers = if written == Written::F16 {
+                                _mm512_cvtph_ps(halves[part])
+                            } else {
+                                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves[part])))
+                            };
+                            for m in 0..M {
+                                let x = _mm512_loadu_ps(x[m].add(chunk * CHUNK + 32 * half + 16 * part));
+                                sums[m][part] = _mm512_fmadd_ps(numbers, x, sums[m][part]);
+                            }
+                        }
+                    }
+                }
+            }
+            for m in 0..M {
+                out[m][at] = _mm512_reduce_add_ps(_mm512_add_ps(sums[m][0], sums[m][1]));
+            }
+        }
+    }
+}
+
+features! {
+    /// Codes times codes, or times floats.
+    unsafe fn codes<const M: usize, const INT8: bool>(
+        weight: &Masked,
+        first: usize,
+        inputs: &[Row],
+        out: &mut [&mut [f32]],
+    ) {
+        let Numbers::Codes { nibbles, wide, .. } = weight.numbers else {
+            return;
+        };
+        for input in &inputs[..M] {
+            let length = if INT8 { input.codes.len() } else { input.floats.len() };
+            assert!(length >= weight.chunks() * CHUNK, "inputs fill whole chunks");
+        }
+        for at in 0..out[0].len() {
+            let mut reader = Reader::new(weight, first + at);
+            let mut sums = [_mm512_setzero_ps(); M];
+            // Of the first 32 columns of a chunk and of the others.
+            let (mut steps, mut zeros) = ([0.0f32; 2], [0.0f32; 2]);
+            for chunk in 0..weight.chunks() {
+                // SAFETY: the reader stays inside of the stream, and inputs fill whole chunks.
+                unsafe {
+                    let marks = reader.marks();
+                    let heads = weight.numbers.heads(chunk);
+                    for head in 0..heads {
+                        if wide {
+                            steps[head] = reader.at.cast::<f32>().read_unaligned();
+                            zeros[head] = reader.at.add(4).cast::<f32>().read_unaligned();
+                            reader.at = reader.at.add(8);
+                        } else {
+                            let both = reader.at.cast::<i32>().read_unaligned();
+                            let pair = _mm_cvtph_ps(_mm_cvtsi32_si128(both));
+                            steps[head] = _mm_cvtss_f32(pair);
+                            zeros[head] = _mm_cvtss_f32(_mm_movehdup_ps(pair));
+                            reader.at = reader.at.add(4);
+                        }
+                    }
+                    if heads == 1 {
+                        steps[1] = steps[0];
+                        zeros[1] = zeros[0];
+                    }
+                    let count = marks.count_ones() as usize;
+                    let own = if nibbles {
+                        let pairs = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reader.at.cast()));
+                        let apart = _mm512_or_si512(pairs, _mm512_slli_epi16::<4>(pairs));
+                        reader.at = reader.at.add(count.div_ceil(2));
+                        _mm512_and_si512(apart, _mm512_set1_epi8(15))
+                    } else {
+                        let own = _mm512_loadu_si512(reader.at.cast());
+                        reader.at = reader.at.add(count);
+                        own
+                    };
+                    let spread = _mm512_maskz_expand_epi8(marks, own);
+                    if INT8 {
+                        let living = _mm512_maskz_set1_epi8(marks, 1);
+                        let zero = both(zeros[0], zeros[1]);
+                        for m in 0..M {
+                            let x = _mm512_loadu_si512(inputs[m].codes.as_ptr().add(chunk * CHUNK).cast());
+                            let products = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), spread, x));
+                            let seen = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), living, x));
+                            let scales = inputs[m].scales.as_ptr().add(2 * chunk);
+                            let factors = both(steps[0] * *scales, steps[1] * *scales.add(1));
+                            let levels = _mm512_fnmadd_ps(zero, seen, products);
+                            sums[m] = _mm512_fmadd_ps(levels, factors, sums[m]);
+                        }
+                    } else {
+                        let quarters = [
+                            _mm512_castsi512_si128(spread),
+                            _mm512_extracti32x4_epi32::<1>(spread),
+                            _mm512_extracti32x4_epi32::<2>(spread),
+                            _mm512_extracti32x4_epi32::<3>(spread),
+                        ];
+                        for part in 0..4 {
+                            let codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(quarters[part]));
+                            let living = (marks >> (16 * part)) as u16;
+                            let levels = _mm512_maskz_sub_ps(living, codes, _mm512_set1_ps(zeros[part / 2]));
+                            let numbers = _mm512_mul_ps(levels, _mm512_set1_ps(steps[part / 2]));
+                            for m in 0..M {
+                                let x = _mm512_loadu_ps(inputs[m].floats.as_ptr().add(chunk * CHUNK + 16 * part));
+                                sums[m] = _mm512_fmadd_ps(numbers, x, sums[m]);
+                            }
+                        }
+                    }
+                }
+            }
+            for m in 0..M {
+                out[m][at] = _mm512_reduce_add_ps(sums[m]);
+            }
+        }
+    }
+}
+
+/// One number in the low half of a register, another in the high one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn both(low: f32, high: f32) -> __m512 {
+    _mm512_insertf32x8::<1>(_mm512_set1_ps(low), _mm256_set1_ps(high))
+}

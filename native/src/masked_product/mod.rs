@@ -1,0 +1,170 @@
+//! Products with weights of which only some places live: a row is a stream of chunks of 64 columns, each a bit for every
+//! column and then the numbers of the marked ones, so that a product reads what lives and nothing else.
+//!
+//!   chunk = marks (u64), step and zero of each group that begins here (codes alone), living numbers or codes
+//!
+//! Codes take 4 bits, low ones first, and begin at a byte in every chunk, or 8; value = step * (code - zero).
+
+pub mod binding;
+#[cfg(target_arch = "x86_64")]
+mod kernels;
+mod layout;
+#[cfg(test)]
+mod tests;
+
+use crate::fault::Result;
+use crate::float_rows::{TASK_BYTES, TASKS_OF_A_THREAD, Written, in_fours};
+use crate::packed_product::{Activations, Need, PART, Row, multiply_decoded, rounded_rows};
+use crate::parallel::{self, Shared};
+
+pub use layout::{Codes, pack};
+
+/// Columns that share marks.
+pub const CHUNK: usize = 64;
+/// Bytes behind the last row, which kernels may read: a chunk of the widest numbers and what a load takes beyond it.
+const PAST: usize = 384;
+/// Rows of inputs up to which streams are read for every four of them.
+const FEW: usize = 16;
+
+/// What lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Numbers {
+    Floats(Written),
+    Codes {
+        /// 4 bits a code, or 8.
+        nibbles: bool,
+        /// Columns that share a step: 32, or a multiple of 64.
+        group: usize,
+        /// Steps and zeros are f32, not f16.
+        wide: bool,
+    },
+}
+
+pub struct Masked<'a> {
+    pub numbers: Numbers,
+    /// Rows, and `PAST` bytes.
+    pub stream: &'a [u8],
+    /// Where each row begins, and the last ends.
+    pub starts: &'a [u32],
+    pub columns: usize,
+}
+
+impl Masked<'_> {
+    pub fn rows(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    fn chunks(&self) -> usize {
+        self.columns.div_ceil(CHUNK)
+    }
+}
+
+/// out [m, rows] = x [m, columns] times the transposed weight, plus bias [rows].
+pub fn multiply(
+    weight: &Masked,
+    x: &[f32],
+    activations: Activations,
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) -> Result<()> {
+    let many = x.len() / weight.columns;
+    if many > FEW {
+        let rounded = match activations {
+            Activations::Int8 => Some(rounded_rows(x, weight.columns)?),
+            Activations::F32 => None,
+        };
+        let x = rounded.as_deref().unwrap_or(x);
+        return multiply_decoded(
+            (weight.rows(), weight.columns),
+            |rows, out| weight.decode(rows, out),
+            x,
+            bias,
+            out,
+        );
+    }
+    let inputs: Vec<Row> = x
+        .chunks_exact(weight.columns)
+        .map(|x| {
+            let mut padded = x.to_vec();
+            padded.resize(weight.chunks() * CHUNK, 0.0);
+            let need = Need {
+                zero: 0,
+                summed: PART,
+                quads: false,
+                floats: !weight.takes_codes(activations),
+            };
+            Row::new(&padded, activations, need)
+        })
+        .collect();
+    let rows = weight.rows();
+    let row_bytes = weight.stream.len().div_ceil(rows.max(1)).max(1);
+    let each = rows
+        .div_ceil(TASKS_OF_A_THREAD * parallel::threads()?)
+        .max(TASK_BYTES.div_ceil(row_bytes));
+    let target = Shared(out.as_mut_ptr());
+    parallel::tasks(rows.div_ceil(each), |task| {
+        let start = task * each;
+        let count = each.min(rows - start);
+        // SAFETY: these outputs belong to this task alone.
+        unsafe {
+            in_fours(
+                (target.get(), rows),
+                inputs.len(),
+                (start, count),
+                |which, lines| {
+                    weight.multiply_rows(start, &inputs[which], activations, lines);
+                },
+            );
+        }
+    })?;
+    if let Some(bias) = bias {
+        for line in out.chunks_exact_mut(rows) {
+            line.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+    }
+    Ok(())
+}
+
+impl Masked<'_> {
+    /// Whether codes of the weight meet codes of the inputs.
+    fn takes_codes(&self, activations: Activations) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            activations == Activations::Int8
+                && matches!(self.numbers, Numbers::Codes { .. })
+                && kernels::are_there()
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = activations;
+            false
+        }
+    }
+
+    /// Rows from `first` on, as many as outputs are long, times one row of inputs or four.
+    fn multiply_rows(&self, first: usize, inputs: &[Row], activations: Activations, out: &mut [&mut [f32]]) {
+        #[cfg(target_arch = "x86_64")]
+        if kernels::are_there() {
+            let with_codes = self.takes_codes(activations);
+            // SAFETY: the processor has the instructions.
+            return unsafe { kernels::multiply_rows(self, first, inputs, with_codes, out) };
+        }
+        let _ = activations;
+        let mut numbers = vec![0.0; self.columns];
+        for at in 0..out[0].len() {
+            self.decode_row(first + at, &mut numbers);
+            for (x, out) in inputs.iter().zip(out.iter_mut()) {
+                out[at] = dot(&numbers, &x.floats);
+            }
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0f32; LANES];
+    for (place, (a, b)) in a.iter().zip(b).enumerate() {
+        sums[place % LANES] += a * b;
+    }
+    sums.iter().sum()
+}
