@@ -62,7 +62,7 @@ export function grid(bits, width, rows, seed) {
   return { read: rows * COLUMNS + 5 * rows * groups, values }
 }
 
-function codebooks(books, bits, rows, seed) {
+export function codebooks(books, bits, rows, seed) {
   const [groups, entries] = [COLUMNS / 8, 2 ** bits]
   const stream = randomStream(seed, 'codebooks')
   const codes = Uint32Array.from(

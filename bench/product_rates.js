@@ -12,6 +12,7 @@ import { cpus, totalmem } from 'node:os'
 import { parseArgs } from '../.ci/arguments.js'
 import { blockTypeNames } from '../dist/nn/block_types.js'
 import { packedSource } from '../dist/nn/values/packed_product.js'
+import { residentSource } from '../dist/nn/values/resident_source.js'
 import {
   fromBytes,
   instructionSet,
@@ -23,12 +24,14 @@ import {
   zeros,
 } from '../dist/tensor/index.js'
 import { callNative } from '../dist/tensor/native.js'
-import { blocks, grid, lastLevelCache, middle, seconds, spread } from './decoding_rates.js'
+import { blocks, codebooks, grid, lastLevelCache, middle, seconds, spread } from './decoding_rates.js'
 
 const COLUMNS = 4096
 const ROWS = 4096
 /** Rows of the matrix in the nearest cache, of 2 KiB each at 4 bits. */
 const NEAR_ROWS = 8
+/** Of one in the second-level cache, where kernels cannot be called again and again. */
+const SECOND_ROWS = 64
 const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '7' },
@@ -55,9 +58,45 @@ function floats(type, rows, seed) {
   return { bytes: weight.size * (type === 'f32' ? 4 : 2), product: (x) => linear(x.cast(type), weight) }
 }
 
+/** Half of the weights, of every four two or anywhere, with 32 of 64 in each chunk. */
+function masked(kind, rows, seed) {
+  const marks = new Uint8Array((rows * COLUMNS) / 8).map((_, i) =>
+    kind.includes('2:4') ? (i % 2 ? 0x55 : 0xa5) : ((i * 2654435761) >>> 24) ^ 0,
+  )
+  let living = 0
+  for (const byte of marks) living += bitCounts[byte]
+  const mask = { shape: [rows, COLUMNS], mask: marks }
+  if (kind.startsWith('4 bits')) {
+    const { values } = grid(4, 64, rows, seed)
+    const codes = values.codes.reshape([values.codes.size]).slice(0, 0, living).contiguous()
+    return { ...values, ...mask, kind: 'masked_grid', codes }
+  }
+  return { ...mask, kind: 'bitmask', kept: randomStream(seed, 'kept').normal([living]).cast('f16') }
+}
+/** Bits of each byte. */
+const bitCounts = Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll('0', '').length)
+
+/** A weight in another form, whose bytes are those that products read. */
+function resident(values, activations) {
+  const source = residentSource(values, activations)
+  let bytes = 0
+  for (const tensor of source.resources()) bytes += tensor ? tensor.bytes().length : 0
+  return { bytes, product: (x) => source.matmul(x) }
+}
+
 const cases = [
   { name: 'f32', make: (rows, seed) => floats('f32', rows, seed) },
   { name: 'bf16', make: (rows, seed) => floats('bf16', rows, seed) },
+  ...['f32', 'int8'].flatMap((activations) =>
+    ['f16 2:4', 'f16 half', '4 bits 2:4', '4 bits half'].map((kind) => ({
+      name: `mask over ${kind}, ${activations}`,
+      make: (rows, seed) => resident(masked(kind, rows, seed), activations),
+    })),
+  ),
+  {
+    name: 'codebooks, 2 of 256 entries of 8',
+    make: (rows, seed) => resident(codebooks(2, 8, rows, seed).values),
+  },
   ...['f32', 'int8'].flatMap((activations) => [
     ...blockTypeNames.map((type) => ({
       name: `${type}, ${activations}`,
@@ -96,10 +135,21 @@ function ringRates(make, x) {
   })
 }
 
+/** From the second-level cache, call by call. */
+function secondRates(make, x) {
+  setThreads(1)
+  const { product, bytes } = make(SECOND_ROWS, 0)
+  const all = () => scope(() => Array.from({ length: 50 }, () => product(x)).length)
+  all()
+  const rates = Array.from({ length: rounds }, () => (50 * bytes) / seconds(all) / 1e9)
+  setThreads(threads)
+  return rates
+}
+
 function nearRates(make, x) {
   return scope(() => {
     const { repeat, bytes } = make(NEAR_ROWS, 0)
-    if (!repeat) return []
+    if (!repeat) return secondRates(make, x)
     const times = Math.ceil(2e8 / bytes)
     repeat(x, times)
     return Array.from({ length: rounds }, () => (times * bytes) / seconds(() => repeat(x, times)) / 1e9)

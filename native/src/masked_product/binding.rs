@@ -45,7 +45,8 @@ fn numbers_of(form: &MaskedForm) -> Result<Numbers> {
 }
 
 /// marks u8 [rows, ceil(columns / 8)], bit c % 8 of byte c / 8 for column c; kept [marked] in the type of the form, or its codes
-/// u8, with steps and zeros f32 [rows, groups]. Handles of a stream u8 and of where rows begin, u32 [rows + 1].
+/// u8, with steps and zeros f32 [rows, groups]. Handles of a stream u8 and of where rows begin, u32 [rows + 1], and the length of
+/// the stream.
 #[napi]
 // A border function has its tensors and options side by side.
 #[allow(clippy::too_many_arguments)]
@@ -104,7 +105,8 @@ pub fn pack_masked(
         out.slice_mut::<u8>()?.copy_from_slice(&stream);
         let places = View::empty(DType::U32, &[starts.len()])?;
         places.slice_mut::<u32>()?.copy_from_slice(&starts);
-        Ok(vec![out.into_handle(), places.into_handle()])
+        let length = stream.len() as u32;
+        Ok(vec![out.into_handle(), places.into_handle(), length])
     })
 }
 

@@ -2,6 +2,7 @@
 import { Linear } from '../../nn/linear.ts'
 import { type Sites, visit } from '../../nn/sites.ts'
 import { type ProductActivations, packedSource } from '../../nn/values/packed_product.ts'
+import { residentSource } from '../../nn/values/resident_source.ts'
 import { denseSource, type WeightSource } from '../../nn/weight_source.ts'
 import type { ForwardPass } from '../../optim/training_task.ts'
 import { FormatError } from '../../tensor/errors.ts'
@@ -81,9 +82,10 @@ export class Llama implements LanguageModel {
 
   private matrix(name: string): WeightSource {
     const values = this.packed && this.weights.stored?.(name)
-    return values?.kind === 'blocks' || values?.kind === 'grid'
+    if (!values) return denseSource(this.weights.load(name))
+    return values.kind === 'blocks' || values.kind === 'grid'
       ? packedSource(values, this.packed)
-      : denseSource(this.weights.load(name))
+      : residentSource(values, this.packed)
   }
 
   loadHead({ blockRows }: HeadOptions = {}): LanguageHead {
@@ -153,8 +155,8 @@ export class Llama implements LanguageModel {
   }
 
   /**
-   * The same with matrices on grids and in blocks of ggml kept packed, and their codes read by every product: about as much
-   * memory as the file, and faster where memory is the limit. What is stored another way (codebooks, sums) is in f32.
+   * The same with matrices kept in the form that they are stored in, which every product reads: about as much memory as the
+   * file, and faster where memory is the limit. Forms without a kernel are floats, see `residentSource`.
    *
    * @param activations `int8` rounds each 32 inputs of a product to 8 bits @default 'f32'
    */

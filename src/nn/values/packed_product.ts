@@ -59,7 +59,7 @@ export const packedOf = (source: WeightSource): PackedSource['packed'] | undefin
   'packed' in source ? (source as PackedSource).packed : undefined
 
 /** x f32 [rows, in] -> [rows, out] */
-function packedProduct(weight: PackedWeight, x: Tensor, activations: ProductActivations): Tensor {
+export function packedProduct(weight: PackedWeight, x: Tensor, activations: ProductActivations): Tensor {
   return scope(() => {
     const inputs = inPlaces(x, weight)
     const handle = callNative((native) =>

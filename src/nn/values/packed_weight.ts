@@ -64,7 +64,8 @@ function placesOf(groupOf: Uint32Array, groups: number): { order: Uint32Array; g
   return { order, group }
 }
 
-const fitsHalf = (x: Tensor): boolean =>
+/** Whether f16 holds every number. */
+export const fitsHalf = (x: Tensor): boolean =>
   scope(() => x.cast('f16').cast('f32').sub(x).abs().max().item()) === 0
 
 /** x f32 [rows, in] in the order of the places, 0 where they count for nothing. */

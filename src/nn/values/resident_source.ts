@@ -1,0 +1,232 @@
+/**
+ * Weights as products read them where a model stays in memory: in the form that they are stored in where there are kernels for
+ * it, else as floats.
+ *
+ *   grids, blocks      their codes, `packed_product.ts`
+ *   masks              what lives, `masked_product.ts`
+ *   codebooks          tables of few inputs, `codebook_lookup.ts`
+ *   a sum              y = x A^T + x B^T
+ *   a product          y = (x R^T) L^T of W = L R
+ *   factors, orders    of the inputs or the outputs
+ *   all else           floats, of 16 bits where f16 holds every number
+ */
+import {
+  customGradient,
+  fromBytes,
+  indexSelect,
+  linear,
+  scope,
+  type Tensor,
+  tensor,
+} from '../../tensor/index.ts'
+import type { WeightSource } from '../weight_source.ts'
+import { decodeCodebooks } from './codebook.ts'
+import { lookupProduct, lookupWeight } from './codebook_lookup.ts'
+import { decodeMasked, maskedProduct, maskedWeight } from './masked_product.ts'
+import { type ProductActivations, packedProduct, packedSource } from './packed_product.ts'
+import { decodePacked, fitsHalf, packWeight } from './packed_weight.ts'
+import {
+  bitsOfStored,
+  decodeStored,
+  type ProductValues,
+  type ScaledValues,
+  type StoredValues,
+  type SumValues,
+  shapeOfStored,
+} from './values.ts'
+
+/** What reads a weight: rows f32 [rows, in] to [rows, out]. */
+interface Reader {
+  /** In words, for reports. */
+  form: string
+  product: (x: Tensor) => Tensor
+  /** f32 [out, in] */
+  dense: () => Tensor
+  tensors: readonly (Tensor | undefined)[]
+}
+
+export interface ResidentSource extends WeightSource {
+  /** What products read, in words: `4 bits`, `mask over 4 bits`, `f16`. */
+  readonly form: string
+}
+
+/** Inputs up to which tables cost less than the numbers of a weight of codebooks. */
+const TABLE_ROWS = 6
+
+/**
+ * @param activations `int8` rounds the inputs of codes to 8 bits, of each 32 with a scale of their own @default 'f32'
+ * @example residentSource(bitmaskOf(dense, mask, 'f16')).matmul(x)
+ */
+export function residentSource(
+  values: StoredValues,
+  activations: ProductActivations = 'f32',
+): ResidentSource {
+  if (values.kind === 'grid' || values.kind === 'blocks')
+    return { ...packedSource(values, activations), form: packedName(values) }
+  const reader = readerOf(values, activations) ?? floatReader(() => decodeStored(values))
+  const [rows, columns] = shapeOfStored(values)
+  const bits = bitsOfStored(values)
+  const { dense } = reader
+  const product = customGradient({
+    name: 'residentProduct',
+    forward: ([x]: [Tensor]) => ({ output: scope(() => reader.product(x)), saved: [] }),
+    backward: ({ gradient }) => [scope(() => gradient.matmul(dense()))],
+  })
+  return {
+    form: reader.form,
+    shape: [rows, columns],
+    matmul: (x, bias) =>
+      scope(() => {
+        if (x.dtype !== 'f32') return linear(x, dense().cast(x.dtype), bias)
+        const y = product(x.reshape([x.size / columns, columns])).reshape([...x.shape.slice(0, -1), rows])
+        return bias ? y.add(bias) : y
+      }),
+    dense,
+    parameters: () => new Map(),
+    size: () => ({ informationBits: bits, storedBits: bits }),
+    resources: () => [...reader.tensors],
+  }
+}
+
+const packedName = (values: StoredValues & { kind: 'grid' | 'blocks' }): string =>
+  values.kind === 'blocks' ? values.type : `${values.grid.bits} bits`
+
+/** Nothing where a part has no kernel. */
+function readerOf(values: StoredValues, activations: ProductActivations): Reader | undefined {
+  switch (values.kind) {
+    case 'grid':
+    case 'blocks': {
+      const weight = scope(() => packWeight(values))
+      return {
+        form: packedName(values),
+        product: (x) => packedProduct(weight, x, activations),
+        dense: () => decodePacked(weight),
+        tensors: [weight.bytes, weight.order],
+      }
+    }
+    case 'bitmask':
+    case 'masked_grid': {
+      const weight = maskedWeight(values)
+      if (!weight) return undefined
+      const what = values.kind === 'bitmask' ? values.kept.dtype : `${values.grid.bits} bits`
+      return {
+        form: `mask over ${what}`,
+        product: (x) => maskedProduct(weight, x, activations),
+        dense: () => decodeMasked(weight),
+        tensors: [weight.stream, weight.starts],
+      }
+    }
+    case 'codebook': {
+      if (values.bits > 8 || values.codebooks.extent(2) !== 1) return undefined
+      const { codes, codebooks, scales } = lookupWeight(values)
+      const kept = { codes, codebooks, scales }
+      const { shape, bits } = values
+      const dense = () =>
+        scope(() => {
+          const stored = codes.cast('u32').permute([1, 0, 2]).contiguous()
+          return decodeCodebooks({ ...kept, kind: 'codebook', shape, bits, codes: stored })
+        })
+      return {
+        form: `${codebooks.extent(0)} codebooks of ${bits} bits`,
+        product: (x) =>
+          x.extent(0) <= TABLE_ROWS ? lookupProduct(kept, x) : scope(() => linear(x, dense())),
+        dense,
+        tensors: Object.values(kept),
+      }
+    }
+    case 'dense':
+      return floatReader(() => values.numbers.cast('f32'))
+    case 'sum':
+      return sumReader(values, activations)
+    case 'product':
+      return productReader(values, activations)
+    case 'scaled':
+      return scaledReader(values, activations)
+    case 'permuted': {
+      const inner = readerOf(values.values, activations)
+      if (!inner) return undefined
+      const order = tensor(values.order, [values.order.length], 'u32')
+      const place = new Uint32Array(values.order.length)
+      for (const [at, column] of values.order.entries()) place[column] = at
+      return {
+        form: inner.form,
+        product: (x) => inner.product(indexSelect(x, 1, order)),
+        dense: () => scope(() => indexSelect(inner.dense(), 1, tensor(place, [place.length], 'u32'))),
+        tensors: [...inner.tensors, order],
+      }
+    }
+    default:
+      return undefined
+  }
+}
+
+/** A sum that is rounded afterwards is no sum of products. */
+function sumReader({ terms, rounded }: SumValues, activations: ProductActivations): Reader | undefined {
+  if (rounded) return undefined
+  const parts = allOf(terms, activations)
+  if (!parts) return undefined
+  const add = (sum: Tensor, part: Tensor) => sum.add(part)
+  return {
+    form: parts.map(({ form }) => form).join(' + '),
+    product: (x) => parts.map(({ product }) => product(x)).reduce(add),
+    dense: () => scope(() => parts.map(({ dense }) => dense()).reduce(add)),
+    tensors: parts.flatMap(({ tensors }) => tensors),
+  }
+}
+
+function productReader({ left, right }: ProductValues, activations: ProductActivations): Reader | undefined {
+  const [outer, inner] = allOf([left, right], activations) ?? []
+  if (!outer || !inner) return undefined
+  return {
+    form: `rank ${shapeOfStored(left)[1]}`,
+    product: (x) => outer.product(inner.product(x)),
+    dense: () => scope(() => outer.dense().matmul(inner.dense())),
+    tensors: [...outer.tensors, ...inner.tensors],
+  }
+}
+
+function scaledReader(
+  { values, rows, columns }: ScaledValues,
+  activations: ProductActivations,
+): Reader | undefined {
+  const inner = readerOf(values, activations)
+  if (!inner) return undefined
+  const [byRow, byColumn] = [rows?.cast('f32'), columns?.cast('f32')]
+  const times = (x: Tensor, factor: Tensor | undefined) => (factor ? x.mul(factor) : x)
+  return {
+    form: inner.form,
+    product: (x) => times(inner.product(times(x, byColumn)), byRow),
+    dense: () => scope(() => times(times(inner.dense(), byRow?.reshape([byRow.size, 1])), byColumn)),
+    tensors: [...inner.tensors, byRow, byColumn],
+  }
+}
+
+/** Readers of all values, or nothing. */
+function allOf(values: readonly StoredValues[], activations: ProductActivations): Reader[] | undefined {
+  const readers = values.map((each) => readerOf(each, activations))
+  if (readers.every((reader) => reader !== undefined)) return readers
+  for (const tensor of readers.flatMap((reader) => reader?.tensors ?? [])) tensor?.dispose()
+  return undefined
+}
+
+/** Numbers as floats of 16 bits where that loses nothing, else of 32. */
+function floatReader(numbers: () => Tensor): Reader {
+  return scope(() => {
+    const wide = numbers()
+    const [rows, columns] = wide.shape as [number, number]
+    const isHalf = fitsHalf(wide)
+    const stored = isHalf ? wide.cast('f16') : wide
+    const bytes = fromBytes(stored.bytes(), [rows, columns * (isHalf ? 2 : 4)], 'u8')
+    const weight = packWeight({
+      ...{ kind: 'blocks', type: isHalf ? 'F16' : 'F32' },
+      ...{ shape: [rows, columns], bytes },
+    })
+    return {
+      form: isHalf ? 'f16' : 'f32',
+      // Nothing is gained from rounded inputs.
+      product: (x: Tensor) => packedProduct(weight, x, 'f32'),
+      dense: () => decodePacked(weight),
+      tensors: [weight.bytes],
+    }
+  })
+}
