@@ -173,15 +173,12 @@ fn run_bf16(
     copy::cast(&out, DType::BF16)
 }
 
-/// Rows up to which the columns of the other side are read where they lie, if each lies whole in memory.
-const FEW: usize = 16;
-
 /// Few rows of one matrix [rows, k] times columns [k, n] that lie in rows of their own, as those of a weight do.
 fn few_rows_of_bf16<'a>(left: &View, right: &View, out: &'a View) -> Result<Option<&'a mut [f32]>> {
     let (rows, columns) = (rows_of(left), columns_of(right));
     let (n, k) = (columns.lanes, columns.depth);
     let fits = left.shape.len() == 2
-        && rows.lanes <= FEW
+        && rows.lanes < THIN
         && k > 0
         && columns.depth_stride == 1
         && columns.lane_stride == k;
