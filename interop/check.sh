@@ -30,9 +30,10 @@ say 'node-llama-cpp'
 
 check 'oracle: readers give the known values' "$python" oracle/golden.py
 check 'oracle: tiny checkpoints are as committed' "$python" tiny_checkpoints.py --check fixtures
-say 'the libraries of safetensors, gguf and mlx'
+say 'the libraries of safetensors, gguf and mlx, and lm_eval'
 libraries=${LIBRARIES:-$work/libraries}
-[ -x "$libraries/bin/python" ] || { python3 -m venv "$libraries" && "$libraries/bin/pip" install -q --disable-pip-version-check -r requirements-libraries.txt >&2; }
+[ -x "$libraries/bin/python" ] || python3 -m venv "$libraries"
+"$libraries/bin/python" -I -c 'import gguf, lm_eval, mlx_lm, transformers' 2>/dev/null || "$libraries/bin/pip" install -q --disable-pip-version-check -r requirements-libraries.txt >&2
 check 'safetensors and gguf read the same tensors' "$libraries/bin/python" open_check.py fixtures/*.gguf fixtures/*/
 check 'mlx and mlx-lm give the same weights and logits' "$libraries/bin/python" mlx_check.py fixtures/mlx-* fixtures/awq
 
@@ -88,6 +89,10 @@ node llama.cpp/perplexity.js "$mix" "$results/windows.json" >"$results/llama-mix
 
 say 'comparison'
 counted comparison "$python" perplexities.py "$results"
+
+say 'lm_eval'
+check 'documents of lm_eval are as committed' node lm_eval/write_documents.js "$assets" --check
+counted 'lm_eval over pare serve' node lm_eval/check.js "$libraries/bin/python" "$work/lm_eval" "$work/vllm"
 
 say 'MiniLM'
 minilm=$assets/models/minilm onnx=$assets/models/minilm-fp32-onnx/all-minilm-l6-v2.onnx
