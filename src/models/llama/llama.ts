@@ -81,11 +81,15 @@ export class Llama implements LanguageModel {
   }
 
   private matrix(name: string): WeightSource {
-    const values = this.packed && this.weights.stored?.(name)
-    if (!values) return denseSource(this.weights.load(name))
-    return values.kind === 'blocks' || values.kind === 'grid'
-      ? packedSource(values, this.packed)
-      : residentSource(values, this.packed)
+    // Codes that were put together anew go before the next matrix is loaded.
+    const source = scope(() => {
+      const values = this.packed && this.weights.stored?.(name)
+      if (!values) return undefined
+      return values.kind === 'blocks' || values.kind === 'grid'
+        ? packedSource(values, this.packed)
+        : residentSource(values, this.packed)
+    })
+    return source ?? denseSource(this.weights.load(name))
   }
 
   loadHead({ blockRows }: HeadOptions = {}): LanguageHead {

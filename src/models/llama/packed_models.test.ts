@@ -78,6 +78,21 @@ describe.each(folders)('%s', (name) => {
   })
 })
 
+test.each(['llama-gptq-4', 'gptq-dynamic', 'awq'] as const)(
+  '%s: while it loads, the codes that one matrix was packed from go before the next is read',
+  (name) => {
+    const open = openFixture(name)
+    const kernels = currentKernels()
+    kernels.resetPeak()
+    const resident = scope(() => open.model.loadPacked('int8'))
+    const { peak, live } = kernels.memory()
+    const largest = Math.max(...resident.layers.map(({ source: { shape } }) => shape[0] * shape[1]))
+    expect(peak - live).toBeLessThan(4 * largest)
+    dispose(resident)
+    open.close()
+  },
+)
+
 describe('a GGUF file', () => {
   let folder: string
   beforeAll(() => {
