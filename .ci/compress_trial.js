@@ -17,6 +17,8 @@ export function tinyArguments(folder, random) {
   const text = join(folder, 'text.txt')
   const letters = 'abcdefghijklmnopqrstuvwxy \n'
   writeFileSync(text, Array.from({ length: 4000 }, () => letters[Math.floor(random() * 27)]).join(''))
-  const short = '--bits 3 --group-size 16 --samples 8 --length 64 --context 64 --windows 2'.split(' ')
+  const short = '--bits 3 --group-size 16 --samples 8 --length 64 --context 64 --windows 2 --no-speed'.split(
+    ' ',
+  )
   return [tiny, '--calib', text, '--text', text, ...short]
 }

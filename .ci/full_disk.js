@@ -69,7 +69,7 @@ try {
   if (first.status !== 0) {
     process.stdout.write(`full disk: left out, since no tmpfs can be mounted (${first.stderr.trim()})\n`)
   } else {
-    const size = '--bits 3 --samples 16 --length 256 --windows 2 --context 256'.split(' ')
+    const size = '--bits 3 --samples 16 --length 256 --windows 2 --context 256 --no-speed'.split(' ')
     const args = flags.model ? [flags.model, ...size] : tinyArguments(work, random)
     await series('compress', (output) => compress(args, output), hashOf)
     for (const [title, recipe] of [

@@ -63,7 +63,7 @@ async function series(title, count, args) {
 try {
   await series('tiny', Number(flags.tiny), tinyArguments(work, random))
   if (flags.model) {
-    const size = '--bits 3 --samples 16 --length 256 --windows 2 --context 256'.split(' ')
+    const size = '--bits 3 --samples 16 --length 256 --windows 2 --context 256 --no-speed'.split(' ')
     await series('real', Number(flags.real), [flags.model, ...size])
   } else process.stdout.write('real: left out, since no --model was given\n')
 } finally {

@@ -1,6 +1,7 @@
 /** `pare compress`: the main job, in a thread of its own, so that Ctrl-C is heard at any moment. */
 import type { Command } from 'commander'
 import type { CompressionReport } from '../run/report.ts'
+import { formText, rateText, type SpeedReport, speedRemarks } from '../run/speed_report.ts'
 import { checkWord } from '../run/verify/verification.ts'
 import { printable } from '../tensor/errors.ts'
 import { positive } from './arguments.ts'
@@ -75,6 +76,11 @@ export function addCompress(pare: Command): void {
     )
     .option('--no-side-by-side', 'write no such texts')
     .option(
+      '--speed',
+      'measure the tokens a second of source and result, for some seconds. Both are in memory for it: weights in blocks or on grids in their codes, others in 4 bytes each (default: as --side-by-side)',
+    )
+    .option('--no-speed', 'do not measure it')
+    .option(
       '--no-baselines',
       'do not compress and compare another way to store the same source: round to nearest, or with a target size the uniform mix',
     )
@@ -133,6 +139,7 @@ export function reportText(report: CompressionReport): string {
           `verified    ${report.verification.checks.map((check) => `${check.name} ${checkWord(check)}`).join(', ')}`,
         ]
       : []),
+    ...(report.speed ? [speedLine(report.speed)] : []),
     `time        ${report.seconds.toFixed(1)} s, ${bytesText(report.peakMemoryBytes)} memory at most`,
     `output      ${printable(report.output, 4096)}: ${report.files.map((file) => printable(file)).join(', ')}`,
     ...(report.bytes > report.bytesSource
@@ -148,6 +155,14 @@ export function reportText(report: CompressionReport): string {
         : [],
     ),
   ].join('\n')
+}
+
+/** Before and after, and what brings no speed on this device. */
+function speedLine(speed: SpeedReport): string {
+  const { source, result } = speed
+  const rates = (of: 'prefill' | 'decode') => `${rateText(source[of])} -> ${rateText(result[of])}`
+  const bytes = `${bytesText(source.weightBytes)} -> ${bytesText(result.weightBytes)} of weights a token (${formText(result)})`
+  return `speed       written ${rates('decode')} tokens/s, read ${rates('prefill')}; ${[bytes, speedRemarks(speed).join(' ')].filter(Boolean).join('. ')}`
 }
 
 const cosines = ({ meanCosine, leastCosine }: NonNullable<CompressionReport['embeddings']>): string =>

@@ -49,6 +49,7 @@ const given = fc.record<CompressOptions>(
     seed: whole,
     evaluate: fc.boolean(),
     sideBySide: fc.boolean(),
+    speed: fc.boolean(),
     baselines: fc.boolean(),
     verify: fc.boolean(),
     probe: fc.boolean(),

@@ -51,6 +51,8 @@ export function addPlan(pare: Command): void {
       'source and result also continue some prompts (default: for models of 1 GiB or less in f32)',
     )
     .option('--no-side-by-side', 'write no such texts')
+    .option('--speed', 'the tokens a second of source and result are measured (default: as --side-by-side)')
+    .option('--no-speed', 'they are not measured')
   addProbeFlag(command)
   addMemoryFlag(command)
   addRunFlags(

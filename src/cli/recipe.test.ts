@@ -72,6 +72,8 @@ const same: [args: string, recipe: Partial<Recipe>][] = [
   ['--no-verify', { verify: false }],
   ['--side-by-side', { sideBySide: true }],
   ['--no-side-by-side', { sideBySide: false }],
+  ['--speed', { speed: true }],
+  ['--no-speed', { speed: false }],
   ['--method rtn', step({ method: 'rtn' })],
   ['--act-order', step({ actOrder: true })],
   ['--no-act-order', step({ actOrder: false })],

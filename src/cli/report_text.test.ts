@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Baseline, CompressionReport } from '../run/report.ts'
+import { wholeReport } from '../run/report_page/report.suite.ts'
 import { reportText } from './compress.ts'
 
 const report = (baselines: readonly Baseline[], bytes = 60e6): CompressionReport => ({
@@ -32,6 +33,18 @@ test('a baseline has a line, with its size and how far it is from the source', (
   expect(lines(report([{ name: 'round to nearest', bytes: 61e6, kl: 0.5 }]))).toContain(
     'baseline    round to nearest: 61.0 MB, KL 0.5000',
   )
+})
+test('speed is one line, with what brings none, and no line where it was not measured', () => {
+  const { speed } = wholeReport()
+  const line = (each: CompressionReport['speed']) =>
+    lines({ ...report([]), ...(each ? { speed: each } : {}) }).filter((text) => text.startsWith('speed'))
+  expect(line(speed)).toEqual([
+    'speed       written 20.0 -> 40.0 tokens/s, read 400 -> 500; 400.0 MB -> 50.0 MB of weights a token (packed int8)',
+  ])
+  expect(line({ ...speed!, pruned: true })).toEqual([
+    expect.stringMatching(/\(packed int8\)\. No speed from zeros on this device: .*\.$/),
+  ])
+  expect(line(undefined)).toEqual([])
 })
 test('the last line says where a baseline is closer to the source', () => {
   const name = 'uniform mix: 4 bits'

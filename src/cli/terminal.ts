@@ -29,6 +29,7 @@ const verbs = {
   write: 'writing',
   evaluate: 'evaluating',
   sample: 'sampling',
+  speed: 'timing',
   baseline: 'comparing',
   read: 'reading',
   train: 'training',
@@ -129,6 +130,7 @@ const phaseVerbs: Readonly<Record<CompressionPlan['memory'][number]['phase'], st
   verify: 'verify',
   evaluate: 'evaluate',
   sample: 'continue prompts',
+  speed: 'measure speed',
 }
 
 /** The programs that open the result, and how its files are laid out where there was a choice. */

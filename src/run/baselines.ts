@@ -57,6 +57,7 @@ export async function compareBaseline(
       verify: false,
       probe: false,
       sideBySide: false,
+      speed: false,
       overwrite: false,
       restart: false,
     },

@@ -19,13 +19,14 @@ test('options that were given become flags, and no others', () => {
       trueSequential: true,
       calibration: ['a.txt', 'b.jsonl'],
       sideBySide: false,
+      speed: false,
       baselines: false,
       verify: false,
       levels: ['Q3_K', 'Q4_K'],
       limits: { targetSize: 60_000_000 },
     }).join(' '),
   ).toBe(
-    'pare compress m.gguf --target-size 60MB --bits 3 --group-size row --symmetric --no-fallback --shard-size 1500kB --no-act-order --static-groups --no-search --calib a.txt b.jsonl --no-side-by-side --no-baselines --no-verify --levels Q3_K,Q4_K --output out',
+    'pare compress m.gguf --target-size 60MB --bits 3 --group-size row --symmetric --no-fallback --shard-size 1500kB --no-act-order --static-groups --no-search --calib a.txt b.jsonl --no-side-by-side --no-speed --no-baselines --no-verify --levels Q3_K,Q4_K --output out',
   )
 })
 test('options of single methods that are switched off are written so', () => {

@@ -40,6 +40,7 @@ const flags: Readonly<
   every: 'value',
   evaluate: 'off',
   sideBySide: 'either',
+  speed: 'either',
   baselines: 'off',
   verify: 'off',
   levels: 'value',

@@ -77,6 +77,11 @@ export interface CompressOptions extends Omit<WeightStep, 'only' | 'at'>, MixOpt
    * it, in f32. @default for models that take 1 GiB or less so
    */
   sideBySide?: boolean
+  /**
+   * Whether the tokens a second of source and result are measured, for some seconds; only with `evaluate`. Both are in memory
+   * for it: what is in blocks or on grids in its codes, other weights in f32. @default as `sideBySide`
+   */
+  speed?: boolean
   /** Whether another way to store the same source is compressed and compared too; only with `evaluate`. @default true */
   baselines?: boolean
   /** Whether the result is opened again and compared with its source before it is published. @default true */
@@ -130,6 +135,7 @@ export interface ResolvedCompressOptions {
   seed: number
   evaluate: boolean
   sideBySide: boolean | undefined
+  speed: boolean | undefined
   baselines: boolean
   verify: boolean
   text: readonly string[] | undefined
@@ -177,6 +183,7 @@ export function resolveOptions(options: CompressOptions): ResolvedCompressOption
     seed: options.seed ?? 0,
     evaluate: options.evaluate ?? true,
     sideBySide: options.sideBySide,
+    speed: options.speed,
     baselines: options.baselines ?? true,
     verify: options.verify ?? true,
     text: options.text,

@@ -5,14 +5,20 @@ import { describe, expect, test } from 'vitest'
 import { QualityError } from '../tensor/errors.ts'
 import { commandArguments } from './command_line.ts'
 import { compress } from './compress.ts'
+import type { CompressOptions } from './compress_options.ts'
 import { compressions } from './compressions.suite.ts'
 import type { ProgressEvent } from './progress.ts'
 import { reportPage } from './report_page/report_page.ts'
 
 const { options } = compressions()
+/** Options that say no more of speed than `extra`. */
+function plainOptions(extra: Partial<CompressOptions>): CompressOptions {
+  const { speed: _, ...rest } = options(extra)
+  return { ...rest, ...extra }
+}
 
 test('the page and the card stand beside the report, and hold what was recorded', async () => {
-  const asked = options({ target: 'pare', bits: 3 })
+  const asked = plainOptions({ target: 'pare', bits: 3 })
   const report = await compress(asked)
   expect(report.files).toEqual(expect.arrayContaining(['README.md', 'report.html', 'report.json']))
   expect(report.command).toEqual(commandArguments(asked))
@@ -28,6 +34,7 @@ test('the page and the card stand beside the report, and hold what was recorded'
     'verify',
     'evaluate',
     'sample',
+    'speed',
     'baseline',
   ])
   for (const [i, { start, seconds }] of report.timeline!.entries()) {
@@ -54,9 +61,38 @@ test('texts side by side can be left out, and are where nothing is evaluated', a
   }
 })
 
+test('speed is measured where texts are written side by side, and can be left out or asked for alone', async () => {
+  for (const [extra, measured] of [
+    [{ speed: false }, false],
+    [{ sideBySide: false }, false],
+    [{ sideBySide: false, speed: true }, true],
+    [{ evaluate: false, speed: true }, false],
+  ] as const) {
+    const asked = plainOptions({ method: 'rtn', ...extra })
+    const report = await compress(asked)
+    expect(report.speed !== undefined, JSON.stringify(extra)).toBe(measured)
+    expect(report.timeline!.some(({ phase }) => phase === 'speed')).toBe(measured)
+    expect(readFileSync(join(asked.output, 'README.md'), 'utf8').includes('## Speed')).toBe(measured)
+    if (!measured) continue
+    expect(report.speed).toMatchObject({
+      source: { form: 'decoded to f32' },
+      result: { form: 'packed int8' },
+    })
+  }
+})
+test('the report of a pruned result says that its zeros bring no speed', async () => {
+  const asked = options({ method: 'magnitude', sparsity: 0.5, sideBySide: false, speed: true })
+  const { speed } = await compress(asked)
+  expect(speed).toMatchObject({ pruned: true, result: { form: 'decoded to f32', packed: 0 } })
+  for (const name of ['README.md', 'report.html'])
+    expect(readFileSync(join(asked.output, name), 'utf8')).toContain(
+      'No speed from this on this device: its weights are decoded to f32 in memory, its zeros like other numbers.',
+    )
+})
+
 test('progress goes through all phases, and the plan comes first, behind what it measures', async () => {
   const events: ProgressEvent[] = []
-  await compress(options({ target: 'pare' }), { progress: (event) => events.push(event) })
+  await compress(plainOptions({ target: 'pare' }), { progress: (event) => events.push(event) })
   const phases = events.flatMap((event) => (event.kind === 'progress' ? [event.phase] : []))
   expect([...new Set(phases)]).toEqual([
     'probe',
@@ -65,6 +101,7 @@ test('progress goes through all phases, and the plan comes first, behind what it
     'write',
     'evaluate',
     'sample',
+    'speed',
     'baseline',
   ])
   expect(events.findIndex(({ kind }) => kind === 'plan')).toBeLessThan(

@@ -3,7 +3,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { writeWhole } from '../formats/output.ts'
 import { openCompressible } from '../models/load_model.ts'
-import { languageModel, type OpenCompressible, textEncoder } from '../models/open_model.ts'
+import {
+  languageModel,
+  type OpenCompressible,
+  type OpenLanguageModel,
+  textEncoder,
+} from '../models/open_model.ts'
 import type { ResolvedSource } from '../models/source/resolved.ts'
 import type { Calibration } from './calibration.ts'
 import { compareEncoders } from './compare_vectors.ts'
@@ -11,6 +16,7 @@ import type { ResolvedCompressOptions } from './compress_options.ts'
 import type { EngineLimit } from './engine_limit.ts'
 import { checkTokenizers, type EvaluationTexts, evaluateOpen, type RunHooks } from './evaluate.ts'
 import { expandFolders } from './folder_files.ts'
+import { generationSpeed, unmeasured } from './generation_speed.ts'
 import { journalName } from './journal_entries.ts'
 import type { MemoryBudget } from './memory_budget.ts'
 import { modelCard } from './model_card.ts'
@@ -20,6 +26,7 @@ import { reportName, reportText } from './report_file.ts'
 import { reportPage } from './report_page/report_page.ts'
 import type { RunFolder } from './run_folder.ts'
 import { sideBySide, tooLarge } from './side_by_side.ts'
+import { stepMethod } from './step_methods.ts'
 import { tuningReport } from './step_tuning.ts'
 import type { Timeline } from './timeline.ts'
 import { transformReports } from './transform_model.ts'
@@ -76,14 +83,29 @@ export async function compareResult(
     )
     for (const text of notes) note(`evaluation: ${text}`)
     const reason = options.sideBySide === undefined ? tooLarge(source) : undefined
-    if (reason) note(reason)
+    for (const text of [reason, unmeasured(options, source)]) if (text) note(text)
     limit.enter('sample')
-    return { ...metrics, ...(memory.sideBySide ? await sideBySide(against, model, hooks) : {}) }
+    const written = memory.sideBySide ? await sideBySide(against, model, hooks) : {}
+    limit.enter('speed')
+    const speed = memory.speed ? await speedOf(against, model, options, hooks) : undefined
+    if (memory.speed && !speed) note('speed is not measured: the context has no room for a text')
+    return { ...metrics, ...written, ...(speed ? { speed } : {}) }
   } finally {
     result.close()
     timeline.end()
   }
 }
+
+const speedOf = (
+  source: OpenLanguageModel,
+  result: OpenLanguageModel,
+  { steps }: ResolvedCompressOptions,
+  hooks: RunHooks,
+) =>
+  generationSpeed(source, result, {
+    ...hooks,
+    pruned: steps.some(({ method }) => stepMethod(method).kind === 'pruner'),
+  })
 
 /** What is known without the result. */
 export function reportOf(

@@ -26,6 +26,8 @@ export function compressions() {
     text: [text],
     context: 64,
     windows: 2,
+    // Texts to time, in every run.
+    speed: false,
     ...extra,
   })
   return { folder, options }

@@ -62,6 +62,8 @@ const options = (output: string, extra: Partial<CompressOptions> = {}): Compress
   baselines: false,
   // Hundreds of runs, which would all measure the kernels.
   probe: false,
+  // The card would hold rates, which are others each time.
+  speed: false,
   ...extra,
 })
 

@@ -52,6 +52,7 @@ export function forFamily(
     length: Math.min(given.length ?? usualSamples.length, longest),
     context: longest,
     sideBySide: false,
+    speed: false,
   }
 }
 
@@ -70,6 +71,7 @@ function checkEncoder(open: OpenTextEncoder, options: ResolvedCompressOptions): 
   if (modelTunerOf(options.steps, names, options.seed))
     throw refuse('--model-epochs: logits have a KL, leave it out')
   if (options.sideBySide) throw refuse('--side-by-side: language models continue prompts, leave it out')
+  if (options.speed) throw refuse('--speed: language models write tokens, leave it out')
 }
 
 const refused = (open: OpenTextEncoder, what: string): OptionError =>

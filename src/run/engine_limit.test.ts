@@ -14,6 +14,7 @@ const budget = (maxMemory: number | undefined): MemoryBudget => ({
   peakMemoryBytes: 64 * MiB,
   split: freeSplit,
   sideBySide: false,
+  speed: false,
   notes: [],
   refusal: undefined,
 })

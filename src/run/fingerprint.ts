@@ -85,6 +85,7 @@ const indifferent = new Set([
   'evaluation.files',
   'limits.maxKl',
   'baselines',
+  'speed',
   'verify',
   'limits.maxMemory',
 ])

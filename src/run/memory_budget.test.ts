@@ -70,14 +70,14 @@ const task: MemoryTask = {
 }
 
 test('without a limit, or with more than is needed, nothing is split', () => {
-  const free = budgetOf(task, undefined, false)
+  const free = budgetOf(task, undefined)
   expect(free).toMatchObject({ split: freeSplit, notes: [], refusal: undefined, maxMemory: undefined })
   expect(free.phases).toEqual(memoryPhases(task))
-  expect(budgetOf(task, free.peakMemoryBytes, false).split).toBe(freeSplit)
+  expect(budgetOf(task, free.peakMemoryBytes).split).toBe(freeSplit)
 })
 test('every phase is below the limit, and what is split is as large as it may be', () => {
   for (const maxMemory of [5e9, 4e9, 3.5e9, 3e9]) {
-    const { phases, split, peakMemoryBytes, refusal } = budgetOf(task, maxMemory, false)
+    const { phases, split, peakMemoryBytes, refusal } = budgetOf(task, maxMemory)
     expect(refusal).toBeUndefined()
     expect(peakMemoryBytes).toBeLessThanOrEqual(maxMemory)
     for (const { bytes, parts } of phases) {
@@ -91,15 +91,15 @@ test('every phase is below the limit, and what is split is as large as it may be
   }
 })
 test('less memory never means larger pieces', () => {
-  let before = budgetOf(task, undefined, false).split
+  let before = budgetOf(task, undefined).split
   for (let maxMemory = 6e9; maxMemory > 2e9; maxMemory -= 2e8) {
-    const { split } = budgetOf(task, maxMemory, false)
+    const { split } = budgetOf(task, maxMemory)
     expect(split.activationBytes).toBeLessThanOrEqual(before.activationBytes)
     before = split
   }
 })
 test('a limit that nothing fits is refused with what is needed at least, and that suffices', () => {
-  const { refusal, peakMemoryBytes } = budgetOf(task, 1e9, false)
+  const { refusal, peakMemoryBytes } = budgetOf(task, 1e9)
   expect(refusal).toBeInstanceOf(ResourceError)
   expect(refusal).toMatchObject({ code: 'PARE_E_MEMORY', exitCode: 5 })
   expect(refusal!.message).toMatch(
@@ -107,8 +107,8 @@ test('a limit that nothing fits is refused with what is needed at least, and tha
   )
   expect(peakMemoryBytes).toBeGreaterThan(1e9)
   const needed = refusal!.facts.needed as number
-  expect(budgetOf(task, needed, false).refusal).toBeUndefined()
-  expect(budgetOf(task, needed - 1, false).refusal).toBeDefined()
+  expect(budgetOf(task, needed).refusal).toBeUndefined()
+  expect(budgetOf(task, needed - 1).refusal).toBeDefined()
 })
 test('a measurement has pieces of its own, and is refused where none are small enough', () => {
   const tried = stages.map((names) =>
@@ -127,40 +127,53 @@ test('a measurement has pieces of its own, and is refused where none are small e
     evaluation: undefined,
     measurement: { how: 'measured' as const, windows, stages: tried },
   }
-  expect(budgetOf(measured, undefined, false).split.measurement).toBe(freeSplit.measurement)
+  expect(budgetOf(measured, undefined).split.measurement).toBe(freeSplit.measurement)
   // A head of 1.6 GB with three times 131 rows of logits.
   const maxMemory = 1.5e9
-  const { split, phases, refusal, peakMemoryBytes } = budgetOf(measured, maxMemory, false)
+  const { split, phases, refusal, peakMemoryBytes } = budgetOf(measured, maxMemory)
   expect(refusal).toBeUndefined()
   expect(phases.map(({ phase }) => phase)).toEqual(['start', 'measure', 'compress', 'write'])
   expect(peakMemoryBytes).toBeLessThanOrEqual(maxMemory)
   expect(split.measurement.headRows).toBeLessThan(vocabulary)
   expect(split.evaluation).toBe(freeSplit.evaluation)
-  const least = budgetOf(measured, 5e8, false).refusal!
+  const least = budgetOf(measured, 5e8).refusal!
   expect(least.message).toMatch(/ MB while the levels of a mix are measured, got 500 MB; .*measure without/)
   expect(least.facts.phase).toBe('measure')
   const needed = least.facts.needed as number
-  expect(budgetOf(measured, needed, false).refusal).toBeUndefined()
-  expect(budgetOf(measured, needed - 1, false).refusal).toBeDefined()
+  expect(budgetOf(measured, needed).refusal).toBeUndefined()
+  expect(budgetOf(measured, needed - 1).refusal).toBeDefined()
 })
 test('texts side by side are left out with a note, or refused where they were asked for', () => {
   const samples = { ...task, sideBySide: true }
-  const without = budgetOf(samples, 4e9, false)
+  const without = budgetOf(samples, 4e9)
   expect([without.sideBySide, without.refusal]).toEqual([false, undefined])
   expect(without.notes).toEqual([
     expect.stringMatching(/^no texts side by side: .* --max-memory is 4000 MB$/),
   ])
-  const asked = budgetOf(samples, 4e9, true)
+  const asked = budgetOf(samples, 4e9, { sideBySide: true })
   expect(asked.sideBySide).toBe(true)
   expect(asked.refusal?.message).toContain('--no-side-by-side')
-  expect(budgetOf(samples, 20e9, false)).toMatchObject({ sideBySide: true, notes: [] })
+  expect(budgetOf(samples, 20e9)).toMatchObject({ sideBySide: true, notes: [] })
+})
+test('speed is left out with a note where both models do not fit, or refused where it was asked for', () => {
+  const measured = { ...task, speed: true }
+  const without = budgetOf(measured, 4e9)
+  expect([without.speed, without.refusal]).toEqual([false, undefined])
+  expect(without.notes).toEqual([
+    expect.stringMatching(
+      /^speed is not measured: source and result together need \d+ MB, --max-memory is 4000 MB$/,
+    ),
+  ])
+  expect(budgetOf(measured, 4e9, { speed: true }).refusal?.message).toContain('--no-speed')
+  expect(budgetOf({ ...measured, sideBySide: true }, 4e9).notes).toHaveLength(2)
+  expect(budgetOf(measured, 40e9)).toMatchObject({ speed: true, notes: [] })
 })
 test('a limit of less than a megabyte is told as it was asked for', () => {
-  expect(budgetOf(task, 1000, false).refusal!.message).toMatch(/, got 1kB; /)
+  expect(budgetOf(task, 1000).refusal!.message).toMatch(/, got 1kB; /)
 })
 test('kernels are measured with what a limit leaves, so that they are no reason to refuse a run', () => {
-  const without = budgetOf(task, 1e9, false).refusal!.facts.needed as number
+  const without = budgetOf(task, 1e9).refusal!.facts.needed as number
   const measured = { ...task, probe: true }
-  expect(budgetOf(measured, without, false).refusal).toBeUndefined()
+  expect(budgetOf(measured, without).refusal).toBeUndefined()
   expect(memoryPhases(measured)[0]!.bytes).toBeGreaterThan(memoryPhases(task)[0]!.bytes)
 })

@@ -7,6 +7,7 @@ import type { TargetPlan } from '../models/write/model_writer.ts'
 import { ResourceError } from '../tensor/errors.ts'
 import { sizeText } from './byte_size.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import { measuresSpeed } from './generation_speed.ts'
 import { poolPart } from './memory_parts.ts'
 import {
   freeSplit,
@@ -33,6 +34,8 @@ export interface MemoryBudget {
   split: MemorySplit
   /** Whether source and result also continue some prompts. */
   sideBySide: boolean
+  /** Whether tokens a second of both are measured. */
+  speed: boolean
   notes: readonly string[]
   /** Why the run cannot keep to it. */
   refusal: ResourceError | undefined
@@ -55,18 +58,25 @@ export function memoryBudget(
   measurement?: MeasurementTask,
 ): MemoryBudget {
   const task = { ...taskOf(source, target, options, measurement !== undefined), measurement }
-  return budgetOf(task, options.limits.maxMemory, options.sideBySide === true)
+  const asked = { sideBySide: options.sideBySide === true, speed: options.speed === true }
+  return budgetOf(task, options.limits.maxMemory, asked)
 }
+
+/** Phases that need whole models, which no piece is smaller than: they are left out where they do not fit unasked. */
+const optionalPhases = [
+  { phase: 'sample', name: 'sideBySide', without: 'no texts side by side: the whole model needs' },
+  { phase: 'speed', name: 'speed', without: 'speed is not measured: source and result together need' },
+] as const
 
 /**
  * The same of a task.
  *
- * @param needsSamples texts side by side were asked for, and are not left out
+ * @param asked what was asked for is not left out
  */
 export function budgetOf(
   task: MemoryTask,
   maxMemory: number | undefined,
-  needsSamples: boolean,
+  asked: { sideBySide?: boolean; speed?: boolean } = {},
 ): MemoryBudget {
   const free = memoryPhases(task)
   const whole = {
@@ -75,15 +85,21 @@ export function budgetOf(
     peakMemoryBytes: peakOf(free).bytes,
     split: freeSplit,
     sideBySide: task.sideBySide,
+    speed: task.speed === true,
     notes: [],
     refusal: undefined,
   }
   if (maxMemory === undefined || whole.peakMemoryBytes <= maxMemory) return whole
-  // Texts side by side need the whole model, and no piece is smaller.
-  const samples = free.find(({ phase }) => phase === 'sample')
-  const leftOut = samples !== undefined && samples.bytes > maxMemory && !needsSamples
+  const leftOut = optionalPhases.flatMap(({ phase, name, without }) => {
+    const found = free.find((each) => each.phase === phase)
+    return found && found.bytes > maxMemory && !asked[name] ? [{ name, without, bytes: found.bytes }] : []
+  })
   // Kernels are measured with what the limit leaves them, or not at all.
-  const kept = { ...task, probe: false, ...(leftOut ? { sideBySide: false } : {}) }
+  const kept = {
+    ...task,
+    probe: false,
+    ...Object.fromEntries(leftOut.map(({ name }) => [name, false])),
+  }
   const split = splitFor(kept, maxMemory)
   // The pool gives back what it keeps before an allocation passes the limit: it has what the rest leaves.
   const least = peakOf(memoryPhases(kept, { ...split, pooledBytes: 0 }))
@@ -94,11 +110,10 @@ export function budgetOf(
     peakMemoryBytes: peakOf(phases).bytes,
     split,
     sideBySide: kept.sideBySide,
-    notes: leftOut
-      ? [
-          `no texts side by side: the whole model needs ${megabytes(samples.bytes)}, --max-memory is ${megabytes(maxMemory)}`,
-        ]
-      : [],
+    speed: kept.speed === true,
+    notes: leftOut.map(
+      ({ without, bytes }) => `${without} ${megabytes(bytes)}, --max-memory is ${megabytes(maxMemory)}`,
+    ),
     refusal: least.bytes <= maxMemory ? undefined : refusalOf(least, maxMemory),
   }
 }
@@ -127,6 +142,7 @@ const phaseNames: Readonly<Record<MemoryPhase['phase'], string>> = {
   verify: 'to verify the result',
   evaluate: 'for the evaluation',
   sample: 'for texts side by side',
+  speed: 'to measure the speed of source and result',
 }
 const waysOut: Readonly<Record<MemoryPhase['phase'], string>> = {
   start: 'give it as much, or shorter texts',
@@ -136,6 +152,7 @@ const waysOut: Readonly<Record<MemoryPhase['phase'], string>> = {
   verify: 'give it as much, or --no-verify',
   evaluate: 'give it as much, or a shorter --context, or --no-evaluate',
   sample: 'give it as much, or --no-side-by-side',
+  speed: 'give it as much, or --no-speed',
 }
 
 const refusalOf = ({ phase, bytes }: MemoryPhase, maxMemory: number): ResourceError =>
@@ -212,6 +229,7 @@ function taskOf(
     probe: options.probe,
     verification: options.verify,
     sideBySide: evaluate && (options.sideBySide ?? tooLarge(source) === undefined),
+    speed: measuresSpeed(options, source),
     textBytes: texts.reduce((total, file) => total + sizeOf(file), 0),
   }
 }

@@ -282,6 +282,8 @@ test('phases are those of the run, and the highest decides', () => {
     'evaluate',
     'sample',
   ])
+  expect(names({ speed: true })).toEqual(['start', 'compress', 'write'])
+  expect(names({ evaluation, speed: true })).toEqual(['start', 'compress', 'write', 'evaluate', 'speed'])
   const phases = memoryPhases(task({ evaluation }))
   expect(peakOf(phases).bytes).toBe(Math.max(...phases.map(({ bytes }) => bytes)))
   for (const { bytes, parts } of phases) expect(parts.reduce((sum, part) => sum + part.bytes, 0)).toBe(bytes)

@@ -5,12 +5,12 @@
 
 import type { StageTuner } from '../calibrate/stage_tuner.ts'
 import { type EvaluationSplit, usualSplit } from '../metrics/language.ts'
-import { headRows } from '../metrics/token_logits.ts'
 import { usualMemoryLimit } from '../models/activations.ts'
 import { usualBatchTokens } from '../models/batches.ts'
 import type { OpenCompressible } from '../models/open_model.ts'
 import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
+import { editedParts } from './edited_memory.ts'
 import { type MemoryPart, poolPart, sum, uncollected } from './memory_parts.ts'
 import {
   batchTokens,
@@ -46,12 +46,15 @@ import {
 import type { Phase } from './progress.ts'
 import { evaluationParts, sampleParts, verificationParts } from './result_memory.ts'
 import { type SearchTask, searchParts } from './search_memory.ts'
+import { speedParts } from './speed_memory.ts'
 import { modelTuningParts } from './tuning_memory.ts'
 import { vectorParts } from './vector_memory.ts'
 
 export interface MemoryPhase {
   /** `start` is all that comes before the first stage. */
-  phase: 'start' | Extract<Phase, 'measure' | 'compress' | 'write' | 'verify' | 'evaluate' | 'sample'>
+  phase:
+    | 'start'
+    | Extract<Phase, 'measure' | 'compress' | 'write' | 'verify' | 'evaluate' | 'sample' | 'speed'>
   /** Sum of the parts. */
   bytes: number
   parts: readonly MemoryPart[]
@@ -106,6 +109,8 @@ export interface MemoryTask {
   /** Present where widths are chosen by errors that are still to be measured. */
   measurement?: MeasurementTask | undefined
   sideBySide: boolean
+  /** Whether tokens a second of source and result are measured. @default false */
+  speed?: boolean | undefined
   /** Whether kernels are measured before the run. @default false */
   probe?: boolean | undefined
   /** Whether the result is opened again and compared with its source. @default false */
@@ -147,6 +152,7 @@ export function memoryPhases(task: MemoryTask, split: MemorySplit = freeSplit): 
       ? [phase('evaluate', task.vectors ? vectorParts(task) : evaluationParts(task, split))]
       : []),
     ...(task.evaluation && task.sideBySide ? [phase('sample', sampleParts(task))] : []),
+    ...(task.evaluation && task.speed ? [phase('speed', speedParts(task, split))] : []),
   ]
 }
 
@@ -189,22 +195,6 @@ function roundingParts(task: MemoryTask, split: MemorySplit): MemoryPart[] {
     { what: 'a weight with what it is rounded to', bytes: highest },
     { what: poolPart, bytes: Math.min(split.pooledBytes, highest) },
     ...fileParts(task),
-  ]
-}
-
-/** A weight that is read with its edits: its numbers in f64, before and after in f32. Tables are read in blocks. */
-function editedParts(task: MemoryTask): MemoryPart[] {
-  if (!task.edited) return []
-  const inBlocks = Math.max(blockBytes / F32, task.config.hidden * headRows)
-  const numbers = task.tensors.map((plan) =>
-    plan.role === 'matrix' ? numbersOf(plan) : Math.min(inBlocks, numbersOf(plan)),
-  )
-  return [
-    {
-      what: 'a weight whose edits are computed',
-      bytes: (F64 + 2 * F32) * Math.max(...numbers),
-      outside: true,
-    },
   ]
 }
 

@@ -6,6 +6,8 @@ import { licenceName } from './licence_name.ts'
 import { loadingLines } from './loading_lines.ts'
 import type { CompressionReport } from './report.ts'
 import { byteSize, fixed, isNumber, percent } from './report_page/numbers.ts'
+import { speedRows } from './report_page/speed_section.ts'
+import { methodText, speedRemarks } from './speed_report.ts'
 import { programsText, type Target, type TargetName, targetTable } from './targets.ts'
 import { checkWord } from './verify/verification.ts'
 import { shortened, visibleLine } from './visible_text.ts'
@@ -30,6 +32,7 @@ export function modelCard(report: CompressionReport, source: CardSource): string
     `# ${plain(source.name)}, compressed by Pare`,
     `Made from ${plain(sourceLabel(report.source))}${report.sourceSha256 ? ` (SHA-256 ${plain(report.sourceSha256)})` : ''} with ${plain(report.method)}, for ${readersOf(report)}.`,
     results(report),
+    ...speed(report),
     ...loading(report, source),
     ...command(report),
     ...calibration(report),
@@ -138,6 +141,22 @@ function results(report: CompressionReport): string {
 
 const cosines = (vectors: Pick<EmbeddingMetrics, 'meanCosine' | 'leastCosine'> | undefined): string[] =>
   vectors ? [fixed(vectors.meanCosine, 5), fixed(vectors.leastCosine, 5)] : ['', '']
+
+/** Tokens a second before and after, and what brings no speed. */
+function speed({ speed }: CompressionReport): string[] {
+  if (!speed) return []
+  const rows = speedRows(speed).map((row) => `| ${row.map(plain).join(' | ')} |`)
+  return [
+    [
+      '## Speed',
+      ...speedRemarks(speed).map(plain),
+      ['|  | source | this model | this model / source |', '| --- | ---: | ---: | ---: |', ...rows].join(
+        '\n',
+      ),
+      plain(methodText(speed)),
+    ].join('\n\n'),
+  ]
+}
 
 function loading(report: CompressionReport, { family }: CardSource): string[] {
   const lines = loadingLines(report, family)

@@ -100,6 +100,7 @@ export const wholeFields = {
   imatrix: text('the path of a file'),
   trueSequential: yesOrNo,
   sideBySide: yesOrNo,
+  speed: yesOrNo,
   baselines: yesOrNo,
   verify: yesOrNo,
   levels: list(

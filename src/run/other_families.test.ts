@@ -34,6 +34,7 @@ test.each([
   ['a format of checkpoints', { target: 'gptq' }, /--target gptq: holds language models/],
   ['a size', { limits: { targetSize: 50_000 } }, /--target-size, --target-bpw: widths are chosen/],
   ['a KL', { limits: { maxKl: 1 } }, /--max-kl: logits have a KL/],
+  ['speed', { speed: true }, /--speed: language models write tokens/],
   ['prompts', { sideBySide: true }, /--side-by-side: language models continue prompts/],
 ] as const)(
   'compressing a text encoder with %s is refused, and so is its plan',

@@ -13,6 +13,7 @@ export type Phase =
   | 'write'
   | 'evaluate'
   | 'sample'
+  | 'speed'
   | 'baseline'
   | 'read'
 

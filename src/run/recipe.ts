@@ -93,6 +93,8 @@ export interface Recipe {
   }
   /** Source and result also continue some prompts, where they are compared. @default for models of up to 1 GiB in f32 */
   sideBySide?: boolean
+  /** Tokens a second of source and result are measured, where they are compared. @default as `sideBySide` */
+  speed?: boolean
   /** Another way to store the same source is compressed and compared too, where the result is. @default true */
   baselines?: boolean
   /** The result is opened again and compared with its source before it is published. @default true */
@@ -159,6 +161,7 @@ export const recipeSchema = record({
   overrides: optional(overridesSchema),
   limits: optional(limitsSchema),
   sideBySide: optional(wholeFields.sideBySide),
+  speed: optional(wholeFields.speed),
   baselines: optional(wholeFields.baselines),
   verify: optional(wholeFields.verify),
   levels: optional(wholeFields.levels),

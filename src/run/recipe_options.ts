@@ -118,6 +118,7 @@ export function resolvedRecipe(options: ResolvedCompressOptions): Recipe {
     overrides: options.overrides.map(({ at: _, ...override }) => override),
     limits: { ...sizes, ...limits },
     sideBySide: options.sideBySide,
+    speed: options.speed,
     baselines: options.baselines,
     verify: options.verify,
     levels: options.mix?.levels,

@@ -3,6 +3,7 @@ import type { PareWeight } from '../formats/pare_weight.ts'
 import type { EmbeddingMetrics } from '../metrics/embeddings.ts'
 import type { LanguageMetrics } from '../metrics/language.ts'
 import type { Phase } from './progress.ts'
+import type { SpeedReport } from './speed_report.ts'
 import type { ValueDigest } from './verify/value_digest.ts'
 import type { Check, VerificationRecord } from './verify/verification.ts'
 
@@ -181,6 +182,8 @@ export interface CompressionReport extends Partial<LanguageMetrics> {
   samples?: readonly GreedySample[]
   /** Present where `samples` are. */
   parting?: LogitParting
+  /** Present where the result of a language model was evaluated and `speed` was not off. */
+  speed?: SpeedReport
 }
 
 /** Largest resident memory of this process so far, in bytes. */

@@ -16,6 +16,14 @@ export const reportName = 'report.json'
 const LONGEST = 256 << 20
 
 const count = z.number().nonnegative()
+const modelSpeed = z.looseObject({
+  prefill: count,
+  decode: count,
+  form: z.string(),
+  packed: count,
+  weightBytes: count,
+  contextBytes: count,
+})
 /** What readers of a report take for granted. */
 const schema = z.looseObject({
   // Reports of Pare before it had a first release have none.
@@ -53,6 +61,7 @@ const schema = z.looseObject({
   tokens: count.optional(),
   protocol: z.string().optional(),
   embeddings: z.looseObject({ meanCosine: z.number(), leastCosine: z.number(), texts: count }).optional(),
+  speed: z.looseObject({ machine: z.string(), source: modelSpeed, result: modelSpeed }).optional(),
 })
 
 /** The text of the file. */

@@ -6,9 +6,11 @@ import type { TargetPlan } from '../models/write/model_writer.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import type { Grid } from '../nn/grid.ts'
 import type { ResolvedCompressOptions } from './compress_options.ts'
+import { measuresSpeed } from './generation_speed.ts'
 import type { MeasurementTask } from './mix/measurement_task.ts'
 import type { SensitivityName } from './mix/mix_options.ts'
 import { tooLarge } from './side_by_side.ts'
+import { loadedBytes } from './speed_memory.ts'
 import { stepMethod } from './step_methods.ts'
 import { stepsByName } from './step_sequence.ts'
 import { comparedTokens } from './verify/fixed_texts.ts'
@@ -56,6 +58,8 @@ export interface RunFacts {
   /** `vectors`: of encoders, without logits. */
   evaluation?: { tokens: number; context: number; vectors?: boolean }
   sideBySide: boolean
+  /** Bytes of weights that a token of the source and of the result reads, where their speed is measured. */
+  speed?: { source: number; result: number }
   /** Tokens on which the result is verified, if it is. */
   verified?: number
   /** Of the source, which are read once to know it again. */
@@ -137,6 +141,9 @@ export function runFacts(
       : {}),
     ...(options.verify ? { verified: Math.min(comparedTokens, config.context) } : {}),
     sideBySide: options.evaluate && (options.sideBySide ?? tooLarge(source) === undefined),
+    ...(measuresSpeed(options, source)
+      ? { speed: loadedBytes({ config, format: source.format, target: plan.target, tensors: plan.tensors }) }
+      : {}),
     hashedBytes: source.resolved?.sha256 === undefined ? source.weights.fileBytes : 0,
     textBytes: calibrationBytes + Math.min(evaluationBytes, tokenBytes * windows * every * context),
   }

@@ -1,5 +1,6 @@
 /** What the phases of a compression ask of each kernel, counted from shapes. */
 import { gridName } from '../nn/grid.ts'
+import { speedRounds, speedSeconds, speedTokens } from './generation_speed.ts'
 import {
   assumedNames,
   blockCalls,
@@ -23,6 +24,7 @@ const phases: readonly { phase: Phase; work(facts: RunFacts): Work[] }[] = [
   { phase: 'write', work: writing },
   { phase: 'evaluate', work: evaluation },
   { phase: 'sample', work: sampling },
+  { phase: 'speed', work: writingTexts },
   { phase: 'baseline', work: ({ baseline }) => (baseline ? comparison(baseline) : []) },
 ]
 
@@ -176,6 +178,26 @@ function sampling(facts: RunFacts): Work[] {
     { name: 'head', units: 2 * read * hidden * vocabulary },
     { name: 'thin', units: 2 * written * (weights + hidden * vocabulary) },
     { name: 'call', units: 2 * written * layers.length * blockCalls },
+  ]
+}
+
+/** Bytes of weights a second, about, by which the rounds are counted that begin within the limit. */
+const usualRate = 1e10
+
+/** Texts of source and result in turns; a token reads all weights as they are stored in memory. */
+function writingTexts(facts: RunFacts): Work[] {
+  const { speed, hidden, vocabulary, layers } = facts
+  if (!speed) return []
+  const { prompt, written } = speedTokens
+  const bytes = speed.source + speed.result
+  const rounds = Math.min(speedRounds, 1 + Math.floor((speedSeconds * usualRate) / (written * bytes)))
+  return [
+    ...loading(facts),
+    ...loadingResult(facts),
+    ...forward(facts, { tokens: 2 * rounds * prompt, length: prompt }),
+    { name: 'head', units: 2 * rounds * hidden * vocabulary },
+    { name: 'thin', units: (rounds * written * bytes) / 4 },
+    { name: 'call', units: 2 * rounds * written * layers.length * blockCalls },
   ]
 }
 

@@ -95,6 +95,14 @@ describe('counts', () => {
   })
 })
 
+test('counts of the speed are those of the texts that fit into its time, and of a whole round at least', () => {
+  const written = (bytes: number) =>
+    units(facts({ speed: { source: bytes, result: bytes } }), 'speed', 'thin') / ((2 * bytes) / 4)
+  expect(written(1e6)).toBe(5 * 32)
+  expect(written(1e9)).toBe(32)
+  expect(units(facts(), 'speed', 'thin')).toBe(0)
+})
+
 describe('the range', () => {
   test('is the sum of its phases, and grows with the time that a unit takes', () => {
     const [slow, fast] = [range(facts(), 2), range(facts(), 1)]

@@ -79,6 +79,17 @@ export function wholeReport(): CompressionReport {
       ],
       first: 1,
     },
+    speed: {
+      ...{ machine: 'a machine; 2 threads', prompt: 128, written: 32, rounds: 3 },
+      source: {
+        ...{ prefill: 400, decode: 20, least: { prefill: 350, decode: 19.5 } },
+        ...{ form: 'decoded to f32', packed: 0, headPacked: false, weightBytes: 4e8, contextBytes: 2048 },
+      },
+      result: {
+        ...{ prefill: 500, decode: 40, least: { prefill: 450, decode: 38 } },
+        ...{ form: 'packed int8', packed: 1, headPacked: true, weightBytes: 5e7, contextBytes: 2048 },
+      },
+    },
   }
 }
 

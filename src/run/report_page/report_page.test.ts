@@ -211,11 +211,25 @@ describe('what the page shows', () => {
       'They first differ after token 2, <q>·lamp</q>: the source expects <q>·is</q>, the result <q>·was</q>.',
     )
   })
+  test('rates of source and result stand side by side, with the machine', () => {
+    expect(page).toContain(
+      '<th scope="row">writing, tokens/s</th><td class="number">20.0 (19.5 to 20.0)</td><td class="number">40.0 (38.0 to 40.0)</td><td class="number">2.00</td>',
+    )
+    expect(page).toContain('decoded to f32')
+    expect(page).toContain('On a machine; 2 threads: other machines')
+    expect(page).not.toContain('No speed from')
+    const report = wholeReport()
+    const result = { ...report.speed!.source, decode: 20.9 }
+    const slow = reportPage({ ...report, speed: { ...report.speed!, result } })
+    expect(slow).toContain('No speed from this on this device: its weights are decoded to f32 in memory.')
+    expect(slow).toContain('Writing did not become faster: 20.0 tokens/s before, 20.9 after.')
+  })
   test.each<[keyof CompressionReport, RegExp]>([
     ['command', /no command: compress again/],
     ['timeline', /no time line: compress again/],
     ['memory', /no memory line: compress again/],
     ['baselines', /No other run stands beside it: compress the same source with <code>--method rtn<\/code>/],
+    ['speed', /Speed was not measured: compress with <code>--speed<\/code>/],
     ['samples', /No texts were written: compress with <code>--side-by-side<\/code>/],
     ['parting', /not compared token by token: compress with <code>--side-by-side<\/code>/],
   ])('without %s its part is one sentence that says how to get it', (field, sentence) => {
@@ -226,11 +240,11 @@ describe('what the page shows', () => {
     expect(shown.match(/class="missing"/g)).toHaveLength(1)
   })
   test('the page of an encoder does not advise what encoders cannot do', () => {
-    const { samples: _, parting: __, ...rest } = wholeReport()
+    const { samples: _, parting: __, speed: ___, ...rest } = wholeReport()
     const shown = reportPage({ ...rest, family: 'bert' })
     readTags(shown)
     expect(shown).toContain('A text encoder turns texts into vectors and writes none.')
-    expect(shown).not.toContain('--side-by-side')
+    expect(shown).not.toMatch(/--side-by-side|--speed/)
   })
   test('round to nearest is not compared with itself', () => {
     expect(reportPage(wholeReport())).toContain('gain, dB')

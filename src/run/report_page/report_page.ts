@@ -10,6 +10,7 @@ import { fixed } from './numbers.ts'
 import { originSection } from './origin_section.ts'
 import { partingSection } from './parting_section.ts'
 import { sizeSection } from './size_section.ts'
+import { speedSection } from './speed_section.ts'
 import { style, styleElement } from './style.ts'
 import { summarySection } from './summary_section.ts'
 import { textSection } from './text_section.ts'
@@ -24,6 +25,7 @@ export const contentSecurityPolicy = `default-src 'none'; style-src 'sha256-${cr
 const links = [
   ['summary', 'Summary'],
   ['size', 'Size and quality'],
+  ['speed', 'Speed'],
   ['error', 'Errors'],
   ['time', 'Time'],
   ['verification', 'Verification'],
@@ -64,6 +66,7 @@ ${styleElement}
 ${[
   summarySection(report),
   sizeSection(report),
+  speedSection(report),
   errorSection(report),
   timeSection(report),
   verificationSection(report),
