@@ -115,9 +115,18 @@ describe('the plan of a size', () => {
   test('covers what is still to be measured, its memory and its time, and the run behind it', async () => {
     process.env.PARE_HOME = join(folder, 'home-planned')
     const open = await plan(asked)
-    expect(memoryOf(open)).toEqual(['start', 'measure', 'compress', 'write', 'verify', 'evaluate', 'sample'])
+    expect(memoryOf(open)).toEqual([
+      'start',
+      'measure',
+      'compress',
+      'write',
+      'verify',
+      'evaluate',
+      'sample',
+      'speed',
+    ])
     expect(phasesOf(open)).toEqual(
-      ['verify', 'measure', 'compress', 'write', 'evaluate', 'sample', 'baseline'].toSpliced(
+      ['verify', 'measure', 'compress', 'write', 'evaluate', 'sample', 'speed', 'baseline'].toSpliced(
         2,
         0,
         'calibrate',
@@ -132,7 +141,7 @@ describe('the plan of a size', () => {
     expect(memoryOf(plans[1]!)).toContain('measure')
     expect(report.plannedMemoryBytes).toBe(plans[1]!.peakMemoryBytes)
     const known = await plan(asked)
-    expect(memoryOf(known)).toEqual(['start', 'compress', 'write', 'verify', 'evaluate', 'sample'])
+    expect(memoryOf(known)).toEqual(['start', 'compress', 'write', 'verify', 'evaluate', 'sample', 'speed'])
     expect(phasesOf(known)).not.toContain('measure')
     expect(phasesOf(known)).toContain('baseline')
   })
