@@ -40,7 +40,7 @@ test('source and result have rates, each in the form that products read', async 
   const speed = (await generationSpeed(source, result))!
   expect(speed.machine).toMatch(/ cores, \d+ GiB, .*, Node [\d.]+, .*; \d+ threads$/)
   expect(speed.prompt + speed.written).toBeLessThan(source.model.config.context)
-  expect(speed.source).toMatchObject({ form: 'decoded to f32', packed: 0, headPacked: false })
+  expect(speed.source).toMatchObject({ form: 'decoded to floats', packed: 0, headPacked: false })
   expect(speed.result).toMatchObject({ form: 'packed int8', packed: 1 })
   for (const { prefill, decode, least } of [speed.source, speed.result]) {
     expect(least.prefill).toBeGreaterThan(0)

@@ -1,6 +1,6 @@
 /**
  * Tokens a second of source and result, as `pare chat --packed int8` runs them: one text at a time, in turns, since other work
- * on the machine comes and goes. Both models are in memory: what is in blocks of ggml or on grids in its codes, others in f32.
+ * on the machine comes and goes. Both models are in memory: what has kernels as it is stored, others as floats.
  */
 import { readFileSync } from 'node:fs'
 import { defaultEvaluationText } from '../calibrate/text_samples.ts'
@@ -9,6 +9,7 @@ import { settingsFor } from '../generate/generator_settings.ts'
 import { createTextGenerator } from '../generate/text_generator.ts'
 import { embeddingName, headName } from '../models/llama/names.ts'
 import type { OpenCompressible, OpenLanguageModel } from '../models/open_model.ts'
+import { residentSource } from '../nn/values/resident_source.ts'
 import { AbortError } from '../tensor/errors.ts'
 import { currentKernels, scope, trimPool } from '../tensor/index.ts'
 import type { RunHooks } from './evaluate.ts'
@@ -169,18 +170,30 @@ function loaded(open: OpenLanguageModel, name: string, { prompt, written }: Task
 }
 
 /** How `loadPacked` holds the matrices of a model. */
-function formOf({ model, weights }: OpenLanguageModel): Pick<ModelSpeed, 'form' | 'packed' | 'headPacked'> {
-  const isPacked = (name: string) =>
+function formOf({
+  model,
+  weights,
+}: OpenLanguageModel): Pick<ModelSpeed, 'form' | 'packed' | 'masked' | 'headPacked'> {
+  // Of the first rows: tiles of rows are whole.
+  const formIn = (name: string) =>
     scope(() => {
-      const kind = weights.stored?.(name, 0, 1)?.kind
-      return kind === 'blocks' || kind === 'grid'
+      const rows = Math.min(16, weights.infos.get(name)!.shape[0]!)
+      const values = weights.stored?.(name, 0, rows)
+      return values ? residentSource(values, 'int8').form : 'f32'
     })
+  const isPacked = (name: string) => !['f16', 'f32'].includes(formIn(name))
   const infos = model.stages.flatMap((stage) => stage.weights.map((name) => weights.infos.get(name)!))
   const count = (some: typeof infos) => some.reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0)
   const packed = count(infos.filter(({ name }) => isPacked(name))) / count(infos)
-  const floats = infos.every(({ type }) => type === 'F32') ? 'f32' : 'decoded to f32'
+  const masked = count(infos.filter(({ name }) => formIn(name).includes('mask'))) / count(infos)
+  const floats = infos.every(({ type }) => type === 'F32') ? 'f32' : 'decoded to floats'
   const form: WeightForm = packed === 1 ? 'packed int8' : packed === 0 ? floats : 'mixed'
-  return { form, packed, headPacked: isPacked(model.config.tied ? embeddingName : headName) }
+  return {
+    form,
+    packed,
+    ...(masked > 0 ? { masked } : {}),
+    headPacked: isPacked(model.config.tied ? embeddingName : headName),
+  }
 }
 
 /** Tokens a second of one text. The first token comes with the end of the prompt. */

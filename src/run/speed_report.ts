@@ -2,8 +2,8 @@
 import { fixed, isNumber } from './report_page/numbers.ts'
 import { shortened } from './visible_text.ts'
 
-/** How the weights of the linear layers lie in memory; `mixed`: some packed, some in f32. */
-export type WeightForm = 'packed int8' | 'decoded to f32' | 'f32' | 'mixed'
+/** How the weights of the linear layers lie in memory: as they are stored, as floats, or `mixed`. */
+export type WeightForm = 'packed int8' | 'decoded to floats' | 'f32' | 'mixed'
 
 export interface ModelSpeed {
   /** Tokens a second while the prompt is read; the best of the rounds. */
@@ -15,6 +15,8 @@ export interface ModelSpeed {
   form: WeightForm
   /** Share of the linear weights that products read in their codes, 0 to 1. */
   packed: number
+  /** Share of the linear weights of which products read what lives and nothing else; absent where none are. */
+  masked?: number
   /** The head is read in its codes too. */
   headPacked: boolean
   /** Bytes of weights that are read for one token, as they lie in memory: all matrices, norms, and one row of the embedding. */
@@ -44,10 +46,10 @@ export const methodText = ({ machine, prompt, written, rounds }: SpeedReport): s
 /** Below this, a ratio of rates is not called a gain. */
 export const leastGain = 1.05
 
-/** `packed int8, head decoded to f32` */
+/** `packed int8, head decoded to floats` */
 export function formText({ form, packed, headPacked }: ModelSpeed): string {
-  if (form === 'mixed') return `${shareText(packed)} packed int8, others decoded to f32`
-  if (form === 'packed int8') return headPacked ? form : `${form}, head decoded to f32`
+  if (form === 'mixed') return `${shareText(packed)} packed int8, others decoded to floats`
+  if (form === 'packed int8') return headPacked ? form : `${form}, head decoded to floats`
   return headPacked ? `${form}, head packed int8` : form
 }
 
@@ -62,16 +64,17 @@ export const ratioOf = (before: number, after: number): number | undefined =>
 export function speedRemarks({ source, result, pruned }: SpeedReport): string[] {
   const remarks: string[] = []
   const zeros = pruned ? ', its zeros like other numbers' : ''
-  if (result.form === 'decoded to f32')
-    remarks.push(`No speed from this on this device: its weights are decoded to f32 in memory${zeros}.`)
+  if (result.form === 'decoded to floats')
+    remarks.push(`No speed from this on this device: its weights are decoded to floats in memory${zeros}.`)
   else if (result.form === 'f32')
     remarks.push(`No speed from this on this device: its weights are f32 in memory${zeros}.`)
   else {
     if (result.form === 'mixed')
       remarks.push(
-        `No speed on this device from ${shareText(1 - result.packed)} of the linear weights, which are decoded to f32 in memory.`,
+        `No speed on this device from ${shareText(1 - result.packed)} of the linear weights, which are decoded to floats in memory.`,
       )
-    if (pruned) remarks.push('No speed from zeros on this device: products read them like other weights.')
+    if (pruned && !result.masked)
+      remarks.push('No speed from zeros on this device: products read them like other weights.')
   }
   const ratio = ratioOf(source.decode, result.decode)
   if (ratio !== undefined && ratio < leastGain)

@@ -83,7 +83,7 @@ export function wholeReport(): CompressionReport {
       ...{ machine: 'a machine; 2 threads', prompt: 128, written: 32, rounds: 3 },
       source: {
         ...{ prefill: 400, decode: 20, least: { prefill: 350, decode: 19.5 } },
-        ...{ form: 'decoded to f32', packed: 0, headPacked: false, weightBytes: 4e8, contextBytes: 2048 },
+        ...{ form: 'decoded to floats', packed: 0, headPacked: false, weightBytes: 4e8, contextBytes: 2048 },
       },
       result: {
         ...{ prefill: 500, decode: 40, least: { prefill: 450, decode: 38 } },

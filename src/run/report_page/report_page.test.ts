@@ -215,13 +215,13 @@ describe('what the page shows', () => {
     expect(page).toContain(
       '<th scope="row">writing, tokens/s</th><td class="number">20.0 (19.5 to 20.0)</td><td class="number">40.0 (38.0 to 40.0)</td><td class="number">2.00</td>',
     )
-    expect(page).toContain('decoded to f32')
+    expect(page).toContain('decoded to floats')
     expect(page).toContain('On a machine; 2 threads: other machines')
     expect(page).not.toContain('No speed from')
     const report = wholeReport()
     const result = { ...report.speed!.source, decode: 20.9 }
     const slow = reportPage({ ...report, speed: { ...report.speed!, result } })
-    expect(slow).toContain('No speed from this on this device: its weights are decoded to f32 in memory.')
+    expect(slow).toContain('No speed from this on this device: its weights are decoded to floats in memory.')
     expect(slow).toContain('Writing did not become faster: 20.0 tokens/s before, 20.9 after.')
   })
   test.each<[keyof CompressionReport, RegExp]>([
