@@ -31,6 +31,11 @@ test('nesting past the limit is refused, a long flat text is not', () => {
   expect(() => strictJson('x', '['.repeat(1e6))).toThrow(/deeper than 64/)
   expect(strictJson('x', `[${'[],'.repeat(1000)}1]`)).toHaveLength(1001)
 })
+test('more keys in one object than may be are refused, in several objects they are not', () => {
+  const limits = { keys: 2 }
+  expect(strictJson('x', '[{"a":1,"b":{"c":1,"d":1}},{"a":1}]', limits)).toHaveLength(2)
+  expect(() => strictJson('x', '{"a":1,"b":{},"c":1}', limits)).toThrow(/more than 2 keys in one object/)
+})
 test.each(['', '{', '{"a":1,}', '"a', '{"a" 1}', 'nul', '{"\\x":1}', '{"a":1}}'])(
   'broken text is refused: %s',
   (text) => {

@@ -6,6 +6,8 @@ export interface JsonLimits {
   depth?: number
   /** Bytes of memory that the values may take, by a count before any is made. @default 48 MiB and twice the text */
   memory?: number
+  /** Keys of one object. @default no limit of their own */
+  keys?: number
 }
 
 /**
@@ -40,7 +42,11 @@ const [PER_CONTAINER, PER_KEY, PER_TEXT, PER_VALUE] = [64, 48, 24, 8]
 function checkNesting(
   name: string,
   text: string,
-  { depth = 64, memory: most = FREE_MEMORY + 2 * text.length }: JsonLimits,
+  {
+    depth = 64,
+    memory: most = FREE_MEMORY + 2 * text.length,
+    keys: mostKeys = Number.POSITIVE_INFINITY,
+  }: JsonLimits,
 ): void {
   /** Keys of each open object; undefined stands for an open array. */
   const open: (Set<string> | undefined)[] = []
@@ -68,6 +74,11 @@ function checkNesting(
             code: 'PARE_E_DUPLICATE',
             facts: { path: name, key },
           })
+        if (keys.size >= mostKeys)
+          throw new FormatError(
+            `${printable(name)}: JSON with more than ${mostKeys} keys in one object is not read; it is damaged`,
+            { code: 'PARE_E_JSON', facts: { path: name, most: mostKeys } },
+          )
         keys.add(key)
         keyExpected = false
       }

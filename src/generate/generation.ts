@@ -60,7 +60,7 @@ export type GenerationEvent =
   | { kind: 'end'; text: string; reason: 'stop' | 'length'; tokens: number; stopText?: string }
 
 export interface GeneratorLoad {
-  /** Requests that are read or written now. */
+  /** Requests that are read or written now, or wait for their readers. */
   running: number
   /** Requests that wait for a place. */
   waiting: number

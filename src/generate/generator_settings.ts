@@ -5,7 +5,10 @@ import { OptionError } from '../tensor/errors.ts'
 import { sizeOf } from '../tensor/index.ts'
 
 export interface TextGeneratorOptions {
-  /** Texts that are written at once, 1 to 1024; others wait for a place, first come, first served. @default 8 */
+  /**
+   * Texts that are written at once, 1 to 1024; others wait for a place, first come, first served. One whose reader is far
+   * behind does not count. @default 8
+   */
   slots?: number
   /** Tokens of prompt and text together, at most. @default what the model was made for, or as many as `cacheBytes` hold */
   context?: number

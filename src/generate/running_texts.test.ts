@@ -3,7 +3,7 @@ import { GrowingCache } from '../models/key_value_cache.ts'
 import type { OpenLanguageModel } from '../models/open_model.ts'
 import { AbortError, NumericalError, OptionError, ResourceError } from '../tensor/errors.ts'
 import { currentKernels } from '../tensor/index.ts'
-import type { GenerationRequest, TextGenerator } from './generation.ts'
+import type { GenerationEvent, GenerationRequest, TextGenerator } from './generation.ts'
 import { openSmall, withGenerator, written } from './small_generator.suite.ts'
 import { createTextGenerator } from './text_generator.ts'
 
@@ -15,6 +15,11 @@ afterAll(() => open.close())
 
 const ids = (text: string) => open.tokenizer().encode(text)
 const pause = () => new Promise((resolve) => setImmediate(resolve))
+async function restOf(reader: AsyncIterator<GenerationEvent>): Promise<GenerationEvent[]> {
+  const events: GenerationEvent[] = []
+  for (let next = await reader.next(); !next.done; next = await reader.next()) events.push(next.value)
+  return events
+}
 
 describe('places', () => {
   test('texts wait for a place in the order in which they came', async () => {
@@ -85,21 +90,43 @@ describe('places', () => {
       expect((await first).end.tokens).toBe(5)
     })
   })
-  test('a reader that stands still holds its place and a few events, and does not stop the others', async () => {
+  test('readers that stand still hold a few events and no place, and go on with the same text', async () => {
+    const requests = [1, 2].map((seed) => ({ prompt: ids('a'), maxTokens: 100, ignoreEnd: true, seed }))
+    const alone = await withGenerator(open, {}, (generator) =>
+      Promise.all(requests.map((request) => written(generator, request))),
+    )
     await withGenerator(open, { slots: 2 }, async (generator) => {
-      const still = generator.generate({ prompt: ids('a'), maxTokens: 100, ignoreEnd: true, seed: 1 })
-      const reader = still[Symbol.asyncIterator]()
-      expect((await reader.next()).value).toMatchObject({ kind: 'prompt' })
+      const readers = requests.map((request) => generator.generate(request)[Symbol.asyncIterator]())
+      for (const reader of readers) expect((await reader.next()).value).toMatchObject({ kind: 'prompt' })
       const run = vi.spyOn(open.model, 'embed')
-      const { end } = await written(generator, { prompt: ids('a'), maxTokens: 60, ignoreEnd: true })
-      expect(end.tokens).toBe(60)
+      const others = [3, 4, 5].map((seed) =>
+        written(generator, { prompt: ids('a'), maxTokens: 60, ignoreEnd: true, seed }),
+      )
+      for (const { end } of await Promise.all(others)) expect(end.tokens).toBe(60)
       const rows = run.mock.calls.reduce((sum, [all]) => sum + all.filter((id) => id !== 0).length, 0)
       run.mockRestore()
-      // 1 of the prompt and 59 that ran, and the few of the one that stands still.
-      expect(rows).toBeLessThan(60 + 20)
-      let rest = 0
-      for (let next = await reader.next(); !next.done; next = await reader.next()) rest++
-      expect(rest).toBe(101)
+      // 1 of the prompt and 59 that ran, of each, and the few of those that stand still.
+      expect(rows).toBeLessThan(3 * 60 + 2 * 20)
+      const texts = await Promise.all(readers.map(restOf))
+      expect(texts).toEqual(alone.map(({ events }) => events.slice(1)))
+    })
+  })
+  test('texts whose readers have caught up run no more at once than there are places', async () => {
+    await withGenerator(open, { slots: 2 }, async (generator) => {
+      const texts = Array.from({ length: 5 }, (_, seed) =>
+        generator
+          .generate({ prompt: ids('a'), maxTokens: 60, ignoreEnd: true, seed })
+          [Symbol.asyncIterator](),
+      )
+      for (const text of texts) await text.next()
+      for (let i = 0; i < 30; i++) await pause()
+      expect(generator.load()).toEqual({ running: 5, waiting: 0 })
+      const run = vi.spyOn(open.model, 'embed')
+      for (const rest of await Promise.all(texts.map(restOf))) expect(rest).toHaveLength(61)
+      // Rows are filled up to 4 with zeros.
+      const most = Math.max(...run.mock.calls.map(([all]) => all.filter((id) => id !== 0).length))
+      run.mockRestore()
+      expect(most).toBe(2)
     })
   })
   test('a long prompt is read in pieces beside which others go on', async () => {

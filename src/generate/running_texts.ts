@@ -1,6 +1,7 @@
 /**
  * Who runs when. A step takes the newest token of every text, and whole pieces of prompts in turn up to a number of
- * tokens. A piece is cut by its own prompt alone, so that the bits of a text do not depend on others.
+ * tokens. A piece is cut by its own prompt alone, so that the bits of a text do not depend on others. A text whose reader
+ * is far behind pauses: it keeps its keys and values, and others may begin in its place.
  */
 import { GrowingCache } from '../models/key_value_cache.ts'
 import type { ResidentLlama } from '../models/llama/llama.ts'
@@ -20,7 +21,7 @@ import type { Sequence } from './sequence.ts'
 /** Rows of logits in memory at once; a prompt whose chances are wanted has many. */
 const rowsOfLogits = 32
 
-/** A text with a place. */
+/** A text that has begun. */
 interface Running {
   sequence: Sequence
   cache: GrowingCache
@@ -32,6 +33,9 @@ interface Running {
 interface Piece extends SequencePiece {
   text: Running
 }
+
+/** Whether its reader keeps pace. */
+const able = ({ sequence }: Running): boolean => !sequence.events.full
 
 export class RunningTexts {
   private readonly resident: ResidentLlama
@@ -112,7 +116,7 @@ export class RunningTexts {
     const tokens = (sum: number, { mostIds }: Sequence) => sum + mostIds
     for (;;) {
       const [next] = this.waiting
-      if (!next || this.running.length === slots) return
+      if (!next || this.running.filter(able).length >= slots) return
       const all = [...this.running.map(({ sequence }) => sequence), next]
       if (all.reduce(tokens, 0) * tokenBytes > cacheBytes) return
       this.waiting.shift()
@@ -142,18 +146,18 @@ export class RunningTexts {
     return groups
   }
 
-  /** A text whose reader is far behind pauses. */
+  /** Where readers of texts that paused have caught up, the texts that came last wait. */
   private chosen(): Piece[] {
-    const able = this.running.filter(({ sequence }) => !sequence.events.full)
-    const pieces = able.map((text): Piece => {
-      const { sequence, cache } = text
-      return { text, cache, ids: sequence.next(this.settings.pieceTokens) }
-    })
+    const { slots, pieceTokens } = this.settings
+    const pieces = this.running
+      .filter(able)
+      .slice(0, slots)
+      .map((text): Piece => ({ text, cache: text.cache, ids: text.sequence.next(pieceTokens) }))
     const reading = pieces.filter(({ text }) => text.sequence.reading)
     const chosen = pieces.filter(({ text }) => !text.sequence.reading)
     let tokens = 0
     for (const piece of reading.sort((a, b) => a.text.turn - b.text.turn)) {
-      if (tokens > 0 && tokens + piece.ids.length > this.settings.pieceTokens) break
+      if (tokens > 0 && tokens + piece.ids.length > pieceTokens) break
       tokens += piece.ids.length
       piece.text.turn = ++this.turn
       chosen.push(piece)

@@ -8,6 +8,7 @@ import { type HostOptions, hostCheck, keyCheck } from './access.ts'
 import { Admission, type AdmissionOptions } from './admission.ts'
 import { type Answer, chunkedAnswer, wholeAnswer } from './answer.ts'
 import { ApiError, apiErrorOf, errorResponse } from './api_error.ts'
+import { BodyBytes } from './body_text.ts'
 import { chatAnswer, chatSchema } from './chat_completions.ts'
 import { completionAnswer, completionSchema } from './completions.ts'
 import { embeddingAnswer, embeddingSchema } from './embeddings.ts'
@@ -76,6 +77,7 @@ export function createApp(options: AppOptions): App {
   const metrics = new Metrics()
   const admission = new Admission(options)
   const requests = new OpenRequests()
+  const bodies = new BodyBytes(maxBody)
   const [checkHost, checkKey] = [hostCheck(options.names), keyCheck(options.apiKey)]
 
   const loaded = (): ServedModel => {
@@ -151,7 +153,7 @@ export function createApp(options: AppOptions): App {
   ) => {
     app.post(path, async (c) => {
       loaded()
-      const fields = await readRequest(c.req.raw, schema, maxBody)
+      const fields = await readRequest(c.req.raw, schema, bodies)
       return await answer(fields, named(fields.model), c)
     })
     app.all(path, () => {

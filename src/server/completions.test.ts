@@ -181,7 +181,22 @@ describe('a prompt that cannot be read is refused', () => {
     ['no prompt', {}, 'prompt: is missing'],
     ['an empty list', { prompt: [] }, 'prompt: '],
     ['ids and texts in one list', { prompt: ['a', 1] }, 'prompt'],
-    ['half an id', { prompt: [0.5] }, 'prompt'],
+    ['half an id', { prompt: [0.5] }, 'prompt[0]: a whole number from 0 to 4294967295 is needed, got 0.5'],
+    ['an id below 0 in the second list', { prompt: [[1], [1, -1]] }, 'prompt[1][1]: a whole number'],
+    ['an empty list in a list', { prompt: [[1], []] }, 'prompt[1]: one token at least'],
+    ['lists and texts in one list', { prompt: [[1], 'a'] }, 'prompt[1]: a list of token ids'],
+    [
+      'an object',
+      { prompt: { a: 1 } },
+      'prompt: a text, token ids, or a list of either is needed, got {"a":1}',
+    ],
+    ['a list of objects', { prompt: [{}] }, 'prompt[0]: a whole number'],
+    [
+      'a million ids, of which the last is none',
+      { prompt: [...Array(1e6).fill(1), -1] },
+      'prompt[1000000]: ',
+    ],
+    ['a million texts', { prompt: Array(1e6).fill('a') }, 'at most 1024 texts'],
     ['best_of above n', { prompt: 'a', best_of: 2 }, 'best_of'],
     ['a suffix', { prompt: 'a', suffix: 'b' }, 'suffix'],
     ['too many texts', { prompt: Array(600).fill('a'), n: 2 }, 'at most 1024 texts'],
@@ -201,12 +216,36 @@ describe('a prompt that cannot be read is refused', () => {
     const more = await ask(app, path, { ...base, prompt: Array(250).fill(5), max_tokens: 7 })
     expect(more.body.error.message).toMatch(/256 tokens at most, this has 250 and 7 more/)
   })
+  test.each([
+    ['letters', 'a'],
+    ['whales', '🐋'],
+    ['blanks', ' '],
+  ])('a megabyte of %s, which cannot be cut, after the first parts', async (_, character) => {
+    const { app } = serveScript()
+    const whole = tokenizer.encodeStream
+    let read = 0
+    const spy = vi.spyOn(tokenizer, 'encodeStream').mockImplementation((options) => {
+      const stream = whole(options)
+      return {
+        push(text) {
+          read += text.length
+          return stream.push(text)
+        },
+        end: stream.end,
+      }
+    })
+    const { status, body } = await ask(app, path, { ...base, prompt: character.repeat(1e6) })
+    spy.mockRestore()
+    expect(status).toBe(400)
+    expect(body.error).toMatchObject({ code: 'PARE_E_TEXT_PIECE', param: 'prompt' })
+    expect(read).toBeLessThan(2 ** 18)
+  })
   test('ten megabytes of text, read no further than needed, while other requests are answered', async () => {
     const { app } = serveScript()
     const whole = tokenizer.encodeStream
     let [read, answered] = [0, false]
-    const spy = vi.spyOn(tokenizer, 'encodeStream').mockImplementation(() => {
-      const stream = whole()
+    const spy = vi.spyOn(tokenizer, 'encodeStream').mockImplementation((options) => {
+      const stream = whole(options)
       return {
         push(text) {
           read += text.length

@@ -2,30 +2,26 @@
  * POST /v1/completions: how texts go on, and how likely they are. With `echo`, `logprobs` and `max_tokens` 0 or 1 this is
  * what evaluation harnesses score answers with.
  */
+import { setImmediate } from 'node:timers/promises'
 import { z } from 'zod'
 import type { GenerationRequest, TokenChances } from '../generate/generation.ts'
 import type { Answer } from './answer.ts'
 import { badRequest } from './api_error.ts'
-import { checkLength, encodePrompt } from './prompt_tokens.ts'
+import { MOST_TEXTS, type PromptField, promptField } from './prompt_field.ts'
+import { checkLength, encodePrompt, PART } from './prompt_tokens.ts'
 import { flag, maxTokens, samplingFields, samplingRequest, whole } from './sampling_fields.ts'
 import type { ServedGenerator } from './served_model.ts'
 import type { TextEvent } from './text_run.ts'
 import { type CompletionLogprobs, CompletionTokens, joinLogprobs } from './token_logprobs.ts'
 
-/** Texts of one request. */
-const MOST_TEXTS = 1024
 /** Chances in one answer; some thirty bytes each. */
 const MOST_CHANCES = 2 ** 20
 /** OpenAI's default. */
 const DEFAULT_MAX_TOKENS = 16
 
-const ids = z.array(whole(0, 2 ** 32 - 1)).min(1, 'one token at least is needed')
-
 export const completionSchema = z.strictObject({
   ...samplingFields,
-  prompt: z.union([z.string(), z.array(z.string()).min(1), ids, z.array(ids).min(1)], {
-    error: 'a text, token ids, or a list of either is needed',
-  }),
+  prompt: promptField,
   max_tokens: maxTokens(0).optional(),
   logprobs: whole(0, 20).optional(),
   echo: flag.optional(),
@@ -51,12 +47,13 @@ export async function completionAnswer(fields: CompletionFields, served: ServedG
       'best_of',
       'unsupported_field',
     )
-  const prompts = await readPrompts(fields.prompt, served)
-  if (prompts.length * n > MOST_TEXTS)
+  const list = promptsOf(fields.prompt)
+  if (list.length * n > MOST_TEXTS)
     throw badRequest(
-      `prompt: at most ${MOST_TEXTS} texts are answered at once, got ${prompts.length * n}`,
+      `prompt: at most ${MOST_TEXTS} texts are answered at once, got ${list.length * n}`,
       'prompt',
     )
+  const prompts = await readPrompts(list, served)
   for (const prompt of prompts)
     checkLength(prompt.ids.length, { context: generator.context, param: 'prompt', wanted })
   const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0)
@@ -97,14 +94,22 @@ export async function completionAnswer(fields: CompletionFields, served: ServedG
   }
 }
 
+const promptsOf = (prompt: PromptField): readonly (string | number[])[] =>
+  typeof prompt === 'string' || isNumbers(prompt) ? [prompt] : prompt
+
 async function readPrompts(
-  prompt: CompletionFields['prompt'],
+  list: readonly (string | number[])[],
   { tokenizer, generator: { context }, vocabulary }: ServedGenerator,
 ): Promise<Prompt[]> {
-  const list = typeof prompt === 'string' ? [prompt] : isNumbers(prompt) ? [prompt] : prompt
   const prompts: Prompt[] = []
+  let characters = 0
   for (const one of list) {
     if (typeof one === 'string') {
+      characters += one.length
+      if (characters > PART) {
+        characters = 0
+        await setImmediate()
+      }
       const options = { tokenizer, context, param: 'prompt', addSpecialTokens: true }
       prompts.push({ ids: await encodePrompt(one, options), text: one, bare: true })
       continue
@@ -119,7 +124,7 @@ async function readPrompts(
   return prompts
 }
 
-const isNumbers = (prompt: CompletionFields['prompt']): prompt is number[] => typeof prompt[0] === 'number'
+const isNumbers = (prompt: Exclude<PromptField, string>): prompt is number[] => typeof prompt[0] === 'number'
 
 interface Piece {
   text: string

@@ -87,7 +87,12 @@ export class Metrics {
       ],
       ['pare_prompt_tokens_total', 'counter', 'Tokens of prompts that were read.', this.promptTokens],
       ['pare_generated_tokens_total', 'counter', 'Tokens that were written.', this.generatedTokens],
-      ['pare_texts_running', 'gauge', 'Texts that are read or written now.', gauge(running)],
+      [
+        'pare_texts_running',
+        'gauge',
+        'Texts that are read or written now, or wait for their readers.',
+        gauge(running),
+      ],
       ['pare_texts_waiting', 'gauge', 'Texts that wait for a place.', gauge(waiting)],
     ]
     const lines = figures.flatMap(([name, type, help, values]) => [

@@ -1,11 +1,15 @@
 /** Texts of requests as token ids. Long ones are read in parts, so that other requests are answered meanwhile. */
 import { setImmediate } from 'node:timers/promises'
+import type { EncodeStream } from '../formats/tokenizer/encode_stream.ts'
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
 import { frameOf } from '../models/bert/first_tokens.ts'
+import { OptionError } from '../tensor/errors.ts'
 import { badRequest } from './api_error.ts'
 
 /** Characters that are tokenised at once; some ten milliseconds. */
-const PART = 1 << 16
+export const PART = 1 << 16
+/** Characters without a place to cut, for each token of the context: more of them do not fit but in tokens that long. */
+const RUN_FOR_TOKEN = 8
 
 export interface EncodePrompt {
   tokenizer: Tokenizer
@@ -20,7 +24,8 @@ export interface EncodePrompt {
 /**
  * Ids of a text; of an empty one that which begins texts.
  *
- * @throws ApiError 400 (context_length_exceeded) for more than the model reads: no part of a text is left out.
+ * @throws ApiError 400 (context_length_exceeded) for more than the model reads: no part of a text is left out. 400
+ *   (PARE_E_TEXT_PIECE) for more than 131072 characters, or 8 for each token of the context, without a place to cut.
  */
 export async function encodePrompt(text: string, options: EncodePrompt): Promise<Uint32Array> {
   const { tokenizer, context, param, addSpecialTokens } = options
@@ -42,16 +47,28 @@ async function encodeInParts(
   { tokenizer, context, param, addSpecialTokens }: EncodePrompt,
 ): Promise<Uint32Array> {
   const [before, after] = addSpecialTokens ? frameOf(tokenizer) : [[], []]
-  const stream = tokenizer.encodeStream()
+  const stream = tokenizer.encodeStream({
+    gathered: PART,
+    longest: Math.max(2 * PART, RUN_FOR_TOKEN * context),
+  })
   const ids = [...before]
   for (let start = 0; start < text.length; start += PART) {
-    for (const id of stream.push(text.slice(start, start + PART))) ids.push(id)
+    for (const id of pushed(stream, text.slice(start, start + PART), param)) ids.push(id)
     checkLength(ids.length, { context, param, more: true })
     await setImmediate()
   }
   for (const id of stream.end()) ids.push(id)
   ids.push(...after)
   return Uint32Array.from(ids)
+}
+
+function pushed(stream: EncodeStream, text: string, param: string): Uint32Array {
+  try {
+    return stream.push(text)
+  } catch (error) {
+    if (error instanceof OptionError) throw badRequest(error.message, param, error.code)
+    throw error
+  }
 }
 
 interface Length {

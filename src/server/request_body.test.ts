@@ -163,6 +163,25 @@ describe('a body that is no JSON object is refused', () => {
   })
 })
 
+describe('what would keep a schema busy is refused before', () => {
+  test.each([
+    ['numbers as messages', { messages: Array(70_000).fill(1) }, 'at most 65536 values'],
+    ['messages', { messages: Array(30_000).fill(chat.messages[0]) }, 'at most 65536 values'],
+    ['numbers as stop texts', { stop: Array(70_000).fill(1) }, 'at most 65536 values'],
+    ['keys', Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`k${i}`, 1])), 'more than 2048 keys'],
+  ])('%s', async (_, fields, message) => {
+    const { status, body } = await ask(app, path, { ...chat, ...fields })
+    expect(status).toBe(400)
+    expect(body.error.message).toContain(message)
+  })
+  test('what a chat may hold is not', async () => {
+    const { app } = serveScript({ write: () => [], context: 1e6 })
+    const messages = Array(20_000).fill(chat.messages[0])
+    const logit_bias = Object.fromEntries(Array.from({ length: 1024 }, (_, id) => [id, 1]))
+    expect((await ask(app, path, { ...chat, messages, logit_bias, max_tokens: 1 })).status).toBe(200)
+  })
+})
+
 test('whatever fields hold, the answer is a text or an error that names one of them', async () => {
   const names = fc.constantFrom(...Object.keys(asked))
   const fields = fc.dictionary(names, fc.jsonValue({ maxDepth: 3 }), { maxKeys: 4 })

@@ -3,21 +3,21 @@ import type { z } from 'zod'
 import { isRecord, strictJson } from '../formats/json.ts'
 import { FormatError, printable } from '../tensor/errors.ts'
 import { ApiError, badRequest } from './api_error.ts'
+import type { BodyBytes } from './body_text.ts'
 import { checkSupported } from './unsupported_fields.ts'
 
-/** Deepest nesting of a body. */
-const DEPTH = 32
+/** Deepest nesting of a body, and keys of one object; `logit_bias` has the most. */
+const LIMITS = { depth: 32, keys: 2048 }
 
 /**
  * The body as its schema gives it. Fields that are null count as left out, as clients send them.
  *
- * @param most bytes at most
- * @throws ApiError 415 where it is no JSON by its header, 413 where it is longer, 400 for what it holds.
+ * @throws ApiError 415 where it is no JSON by its header, 413 and 429 as `bodies.read` does, 400 for what it holds.
  */
 export async function readRequest<Schema extends z.ZodType>(
   request: Request,
   schema: Schema,
-  most: number,
+  bodies: BodyBytes,
 ): Promise<z.output<Schema>> {
   const type = request.headers.get('content-type') ?? ''
   if (!/^application\/json\s*(?:;|$)/i.test(type))
@@ -27,13 +27,13 @@ export async function readRequest<Schema extends z.ZodType>(
         status: 415,
       },
     )
-  return parseRequest(await readText(request, most), schema)
+  return parseRequest(await bodies.read(request), schema)
 }
 
 function parseRequest<Schema extends z.ZodType>(text: string, schema: Schema): z.output<Schema> {
   let json: unknown
   try {
-    json = strictJson('request body', text, { depth: DEPTH })
+    json = strictJson('request body', text, LIMITS)
   } catch (error) {
     if (error instanceof FormatError) throw badRequest(error.message, undefined, 'invalid_json')
     throw error
@@ -41,9 +41,28 @@ function parseRequest<Schema extends z.ZodType>(text: string, schema: Schema): z
   if (!isRecord(json)) throw badRequest('request body: an object is needed', undefined, 'invalid_json')
   const given = Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null))
   const fields = checkSupported(given)
+  checkCount(fields)
   const parsed = schema.safeParse(fields)
   if (parsed.success) return parsed.data
   throw schemaError(parsed.error, fields)
+}
+
+/** Values that are held against a schema, at most: each takes some microseconds, in which no other request is answered. */
+const MOST_VALUES = 1 << 16
+
+/** Counts the values of all fields but `prompt`, which may hold any number of token ids and is checked without a schema. */
+function checkCount({ prompt: _, ...fields }: Record<string, unknown>): void {
+  let count = 0
+  const add = (value: unknown) => {
+    if (++count > MOST_VALUES)
+      throw badRequest(
+        `request body: at most ${MOST_VALUES} values are taken beside a prompt, this has more; send fewer`,
+        undefined,
+        'invalid_value',
+      )
+    if (value !== null && typeof value === 'object') for (const key in value) add(value[key as never])
+  }
+  add(fields)
 }
 
 /** The first fault, by the name of its field. */
@@ -84,32 +103,3 @@ const pathText = (path: readonly PropertyKey[]): string =>
       typeof key === 'number' ? `${text}[${key}]` : text === '' ? String(key) : `${text}.${String(key)}`,
     '',
   )
-
-const tooLarge = (most: number) =>
-  new ApiError(
-    `request body: at most ${most} bytes are read; send less, or start the server with --max-body`,
-    {
-      status: 413,
-      code: 'body_too_large',
-    },
-  )
-
-/** The body as text; reading ends where it is too long. */
-async function readText(request: Request, most: number): Promise<string> {
-  if (Number(request.headers.get('content-length') ?? 0) > most) throw tooLarge(most)
-  if (!request.body) throw badRequest('request body: is empty; send JSON', undefined, 'invalid_json')
-  const parts: Uint8Array[] = []
-  let bytes = 0
-  // The reader is let go without a cancel, so that the answer still finds its way back over the connection.
-  const reader = request.body.getReader()
-  for (let next = await reader.read(); !next.done; next = await reader.read()) {
-    bytes += next.value.length
-    if (bytes > most) throw tooLarge(most)
-    parts.push(next.value)
-  }
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts))
-  } catch {
-    throw badRequest('request body: is not valid UTF-8', undefined, 'invalid_json')
-  }
-}

@@ -17,11 +17,12 @@ export type PartEncoder = (
   at: { continued: boolean; more: boolean },
 ) => { ids: Uint32Array; covered: number }
 
-/** Characters that are gathered before they are encoded. */
-const GATHERED = 1 << 18
-
-/** Characters without a place to cut, at most: the encoder needs some fifty bytes for each. */
-const LONGEST_PIECE = 1 << 23
+export interface EncodeStreamOptions {
+  /** Characters that are gathered before they are encoded. @default 2^18 */
+  gathered?: number
+  /** Characters without a place to cut, at most: the encoder needs some fifty bytes for each. @default 2^23 */
+  longest?: number
+}
 
 /**
  * Keeps no more text than the encoder needs; without one, all of it, for `whole`.
@@ -31,7 +32,7 @@ const LONGEST_PIECE = 1 << 23
 export function encodeStream(
   encodePart: PartEncoder | undefined,
   whole: (text: string) => Uint32Array,
-  { gathered = GATHERED, longest = LONGEST_PIECE }: { gathered?: number; longest?: number } = {},
+  { gathered = 1 << 18, longest = 1 << 23 }: EncodeStreamOptions = {},
 ): EncodeStream {
   let rest: string[] = []
   let length = 0

@@ -5,7 +5,12 @@ import { binding } from '../../tensor/binding.ts'
 import { FormatError, OptionError, printable, ResourceError, SourceError } from '../../tensor/errors.ts'
 import { nativeFault } from '../../tensor/native.ts'
 import { isRecord, strictJson } from '../json.ts'
-import { type EncodeStream, encodeStream, type PartEncoder } from './encode_stream.ts'
+import {
+  type EncodeStream,
+  type EncodeStreamOptions,
+  encodeStream,
+  type PartEncoder,
+} from './encode_stream.ts'
 import { partRules } from './part_rules.ts'
 import { type SpecialIds, specialIds } from './special_tokens.ts'
 import { byteStream, type TextStream, windowStream } from './text_stream.ts'
@@ -28,7 +33,7 @@ export interface Tokenizer extends Readonly<SpecialIds> {
   /** Special tokens written in the text become their ids. Lone surrogates count as U+FFFD. */
   encode(text: string, options?: EncodeOptions): Uint32Array
   /** The same without special tokens around it, for a text that arrives bit by bit; each stream has its own state. */
-  encodeStream(): EncodeStream
+  encodeStream(options?: EncodeStreamOptions): EncodeStream
   /** Bytes that are no UTF-8 become U+FFFD; ids without a token add nothing. */
   decode(ids: Iterable<number>, options?: DecodeOptions): string
   /** Text of ids that arrive one by one; never cuts a character. Each stream has its own state. */
@@ -105,7 +110,8 @@ export function createTokenizer(
     ...special(idOf),
     vocabularySize: native.tokenizerVocabularySize(handle),
     encode,
-    encodeStream: () => encodeStream(encodePart, (text) => encode(text, { addSpecialTokens: false })),
+    encodeStream: (options) =>
+      encodeStream(encodePart, (text) => encode(text, { addSpecialTokens: false }), options),
     decode,
     stream({ skipSpecialTokens = false } = {}) {
       const shown = (id: number) => (skipSpecialTokens && specialTokens.has(id) ? undefined : token(id))

@@ -1,0 +1,72 @@
+/** The bytes of a body as text, in bounded memory: one body alone, and all that are read at the same time. */
+import { ApiError, badRequest } from './api_error.ts'
+
+/** Bytes of a body that do not count among those of all, so that large ones cannot keep out small ones. */
+const FREE_BYTES = 1 << 16
+/** Bodies of the largest size that may be in memory before they are parsed. */
+const LARGEST_AT_ONCE = 16
+
+/** Counts the bytes of bodies that are being read. */
+export class BodyBytes {
+  /** Bytes of one body, at most. */
+  readonly most: number
+  #held = 0
+
+  constructor(most: number) {
+    this.most = most
+  }
+
+  /** Those that count now. */
+  get held(): number {
+    return this.#held
+  }
+
+  /**
+   * The body as text; reading ends where it is too long.
+   *
+   * @throws ApiError 413 where it is longer than one may be, 429 where others hold too many bytes, 400 for what is no UTF-8.
+   */
+  async read(request: Request): Promise<string> {
+    if (Number(request.headers.get('content-length') ?? 0) > this.most) throw tooLarge(this.most)
+    if (!request.body) throw badRequest('request body: is empty; send JSON', undefined, 'invalid_json')
+    const parts: Uint8Array[] = []
+    let [bytes, counted] = [0, 0]
+    // The reader is let go without a cancel, so that the answer still finds its way back over the connection.
+    const reader = request.body.getReader()
+    try {
+      for (let next = await reader.read(); !next.done; next = await reader.read()) {
+        bytes += next.value.length
+        if (bytes > this.most) throw tooLarge(this.most)
+        const more = Math.max(0, bytes - FREE_BYTES) - counted
+        if (this.#held + more > LARGEST_AT_ONCE * this.most) throw tooMany()
+        counted += more
+        this.#held += more
+        parts.push(next.value)
+      }
+      return decoded(Buffer.concat(parts))
+    } finally {
+      this.#held -= counted
+    }
+  }
+}
+
+function decoded(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw badRequest('request body: is not valid UTF-8', undefined, 'invalid_json')
+  }
+}
+
+const tooLarge = (most: number) =>
+  new ApiError(
+    `request body: at most ${most} bytes are read; send less, or start the server with --max-body`,
+    { status: 413, code: 'body_too_large' },
+  )
+
+const tooMany = () =>
+  new ApiError('request body: too many large ones are being read; try again later', {
+    status: 429,
+    code: 'bodies_full',
+    retryAfter: 1,
+  })
