@@ -196,7 +196,7 @@ describe('a prompt that cannot be read is refused', () => {
       { prompt: [...Array(1e6).fill(1), -1] },
       'prompt[1000000]: ',
     ],
-    ['a million texts', { prompt: Array(1e6).fill('a') }, 'at most 1024 texts'],
+    ['a hundred thousand texts', { prompt: Array(1e5).fill('a') }, 'at most 1024 texts'],
     ['best_of above n', { prompt: 'a', best_of: 2 }, 'best_of'],
     ['a suffix', { prompt: 'a', suffix: 'b' }, 'suffix'],
     ['too many texts', { prompt: Array(600).fill('a'), n: 2 }, 'at most 1024 texts'],

@@ -6,8 +6,8 @@ import { ApiError, badRequest } from './api_error.ts'
 import type { BodyBytes } from './body_text.ts'
 import { checkSupported } from './unsupported_fields.ts'
 
-/** Deepest nesting of a body, and keys of one object; `logit_bias` has the most. */
-const LIMITS = { depth: 32, keys: 2048 }
+/** Deepest nesting of a body, keys of one object, of which `logit_bias` has the most, and bytes beside twice the text. */
+const [DEPTH, KEYS, FREE_MEMORY] = [32, 2048, 1 << 23]
 
 /**
  * The body as its schema gives it. Fields that are null count as left out, as clients send them.
@@ -33,7 +33,11 @@ export async function readRequest<Schema extends z.ZodType>(
 function parseRequest<Schema extends z.ZodType>(text: string, schema: Schema): z.output<Schema> {
   let json: unknown
   try {
-    json = strictJson('request body', text, LIMITS)
+    json = strictJson('request body', text, {
+      depth: DEPTH,
+      keys: KEYS,
+      memory: FREE_MEMORY + 2 * text.length,
+    })
   } catch (error) {
     if (error instanceof FormatError) throw badRequest(error.message, undefined, 'invalid_json')
     throw error
@@ -54,13 +58,16 @@ const MOST_VALUES = 1 << 16
 function checkCount({ prompt: _, ...fields }: Record<string, unknown>): void {
   let count = 0
   const add = (value: unknown) => {
-    if (++count > MOST_VALUES)
+    if (value === null || typeof value !== 'object') return
+    const inner: unknown[] = Array.isArray(value) ? value : Object.values(value)
+    count += inner.length
+    if (count > MOST_VALUES)
       throw badRequest(
         `request body: at most ${MOST_VALUES} values are taken beside a prompt, this has more; send fewer`,
         undefined,
         'invalid_value',
       )
-    if (value !== null && typeof value === 'object') for (const key in value) add(value[key as never])
+    for (const each of inner) add(each)
   }
   add(fields)
 }
