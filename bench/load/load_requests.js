@@ -39,7 +39,7 @@ export function loadRequests(model, count, seed = 0) {
   })
 }
 
-/** A stream of several megabytes, more than a connection holds by itself. */
+/** A stream of some 400 kB for each text, so that a few of them are more than a connection holds by itself. */
 export const wideRequest = (model, texts) => ({
   path: '/v1/chat/completions',
   body: JSON.stringify({
@@ -48,7 +48,7 @@ export const wideRequest = (model, texts) => ({
     messages: [{ role: 'user', content: 'The state of the Union' }],
     n: texts,
     seed: 1,
-    max_tokens: 240,
+    max_tokens: 230,
     ignore_eos: true,
     logprobs: true,
     top_logprobs: 20,

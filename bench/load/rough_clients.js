@@ -52,10 +52,10 @@ async function sendLarge({ port, large, next, note }) {
   await wait(1000)
 }
 
-/** Bytes after which a slow reader rests. */
-const SIP = 500_000
+/** Bytes after which a slow reader rests for a second, and milliseconds that it rests before it takes any. */
+const [SIP, REST] = [500_000, 15_000]
 
-/** Reads some megabytes with rests of a second, in which nothing is taken: all must come, and be the same. */
+/** Reads some megabytes with rests in which nothing is taken: all must come, and be the same. */
 async function readSlowly({ port, wide, note }) {
   const onResponse = (response) => {
     let taken = 0
@@ -67,7 +67,7 @@ async function readSlowly({ port, wide, note }) {
       setTimeout(() => response.resume(), 1000)
     })
     response.pause()
-    setTimeout(() => response.resume(), 3000)
+    setTimeout(() => response.resume(), REST)
   }
   const { status, headers, events } = await streamed({ port, ...wide.request, onResponse })
   if (status === 429) return wait(1000 * Number(headers['retry-after']))
@@ -105,12 +105,15 @@ async function staySilent({ port, random, note }) {
   note(end !== 'open', `a connection that sent ${half ? 'half a head' : 'nothing'} was open after 30 s`)
 }
 
-/** Kinds, with how many there are of each, and the seconds before the end in which no round is begun. */
+/**
+ * Kinds, with how many there are of each, and the seconds before the end in which no round is begun. Those that are `early`
+ * have stopped reading before the others come.
+ */
 export const roughClients = [
+  { kind: 'read slowly', count: 1, act: readSlowly, seconds: 30, early: true },
+  { kind: 'read nothing', count: 1, act: neverRead, seconds: 140, early: true },
   { kind: 'vanish in a stream', count: 4, act: vanish, seconds: 1 },
   { kind: 'send garbage', count: 2, act: sendGarbage, seconds: 1 },
   { kind: 'send 10 MB', count: 1, act: sendLarge, seconds: 1 },
-  { kind: 'read slowly', count: 1, act: readSlowly, seconds: 15 },
-  { kind: 'read nothing', count: 1, act: neverRead, seconds: 140 },
   { kind: 'say nothing', count: 4, act: staySilent, seconds: 15 },
 ]

@@ -8,6 +8,14 @@ export interface AdmissionOptions {
   maxQueue: number
 }
 
+/** What one request holds. */
+export interface Places {
+  /** Texts that it may write at a time. */
+  count: number
+  /** Gives them back, at its first call. */
+  leave(): void
+}
+
 /** Hands out the places that requests hold while they are answered. */
 export class Admission {
   readonly parallel: number
@@ -26,22 +34,26 @@ export class Admission {
 
   /**
    * Places for a request of so many texts: one each, but no more than are written at once, since it writes no more at a
-   * time. The result gives them back, at its first call.
+   * time, and no more than are free. One is enough, so that requests of one text cannot keep out those of many.
    *
-   * @throws ApiError 429 where too many wait already.
+   * @throws ApiError 429 where none is free.
    */
-  enter(texts: number): () => void {
-    const places = Math.min(texts, this.parallel)
-    if (this.#held + places > this.#places)
-      throw new ApiError(
-        `the queue is full: ${this.#places} texts are written or wait, ${this.#held} places are taken and ${places} are needed; try again later`,
-        { status: 429, code: 'queue_full', retryAfter: 1 },
-      )
-    this.#held += places
+  enter(texts: number): Places {
+    const count = Math.min(texts, this.parallel, this.#places - this.#held)
+    if (count < 1)
+      throw new ApiError(`the queue is full: ${this.#places} texts are written or wait; try again later`, {
+        status: 429,
+        code: 'queue_full',
+        retryAfter: 1,
+      })
+    this.#held += count
     let left = false
-    return () => {
-      if (!left) this.#held -= places
-      left = true
+    return {
+      count,
+      leave: () => {
+        if (!left) this.#held -= count
+        left = true
+      },
     }
   }
 }

@@ -168,7 +168,7 @@ export function createApp(options: AppOptions): App {
     answer: Answer,
     c: Call,
   ): Promise<Response> => {
-    const leave = admission.enter(answer.requests.length)
+    const { count, leave } = admission.enter(answer.requests.length)
     const { signal, abort, done } = requests.enter(c.req.raw.signal)
     const end = () => {
       leave()
@@ -177,7 +177,7 @@ export function createApp(options: AppOptions): App {
     const outgoing = c.env.outgoing
     try {
       const { generator } = generatorOf(served)
-      const events = runTexts(answer.requests, { generator, parallel: admission.parallel, signal, metrics })
+      const events = runTexts(answer.requests, { generator, parallel: count, signal, metrics })
       if (!fields.stream) {
         const whole = await wholeAnswer(answer, served, events)
         end()
@@ -222,7 +222,7 @@ export function createApp(options: AppOptions): App {
   })
   post('/v1/embeddings', embeddingSchema, async (fields, served, c) => {
     const embedder = embedderOf(served)
-    const leave = admission.enter(1)
+    const { leave } = admission.enter(1)
     const { signal, done } = requests.enter(c.req.raw.signal)
     try {
       return c.json(await embeddingAnswer(fields, embedder, served, signal))

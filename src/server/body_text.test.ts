@@ -39,6 +39,7 @@ describe('bodies that are read at the same time', () => {
     const reading = large.map(({ request }) => bodies.read(request))
     // 34464 count of each: 46 of them are below 1600000, and the next is above.
     for (const { send } of large) send(100_000)
+    large[46]!.controller.close()
     await expect(reading[46]).rejects.toMatchObject({ status: 429, code: 'bodies_full', retryAfter: 1 })
     expect(bodies.held).toBe(46 * 34_464)
     const small = sent()
@@ -53,4 +54,29 @@ describe('bodies that are read at the same time', () => {
 test('a body of another encoding is refused with 400', async () => {
   const request = new Request('http://localhost/', { method: 'POST', body: Uint8Array.of(0xff) })
   await expect(new BodyBytes(10).read(request)).rejects.toMatchObject({ status: 400, code: 'invalid_json' })
+})
+describe('a body that is too long', () => {
+  test('is taken to its end before it is refused, so that its client sees the answer', async () => {
+    for (const told of [true, false]) {
+      const { request, send, controller } = sent()
+      if (told) request.headers.set('content-length', '200')
+      const bodies = new BodyBytes(100)
+      let refused = false
+      const reading = bodies.read(request).catch((error) => {
+        refused = true
+        throw error
+      })
+      const refusal = expect(reading).rejects.toMatchObject({ status: 413 })
+      for (let i = 0; i < 2; i++) send(100)
+      await turn()
+      expect([refused, bodies.held]).toEqual([false, 0])
+      controller.close()
+      await refusal
+    }
+  })
+  test('is not waited for beyond four times the most', async () => {
+    const { request, send } = sent()
+    for (let i = 0; i < 5; i++) send(100)
+    await expect(new BodyBytes(100).read(request)).rejects.toMatchObject({ status: 413 })
+  })
 })

@@ -5,6 +5,8 @@ import { ApiError, badRequest } from './api_error.ts'
 const FREE_BYTES = 1 << 16
 /** Bodies of the largest size that may be in memory before they are parsed. */
 const LARGEST_AT_ONCE = 16
+/** So many times the largest size is taken and thrown away, since a client that still sends may not see the answer. */
+const THROWN_AWAY = 4
 
 /** Counts the bytes of bodies that are being read. */
 export class BodyBytes {
@@ -27,27 +29,47 @@ export class BodyBytes {
    * @throws ApiError 413 where it is longer than one may be, 429 where others hold too many bytes, 400 for what is no UTF-8.
    */
   async read(request: Request): Promise<string> {
-    if (Number(request.headers.get('content-length') ?? 0) > this.most) throw tooLarge(this.most)
     if (!request.body) throw badRequest('request body: is empty; send JSON', undefined, 'invalid_json')
-    const parts: Uint8Array[] = []
-    let [bytes, counted] = [0, 0]
     // The reader is let go without a cancel, so that the answer still finds its way back over the connection.
     const reader = request.body.getReader()
+    if (Number(request.headers.get('content-length') ?? 0) > this.most)
+      return await refuse(reader, THROWN_AWAY * this.most, tooLarge(this.most))
+    const parts: Uint8Array[] = []
+    let [bytes, counted] = [0, 0]
+    let refusal: ApiError | undefined
     try {
       for (let next = await reader.read(); !next.done; next = await reader.read()) {
         bytes += next.value.length
-        if (bytes > this.most) throw tooLarge(this.most)
         const more = Math.max(0, bytes - FREE_BYTES) - counted
-        if (this.#held + more > LARGEST_AT_ONCE * this.most) throw tooMany()
+        if (bytes > this.most) refusal = tooLarge(this.most)
+        else if (this.#held + more > LARGEST_AT_ONCE * this.most) refusal = tooMany()
+        if (refusal) break
         counted += more
         this.#held += more
         parts.push(next.value)
       }
-      return decoded(Buffer.concat(parts))
+      if (!refusal) return decoded(Buffer.concat(parts))
     } finally {
       this.#held -= counted
     }
+    parts.length = 0
+    return await refuse(reader, THROWN_AWAY * this.most - bytes, refusal)
   }
+}
+
+/** Takes what is left, up to so many bytes, before the error is thrown. */
+async function refuse(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  most: number,
+  error: ApiError,
+): Promise<never> {
+  let bytes = 0
+  while (bytes <= most) {
+    const next = await reader.read()
+    if (next.done) break
+    bytes += next.value.length
+  }
+  throw error
 }
 
 function decoded(bytes: Buffer): string {

@@ -48,6 +48,14 @@ describe('a completion', () => {
     expect(most).toBe(2)
     expect(served.app.admission.held).toBe(0)
   })
+  test('writes one text after the other where one place is free, and answers all', async () => {
+    const served = serveScript({ slots: 4, maxQueue: 0, write: writes(' x y z') })
+    const held = served.app.admission.enter(3)
+    const { body } = await ask(served.app, path, { ...base, prompt: Array(9).fill(' a') })
+    expect(body.choices).toHaveLength(9)
+    expect(served.app.admission.held).toBe(3)
+    held.leave()
+  })
   test('of many texts at once gives no warning of listeners', async () => {
     const warnings: Error[] = []
     const hear = (warning: Error) => warnings.push(warning)
