@@ -11,6 +11,8 @@ export async function startServer(args) {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NO_COLOR: '1' },
   })
+  // Also where this process ends by an error of its own.
+  process.on('exit', () => child.kill('SIGKILL'))
   let printed = ''
   child.stderr.on('data', (text) => (printed += text))
   const ended = new Promise((resolve) =>
