@@ -47,7 +47,10 @@ async function sendGarbage({ port, garbage, note }) {
 
 async function sendLarge({ port, large, next, note }) {
   const { name, path, body, status: wanted } = large[next() % large.length]
-  const { status, text } = await streamed({ port, path, body })
+  // A connection of its own: one that is kept may be closed by the server as it is taken up again.
+  const { status, text } = await streamed({ port, path, body, agent: false }).catch((error) => {
+    throw new Error(`${name}: ${error.message}`)
+  })
   note(status === wanted, `${name}: ${status} in place of ${wanted}, ${text.slice(0, 200)}`)
   await wait(1000)
 }
@@ -69,7 +72,7 @@ async function readSlowly({ port, wide, note }) {
     response.pause()
     setTimeout(() => response.resume(), REST)
   }
-  const { status, headers, events } = await streamed({ port, ...wide.request, onResponse })
+  const { status, headers, events } = await streamed({ port, agent: false, ...wide.request, onResponse })
   if (status === 429) return wait(1000 * Number(headers['retry-after']))
   const { finished, content } = contentOf(events)
   note(finished && content === wide.content, `a slow reader got ${events.length} events, or other ones`)
@@ -82,7 +85,7 @@ const STALLED = 130_000
 /** Asks for some megabytes and reads nothing: the server must end the connection. */
 async function neverRead({ port, widest, note }) {
   let response
-  const answer = streamed({ port, ...widest, onResponse: (given) => (response = given.pause()) })
+  const answer = streamed({ port, agent: false, ...widest, onResponse: (given) => (response = given.pause()) })
   const ended = answer.then(
     ({ status, events }) => (status === 200 ? events.at(-1)?.data !== '[DONE]' : undefined),
     () => true,
