@@ -85,7 +85,12 @@ const STALLED = 130_000
 /** Asks for some megabytes and reads nothing: the server must end the connection. */
 async function neverRead({ port, widest, note }) {
   let response
-  const answer = streamed({ port, agent: false, ...widest, onResponse: (given) => (response = given.pause()) })
+  const answer = streamed({
+    port,
+    agent: false,
+    ...widest,
+    onResponse: (given) => (response = given.pause()),
+  })
   const ended = answer.then(
     ({ status, events }) => (status === 200 ? events.at(-1)?.data !== '[DONE]' : undefined),
     () => true,
