@@ -2,38 +2,10 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { version } from 'pare'
 
-export interface Machine {
-  /** Name of the processor as the system gives it. */
-  cpu: string
-  cores: number
-  /** Whole gibibytes. */
-  memoryGiB: number
-  /** What the kernels ran with: `portable`, `avx2` or `avx512`. */
-  instructionSet: string
-  node: string
-  system: string
-}
-
-/** @param instructionSet what the native core picked. */
-export function describeMachine(instructionSet: string): Machine {
-  const processors = cpus()
-  return {
-    cpu: processors[0]?.model.trim() ?? 'unknown',
-    cores: processors.length,
-    memoryGiB: Math.round(totalmem() / 2 ** 30),
-    instructionSet,
-    node: process.versions.node,
-    system: `${process.platform}-${process.arch}`,
-  }
-}
-
-/** One line: the fingerprint that stands beside every measured time. */
-export const machineLine = ({ cpu, cores, memoryGiB, instructionSet, node, system }: Machine): string =>
-  `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${instructionSet}, Node ${node}, ${system}`
+export { describeMachine, type Machine, machineLine } from '#src/run/machine_line.ts'
 
 /** The commit of a working tree, with `+changes` where files differ from it; `unknown` where git is not there. */
 export function currentCommit(root: string): string {

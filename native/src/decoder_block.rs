@@ -77,15 +77,18 @@ fn products<const N: usize>(layers: [&Layer; N], x: &View, activations: Activati
     let &[rows, columns] = &*x.shape else {
         return Err(misfit("rows have two axes"));
     };
-    let mut outs = Vec::with_capacity(N);
+    let weights = layers
+        .iter()
+        .map(|layer| checked(layer.form, &layer.bytes, columns, layer.bias.as_ref()))
+        .collect::<Result<Vec<_>>>()?;
+    let outs = weights
+        .iter()
+        .map(|weight| View::empty(DType::F32, &[rows, weight.rows]))
+        .collect::<Result<Vec<_>>>()?;
     let mut products = Vec::with_capacity(N);
-    for layer in layers {
-        let weight = checked(layer.form, &layer.bytes, columns, layer.bias.as_ref())?;
-        outs.push(View::empty(DType::F32, &[rows, weight.rows])?);
-    }
-    for (layer, out) in layers.iter().zip(&outs) {
+    for ((layer, weight), out) in layers.iter().zip(weights).zip(&outs) {
         products.push(Product {
-            weight: checked(layer.form, &layer.bytes, columns, layer.bias.as_ref())?,
+            weight,
             bias: layer.bias.as_ref().map(View::slice).transpose()?,
             out: out.slice_mut()?,
         });

@@ -104,9 +104,9 @@ pub fn multiply_rows(
         // SAFETY: the processor has the instructions, and lengths were looked at.
         return unsafe {
             match written {
-                Written::F32 => avx2::all::<avx2::F32>(rows, columns, inputs, out),
-                Written::F16 => avx2::all::<avx2::F16>(rows, columns, inputs, out),
-                Written::BF16 => avx2::all::<avx2::BF16>(rows, columns, inputs, out),
+                Written::F32 => avx2::all::<avx2::Single>(rows, columns, inputs, out),
+                Written::F16 => avx2::all::<avx2::Half>(rows, columns, inputs, out),
+                Written::BF16 => avx2::all::<avx2::Brain>(rows, columns, inputs, out),
             }
         };
     }
@@ -149,7 +149,6 @@ mod avx2 {
 
     macro_rules! widen {
         ($name:ident, $bytes:literal, |$place:ident| $eight:expr, $one:expr) => {
-            #[allow(clippy::upper_case_acronyms)]
             pub(super) struct $name;
             impl Widen for $name {
                 const BYTES: usize = $bytes;
@@ -168,19 +167,19 @@ mod avx2 {
     }
 
     widen!(
-        F32,
+        Single,
         4,
         |place| _mm256_loadu_ps(place.cast()),
         place.cast::<f32>().read_unaligned()
     );
     widen!(
-        F16,
+        Half,
         2,
         |place| _mm256_cvtph_ps(_mm_loadu_si128(place.cast())),
         half::f16::from_bits(place.cast::<u16>().read_unaligned()).to_f32()
     );
     widen!(
-        BF16,
+        Brain,
         2,
         |place| {
             let words = _mm256_cvtepu16_epi32(_mm_loadu_si128(place.cast()));

@@ -11,9 +11,9 @@ import { embeddingName, headName } from '../models/llama/names.ts'
 import type { OpenCompressible, OpenLanguageModel } from '../models/open_model.ts'
 import { residentSource } from '../nn/values/resident_source.ts'
 import { AbortError } from '../tensor/errors.ts'
-import { currentKernels, scope, trimPool } from '../tensor/index.ts'
+import { currentKernels, instructionSet, scope, threads, trimPool } from '../tensor/index.ts'
 import type { RunHooks } from './evaluate.ts'
-import { machineLine } from './machine_line.ts'
+import { describeMachine, machineLine } from './machine_line.ts'
 import { tooLarge } from './side_by_side.ts'
 import type { ModelSpeed, SpeedReport, WeightForm } from './speed_report.ts'
 
@@ -101,7 +101,7 @@ export async function generationSpeed(
     } while (rounds < speedRounds && performance.now() - started < 1000 * speedSeconds)
     const [before, after] = models.map(speedOf) as [ModelSpeed, ModelSpeed]
     return {
-      machine: machineLine(),
+      machine: `${machineLine(describeMachine(instructionSet()))}; ${threads()} threads`,
       prompt: task.prompt.length,
       written: task.written,
       rounds,

@@ -2,6 +2,28 @@ import { describe, expect, test, vi } from 'vitest'
 import { scriptedChances } from '../generate/scripted_generator.suite.ts'
 import { ask, idsOf, objectsOf, serveScript, tokenizer, writes } from './served.suite.ts'
 
+/** Counts the characters that the tokenizer is given. */
+function countedReading(): { readonly read: number; end: () => void } {
+  const whole = tokenizer.encodeStream
+  let read = 0
+  const spy = vi.spyOn(tokenizer, 'encodeStream').mockImplementation((options) => {
+    const stream = whole(options)
+    return {
+      push(text) {
+        read += text.length
+        return stream.push(text)
+      },
+      end: stream.end,
+    }
+  })
+  return {
+    get read() {
+      return read
+    },
+    end: () => spy.mockRestore(),
+  }
+}
+
 const path = '/v1/completions'
 const base = { model: 'scripted' }
 
@@ -230,46 +252,25 @@ describe('a prompt that cannot be read is refused', () => {
     ['blanks', ' '],
   ])('a megabyte of %s, which cannot be cut, after the first parts', async (_, character) => {
     const { app } = serveScript()
-    const whole = tokenizer.encodeStream
-    let read = 0
-    const spy = vi.spyOn(tokenizer, 'encodeStream').mockImplementation((options) => {
-      const stream = whole(options)
-      return {
-        push(text) {
-          read += text.length
-          return stream.push(text)
-        },
-        end: stream.end,
-      }
-    })
+    const counted = countedReading()
     const { status, body } = await ask(app, path, { ...base, prompt: character.repeat(1e6) })
-    spy.mockRestore()
+    counted.end()
     expect(status).toBe(400)
     expect(body.error).toMatchObject({ code: 'PARE_E_TEXT_PIECE', param: 'prompt' })
-    expect(read).toBeLessThan(2 ** 18)
+    expect(counted.read).toBeLessThan(2 ** 18)
   })
   test('ten megabytes of text, read no further than needed, while other requests are answered', async () => {
     const { app } = serveScript()
-    const whole = tokenizer.encodeStream
-    let [read, answered] = [0, false]
-    const spy = vi.spyOn(tokenizer, 'encodeStream').mockImplementation((options) => {
-      const stream = whole(options)
-      return {
-        push(text) {
-          read += text.length
-          return stream.push(text)
-        },
-        end: stream.end,
-      }
-    })
+    const counted = countedReading()
+    let answered = false
     const refused = ask(app, path, { ...base, prompt: 'whale '.repeat(1_600_000) }).then((answer) => {
       expect(answered).toBe(true)
       return answer
     })
     answered = (await ask(app, '/health')).status === 200
     expect((await refused).body.error).toMatchObject({ code: 'context_length_exceeded' })
-    spy.mockRestore()
-    expect(read).toBeGreaterThan(0)
-    expect(read).toBeLessThan(2 ** 20)
+    counted.end()
+    expect(counted.read).toBeGreaterThan(0)
+    expect(counted.read).toBeLessThan(2 ** 20)
   })
 })

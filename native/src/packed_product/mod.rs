@@ -118,6 +118,8 @@ fn many(Product { weight, bias, out }: &mut Product, x: &[f32], activations: Act
 /// Rows of a weight that one thread reads in one go.
 struct Task {
     product: usize,
+    /// Which of the inputs, as its form needs them.
+    inputs: usize,
     start: usize,
     count: usize,
 }
@@ -131,12 +133,15 @@ fn few(products: &mut [Product], x: &[f32], activations: Activations) -> Result<
     let mut tasks = Vec::new();
     for (product, Product { weight, .. }) in products.iter().enumerate() {
         let need = need_of(weight.form, activations);
-        if inputs.iter().all(|(known, _)| *known != need) {
+        let known = inputs.iter().position(|(known, _)| *known == need);
+        let own = known.unwrap_or(inputs.len());
+        if known.is_none() {
             inputs.push((need, inputs::rows(x, weight.columns, activations, need)?));
         }
         let each = task_bytes.div_ceil(weight.row_bytes().max(1));
         tasks.extend((0..weight.rows).step_by(each).map(|start| Task {
             product,
+            inputs: own,
             start,
             count: each.min(weight.rows - start),
         }));
@@ -149,6 +154,7 @@ fn few(products: &mut [Product], x: &[f32], activations: Activations) -> Result<
     parallel::tasks(tasks.len(), |task| {
         let Task {
             product,
+            inputs: own,
             start,
             count,
         } = tasks[task];
@@ -157,11 +163,7 @@ fn few(products: &mut [Product], x: &[f32], activations: Activations) -> Result<
         } = products[product].weight;
         let row_bytes = products[product].weight.row_bytes();
         let bytes = &bytes[start * row_bytes..(start + count) * row_bytes];
-        let need = need_of(form, activations);
-        let (_, inputs) = inputs
-            .iter()
-            .find(|(known, _)| *known == need)
-            .expect("of each need");
+        let inputs = &inputs[own].1;
         let target = (targets[product].get(), rows);
         // SAFETY: these outputs belong to this task alone.
         unsafe {

@@ -30,28 +30,40 @@ export const fewRows = 16
  */
 export function packedSource(values: Values, activations: ProductActivations = 'f32'): PackedSource {
   const weight = packWeight(values)
-  const [rows, columns] = weight.shape
   const size = sizeOfValues(values)
   const dense = () => decodePacked(weight)
-  const product = customGradient({
-    name: 'packedProduct',
-    forward: ([x]: [Tensor]) => ({ output: packedProduct(weight, x, activations), saved: [] }),
-    backward: ({ gradient }) => [scope(() => gradient.matmul(dense()))],
-  })
   return {
     packed: { weight, activations },
     shape: weight.shape,
-    matmul: (x, bias) =>
-      scope(() => {
-        if (x.dtype !== 'f32') return linear(x, dense().cast(x.dtype), bias)
-        const y = product(x.reshape([x.size / columns, columns])).reshape([...x.shape.slice(0, -1), rows])
-        return bias ? y.add(bias) : y
-      }),
+    matmul: rowProduct(weight.shape, (x) => packedProduct(weight, x, activations), dense),
     dense,
     parameters: () => new Map(),
     size: () => size,
     resources: () => [weight.bytes, weight.order],
   }
+}
+
+/**
+ * A product of f32 rows [rows, in] -> [rows, out] for x of any leading axes and type, with a bias. The gradient of x goes through
+ * the numbers of the weight, and so do products in other types.
+ */
+export function rowProduct(
+  [rows, columns]: readonly [number, number],
+  product: (x: Tensor) => Tensor,
+  dense: () => Tensor,
+): WeightSource['matmul'] {
+  const withGradient = customGradient({
+    name: 'packedProduct',
+    forward: ([x]: [Tensor]) => ({ output: scope(() => product(x)), saved: [] }),
+    backward: ({ gradient }) => [scope(() => gradient.matmul(dense()))],
+  })
+  return (x, bias) =>
+    scope(() => {
+      if (x.dtype !== 'f32') return linear(x, dense().cast(x.dtype), bias)
+      const y = withGradient(x.reshape([x.size / columns, columns]))
+      const shaped = y.reshape([...x.shape.slice(0, -1), rows])
+      return bias ? shaped.add(bias) : shaped
+    })
 }
 
 /** How a source is packed, where it is. */

@@ -10,20 +10,12 @@
  *   factors, orders    of the inputs or the outputs
  *   all else           floats, of 16 bits where f16 holds every number
  */
-import {
-  customGradient,
-  fromBytes,
-  indexSelect,
-  linear,
-  scope,
-  type Tensor,
-  tensor,
-} from '../../tensor/index.ts'
+import { fromBytes, indexSelect, linear, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { WeightSource } from '../weight_source.ts'
 import { decodeCodebooks } from './codebook.ts'
 import { lookupProduct, lookupWeight } from './codebook_lookup.ts'
 import { decodeMasked, maskedProduct, maskedWeight } from './masked_product.ts'
-import { type ProductActivations, packedProduct, packedSource } from './packed_product.ts'
+import { type ProductActivations, packedProduct, packedSource, rowProduct } from './packed_product.ts'
 import { decodePacked, fitsHalf, packWeight } from './packed_weight.ts'
 import {
   bitsOfStored,
@@ -64,23 +56,13 @@ export function residentSource(
   if (values.kind === 'grid' || values.kind === 'blocks')
     return { ...packedSource(values, activations), form: packedName(values) }
   const reader = readerOf(values, activations) ?? floatReader(() => decodeStored(values))
-  const [rows, columns] = shapeOfStored(values)
+  const shape = shapeOfStored(values)
   const bits = bitsOfStored(values)
-  const { dense } = reader
-  const product = customGradient({
-    name: 'residentProduct',
-    forward: ([x]: [Tensor]) => ({ output: scope(() => reader.product(x)), saved: [] }),
-    backward: ({ gradient }) => [scope(() => gradient.matmul(dense()))],
-  })
+  const { form, product, dense } = reader
   return {
-    form: reader.form,
-    shape: [rows, columns],
-    matmul: (x, bias) =>
-      scope(() => {
-        if (x.dtype !== 'f32') return linear(x, dense().cast(x.dtype), bias)
-        const y = product(x.reshape([x.size / columns, columns])).reshape([...x.shape.slice(0, -1), rows])
-        return bias ? y.add(bias) : y
-      }),
+    form,
+    shape,
+    matmul: rowProduct(shape, product, dense),
     dense,
     parameters: () => new Map(),
     size: () => ({ informationBits: bits, storedBits: bits }),
