@@ -24,8 +24,6 @@ export interface BenchmarkMethod {
   sources: readonly string[]
   /** A run takes minutes: on the two main models alone. @default false */
   slow?: boolean
-  /** At most so many of the seeds. @default all */
-  seeds?: number
 }
 
 export const widths = [4, 3, 2] as const
@@ -90,7 +88,6 @@ export const methods: readonly BenchmarkMethod[] = [
     steps: (bits) => [step('omniquant', { bits, groupSize })],
     sources: ['src/quantize/omniquant.ts', 'src/nn/clipped_grid.ts'],
     slow: true,
-    seeds: 1,
   },
 ]
 
@@ -104,13 +101,7 @@ const main = ['lm-6m', 'pare-4m']
 const planted = `lm-6m${withOutliers}`
 
 const rowsAt = (model: string, of: readonly BenchmarkMethod[], at: readonly Bits[] = [2, 3, 4]): Row[] =>
-  at.flatMap((bits) =>
-    of.map(({ steps, seeds }) => ({
-      model,
-      steps: steps(bits),
-      ...(seeds === undefined ? {} : { seeds }),
-    })),
-  )
+  at.flatMap((bits) => of.map(({ steps }) => ({ model, steps: steps(bits) })))
 const fast = methods.filter(({ slow }) => !slow)
 const slow = methods.filter(({ slow }) => slow)
 
