@@ -30,8 +30,8 @@ const COLUMNS = 4096
 const ROWS = 4096
 /** Rows of the matrix in the nearest cache, of 2 KiB each at 4 bits. */
 const NEAR_ROWS = 8
-/** Of one in the second-level cache, where kernels cannot be called again and again. */
-const SECOND_ROWS = 64
+/** Bytes of one in the second-level cache, where kernels cannot be called again and again. */
+const SECOND_BYTES = 2 ** 19
 const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '7' },
@@ -96,6 +96,8 @@ const cases = [
   {
     name: 'codebooks, 2 of 256 entries of 8',
     make: (rows, seed) => resident(codebooks(2, 8, rows, seed).values),
+    // All rows share the tables.
+    nearRows: ROWS,
   },
   ...['f32', 'int8'].flatMap((activations) => [
     ...blockTypeNames.map((type) => ({
@@ -111,34 +113,38 @@ const cases = [
   ]),
 ]
 
-/** Readings of memory over as much as a ring holds, and at least four times the last-level cache. */
-function memoryRates() {
-  return scope(() => {
-    const bytes = 8 * lastLevelCache()
-    const source = fromBytes(new Uint8Array(bytes).fill(1), [bytes], 'u8')
-    // Few numbers are written for many bytes that are read.
-    const target = zeros([2 ** 22])
-    const read = () => callNative((native) => native.streamMemory(source.handle, target.handle, false))
-    read()
-    return Array.from({ length: 3 * rounds }, () => bytes / seconds(read) / 1e9)
-  })
+/** Reads as much memory as a ring holds, and at least four times the last-level cache; gives the rate. */
+function memoryReader() {
+  const bytes = 8 * lastLevelCache()
+  const source = fromBytes(new Uint8Array(bytes).fill(1), [bytes], 'u8')
+  // Few numbers are written for many bytes that are read.
+  const target = zeros([2 ** 22])
+  const read = () => callNative((native) => native.streamMemory(source.handle, target.handle, false))
+  read()
+  return () => bytes / seconds(read) / 1e9
 }
 
-function ringRates(make, x) {
+/** Rates of a ring of matrices, and of memory in between, whose own rate moves. */
+function ringRates(make, x, readMemory) {
   return scope(() => {
     const first = make(ROWS, 0)
     const count = Math.ceil((4 * lastLevelCache()) / first.bytes)
     const ring = [first, ...Array.from({ length: count - 1 }, (_, seed) => make(ROWS, seed + 1))]
     const all = () => scope(() => void ring.map(({ product }) => product(x)))
     all()
-    return Array.from({ length: rounds }, () => (count * first.bytes) / seconds(all) / 1e9)
+    const rates = Array.from({ length: rounds }, () => ({
+      memory: readMemory(),
+      ring: (count * first.bytes) / seconds(all) / 1e9,
+    }))
+    return { memory: rates.map(({ memory }) => memory), ring: rates.map(({ ring }) => ring) }
   })
 }
 
 /** From the second-level cache, call by call. */
-function secondRates(make, x) {
+function secondRates(make, x, nearRows) {
   setThreads(1)
-  const { product, bytes } = make(SECOND_ROWS, 0)
+  const rowBytes = make(16, 0).bytes / 16
+  const { product, bytes } = make(nearRows ?? 16 * Math.ceil(SECOND_BYTES / rowBytes / 16), 0)
   const all = () => scope(() => Array.from({ length: 50 }, () => product(x)).length)
   all()
   const rates = Array.from({ length: rounds }, () => (50 * bytes) / seconds(all) / 1e9)
@@ -146,10 +152,10 @@ function secondRates(make, x) {
   return rates
 }
 
-function nearRates(make, x) {
+function nearRates(make, x, nearRows) {
   return scope(() => {
     const { repeat, bytes } = make(NEAR_ROWS, 0)
-    if (!repeat) return secondRates(make, x)
+    if (!repeat) return secondRates(make, x, nearRows)
     const times = Math.ceil(2e8 / bytes)
     repeat(x, times)
     return Array.from({ length: rounds }, () => (times * bytes) / seconds(() => repeat(x, times)) / 1e9)
@@ -160,19 +166,18 @@ const machine = `${cpus()[0].model}, ${cpus().length} cores, ${Math.round(totalm
 console.log(`${machine}; a ring of matrices [${ROWS}, ${COLUMNS}], one row of inputs, ${threads} threads\n`)
 setThreads(threads)
 keepFreedMemory(true)
-const memory = memoryRates()
-console.log(`Memory reads ${spread(memory)} GB/s.\n`)
-console.log('| weight, activations | ring, GB/s | nearest cache, one thread | of the limit |')
-console.log('| --- | --- | --- | --- |')
-for (const { name, make } of cases.filter((each) => each.name.includes(flags.match)))
+const readMemory = memoryReader()
+console.log(
+  '| weight, activations | ring, GB/s | memory beside it | nearest cache, one thread | of the limit |',
+)
+console.log('| --- | --- | --- | --- | --- |')
+for (const { name, make, nearRows } of cases.filter((each) => each.name.includes(flags.match)))
   scope(() => {
     const x = randomStream(9, 'inputs').normal([1, COLUMNS])
-    const ring = ringRates(make, x)
-    const near = nearRates(make, x)
-    const limit = Math.min(
-      middle(memory),
-      near.length > 0 ? threads * middle(near) : Number.POSITIVE_INFINITY,
+    const { memory, ring } = ringRates(make, x, readMemory)
+    const near = nearRates(make, x, nearRows)
+    const limit = Math.min(middle(memory), threads * middle(near))
+    console.log(
+      `| ${[name, ...[ring, memory, near].map(spread), (middle(ring) / limit).toFixed(2)].join(' | ')} |`,
     )
-    const cells = [spread(ring), near.length > 0 ? spread(near) : '', (middle(ring) / limit).toFixed(2)]
-    console.log(`| ${[name, ...cells].join(' | ')} |`)
   })

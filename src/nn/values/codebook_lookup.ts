@@ -7,33 +7,50 @@
 import { OptionError } from '../../tensor/errors.ts'
 import { scope, Tensor } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
-import type { CodebookValues } from './codebook.ts'
+import { type CodebookValues, decodeCodebooks } from './codebook.ts'
 
-/** A weight whose codes lie as the tables are read: u8 [in / wide, out, books]. */
+/** A weight whose codes lie as the products read them. */
 export interface LookupWeight {
+  shape: readonly [number, number]
+  /** u8, every code of its outputs and groups once. */
   codes: Tensor
   codebooks: Tensor
   scales: Tensor
 }
 
-/** @throws OptionError for tiles of more than one row, or codes of more than 8 bits */
-export function lookupWeight({ codes, codebooks, scales, bits }: CodebookValues): LookupWeight {
+/** @throws OptionError for tiles of more than one row, or codes of more than 8 bits; ShapeError for a code past the last entry */
+export function lookupWeight({ shape, codes, codebooks, scales, bits }: CodebookValues): LookupWeight {
   if (bits > 8 || codebooks.extent(2) !== 1)
     throw new OptionError(
       `tables need codes of at most 8 bits and tiles of one row, got ${bits} bits and ${codebooks.extent(2)} rows; decode the weight`,
     )
-  return { codes: scope(() => codes.permute([1, 0, 2]).cast('u8').contiguous()), codebooks, scales }
+  const handle = callNative((native) => native.packLookup(codes.handle, codebooks.extent(1)))
+  const groups = Math.ceil(shape[0] / LANE) * LANE * codes.extent(1) * codes.extent(2)
+  return { shape, codes: new Tensor(codes.kernels, handle, 'u8', [groups]), codebooks, scales }
 }
 
+/** Outputs are filled up to a multiple of this. */
+const LANE = 64
+
 /**
- * x [rows, in] f32 times the transposed weight: [rows, out]. Worth it for up to about 6 rows; the same bits for every number
- * of threads.
+ * x [rows, in] f32 times the transposed weight: [rows, out]. The same bits for every number of threads.
  *
  * @throws ShapeError where x does not fit
  */
-export function lookupProduct({ codes, codebooks, scales }: LookupWeight, x: Tensor): Tensor {
+export function lookupProduct({ codes, codebooks, scales, shape }: LookupWeight, x: Tensor): Tensor {
   const handle = callNative((native) =>
     native.codebookLookup(codes.handle, codebooks.handle, scales.handle, x.handle),
   )
-  return new Tensor(x.kernels, handle, 'f32', [x.extent(0), codes.extent(1)])
+  return new Tensor(x.kernels, handle, 'f32', [x.extent(0), shape[0]])
+}
+
+/** The weight as numbers, f32 [out, in]. */
+export function decodeLookup({ shape, codes, codebooks, scales }: LookupWeight): Tensor {
+  const [books, , , wide] = codebooks.shape as [number, number, number, number]
+  const size = [shape[0], shape[1] / wide, books] as const
+  return scope(() => {
+    const handle = callNative((native) => native.unpackLookup(codes.handle, ...size))
+    const stored = new Tensor(codes.kernels, handle, 'u32', size)
+    return decodeCodebooks({ kind: 'codebook', shape, bits: 8, codes: stored, codebooks, scales })
+  })
 }

@@ -10,10 +10,17 @@
  *   factors, orders    of the inputs or the outputs
  *   all else           floats, of 16 bits where f16 holds every number
  */
-import { fromBytes, indexSelect, linear, scope, type Tensor, tensor } from '../../tensor/index.ts'
+import {
+  fromBytes,
+  indexSelect,
+  instructionSet,
+  linear,
+  scope,
+  type Tensor,
+  tensor,
+} from '../../tensor/index.ts'
 import type { WeightSource } from '../weight_source.ts'
-import { decodeCodebooks } from './codebook.ts'
-import { lookupProduct, lookupWeight } from './codebook_lookup.ts'
+import { decodeLookup, lookupProduct, lookupWeight } from './codebook_lookup.ts'
 import { decodeMasked, maskedProduct, maskedWeight } from './masked_product.ts'
 import { type ProductActivations, packedProduct, packedSource, rowProduct } from './packed_product.ts'
 import { decodePacked, fitsHalf, packWeight } from './packed_weight.ts'
@@ -42,8 +49,8 @@ export interface ResidentSource extends WeightSource {
   readonly form: string
 }
 
-/** Inputs up to which tables cost less than the numbers of a weight of codebooks. */
-const TABLE_ROWS = 6
+/** Inputs up to which tables cost less than the numbers of a weight of codebooks: more where registers hold tables. */
+const tableRows = () => (instructionSet() === 'avx512' ? 16 : 6)
 
 /**
  * @param activations `int8` rounds the inputs of codes to 8 bits, of each 32 with a scale of their own @default 'f32'
@@ -100,20 +107,15 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
     }
     case 'codebook': {
       if (values.bits > 8 || values.codebooks.extent(2) !== 1) return undefined
-      const { codes, codebooks, scales } = lookupWeight(values)
-      const kept = { codes, codebooks, scales }
-      const { shape, bits } = values
-      const dense = () =>
-        scope(() => {
-          const stored = codes.cast('u32').permute([1, 0, 2]).contiguous()
-          return decodeCodebooks({ ...kept, kind: 'codebook', shape, bits, codes: stored })
-        })
+      const weight = lookupWeight(values)
+      const { codes, codebooks, scales } = weight
+      const dense = () => decodeLookup(weight)
       return {
-        form: `${codebooks.extent(0)} codebooks of ${bits} bits`,
+        form: `${codebooks.extent(0)} codebooks of ${values.bits} bits`,
         product: (x) =>
-          x.extent(0) <= TABLE_ROWS ? lookupProduct(kept, x) : scope(() => linear(x, dense())),
+          x.extent(0) <= tableRows() ? lookupProduct(weight, x) : scope(() => linear(x, dense())),
         dense,
-        tensors: Object.values(kept),
+        tensors: [codes, codebooks, scales],
       }
     }
     case 'dense':

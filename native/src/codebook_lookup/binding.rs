@@ -1,0 +1,89 @@
+//! The border to JavaScript: shapes and lengths are checked here.
+
+use super::{ENTRIES, Lookup, multiply, pack, padded, turned, unpack};
+use crate::arena::{View, view};
+use crate::copy;
+use crate::dtype::DType;
+use crate::fault::{Fault, Result, border, js};
+use napi_derive::napi;
+
+fn load(handle: u32) -> Result<View> {
+    copy::contiguous(&view(handle)?)
+}
+
+/// codes u32 [out, groups, books], each below `count`, at most 256. Result u8, in the order of `codebook_lookup`.
+#[napi]
+pub fn pack_lookup(codes: u32, count: u32) -> js::Result<u32> {
+    border(|| {
+        let codes = load(codes)?;
+        let &[out, groups, books] = &*codes.shape else {
+            return Err(Fault::shape("packLookup: codes have 3 axes"));
+        };
+        let packed = pack(codes.slice()?, (out, groups * books), count as usize)?;
+        let result = View::empty(DType::U8, &[packed.len()])?;
+        result.slice_mut::<u8>()?.copy_from_slice(&packed);
+        Ok(result.into_handle())
+    })
+}
+
+/// What `pack_lookup` made, as codes u32 [out, groups, books] again.
+#[napi]
+pub fn unpack_lookup(codes: u32, out: u32, groups: u32, books: u32) -> js::Result<u32> {
+    border(|| {
+        let codes = load(codes)?;
+        let shape = [out, groups, books].map(|size| size as usize);
+        let pairs = shape[1] * shape[2];
+        if codes.len() != padded(shape[0]) * pairs {
+            return Err(Fault::shape(format!(
+                "unpackLookup: {} codes do not fit {shape:?}",
+                codes.len()
+            )));
+        }
+        let result = View::zeros(DType::U32, &shape)?;
+        unpack(codes.slice()?, (shape[0], pairs), result.slice_mut()?);
+        Ok(result.into_handle())
+    })
+}
+
+/// codes of `pack_lookup`; codebooks f32 [books, 256 or fewer, 1, wide]; scales f32 [out]; x f32 [rows, in]. Result f32
+/// [rows, out].
+#[napi]
+pub fn codebook_lookup(codes: u32, codebooks: u32, scales: u32, x: u32) -> js::Result<u32> {
+    border(|| {
+        let (codes, codebooks, scales, x) = (load(codes)?, load(codebooks)?, load(scales)?, load(x)?);
+        let (&[books, count, 1, wide], &[out], &[rows, columns]) =
+            (&*codebooks.shape, &*scales.shape, &*x.shape)
+        else {
+            return Err(Fault::shape(
+                "codebookLookup: codebooks have 4 axes with one row a group, scales 1, inputs 2",
+            ));
+        };
+        let groups = columns.checked_div(wide).unwrap_or(0);
+        if count > ENTRIES || groups * wide != columns || codes.len() != padded(out) * groups * books {
+            return Err(Fault::shape(format!(
+                "codebookLookup: {} codes, codebooks {:?}, scales {:?} and inputs {:?} do not fit",
+                codes.len(),
+                &*codebooks.shape,
+                &*scales.shape,
+                &*x.shape
+            )));
+        }
+        let result = View::zeros(DType::F32, &[rows, out])?;
+        if codes.is_empty() {
+            return Ok(result.into_handle());
+        }
+        let weight = Lookup {
+            codes: codes.slice()?,
+            out,
+            groups,
+            books,
+        };
+        let turned = turned(codebooks.slice()?, books, count, wide);
+        let tables = View::empty(DType::F32, &[groups, books, ENTRIES])?;
+        let inputs = x.slice::<f32>()?.chunks_exact(columns);
+        for (x, y) in inputs.zip(result.slice_mut::<f32>()?.chunks_exact_mut(out)) {
+            multiply(&weight, &turned, scales.slice()?, x, tables.slice_mut()?, y)?;
+        }
+        Ok(result.into_handle())
+    })
+}

@@ -1,0 +1,100 @@
+//! Tables of 256 numbers in registers of 512 bits: a number is four bytes that lie apart, 64 codes find one byte each at a
+//! time, and the bytes are put together to f32 again. What is added is what the table holds, bit for bit.
+
+use super::{ENTRIES, LANE};
+use crate::simd;
+use std::arch::x86_64::*;
+
+pub(super) fn is_there() -> bool {
+    simd::level() == simd::Level::Avx512 && is_x86_feature_detected!("avx512vbmi")
+}
+
+/// Registers of sums of 64 outputs.
+const SUMS: usize = LANE / 16;
+/// Bytes of a table, and registers of one of its four planes.
+const BYTES: usize = 4 * ENTRIES;
+const REGISTERS: usize = ENTRIES / 64;
+
+/// sums [64 or 128], in the order of `in_order`, plus what the codes [tables, sums] point at in tables whose bytes lie apart.
+///
+/// # Safety
+/// The instructions are there, and each table has its codes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) unsafe fn add_entries(tables: &[f32], codes: &[u8], sums: &mut [f32]) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match sums.len() / LANE {
+            1 => add::<1>(tables, codes, sums),
+            _ => add::<2>(tables, codes, sums),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+unsafe fn add<const LANES: usize>(tables: &[f32], codes: &[u8], sums: &mut [f32]) {
+    assert_eq!(sums.len(), LANES * LANE);
+    let count = tables.len() / ENTRIES;
+    assert_eq!(codes.len(), count * sums.len());
+    let mut all = [[_mm512_setzero_ps(); SUMS]; LANES];
+    // SAFETY: the lengths were looked at.
+    unsafe {
+        for lane in 0..LANES {
+            for part in 0..SUMS {
+                all[lane][part] = _mm512_loadu_ps(sums.as_ptr().add(lane * LANE + 16 * part));
+            }
+        }
+        for table in 0..count {
+            let start = tables.as_ptr().cast::<u8>().add(table * BYTES);
+            let mut planes = [[_mm512_setzero_si512(); REGISTERS]; 4];
+            for plane in 0..4 {
+                for register in 0..REGISTERS {
+                    planes[plane][register] =
+                        _mm512_loadu_si512(start.add(plane * ENTRIES + 64 * register).cast());
+                }
+            }
+            for lane in 0..LANES {
+                let own = _mm512_loadu_si512(codes.as_ptr().add((table * LANES + lane) * LANE).cast());
+                let is_high = _mm512_movepi8_mask(own);
+                let mut bytes = [_mm512_setzero_si512(); 4];
+                for plane in 0..4 {
+                    let [a, b, c, d] = planes[plane];
+                    let low = _mm512_permutex2var_epi8(a, own, b);
+                    let high = _mm512_permutex2var_epi8(c, own, d);
+                    bytes[plane] = _mm512_mask_blend_epi8(is_high, low, high);
+                }
+                let words = [
+                    _mm512_unpacklo_epi8(bytes[0], bytes[1]),
+                    _mm512_unpackhi_epi8(bytes[0], bytes[1]),
+                    _mm512_unpacklo_epi8(bytes[2], bytes[3]),
+                    _mm512_unpackhi_epi8(bytes[2], bytes[3]),
+                ];
+                let found = [
+                    _mm512_unpacklo_epi16(words[0], words[2]),
+                    _mm512_unpackhi_epi16(words[0], words[2]),
+                    _mm512_unpacklo_epi16(words[1], words[3]),
+                    _mm512_unpackhi_epi16(words[1], words[3]),
+                ];
+                for part in 0..SUMS {
+                    all[lane][part] = _mm512_add_ps(all[lane][part], _mm512_castsi512_ps(found[part]));
+                }
+            }
+        }
+        for lane in 0..LANES {
+            for part in 0..SUMS {
+                _mm512_storeu_ps(sums.as_mut_ptr().add(lane * LANE + 16 * part), all[lane][part]);
+            }
+        }
+    }
+}
+
+/// Puts sums of 64 outputs each, as registers left them, into the order of the outputs.
+pub(super) fn in_order(sums: &mut [f32]) {
+    for sums in sums.as_chunks_mut::<LANE>().0 {
+        let own = *sums;
+        for (place, sum) in own.into_iter().enumerate() {
+            let (part, quarter, i) = (place / 16, place % 16 / 4, place % 4);
+            sums[16 * quarter + 4 * part + i] = sum;
+        }
+    }
+}

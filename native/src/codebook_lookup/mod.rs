@@ -1,0 +1,196 @@
+//! The product of a few inputs with a weight of additive codebooks, by tables: for every group of inputs and every entry
+//! their product is computed once, and an output adds up what its codes point at. Egiazarian et al. 2024,
+//! arXiv:2401.06118, section 4.4.
+//!
+//!   T[j, m, k] = <C[m, k], x_j>,    y_i = s_i sum over j and m of T[j, m, b_ijm]
+//!
+//! Codes lie as they are read: tables that fit the nearest cache together, `TILE` pairs (j, m), are used for all outputs before the next
+//! ones, and neighbouring codes are those of `BLOCK` outputs for one table.
+
+pub mod binding;
+#[cfg(target_arch = "x86_64")]
+mod kernel;
+#[cfg(test)]
+mod tests;
+
+use crate::fault::{Fault, Result};
+use crate::parallel::{self, Shared};
+use std::ops::Range;
+
+/// Entries of a table, of which codes of fewer bits use the first.
+pub const ENTRIES: usize = 256;
+/// Tables that go together.
+const TILE: usize = 16;
+/// Outputs that go together; the last ones are filled up to a whole number of `LANE`.
+const BLOCK: usize = 128;
+const LANE: usize = 64;
+
+/// Codes in the order of the products.
+pub struct Lookup<'a> {
+    pub codes: &'a [u8],
+    pub out: usize,
+    pub groups: usize,
+    pub books: usize,
+}
+
+/// Outputs as codes are laid out for them.
+const fn padded(out: usize) -> usize {
+    out.next_multiple_of(LANE)
+}
+
+/// Calls `each(output, pair, place)` for every code.
+fn places(out: usize, pairs: usize, mut each: impl FnMut(usize, usize, usize)) {
+    for first_pair in (0..pairs).step_by(TILE) {
+        let own = TILE.min(pairs - first_pair);
+        for first in (0..out).step_by(BLOCK) {
+            let width = BLOCK.min(padded(out) - first);
+            let start = first_pair * padded(out) + first * own;
+            for pair in 0..own {
+                for row in 0..width.min(out - first) {
+                    each(first + row, first_pair + pair, start + pair * width + row);
+                }
+            }
+        }
+    }
+}
+
+/// Codes [out, groups * books] in the order of the products. Each is below `count`.
+pub fn pack(codes: &[u32], (out, pairs): (usize, usize), count: usize) -> Result<Vec<u8>> {
+    if let Some(code) = codes.iter().find(|&&code| code as usize >= count.min(ENTRIES)) {
+        return Err(Fault::shape(format!(
+            "codebooks: code {code} is past the last of {count} entries, or of {ENTRIES}; the weight is damaged"
+        )));
+    }
+    let mut packed = vec![0; padded(out) * pairs];
+    places(out, pairs, |row, pair, place| {
+        packed[place] = codes[row * pairs + pair] as u8
+    });
+    Ok(packed)
+}
+
+pub fn unpack(packed: &[u8], (out, pairs): (usize, usize), codes: &mut [u32]) {
+    places(out, pairs, |row, pair, place| {
+        codes[row * pairs + pair] = packed[place].into()
+    });
+}
+
+/// Codebooks [books, count, wide] as [books, wide, ENTRIES], so that neighbours of a table are lanes.
+pub fn turned(codebooks: &[f32], books: usize, count: usize, wide: usize) -> Vec<f32> {
+    let mut turned = vec![0.0; books * wide * ENTRIES];
+    for (index, &number) in codebooks.iter().enumerate() {
+        let (book, entry, t) = (index / (count * wide), index / wide % count, index % wide);
+        turned[(book * wide + t) * ENTRIES + entry] = number;
+    }
+    turned
+}
+
+crate::simd! {
+    /// `lines` is [wide, ENTRIES].
+    fn table_of(lines: &[f32], x: &[f32], table: &mut [f32; ENTRIES]) {
+        table.fill(0.0);
+        for (line, x) in lines.as_chunks::<ENTRIES>().0.iter().zip(x) {
+            for (sum, c) in table.iter_mut().zip(line) {
+                *sum += c * x;
+            }
+        }
+    }
+}
+
+crate::simd! {
+    /// Byte b of every number side by side.
+    fn take_apart(table: &mut [f32; ENTRIES]) {
+        let words = table.map(f32::to_bits);
+        for (plane, numbers) in table.as_chunks_mut::<{ ENTRIES / 4 }>().0.iter_mut().enumerate() {
+            let bytes = words.map(|word| (word >> (8 * plane)) as u8);
+            for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *number = f32::from_ne_bytes(*bytes);
+            }
+        }
+    }
+}
+
+crate::simd! {
+    /// sums[row] += table[code of row] for each table.
+    fn add_entries(tables: &[f32], codes: &[u8], sums: &mut [f32]) {
+        for (table, codes) in tables.as_chunks::<ENTRIES>().0.iter().zip(codes.chunks_exact(sums.len())) {
+            for (sum, &code) in sums.iter_mut().zip(codes) {
+                *sum += table[code as usize];
+            }
+        }
+    }
+}
+
+/// Whether tables are looked up in registers here.
+fn in_registers() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        kernel::is_there()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// y = x [groups * wide] times the transposed weight. `tables` has room for those of all pairs. Sums follow the pairs, whatever the
+/// threads and instructions.
+pub fn multiply(
+    weight: &Lookup,
+    turned: &[f32],
+    scales: &[f32],
+    x: &[f32],
+    tables: &mut [f32],
+    y: &mut [f32],
+) -> Result<()> {
+    let (wide, books) = (x.len() / weight.groups, weight.books);
+    let fast = in_registers();
+    parallel::chunks(tables, TILE * ENTRIES, |start, tables| {
+        for (index, table) in tables.as_chunks_mut::<ENTRIES>().0.iter_mut().enumerate() {
+            let pair = start / ENTRIES + index;
+            let lines = &turned[pair % books * wide * ENTRIES..][..wide * ENTRIES];
+            table_of(lines, &x[pair / books * wide..][..wide], table);
+            if fast {
+                take_apart(table);
+            }
+        }
+    })?;
+    let tables = &*tables;
+    let blocks = weight.out.div_ceil(BLOCK);
+    let each = blocks.div_ceil(parallel::threads()?);
+    let target = Shared(y.as_mut_ptr());
+    parallel::tasks(blocks.div_ceil(each), |task| {
+        let rows = task * each * BLOCK..((task + 1) * each * BLOCK).min(weight.out);
+        // SAFETY: these outputs belong to this task alone.
+        let y = unsafe { std::slice::from_raw_parts_mut(target.get().add(rows.start), rows.len()) };
+        weight.add_up(tables, rows.clone(), fast, y);
+        y.iter_mut().zip(&scales[rows]).for_each(|(y, scale)| *y *= scale);
+    })
+}
+
+impl Lookup<'_> {
+    /// Sums of whole blocks of outputs, and of those that are left.
+    fn add_up(&self, tables: &[f32], rows: Range<usize>, fast: bool, y: &mut [f32]) {
+        let (pairs, all) = (self.groups * self.books, padded(self.out));
+        let mut sums = vec![0.0; all.min(rows.end.next_multiple_of(LANE)) - rows.start];
+        for first_pair in (0..pairs).step_by(TILE) {
+            let own = TILE.min(pairs - first_pair);
+            let tables = &tables[first_pair * ENTRIES..][..own * ENTRIES];
+            let mut place = first_pair * all + rows.start * own;
+            for sums in sums.chunks_mut(BLOCK) {
+                let codes = &self.codes[place..place + own * sums.len()];
+                place += codes.len();
+                #[cfg(target_arch = "x86_64")]
+                if fast {
+                    // SAFETY: the processor has the instructions, and there is a table for each row of codes.
+                    unsafe { kernel::add_entries(tables, codes, sums) };
+                    continue;
+                }
+                add_entries(tables, codes, sums);
+            }
+        }
+        let _ = fast;
+        #[cfg(target_arch = "x86_64")]
+        if fast {
+            kernel::in_order(&mut sums);
+        }
+        y.copy_from_slice(&sums[..y.len()]);
+    }
+}
