@@ -1,7 +1,7 @@
 /** Evenly spaced levels that begin anywhere: value = scale * code + offset, as MLX and ggml's Q4_1 store them. */
 import { scope, Tensor, tensor } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
-import { type GridForm, groupWidth } from '../grid.ts'
+import { type AffineValues, type GridForm, groupWidth } from '../grid.ts'
 
 export interface OffsetValues {
   kind: 'offset'
@@ -35,4 +35,28 @@ export function bitsOfOffsets({ form, codes }: OffsetValues): number {
   const [rows, columns] = codes.shape as [number, number]
   const groups = Math.ceil(columns / groupWidth(form, columns))
   return rows * columns * form.bits + rows * groups * 2 * (form.scaleType === 'f32' ? 32 : 16)
+}
+
+/**
+ * The same within rounding as value = scale * (code - zero), zero = -offset / scale. Nothing where a scale is 0 beside an offset, or
+ * so small that a zero is no f32.
+ */
+export function gridOfOffsets({
+  form,
+  codes,
+  scales,
+  offsets,
+  groupOf,
+}: OffsetValues): AffineValues | undefined {
+  const [steps, added] = [scales, offsets].map((x) => x.toArray() as Float32Array) as [
+    Float32Array,
+    Float32Array,
+  ]
+  const zeros = steps.map((step, group) => (step === 0 ? 0 : -added[group]! / step))
+  const fits = zeros.every(
+    (zero, group) => Number.isFinite(zero) && (steps[group] !== 0 || added[group] === 0),
+  )
+  if (!fits) return undefined
+  const grid = { ...form, symmetric: false }
+  return { kind: 'grid', grid, codes, scales, zeros: tensor(zeros, scales.shape), groupOf }
 }

@@ -48,6 +48,46 @@ const codebook = (): StoredValues => ({
   scales: normal('factors', [ROWS]),
 })
 
+const offsets = (): StoredValues => {
+  const { grid, codes, scales, groupOf } = gridValues(4, 32)
+  return {
+    ...{ kind: 'offset', form: grid, codes, scales, groupOf },
+    offsets: normal('offsets', scales.shape).cast('f16').cast('f32'),
+  }
+}
+const bilevel = (bits: 2 | 3 | 4, width: number, wholeZeros = false): StoredValues => {
+  const codes = (columns: number) =>
+    tensor(
+      Uint8Array.from({ length: ROWS * columns }, (_, i) => (i * 37 + (i >> 4)) % 2 ** bits),
+      [ROWS, columns],
+      'u8',
+    )
+  const groups = COLUMNS / width
+  const second = (name: string) =>
+    normal(name, [ROWS / 4, groups])
+      .cast('f16')
+      .cast('f32')
+  return {
+    ...{ kind: 'bilevel', bits, tile: { rows: 4, columns: width } },
+    ...{ codes: codes(COLUMNS), scaleCodes: codes(groups), zeroCodes: codes(groups) },
+    second: {
+      ...{ scaleScale: second('ss'), scaleZero: second('sz') },
+      ...(!wholeZeros && { zeroScale: second('zs'), zeroZero: second('zz') }),
+    },
+  }
+}
+/** Three entries a row, and one place met twice. */
+const sparse = (): StoredValues => ({
+  kind: 'sparse_rows',
+  shape: [ROWS, COLUMNS],
+  rowOffsets: Uint32Array.from({ length: ROWS + 1 }, (_, row) => 3 * row),
+  columns: Uint32Array.from({ length: 3 * ROWS }, (_, entry) =>
+    entry === 4 ? 26 : (entry * 59 + 9) % COLUMNS,
+  ),
+  values: Float32Array.from({ length: 3 * ROWS }, (_, entry) => ((entry * 29) % 17) / 4 - 2),
+  valueType: 'f16',
+})
+
 const kinds: [string, string, () => StoredValues][] = [
   [
     'a mask over halves',
@@ -61,6 +101,25 @@ const kinds: [string, string, () => StoredValues][] = [
   ['groups that no chunk fits', 'f32', () => masked(4, 40)],
   ['codebooks', '2 codebooks of 6 bits', codebook],
   ['halves', 'f16', () => halves('w', [ROWS, COLUMNS])],
+  ['offsets', '4 bits', offsets],
+  ['a grid of two levels', '3 bits of two levels', () => bilevel(3, 16)],
+  ['a grid of two levels with wide groups, whole zeros', '4 bits of two levels', () => bilevel(4, 32, true)],
+  ['two levels whose groups fit no register', 'f16', () => bilevel(2, 40)],
+  ['sparse rows', 'sparse rows', sparse],
+  [
+    'two levels and outliers, rounded, in an order',
+    '2 bits of two levels + sparse rows',
+    () => ({
+      kind: 'permuted',
+      values: { kind: 'sum', terms: [bilevel(2, 16), sparse()], rounded: 'f16' },
+      order: Uint32Array.from({ length: COLUMNS }, (_, i) => (i * 7) % COLUMNS),
+    }),
+  ],
+  [
+    'a rounded sum of what has more digits than f16',
+    'f16',
+    () => ({ kind: 'sum', terms: [offsets(), sparse()], rounded: 'f16' }),
+  ],
   [
     'a grid and a low rank beside it',
     '4 bits + rank 3',

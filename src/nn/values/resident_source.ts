@@ -4,8 +4,10 @@
  *
  *   grids, blocks      their codes, `packed_product.ts`
  *   masks              what lives, `masked_product.ts`
+ *   two-level grids    their codes, `bilevel_product.ts`
+ *   sparse rows        their entries, `sparse_product.ts`
  *   codebooks          tables of few inputs, `codebook_lookup.ts`
- *   a sum              y = x A^T + x B^T
+ *   a sum              y = x A^T + x B^T, with what rounding the sum changes in its sparse term
  *   a product          y = (x R^T) L^T of W = L R
  *   factors, orders    of the inputs or the outputs
  *   all else           floats, of 16 bits where f16 holds every number
@@ -20,10 +22,13 @@ import {
   tensor,
 } from '../../tensor/index.ts'
 import type { WeightSource } from '../weight_source.ts'
+import { bilevelProduct, bilevelWeight, decodeBilevelWeight } from './bilevel_product.ts'
 import { decodeLookup, lookupProduct, lookupWeight } from './codebook_lookup.ts'
 import { decodeMasked, maskedProduct, maskedWeight } from './masked_product.ts'
+import { gridOfOffsets } from './offset_grid.ts'
 import { type ProductActivations, packedProduct, packedSource, rowProduct } from './packed_product.ts'
 import { decodePacked, fitsHalf, packWeight } from './packed_weight.ts'
+import { decodeSparseWeight, sparseProduct, sparseRowsOf, sparseWeight } from './sparse_product.ts'
 import {
   bitsOfStored,
   decodeStored,
@@ -118,6 +123,29 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
         tensors: [codes, codebooks, scales],
       }
     }
+    case 'offset': {
+      const grid = gridOfOffsets(values)
+      return grid && readerOf(grid, activations)
+    }
+    case 'bilevel': {
+      const weight = bilevelWeight(values)
+      if (!weight) return undefined
+      return {
+        form: `${values.bits} bits of two levels`,
+        product: (x) => bilevelProduct(weight, x),
+        dense: () => decodeBilevelWeight(weight),
+        tensors: [weight.bytes, weight.second],
+      }
+    }
+    case 'sparse_rows': {
+      const weight = sparseWeight(values)
+      return {
+        form: 'sparse rows',
+        product: (x) => sparseProduct(weight, x),
+        dense: () => decodeSparseWeight(weight),
+        tensors: [weight.starts, weight.columns, weight.values],
+      }
+    }
     case 'dense':
       return floatReader(() => values.numbers.cast('f32'))
     case 'sum':
@@ -144,10 +172,10 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
   }
 }
 
-/** A sum that is rounded afterwards is no sum of products. */
-function sumReader({ terms, rounded }: SumValues, activations: ProductActivations): Reader | undefined {
-  if (rounded) return undefined
-  const parts = allOf(terms, activations)
+/** A sum that is rounded afterwards is one of products where rounding changes its sparse term alone. */
+function sumReader(values: SumValues, activations: ProductActivations): Reader | undefined {
+  const terms = values.rounded ? unroundedTerms(values) : values.terms
+  const parts = terms && allOf(terms, activations)
   if (!parts) return undefined
   const add = (sum: Tensor, part: Tensor) => sum.add(part)
   return {
@@ -156,6 +184,21 @@ function sumReader({ terms, rounded }: SumValues, activations: ProductActivation
     dense: () => scope(() => parts.map(({ dense }) => dense()).reduce(add)),
     tensors: parts.flatMap(({ tensors }) => tensors),
   }
+}
+
+/**
+ * Two terms with the sum of a rounded one: numbers of f16, and sparse ones less what rounding takes. Nothing for others. Where the
+ * first has more digits, all of its numbers are rounded.
+ */
+function unroundedTerms({ terms }: SumValues): StoredValues[] | undefined {
+  const [base, sparse, ...others] = terms
+  if (!base || sparse?.kind !== 'sparse_rows' || others.length > 0) return undefined
+  return scope(() => {
+    const numbers = decodeStored(base)
+    if (!fitsHalf(numbers)) return undefined
+    const sum = numbers.add(decodeStored(sparse)).cast('f16').cast('f32')
+    return [base, sparseRowsOf(sum.sub(numbers))]
+  })
 }
 
 function productReader({ left, right }: ProductValues, activations: ProductActivations): Reader | undefined {
