@@ -1,6 +1,6 @@
 /**
  * Bytes a second that products of one row read of their weights: over a ring of matrices of at least four times the
- * last-level cache, beside what memory can do, and of a matrix in the nearest cache, on one thread. Prints a table in Markdown.
+ * last-level cache, beside what memory can do, and of a matrix in the nearest cache, on one thread and times their number. Prints a table in Markdown.
  * Run it with nothing else running:
  *
  *   node bench/product_rates.js [--rounds 7] [--threads 2] [--match Q4]
@@ -30,8 +30,8 @@ const COLUMNS = 4096
 const ROWS = 4096
 /** Rows of the matrix in the nearest cache, of 2 KiB each at 4 bits. */
 const NEAR_ROWS = 8
-/** Bytes of one in the second-level cache, where kernels cannot be called again and again. */
-const SECOND_BYTES = 2 ** 19
+/** Bytes of one in the second-level caches, where kernels cannot be called again and again. */
+const SECOND_BYTES = 2 ** 20
 const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '7' },
@@ -73,6 +73,44 @@ function masked(kind, rows, seed) {
   }
   return { ...mask, kind: 'bitmask', kept: randomStream(seed, 'kept').normal([living]).cast('f16') }
 }
+/** As SpQR stores them: groups of 16 columns, tiles of 16 rows, scales and zeros of 3 bits. */
+function twoLevels(bits, rows, seed) {
+  const groups = COLUMNS / 16
+  const codes = (columns, levels) => {
+    const stream = randomStream(seed, `codes of ${columns}`)
+    return stream.uniform([rows, columns]).mul(levels).sub(0.5).cast('u8')
+  }
+  const second = (name) =>
+    randomStream(seed, name)
+      .normal([Math.ceil(rows / 16), groups])
+      .cast('f16')
+      .cast('f32')
+  return {
+    ...{ kind: 'bilevel', bits, scaleBits: 3, zeroBits: 3, tile: { rows: Math.min(16, rows), columns: 16 } },
+    ...{ codes: codes(COLUMNS, 2 ** bits), scaleCodes: codes(groups, 8), zeroCodes: codes(groups, 8) },
+    second: {
+      ...{ scaleScale: second('ss'), scaleZero: second('sz') },
+      ...{ zeroScale: second('zs'), zeroZero: second('zz') },
+    },
+  }
+}
+
+/** So many entries of each hundred, at places that no pattern tells. */
+function sparse(percent, rows, seed) {
+  const each = Math.round((COLUMNS * percent) / 100)
+  const columns = Uint32Array.from({ length: rows * each }, (_, entry) => {
+    const [first, width] = [Math.floor(((entry % each) * COLUMNS) / each), Math.floor(COLUMNS / each)]
+    return first + ((Math.imul(entry + seed, 2654435761) >>> 16) % width)
+  })
+  return {
+    ...{ kind: 'sparse_rows', shape: [rows, COLUMNS], columns, valueType: 'f32' },
+    rowOffsets: Uint32Array.from({ length: rows + 1 }, (_, row) => each * row),
+    values: randomStream(seed, 'entries')
+      .normal([rows * each])
+      .toArray(),
+  }
+}
+
 /** Bits of each byte. */
 const bitCounts = Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll('0', '').length)
 
@@ -93,10 +131,18 @@ const cases = [
       make: (rows, seed) => resident(masked(kind, rows, seed), activations),
     })),
   ),
+  ...[2, 3, 4].map((bits) => ({
+    name: `two levels, ${bits} bits, groups of 16`,
+    make: (rows, seed) => resident(twoLevels(bits, rows, seed)),
+  })),
+  ...[1, 10].map((percent) => ({
+    name: `sparse rows, ${percent}%`,
+    make: (rows, seed) => resident(sparse(percent, rows, seed)),
+  })),
   {
     name: 'codebooks, 2 of 256 entries of 8',
     make: (rows, seed) => resident(codebooks(2, 8, rows, seed).values),
-    // All rows share the tables.
+    // All rows share the tables of a thread.
     nearRows: ROWS,
   },
   ...['f32', 'int8'].flatMap((activations) => [
@@ -140,25 +186,24 @@ function ringRates(make, x, readMemory) {
   })
 }
 
-/** From the second-level cache, call by call. */
+/** From the second-level caches of all threads, call by call. */
 function secondRates(make, x, nearRows) {
-  setThreads(1)
   const rowBytes = make(16, 0).bytes / 16
   const { product, bytes } = make(nearRows ?? 16 * Math.ceil(SECOND_BYTES / rowBytes / 16), 0)
   const all = () => scope(() => Array.from({ length: 50 }, () => product(x)).length)
   all()
-  const rates = Array.from({ length: rounds }, () => (50 * bytes) / seconds(all) / 1e9)
-  setThreads(threads)
-  return rates
+  return Array.from({ length: rounds }, () => (50 * bytes) / seconds(all) / 1e9)
 }
 
+/** Of all threads. */
 function nearRates(make, x, nearRows) {
   return scope(() => {
     const { repeat, bytes } = make(NEAR_ROWS, 0)
     if (!repeat) return secondRates(make, x, nearRows)
     const times = Math.ceil(2e8 / bytes)
     repeat(x, times)
-    return Array.from({ length: rounds }, () => (times * bytes) / seconds(() => repeat(x, times)) / 1e9)
+    const rate = () => (threads * times * bytes) / seconds(() => repeat(x, times)) / 1e9
+    return Array.from({ length: rounds }, rate)
   })
 }
 
@@ -167,16 +212,14 @@ console.log(`${machine}; a ring of matrices [${ROWS}, ${COLUMNS}], one row of in
 setThreads(threads)
 keepFreedMemory(true)
 const readMemory = memoryReader()
-console.log(
-  '| weight, activations | ring, GB/s | memory beside it | nearest cache, one thread | of the limit |',
-)
+console.log('| weight, activations | ring, GB/s | memory beside it | from the caches | of the limit |')
 console.log('| --- | --- | --- | --- | --- |')
 for (const { name, make, nearRows } of cases.filter((each) => each.name.includes(flags.match)))
   scope(() => {
     const x = randomStream(9, 'inputs').normal([1, COLUMNS])
     const { memory, ring } = ringRates(make, x, readMemory)
     const near = nearRates(make, x, nearRows)
-    const limit = Math.min(middle(memory), threads * middle(near))
+    const limit = Math.min(middle(memory), middle(near))
     console.log(
       `| ${[name, ...[ring, memory, near].map(spread), (middle(ring) / limit).toFixed(2)].join(' | ')} |`,
     )

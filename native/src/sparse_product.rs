@@ -215,11 +215,16 @@ mod tests {
                 };
                 let out = product(Columns::Narrow(&narrow), many);
                 assert_eq!(out, product(Columns::Wide(&wide), many));
-                assert_eq!(out[..rows], product(Columns::Wide(&wide), 1), "of one input alone");
+                assert_eq!(
+                    out[..rows],
+                    product(Columns::Wide(&wide), 1),
+                    "of one input alone"
+                );
                 for m in 0..many {
                     for row in 0..rows {
                         let own = starts[row] as usize..starts[row + 1] as usize;
-                        let terms = own.map(|e| f64::from(values[e]) * f64::from(x[m * width + wide[e] as usize]));
+                        let terms =
+                            own.map(|e| f64::from(values[e]) * f64::from(x[m * width + wide[e] as usize]));
                         let (want, size) =
                             terms.fold((0.0, 0.0), |(sum, size), own| (sum + own, size + own.abs()));
                         let found = f64::from(out[m * rows + row]);

@@ -51,7 +51,10 @@ pub fn pack_bilevel(
                 "needs codes of 1 to 4 bits, groups of a multiple of 16 columns, and whole tiles",
             ));
         }
-        let (codes, heads) = (codes.slice::<u8>()?, (scale_codes.slice::<u8>()?, zero_codes.slice::<u8>()?));
+        let (codes, heads) = (
+            codes.slice::<u8>()?,
+            (scale_codes.slice::<u8>()?, zero_codes.slice::<u8>()?),
+        );
         let fits = codes.iter().all(|&code| code < 1 << bits)
             && heads.0.iter().chain(heads.1).all(|&code| code < 16);
         if !fits {

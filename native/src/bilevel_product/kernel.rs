@@ -12,7 +12,12 @@ pub(super) fn is_there() -> bool {
 
 /// # Safety
 /// The instructions are there.
-pub(super) unsafe fn multiply_rows(weight: &Bilevel, first: usize, inputs: &[&[f32]], out: &mut [&mut [f32]]) {
+pub(super) unsafe fn multiply_rows(
+    weight: &Bilevel,
+    first: usize,
+    inputs: &[&[f32]],
+    out: &mut [&mut [f32]],
+) {
     // SAFETY: as the caller vouches.
     unsafe {
         match (weight.bits, inputs.len()) {

@@ -11,18 +11,30 @@ fn load(handle: u32) -> Result<View> {
     copy::contiguous(&view(handle)?)
 }
 
-/// codes u32 [out, groups, books], each below `count`, at most 256. Result u8, in the order of `codebook_lookup`.
+/// codes u32 [out, groups, books]; codebooks f32 [books, 256 or fewer, 1, wide]. Handles of the codes u8 in the order of
+/// `codebook_lookup`, and of the codebooks f32 [books, wide, 256].
 #[napi]
-pub fn pack_lookup(codes: u32, count: u32) -> js::Result<u32> {
+pub fn pack_lookup(codes: u32, codebooks: u32) -> js::Result<Vec<u32>> {
     border(|| {
-        let codes = load(codes)?;
-        let &[out, groups, books] = &*codes.shape else {
-            return Err(Fault::shape("packLookup: codes have 3 axes"));
+        let (codes, codebooks) = (load(codes)?, load(codebooks)?);
+        let (&[out, groups, books], &[stored, count, 1, wide]) = (&*codes.shape, &*codebooks.shape) else {
+            return Err(Fault::shape(
+                "packLookup: codes have 3 axes, codebooks 4 with one row a group",
+            ));
         };
-        let packed = pack(codes.slice()?, (out, groups * books), count as usize)?;
+        if stored != books || count > ENTRIES {
+            return Err(Fault::shape(format!(
+                "packLookup: codes {:?} and codebooks {:?} do not fit, or these have more than {ENTRIES} entries",
+                &*codes.shape, &*codebooks.shape
+            )));
+        }
+        let packed = pack(codes.slice()?, (out, groups * books), count)?;
+        let lines = turned(codebooks.slice()?, books, count, wide);
         let result = View::empty(DType::U8, &[packed.len()])?;
         result.slice_mut::<u8>()?.copy_from_slice(&packed);
-        Ok(result.into_handle())
+        let turned = View::empty(DType::F32, &[books, wide, ENTRIES])?;
+        turned.slice_mut::<f32>()?.copy_from_slice(&lines);
+        Ok(vec![result.into_handle(), turned.into_handle()])
     })
 }
 
@@ -45,21 +57,20 @@ pub fn unpack_lookup(codes: u32, out: u32, groups: u32, books: u32) -> js::Resul
     })
 }
 
-/// codes of `pack_lookup`; codebooks f32 [books, 256 or fewer, 1, wide]; scales f32 [out]; x f32 [rows, in]. Result f32
-/// [rows, out].
+/// codes and codebooks of `pack_lookup`; scales f32 [out]; x f32 [rows, in]. Result f32 [rows, out].
 #[napi]
 pub fn codebook_lookup(codes: u32, codebooks: u32, scales: u32, x: u32) -> js::Result<u32> {
     border(|| {
         let (codes, codebooks, scales, x) = (load(codes)?, load(codebooks)?, load(scales)?, load(x)?);
-        let (&[books, count, 1, wide], &[out], &[rows, columns]) =
+        let (&[books, wide, ENTRIES], &[out], &[rows, columns]) =
             (&*codebooks.shape, &*scales.shape, &*x.shape)
         else {
             return Err(Fault::shape(
-                "codebookLookup: codebooks have 4 axes with one row a group, scales 1, inputs 2",
+                "codebookLookup: codebooks are those of packLookup, scales have 1 axis, inputs 2",
             ));
         };
         let groups = columns.checked_div(wide).unwrap_or(0);
-        if count > ENTRIES || groups * wide != columns || codes.len() != padded(out) * groups * books {
+        if groups * wide != columns || codes.len() != padded(out) * groups * books {
             return Err(Fault::shape(format!(
                 "codebookLookup: {} codes, codebooks {:?}, scales {:?} and inputs {:?} do not fit",
                 codes.len(),
@@ -78,11 +89,9 @@ pub fn codebook_lookup(codes: u32, codebooks: u32, scales: u32, x: u32) -> js::R
             groups,
             books,
         };
-        let turned = turned(codebooks.slice()?, books, count, wide);
-        let tables = View::empty(DType::F32, &[groups, books, ENTRIES])?;
         let inputs = x.slice::<f32>()?.chunks_exact(columns);
         for (x, y) in inputs.zip(result.slice_mut::<f32>()?.chunks_exact_mut(out)) {
-            multiply(&weight, &turned, scales.slice()?, x, tables.slice_mut()?, y)?;
+            multiply(&weight, codebooks.slice()?, scales.slice()?, x, y)?;
         }
         Ok(result.into_handle())
     })

@@ -20,7 +20,7 @@ const REGISTERS: usize = ENTRIES / 64;
 /// # Safety
 /// The instructions are there, and each table has its codes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) unsafe fn add_entries(tables: &[f32], codes: &[u8], sums: &mut [f32]) {
+pub(super) unsafe fn add_entries(tables: &[[f32; ENTRIES]], codes: &[u8], sums: &mut [f32]) {
     // SAFETY: as the caller vouches.
     unsafe {
         match sums.len() / LANE {
@@ -32,9 +32,9 @@ pub(super) unsafe fn add_entries(tables: &[f32], codes: &[u8], sums: &mut [f32])
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-unsafe fn add<const LANES: usize>(tables: &[f32], codes: &[u8], sums: &mut [f32]) {
+unsafe fn add<const LANES: usize>(tables: &[[f32; ENTRIES]], codes: &[u8], sums: &mut [f32]) {
     assert_eq!(sums.len(), LANES * LANE);
-    let count = tables.len() / ENTRIES;
+    let count = tables.len();
     assert_eq!(codes.len(), count * sums.len());
     let mut all = [[_mm512_setzero_ps(); SUMS]; LANES];
     // SAFETY: the lengths were looked at.
@@ -54,6 +54,8 @@ unsafe fn add<const LANES: usize>(tables: &[f32], codes: &[u8], sums: &mut [f32]
                 }
             }
             for lane in 0..LANES {
+                let ahead = codes.as_ptr().wrapping_add((table * LANES + lane) * LANE + AHEAD);
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                 let own = _mm512_loadu_si512(codes.as_ptr().add((table * LANES + lane) * LANE).cast());
                 let is_high = _mm512_movepi8_mask(own);
                 let mut bytes = [_mm512_setzero_si512(); 4];
@@ -83,6 +85,54 @@ unsafe fn add<const LANES: usize>(tables: &[f32], codes: &[u8], sums: &mut [f32]
         for lane in 0..LANES {
             for part in 0..SUMS {
                 _mm512_storeu_ps(sums.as_mut_ptr().add(lane * LANE + 16 * part), all[lane][part]);
+            }
+        }
+    }
+}
+
+/// Bytes of codes that are asked for before they are read.
+const AHEAD: usize = 4 * LANE * super::TILE;
+
+/// Products of x with the entries of a codebook, `lines` [x, ENTRIES], as four planes of bytes.
+///
+/// # Safety
+/// The instructions are there, and a line for each input.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) unsafe fn table_of(lines: &[f32], x: &[f32], table: &mut [f32; ENTRIES]) {
+    assert!(lines.len() >= x.len() * ENTRIES);
+    const ALL: usize = ENTRIES / 16;
+    let mut sums = [_mm512_setzero_ps(); ALL];
+    for (index, &x) in x.iter().enumerate() {
+        let x = _mm512_set1_ps(x);
+        for part in 0..ALL {
+            // SAFETY: the lengths were looked at.
+            let line = unsafe { _mm512_loadu_ps(lines.as_ptr().add(index * ENTRIES + 16 * part)) };
+            sums[part] = _mm512_add_ps(sums[part], _mm512_mul_ps(line, x));
+        }
+    }
+    // Byte `plane` of 32 numbers in two registers, to the low half or to the high one.
+    let mut numbers = [0i8; 64];
+    for i in 0..64 {
+        numbers[i as usize] = (i as usize % 32 * 4) as i8;
+    }
+    // SAFETY: both are 64 bytes, and the table has four planes.
+    unsafe {
+        let numbers = _mm512_loadu_si512(numbers.as_ptr().cast());
+        for plane in 0..4 {
+            let own = _mm512_add_epi8(numbers, _mm512_set1_epi8(plane as i8));
+            for register in 0..REGISTERS {
+                let mut four = [_mm512_setzero_si512(); 4];
+                for part in 0..4 {
+                    four[part] = _mm512_castps_si512(sums[4 * register + part]);
+                }
+                let low = _mm512_permutex2var_epi8(four[0], own, four[1]);
+                let high = _mm512_permutex2var_epi8(four[2], own, four[3]);
+                let both = _mm512_mask_blend_epi64(0b1111_0000, low, high);
+                let place = table
+                    .as_mut_ptr()
+                    .cast::<u8>()
+                    .add(plane * ENTRIES + 64 * register);
+                _mm512_storeu_si512(place.cast(), both);
             }
         }
     }

@@ -4,8 +4,9 @@
 //!
 //!   T[j, m, k] = <C[m, k], x_j>,    y_i = s_i sum over j and m of T[j, m, b_ijm]
 //!
-//! Codes lie as they are read: tables that fit the nearest cache together, `TILE` pairs (j, m), are used for all outputs before the next
-//! ones, and neighbouring codes are those of `BLOCK` outputs for one table.
+//! Codes lie as they are read: tables that fit the nearest cache together, `TILE` pairs (j, m), are used for all outputs of a task
+//! before the next ones, and neighbouring codes are those of `BLOCK` outputs for one table. Every task makes its own tables: to
+//! take them from another core's cache costs more.
 
 pub mod binding;
 #[cfg(target_arch = "x86_64")]
@@ -14,8 +15,7 @@ mod kernel;
 mod tests;
 
 use crate::fault::{Fault, Result};
-use crate::parallel::{self, Shared};
-use std::ops::Range;
+use crate::parallel;
 
 /// Entries of a table, of which codes of fewer bits use the first.
 pub const ENTRIES: usize = 256;
@@ -24,6 +24,8 @@ const TILE: usize = 16;
 /// Outputs that go together; the last ones are filled up to a whole number of `LANE`.
 const BLOCK: usize = 128;
 const LANE: usize = 64;
+/// Blocks of a task, at least.
+const TASK: usize = 4;
 
 /// Codes in the order of the products.
 pub struct Lookup<'a> {
@@ -85,7 +87,7 @@ pub fn turned(codebooks: &[f32], books: usize, count: usize, wide: usize) -> Vec
 }
 
 crate::simd! {
-    /// `lines` is [wide, ENTRIES].
+    /// Products of x with the entries of a codebook, `lines` [wide, ENTRIES].
     fn table_of(lines: &[f32], x: &[f32], table: &mut [f32; ENTRIES]) {
         table.fill(0.0);
         for (line, x) in lines.as_chunks::<ENTRIES>().0.iter().zip(x) {
@@ -97,22 +99,9 @@ crate::simd! {
 }
 
 crate::simd! {
-    /// Byte b of every number side by side.
-    fn take_apart(table: &mut [f32; ENTRIES]) {
-        let words = table.map(f32::to_bits);
-        for (plane, numbers) in table.as_chunks_mut::<{ ENTRIES / 4 }>().0.iter_mut().enumerate() {
-            let bytes = words.map(|word| (word >> (8 * plane)) as u8);
-            for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *number = f32::from_ne_bytes(*bytes);
-            }
-        }
-    }
-}
-
-crate::simd! {
     /// sums[row] += table[code of row] for each table.
-    fn add_entries(tables: &[f32], codes: &[u8], sums: &mut [f32]) {
-        for (table, codes) in tables.as_chunks::<ENTRIES>().0.iter().zip(codes.chunks_exact(sums.len())) {
+    fn add_entries(tables: &[[f32; ENTRIES]], codes: &[u8], sums: &mut [f32]) {
+        for (table, codes) in tables.iter().zip(codes.chunks_exact(sums.len())) {
             for (sum, &code) in sums.iter_mut().zip(codes) {
                 *sum += table[code as usize];
             }
@@ -130,60 +119,51 @@ fn in_registers() -> bool {
     false
 }
 
-/// y = x [groups * wide] times the transposed weight. `tables` has room for those of all pairs. Sums follow the pairs, whatever the
-/// threads and instructions.
-pub fn multiply(
-    weight: &Lookup,
-    turned: &[f32],
-    scales: &[f32],
-    x: &[f32],
-    tables: &mut [f32],
-    y: &mut [f32],
-) -> Result<()> {
-    let (wide, books) = (x.len() / weight.groups, weight.books);
-    let fast = in_registers();
-    parallel::chunks(tables, TILE * ENTRIES, |start, tables| {
-        for (index, table) in tables.as_chunks_mut::<ENTRIES>().0.iter_mut().enumerate() {
-            let pair = start / ENTRIES + index;
-            let lines = &turned[pair % books * wide * ENTRIES..][..wide * ENTRIES];
-            table_of(lines, &x[pair / books * wide..][..wide], table);
-            if fast {
-                take_apart(table);
-            }
-        }
-    })?;
-    let tables = &*tables;
+/// y = x [groups * wide] times the transposed weight, with codebooks as `turned` gives them. Sums follow the pairs, whatever the
+/// threads.
+pub fn multiply(weight: &Lookup, lines: &[f32], scales: &[f32], x: &[f32], y: &mut [f32]) -> Result<()> {
     let blocks = weight.out.div_ceil(BLOCK);
-    let each = blocks.div_ceil(parallel::threads()?);
-    let target = Shared(y.as_mut_ptr());
-    parallel::tasks(blocks.div_ceil(each), |task| {
-        let rows = task * each * BLOCK..((task + 1) * each * BLOCK).min(weight.out);
-        // SAFETY: these outputs belong to this task alone.
-        let y = unsafe { std::slice::from_raw_parts_mut(target.get().add(rows.start), rows.len()) };
-        weight.add_up(tables, rows.clone(), fast, y);
-        y.iter_mut().zip(&scales[rows]).for_each(|(y, scale)| *y *= scale);
+    let each = BLOCK * blocks.div_ceil(parallel::threads()?).max(TASK);
+    parallel::chunks(y, each, |first, y| {
+        weight.add_up(lines, x, first, y);
+        y.iter_mut()
+            .zip(&scales[first..])
+            .for_each(|(y, scale)| *y *= scale);
     })
 }
 
 impl Lookup<'_> {
-    /// Sums of whole blocks of outputs, and of those that are left.
-    fn add_up(&self, tables: &[f32], rows: Range<usize>, fast: bool, y: &mut [f32]) {
+    /// Outputs from `first` on: whole blocks, or those that are left.
+    fn add_up(&self, lines: &[f32], x: &[f32], first: usize, y: &mut [f32]) {
         let (pairs, all) = (self.groups * self.books, padded(self.out));
-        let mut sums = vec![0.0; all.min(rows.end.next_multiple_of(LANE)) - rows.start];
+        let wide = x.len() / self.groups;
+        let fast = in_registers();
+        let mut sums = vec![0.0; padded(y.len())];
+        let mut tables = [[0.0; ENTRIES]; TILE];
         for first_pair in (0..pairs).step_by(TILE) {
             let own = TILE.min(pairs - first_pair);
-            let tables = &tables[first_pair * ENTRIES..][..own * ENTRIES];
-            let mut place = first_pair * all + rows.start * own;
+            for (pair, table) in (first_pair..pairs).zip(&mut tables) {
+                let lines = &lines[pair % self.books * wide * ENTRIES..][..wide * ENTRIES];
+                let x = &x[pair / self.books * wide..][..wide];
+                #[cfg(target_arch = "x86_64")]
+                if fast {
+                    // SAFETY: the processor has the instructions, and there is a line for each input.
+                    unsafe { kernel::table_of(lines, x, table) };
+                    continue;
+                }
+                table_of(lines, x, table);
+            }
+            let mut place = first_pair * all + first * own;
             for sums in sums.chunks_mut(BLOCK) {
                 let codes = &self.codes[place..place + own * sums.len()];
                 place += codes.len();
                 #[cfg(target_arch = "x86_64")]
                 if fast {
                     // SAFETY: the processor has the instructions, and there is a table for each row of codes.
-                    unsafe { kernel::add_entries(tables, codes, sums) };
+                    unsafe { kernel::add_entries(&tables[..own], codes, sums) };
                     continue;
                 }
-                add_entries(tables, codes, sums);
+                add_entries(&tables[..own], codes, sums);
             }
         }
         let _ = fast;

@@ -31,10 +31,9 @@ fn outputs_are_the_sums_of_their_entries_and_codes_come_back() {
             groups,
             books,
         };
-        let mut tables = vec![0.0; pairs * ENTRIES];
         let mut y = vec![f32::NAN; out];
         let turned = turned(&codebooks, books, count, wide);
-        multiply(&weight, &turned, &scales, &x, &mut tables, &mut y).unwrap();
+        multiply(&weight, &turned, &scales, &x, &mut y).unwrap();
         for row in 0..out {
             // The sums of the tables in their order, with its roundings.
             let mut sum = 0.0f32;

@@ -14,7 +14,9 @@ export interface LookupWeight {
   shape: readonly [number, number]
   /** u8, every code of its outputs and groups once. */
   codes: Tensor
+  /** f32 [codebooks, wide, 256]: entries are lanes. */
   codebooks: Tensor
+  /** f32 [out] */
   scales: Tensor
 }
 
@@ -24,9 +26,17 @@ export function lookupWeight({ shape, codes, codebooks, scales, bits }: Codebook
     throw new OptionError(
       `tables need codes of at most 8 bits and tiles of one row, got ${bits} bits and ${codebooks.extent(2)} rows; decode the weight`,
     )
-  const handle = callNative((native) => native.packLookup(codes.handle, codebooks.extent(1)))
-  const groups = Math.ceil(shape[0] / LANE) * LANE * codes.extent(1) * codes.extent(2)
-  return { shape, codes: new Tensor(codes.kernels, handle, 'u8', [groups]), codebooks, scales }
+  const [packed, turned] = callNative((native) => native.packLookup(codes.handle, codebooks.handle)) as [
+    number,
+    number,
+  ]
+  const [, groups, books] = codes.shape as [number, number, number]
+  return {
+    shape,
+    codes: new Tensor(codes.kernels, packed, 'u8', [Math.ceil(shape[0] / LANE) * LANE * groups * books]),
+    codebooks: new Tensor(codes.kernels, turned, 'f32', [books, codebooks.extent(3), 256]),
+    scales,
+  }
 }
 
 /** Outputs are filled up to a multiple of this. */
@@ -46,11 +56,15 @@ export function lookupProduct({ codes, codebooks, scales, shape }: LookupWeight,
 
 /** The weight as numbers, f32 [out, in]. */
 export function decodeLookup({ shape, codes, codebooks, scales }: LookupWeight): Tensor {
-  const [books, , , wide] = codebooks.shape as [number, number, number, number]
+  const [books, wide, entries] = codebooks.shape as [number, number, number]
   const size = [shape[0], shape[1] / wide, books] as const
   return scope(() => {
     const handle = callNative((native) => native.unpackLookup(codes.handle, ...size))
     const stored = new Tensor(codes.kernels, handle, 'u32', size)
-    return decodeCodebooks({ kind: 'codebook', shape, bits: 8, codes: stored, codebooks, scales })
+    const entriesOfBooks = codebooks.permute([0, 2, 1]).reshape([books, entries, 1, wide])
+    return decodeCodebooks({
+      ...{ kind: 'codebook', shape, bits: 8, codes: stored, scales },
+      codebooks: entriesOfBooks,
+    })
   })
 }
