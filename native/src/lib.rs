@@ -96,6 +96,7 @@ pub mod token_parts;
 pub mod tokenizer;
 pub mod tokenizer_training;
 pub mod trigonometry;
+pub mod turned_lanes;
 pub mod updates;
 pub mod walk;
 

@@ -1,7 +1,8 @@
 //! Operands of a matrix product rewritten for the micro kernel: slivers as thick as its tile, one step of the inner
-//! extent after the other, so that it reads memory straight on. What a border sliver lacks is filled with zeros. Numbers are only moved, so one instruction set does.
+//! extent after the other, so that it reads memory straight on. What a border sliver lacks is filled with zeros.
 
 use crate::dtype::Compute;
+use crate::turned_lanes::turn;
 
 /// A strided matrix seen from the kernel: `lanes` rows of the left operand or columns of the right one.
 #[derive(Clone, Copy)]
@@ -64,13 +65,20 @@ fn pack_rows<S: Compute, const THICKNESS: usize>(
     }
 }
 
-/// Steps lie side by side (or apart by a stride): the sliver is turned, four steps of all lanes at a time.
+/// Steps lie side by side (or apart by a stride): the sliver is turned, in registers as far as squares go, then four steps of all
+/// lanes at a time.
 fn pack_columns<S: Compute, const THICKNESS: usize>(
     from: &[S],
     lane_stride: usize,
     stride: usize,
     lines: &mut [[S::Wide; THICKNESS]],
 ) {
+    let done = if stride == 1 {
+        turn(from, lane_stride, lines)
+    } else {
+        0
+    };
+    let (from, lines) = (&from[done * stride..], &mut lines[done..]);
     let (blocks, rest) = lines.as_chunks_mut::<4>();
     let turned = if stride == 1 { blocks.len() * 4 } else { 0 };
     if stride == 1 {
