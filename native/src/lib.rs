@@ -40,6 +40,7 @@ pub mod index_add;
 pub mod indices;
 pub mod inverse_factor;
 pub mod k_means;
+pub mod kronecker;
 pub mod lanes;
 pub mod level_packing;
 pub mod level_rule;

@@ -5,6 +5,8 @@
  *   grids, blocks      their codes, `packed_product.ts`
  *   masks              what lives, `masked_product.ts`
  *   codebooks          tables of few inputs, `codebook_lookup.ts`
+ *   a rotated grid     its codes between two turns, `rotated_product.ts`
+ *   levels a column    planes of 2, 3, 4 and 8 bits, `level_product.ts`
  *   a sum              y = x A^T + x B^T
  *   a product          y = (x R^T) L^T of W = L R
  *   factors, orders    of the inputs or the outputs
@@ -14,9 +16,17 @@ import { fromBytes, indexSelect, linear, scope, type Tensor, tensor } from '../.
 import type { WeightSource } from '../weight_source.ts'
 import { decodeCodebooks } from './codebook.ts'
 import { lookupProduct, lookupWeight } from './codebook_lookup.ts'
+import {
+  decodeLevelWeight,
+  levelProduct,
+  levelWeight,
+  nameOfLevels,
+  tensorsOfLevels,
+} from './level_product.ts'
 import { decodeMasked, maskedProduct, maskedWeight } from './masked_product.ts'
 import { type ProductActivations, packedProduct, packedSource, rowProduct } from './packed_product.ts'
 import { decodePacked, fitsHalf, packWeight } from './packed_weight.ts'
+import { decodeRotatedWeight, rotatedWeight, tensorsOfRotated, turnedProduct } from './rotated_product.ts'
 import {
   bitsOfStored,
   decodeStored,
@@ -114,6 +124,25 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
           x.extent(0) <= TABLE_ROWS ? lookupProduct(kept, x) : scope(() => linear(x, dense())),
         dense,
         tensors: Object.values(kept),
+      }
+    }
+    case 'rotated_grid': {
+      const weight = rotatedWeight(values)
+      return {
+        form: `rotated ${values.bits} bits`,
+        product: (x) => turnedProduct(weight, x, activations),
+        dense: () => decodeRotatedWeight(weight),
+        tensors: tensorsOfRotated(weight),
+      }
+    }
+    case 'column_levels': {
+      const weight = levelWeight(values)
+      if (!weight) return undefined
+      return {
+        form: nameOfLevels(weight),
+        product: (x) => levelProduct(weight, x, activations),
+        dense: () => decodeLevelWeight(weight),
+        tensors: tensorsOfLevels(weight),
       }
     }
     case 'dense':
