@@ -20,8 +20,11 @@ export interface LevelLayout {
   counts: number[]
 }
 
-/** Places of a plane are whole parts. */
+/** Places of a plane are whole parts, and best four of them. */
 const PART = 32
+const QUAD = 4 * PART
+/** Share of all bits that the last plane may be filled up with. */
+const MOST_FILLED = 1 / 24
 const widest = 256
 const PLANES = [2, 3, 4, 8] as const
 
@@ -63,23 +66,30 @@ export function levelLayout(levels: Uint16Array, centred: boolean): LevelLayout 
   return { planes: filled(places), counts }
 }
 
-/** Neighbours have like factors, since 32 inputs are rounded together; rests that fit into wider planes move there. */
+/**
+ * Neighbours have like factors, since 32 inputs are rounded together. Kernels read four parts at a time: what is left of a
+ * plane moves to the next one or is filled up, whichever takes fewer bits; the last is filled up where that is little.
+ */
 function filled(places: Map<number, Place[]>): LevelPlane[] {
   const planes: LevelPlane[] = []
-  for (const [index, bits] of PLANES.entries()) {
+  const used = PLANES.filter((bits) => places.get(bits)!.length > 0)
+  let total = 0
+  for (const [index, bits] of used.entries()) {
     const own = places.get(bits)!.sort((a, b) => b.factor - a.factor || a.column - b.column)
-    const rest = own.length % PART
-    const wider = PLANES.slice(index + 1)
-      .map((more) => places.get(more)!)
-      .find(({ length }) => length % PART > 0 && (length % PART) + rest <= PART)
-    if (rest > 0 && wider) wider.push(...own.splice(own.length - rest))
-    if (own.length > 0) planes.push(planeOf(bits, own))
+    const rest = own.length % QUAD
+    const next = used[index + 1]
+    const missing = rest === 0 ? 0 : QUAD - rest
+    if (next && rest * (next - bits) < missing * bits)
+      places.get(next)!.push(...own.splice(own.length - rest))
+    total += own.length * bits
+    const unit = next || missing * bits <= total * MOST_FILLED ? QUAD : PART
+    if (own.length > 0) planes.push(planeOf(bits, own, unit))
   }
   return planes
 }
 
-function planeOf(bits: LevelPlane['bits'], places: readonly Place[]): LevelPlane {
-  const size = Math.ceil(places.length / PART) * PART
+function planeOf(bits: LevelPlane['bits'], places: readonly Place[], unit: number): LevelPlane {
+  const size = Math.ceil(places.length / unit) * unit
   const plane = {
     bits,
     columns: new Uint32Array(size),

@@ -52,12 +52,12 @@ const repeated = (columns: number, counts: readonly number[]) =>
 /** Rows, columns, their levels, whether two are centred, and the words of reports. */
 const cases: [string, number, number[], boolean, string][] = [
   ['one column', 5, [3], false, '2 bits by columns'],
-  ['powers of two', 21, repeated(97, [2, 4, 8, 16]), false, '2, 3 and 4 bits by columns'],
+  ['powers of two', 21, repeated(389, [2, 4, 8, 16]), false, '2, 3 and 4 bits by columns'],
   ['one number of levels', 13, repeated(64, [6]), false, '3 bits by columns'],
-  ['columns of one level', 13, repeated(133, [1, 3, 1, 7]), false, '2 and 3 bits by columns'],
+  ['columns of one level', 13, repeated(601, [1, 3, 1, 7]), false, '2 and 3 bits by columns'],
   ['two levels', 9, repeated(40, [2]), false, '2 bits by columns'],
   ['two centred levels', 9, repeated(40, [2]), true, '2 bits by columns'],
-  ['two centred levels among others', 37, repeated(131, [1, 2, 3, 5, 2]), true, '2 and 3 bits by columns'],
+  ['two centred levels among others', 37, repeated(523, [1, 2, 3, 5, 2]), true, '2 and 3 bits by columns'],
   [
     'codes of 5 to 7 bits',
     21,
@@ -65,7 +65,7 @@ const cases: [string, number, number[], boolean, string][] = [
     false,
     '2, 3 and 4 bits by columns',
   ],
-  ['up to 256 levels', 21, repeated(90, [2, 9, 129, 255, 256]), false, '2, 4 and 8 bits by columns'],
+  ['up to 256 levels', 21, repeated(701, [2, 9, 129, 255, 256]), false, '2, 4 and 8 bits by columns'],
   ['some 2 bits', 53, spreadCounts(509, 2), true, '2, 3 and 4 bits by columns'],
   ['some 4 bits', 53, spreadCounts(509, 4), false, '2, 3 and 4 bits by columns'],
 ]
@@ -136,12 +136,22 @@ test('rows of zeros stay zeros, and more than 256 levels or none are floats', ()
     expect(residentSource(valuesOf(7, [1, 1])).form).toBe('f16')
   })
 })
-test('rests of narrow planes fill wider ones, and every column has a place for all of its bits', () => {
-  const { planes } = levelLayout(new Uint16Array(45).fill(3).fill(16, 40), false)!
-  expect(planes.map(({ bits, columns }) => [bits, columns.length])).toEqual([
-    [2, 32],
+test('what is left of a plane behind its last four parts moves to the next where that takes fewer bits', () => {
+  const sizes = (threes: number, sixteens: number) =>
+    levelLayout(new Uint16Array(threes + sixteens).fill(3).fill(16, threes), false)!.planes.map(
+      ({ bits, columns }) => [bits, columns.length],
+    )
+  expect(sizes(130, 30)).toEqual([
+    [2, 128],
     [4, 32],
   ])
+  expect(sizes(250, 300)).toEqual([
+    [2, 256],
+    [4, 320],
+  ])
+  expect(sizes(20, 1000)).toEqual([[4, 1024]])
+})
+test('every column has a place for all of its bits', () => {
   const counts = Uint16Array.from(spreadCounts(999, 4, 1.5), (count) => Math.min(count, 256))
   const bits = new Float64Array(999)
   for (const { columns, widths } of levelLayout(counts, false)!.planes)
@@ -149,10 +159,10 @@ test('rests of narrow planes fill wider ones, and every column has a place for a
   for (const [column, count] of counts.entries())
     expect(count === 1 || 2 ** bits[column]! >= count).toBe(true)
 })
-test.each([2, 3, 4])('%i bits a weight are held in at most 1.35 times what is stored', (bits) => {
+test.each([2, 3, 4])('%i bits a weight are held in at most 1.4 times what is stored', (bits) => {
   scope(() => {
     const values = valuesOf(576, spreadCounts(1536, bits))
     const ratio = (8 * heldBytes(residentSource(values))) / bitsOfStored(values)
-    expect(ratio).toBeLessThan(1.35)
+    expect(ratio).toBeLessThan(1.4)
   })
 })
