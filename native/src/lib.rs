@@ -43,6 +43,7 @@ pub mod k_means;
 pub mod kronecker;
 pub mod lanes;
 pub mod level_packing;
+pub mod level_product;
 pub mod level_rule;
 pub mod level_sweep;
 pub mod logarithm;

@@ -46,6 +46,12 @@ export const bitsOfCount = (count: number): number => partsOf(count).reduce((sum
 /** What codes of so many levels are raised by, so that they lie around the middle of so many bits. */
 export const raiseOf = (count: number, bits: number): number => Math.floor((2 ** bits - count) / 2)
 
+export const middleOf = (bits: number): number => (2 ** bits - 1) / 2
+
+/** Where the middle of all bits of raised codes stands among the codes. */
+export const centreOf = (count: number): number =>
+  middleOf(bitsOfCount(count)) - raiseOf(count, bitsOfCount(count))
+
 /** A unit of a code in ranges of a row. Two centred levels are a quarter of it apart. */
 export const factorOf = (count: number, centred: boolean): number =>
   Math.fround(centred && count === 2 ? 0.25 : 1 / (count - 1))

@@ -1,18 +1,13 @@
 /**
  * Products with columns that have level counts of their own, from codes in planes of 2, 3, 4 and 8 bits. A step is the range of
- * its row times a factor f of its column, so that f goes to the input and each plane has one step for all:
- *
- *   y = r (sum over planes of (code - middle) f x - sum over counts N of (zero_N - centre_N) t_N) + m t_c
- *
- *   r   high - low              f   1 / (N - 1), times 2^shift in a plane of high bits
- *   t_N   sum of f x over the columns of N levels, t_c over the columns of two levels around the middle m of the range
- *
- * Zeros are whole numbers of each row for each N, and take the bits of the largest N.
+ * its row times a factor of its column, so that factors go to the inputs, and zeros follow from the ranges. Arithmetic:
+ * native/src/level_product.rs.
  */
-import { concat, indexSelect, scope, type Tensor, tensor, where } from '../../tensor/index.ts'
+import { concat, indexSelect, scope, Tensor, tensor, where } from '../../tensor/index.ts'
+import { callNative } from '../../tensor/native.ts'
 import { type ColumnLevelValues, unpackLevels } from './column_levels.ts'
-import { bitsOfCount, type LevelLayout, type LevelPlane, levelLayout, raiseOf } from './level_layout.ts'
-import { type ProductActivations, packedProduct } from './packed_product.ts'
+import { bitsOfCount, centreOf, type LevelLayout, levelLayout, middleOf, raiseOf } from './level_layout.ts'
+import type { ProductActivations } from './packed_product.ts'
 import { decodePacked, type PackedWeight, packCodes } from './packed_weight.ts'
 
 export interface LevelWeight {
@@ -21,19 +16,20 @@ export interface LevelWeight {
   levels: Uint16Array
   centred: boolean
   planes: PackedWeight[]
-  /** Column u32 and factor f32 at each place of all planes. */
+  /** Number of the form of each plane. */
+  forms: number[]
+  /** Of each place of all planes: column u32, factor f32, and which total it counts for, u16. */
   columns: Tensor
   factors: Tensor
-  /** 1 where a place counts for a sum t, [sums, places]; those of the zeros first. */
-  sums: PackedWeight
-  /** [rows, counts] */
-  zeros?: PackedWeight
-  /** 4 m and r, f32 [rows] */
-  middles?: Tensor
-  ranges: Tensor
+  groups: Tensor
+  /** Distinct level counts that have a zero, u16. */
+  counts: Tensor
+  /** f32 [rows] */
+  lows: Tensor
+  highs: Tensor
 }
 
-/** Packs codes; the tensors of the values may go afterwards. Nothing for more than 256 levels, for none, and for ranges without 0. */
+/** Packs codes; words and levels may go afterwards. Nothing for more than 256 levels, for none, and for ranges without 0. */
 export function levelWeight(values: ColumnLevelValues): LevelWeight | undefined {
   const { shape, lows, highs, centred } = values
   const levels = values.levels.toArray() as Uint16Array
@@ -41,30 +37,29 @@ export function levelWeight(values: ColumnLevelValues): LevelWeight | undefined 
   if (!layout || layout.planes.length === 0) return undefined
   return scope(() => {
     if (!(lows.max().item() <= 0 && highs.min().item() >= 0)) return undefined
-    const ranges = highs.sub(lows)
-    const hasMiddles = centred && levels.includes(2)
+    const planes = packedPlanes(values, levels, layout)
+    const joined = (parts: readonly ArrayLike<number>[], dtype: 'u32' | 'f32' | 'u16') => {
+      const numbers = parts.flatMap((part) => Array.from(part))
+      return tensor(numbers, [numbers.length], dtype)
+    }
     return {
-      ...{ shape, levels, centred, ranges },
-      planes: packedPlanes(values, levels, layout),
-      columns: joined(layout, (plane) => plane.columns, 'u32'),
-      factors: joined(layout, (plane) => plane.factors, 'f32'),
-      sums: packedSums(levels, layout, hasMiddles),
-      ...(layout.counts.length > 0 && { zeros: packedZeros(lows, ranges, layout.counts) }),
-      ...(hasMiddles && { middles: lows.add(highs).mul(0.5).mul(4) }),
+      ...{ shape, levels, centred, planes },
+      forms: planes.map(({ form }) => callNative((native) => native.packedFormCode(form))),
+      columns: joined(
+        layout.planes.map((plane) => plane.columns),
+        'u32',
+      ),
+      factors: joined(
+        layout.planes.map((plane) => plane.factors),
+        'f32',
+      ),
+      groups: joined([groupsOf(levels, layout)], 'u16'),
+      counts: joined([layout.counts], 'u16'),
+      lows,
+      highs,
     }
   })
 }
-
-function joined(
-  { planes }: LevelLayout,
-  part: (plane: LevelPlane) => Uint32Array | Float32Array,
-  dtype: 'u32' | 'f32',
-): Tensor {
-  const numbers = planes.flatMap((plane) => Array.from(part(plane)))
-  return tensor(numbers, [numbers.length], dtype)
-}
-
-const middleOf = (bits: number) => (2 ** bits - 1) / 2
 
 function packedPlanes(
   { shape, words, ...values }: ColumnLevelValues,
@@ -89,93 +84,57 @@ function packedPlanes(
   })
 }
 
-/** Every column counts once, by its lowest bits. */
-function packedSums(levels: Uint16Array, { planes, counts }: LevelLayout, hasMiddles: boolean): PackedWeight {
-  const rows = counts.length + Number(hasMiddles)
-  const places = planes.reduce((sum, { columns }) => sum + columns.length, 0)
-  const ones = new Uint8Array(rows * places)
-  let start = 0
-  for (const { columns, shifts, widths } of planes) {
-    for (const [at, column] of columns.entries()) {
+/** Every column counts once, by its lowest bits: for its level count, or behind all for those around a middle. */
+function groupsOf(levels: Uint16Array, { planes, counts }: LevelLayout): number[] {
+  const none = counts.length + 1
+  return planes.flatMap(({ columns, shifts, widths }) =>
+    Array.from(columns, (column, place) => {
+      if (widths[place] === 0 || shifts[place]! > 0) return none
       const index = counts.indexOf(levels[column]!)
-      const row = index < 0 ? counts.length : index
-      if (widths[at]! > 0 && shifts[at] === 0) ones[row * places + start + at] = 1
-    }
-    start += columns.length
-  }
-  return packCodes(tensor(ones, [rows, places], 'u8'), 2, 0)
+      return index < 0 ? counts.length : index
+    }),
+  )
 }
 
-/** round(-low / s) of each row and count, less what lies at the middle of the raised codes. */
-function packedZeros(lows: Tensor, ranges: Tensor, counts: readonly number[]): PackedWeight {
-  const rows = lows.size
-  const bits = [2, 3, 4].find((each) => counts.at(-1)! <= 2 ** each) ?? 8
-  const divisors = tensor(
-    counts.map((count) => count - 1),
-    [counts.length],
-  )
-  const raises = tensor(
-    counts.map((count) => raiseOf(count, bits)),
-    [counts.length],
-  )
-  // A range of nothing has its zero at code 0.
-  const steps = ranges
-    .maximum(2 ** -100)
-    .reshape([rows, 1])
-    .div(divisors)
-  const codes = lows.neg().reshape([rows, 1]).div(steps).round().add(raises).cast('u8')
-  return packCodes(codes, bits, middleOf(bits))
-}
-
-/** x f32 [rows, in] -> [rows, out]; `int8` rounds f x of neighbouring places. */
+/** x f32 [rows, in] -> [rows, out]; `int8` rounds inputs times factors, of neighbouring places. */
 export function levelProduct(weight: LevelWeight, x: Tensor, activations: ProductActivations): Tensor {
-  return scope(() => {
-    const { planes, sums, zeros, middles, ranges } = weight
-    const placed = indexSelect(x, 1, weight.columns).mul(weight.factors)
-    const totals = packedProduct(sums, placed, 'f32')
-    let start = 0
-    const parts = planes.map((plane) => {
-      const own = placed.slice(1, start, start + plane.shape[1])
-      start += plane.shape[1]
-      return packedProduct(plane, own, activations)
-    })
-    const counts = zeros?.shape[1] ?? 0
-    const codes = parts.reduce((sum, part) => sum.add(part))
-    const levels = zeros ? codes.sub(packedProduct(zeros, totals.slice(1, 0, counts), 'f32')) : codes
-    const scaled = levels.mul(ranges)
-    return middles ? scaled.add(totals.slice(1, counts, counts + 1).mul(middles)) : scaled
-  })
+  const { columns, factors, groups, counts, lows, highs, forms } = weight
+  const handles = {
+    planes: weight.planes.flatMap(({ bytes }, index) => [forms[index]!, bytes.handle]),
+    ...{ columns: columns.handle, factors: factors.handle, groups: groups.handle, counts: counts.handle },
+    ...{ lows: lows.handle, highs: highs.handle },
+  }
+  const handle = callNative((native) => native.levelProduct(x.handle, handles, activations))
+  return new Tensor(x.kernels, handle, 'f32', [x.extent(0), weight.shape[0]])
 }
 
 /** The weight as numbers, f32 [out, in]: those of `decodeColumnLevels`. */
 export function decodeLevelWeight(weight: LevelWeight): Tensor {
   return scope(() => {
-    const { levels, centred, zeros, middles } = weight
-    const [rows, columns] = weight.shape
-    const { counts } = levelLayout(levels, centred)!
-    const ofColumns = (numbers: ArrayLike<number>) => tensor(Float32Array.from(numbers), [columns])
+    const { levels, centred } = weight
+    const columns = levels.length
+    const ofColumns = (of: (count: number) => number) => tensor(Float32Array.from(levels, of), [columns])
+    const [low, high] = [weight.lows, weight.highs].map((ends) => ends.reshape([ends.size, 1]))
+    const range = high!.sub(low!)
+    const steps = range.div(ofColumns((count) => Math.max(1, count - 1)))
+    // Steps of nothing, whose zero is none, are not divided by.
+    const zeros = low!
+      .neg()
+      .div(steps.maximum(2 ** -100))
+      .round()
+    const centres = ofColumns((count) => (count > 1 ? centreOf(count) : 0))
     const codes = codesOf(weight)
-    const groups = Uint32Array.from(levels, (count) => Math.max(0, counts.indexOf(count)))
-    const below = zeros
-      ? indexSelect(decodePacked(zeros), 1, tensor(groups, [columns], 'u32')).mul(
-          ofColumns(Array.from(levels, (count) => Number(counts.includes(count)))),
-        )
-      : undefined
-    const range = weight.ranges.reshape([rows, 1])
-    const steps = range.div(ofColumns(Array.from(levels, (count) => Math.max(1, count - 1))))
-    const plain = (below ? codes.sub(below) : codes).mul(steps)
-    if (!middles) return plain
+    const plain = codes
+      .sub(zeros.sub(centres))
+      .mul(steps)
+      .mul(ofColumns((count) => Number(count > 1)))
+    if (!centred) return plain
     // A code is half a step away from the middle.
-    const around = middles
-      .reshape([rows, 1])
-      .mul(0.25)
+    const around = low!
+      .add(high!)
+      .mul(0.5)
       .add(codes.mul(2).mul(range.mul(0.125)))
-    const isCentred = tensor(
-      Array.from(levels, (count) => Number(count === 2)),
-      [columns],
-      'bool',
-    )
-    return where(isCentred, around, plain)
+    return where(ofColumns((count) => Number(count === 2)).cast('bool'), around, plain)
   })
 }
 
@@ -206,7 +165,7 @@ export function nameOfLevels({ planes }: LevelWeight): string {
   return `${bits.length > 0 ? `${bits.join(', ')} and ` : ''}${last} bits by columns`
 }
 
-export const tensorsOfLevels = ({ planes, columns, factors, sums, zeros, middles, ranges }: LevelWeight) => [
-  ...[...planes, sums, zeros].flatMap((each) => [each?.bytes, each?.order]),
-  ...[columns, factors, middles, ranges],
+export const tensorsOfLevels = ({ planes, ...weight }: LevelWeight) => [
+  ...planes.map(({ bytes }) => bytes),
+  ...[weight.columns, weight.factors, weight.groups, weight.counts, weight.lows, weight.highs],
 ]
