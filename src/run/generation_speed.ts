@@ -178,7 +178,9 @@ function formOf({
   const formIn = (name: string) =>
     scope(() => {
       const rows = Math.min(16, weights.infos.get(name)!.shape[0]!)
-      const values = weights.stored?.(name, 0, rows)
+      const first = weights.stored?.(name, 0, rows)
+      // Rows behind a turn are numbers, the whole is codes.
+      const values = first?.kind === 'dense' ? weights.stored?.(name) : first
       return values ? residentSource(values, 'int8').form : 'f32'
     })
   const isPacked = (name: string) => !['f16', 'f32'].includes(formIn(name))

@@ -1,5 +1,5 @@
 /** Weights in the forms that packed products read: blocks of ggml as they lie, grids in blocks of their own. */
-import { concat, indexSelect, scope, Tensor, tensor, zeros } from '../../tensor/index.ts'
+import { concat, full, indexSelect, scope, Tensor, tensor, zeros } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
 import type { AffineValues, BlockValues, Values } from '../grid.ts'
 
@@ -30,6 +30,19 @@ const packedBlocks = ({ type, shape, bytes }: BlockValues): PackedWeight => ({
   shape,
   bytes,
 })
+
+/** Codes u8 [rows, columns] of some bits, less a number that f16 holds. */
+export const packCodes = (codes: Tensor, bits: number, zero: number): PackedWeight => {
+  const [rows, columns] = codes.shape as [number, number]
+  return packedGrid({
+    kind: 'grid',
+    grid: { bits, groupSize: 'row', symmetric: false, scaleType: 'f16' },
+    codes,
+    scales: full([rows, 1], 1),
+    zeros: full([rows, 1], zero),
+    groupOf: new Uint32Array(columns),
+  })
+}
 
 function packedGrid({ grid, codes, scales, zeros: stored, groupOf }: AffineValues): PackedWeight {
   const [rows, columns] = codes.shape as [number, number]

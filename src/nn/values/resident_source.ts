@@ -7,6 +7,8 @@
  *   two-level grids    their codes, `bilevel_product.ts`
  *   sparse rows        their entries, `sparse_product.ts`
  *   codebooks          tables of few inputs, `codebook_lookup.ts`
+ *   a rotated grid     its codes between two turns, `rotated_product.ts`
+ *   levels a column    planes of 2, 3, 4 and 8 bits, `level_product.ts`
  *   a sum              y = x A^T + x B^T, with what rounding the sum changes in its sparse term
  *   a product          y = (x R^T) L^T of W = L R
  *   factors, orders    of the inputs or the outputs
@@ -24,10 +26,18 @@ import {
 import type { WeightSource } from '../weight_source.ts'
 import { bilevelProduct, bilevelWeight, decodeBilevelWeight } from './bilevel_product.ts'
 import { decodeLookup, lookupProduct, lookupWeight } from './codebook_lookup.ts'
+import {
+  decodeLevelWeight,
+  levelProduct,
+  levelWeight,
+  nameOfLevels,
+  tensorsOfLevels,
+} from './level_product.ts'
 import { decodeMasked, maskedProduct, maskedWeight } from './masked_product.ts'
 import { gridOfOffsets } from './offset_grid.ts'
 import { type ProductActivations, packedProduct, packedSource, rowProduct } from './packed_product.ts'
 import { decodePacked, fitsHalf, packWeight } from './packed_weight.ts'
+import { decodeRotatedWeight, rotatedWeight, tensorsOfRotated, turnedProduct } from './rotated_product.ts'
 import { decodeSparseWeight, sparseProduct, sparseRowsOf, sparseWeight } from './sparse_product.ts'
 import {
   bitsOfStored,
@@ -144,6 +154,25 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
         product: (x) => sparseProduct(weight, x),
         dense: () => decodeSparseWeight(weight),
         tensors: [weight.starts, weight.columns, weight.values],
+      }
+    }
+    case 'rotated_grid': {
+      const weight = rotatedWeight(values)
+      return {
+        form: `rotated ${values.bits} bits`,
+        product: (x) => turnedProduct(weight, x, activations),
+        dense: () => decodeRotatedWeight(weight),
+        tensors: tensorsOfRotated(weight),
+      }
+    }
+    case 'column_levels': {
+      const weight = levelWeight(values)
+      if (!weight) return undefined
+      return {
+        form: nameOfLevels(weight),
+        product: (x) => levelProduct(weight, x, activations),
+        dense: () => decodeLevelWeight(weight),
+        tensors: tensorsOfLevels(weight),
       }
     }
     case 'dense':
