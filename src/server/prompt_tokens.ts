@@ -17,6 +17,12 @@ export interface EncodePrompt extends PromptIdsOptions {
  */
 export async function encodePrompt(text: string, options: EncodePrompt): Promise<Uint32Array> {
   const { tokenizer, context, param } = options
+  if (/\p{Surrogate}/u.test(text))
+    throw badRequest(
+      `${param}: holds one half of a character alone (a surrogate), which no model reads; send whole characters`,
+      param,
+      'invalid_value',
+    )
   const { ids, more } = await promptIds(text, options).catch((error: unknown) => {
     if (error instanceof OptionError) throw badRequest(error.message, param, error.code)
     throw error
