@@ -66,7 +66,11 @@ export async function loadServedModel(
     open.close()
   }
   const task: ModelTask = { path: open.path, name: open.name, generator, threads }
-  const worker = new Worker(new URL('./model_worker.js', import.meta.url), { workerData: task })
+  const worker = new Worker(new URL('./model_worker.js', import.meta.url), {
+    workerData: task,
+    // Those of a program such as `node --input-type=module --eval` are not for a file.
+    execArgv: [],
+  })
   const [ready, alive] = watched(worker, hooks.signal)
   try {
     const message = await ready
