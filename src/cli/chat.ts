@@ -6,7 +6,7 @@ import { between, share, whole } from './arguments.ts'
 import { ChatSession } from './chat_session.ts'
 import { chatInTerminal } from './chat_terminal.ts'
 import { addRunFlags, modelArgument } from './flags.ts'
-import { addGeneratorFlags, type GeneratorFlags, generatorOptions } from './generator_flags.ts'
+import { addGeneratorFlags, type GeneratorFlags, generatorOptions, namedByFlag } from './generator_flags.ts'
 import { interruptible } from './interrupt.ts'
 import { pipedText } from './piped_text.ts'
 import { jsonText } from './show_json.ts'
@@ -102,7 +102,11 @@ async function chat(source: string, flags: Flags): Promise<void> {
       { source, chatTemplate, threads, offline, generator: { ...generatorOptions(flags), slots: 1 } },
       { signal, progress: fetchProgress(show) },
     )
-  const loaded = await interruptible(load).finally(stop)
+  const loaded = await interruptible(load)
+    .finally(stop)
+    .catch((error) => {
+      throw namedByFlag(error)
+    })
   try {
     const { language, id } = loaded.served
     if (!language)

@@ -5,7 +5,7 @@ import type { RunningServer, ServeOptions } from '../server/serve.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { size, whole } from './arguments.ts'
 import { addRunFlags, modelArgument } from './flags.ts'
-import { addGeneratorFlags, type GeneratorFlags, generatorOptions } from './generator_flags.ts'
+import { addGeneratorFlags, type GeneratorFlags, generatorOptions, namedByFlag } from './generator_flags.ts'
 import { showError } from './show_error.ts'
 import { jsonText } from './show_json.ts'
 import { terminalProgress } from './terminal.ts'
@@ -132,7 +132,11 @@ async function serveModel(
     const server = await serve(
       { ...options, source, apiKey, generator, ...(allowedHost ? { allowedHosts: allowedHost } : {}) },
       { signal: stopped.signal, progress: fetchProgress(show), log: (error) => showError(error, json) },
-    ).finally(stop)
+    )
+      .finally(stop)
+      .catch((error) => {
+        throw namedByFlag(error)
+      })
     tell(server, { ...options, apiKey }, json)
     const name = await Promise.race([signalled, server.closed]).catch(async (error) => {
       await server.close({ drain: 0 })
