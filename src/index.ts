@@ -16,6 +16,7 @@
  *   rewriteMatMulNBits  an ONNX file again, with its products of 4 or 8 bits; openOnnx lists what a file holds
  *   loadModel   fetches and opens a model; openModel opens one that is on this disk
  *   createTextGenerator  continues texts, several at once, token by token
+ *   serve       a model behind OpenAI's endpoints, in a thread of its own
  *   embedTexts  vectors of texts, from a sentence encoder
  *   exactObs, obq  one layer pruned or rounded, weight by weight; obsLevels, obqLevels many versions of it; stitch picks one each
  *   roundedInputs  a weight that rounds what it multiplies, as programs with whole numbers do
@@ -184,6 +185,13 @@ export { type ResultToVerify, verifyResult } from './run/verify/verify_result.ts
 export { version } from './run/version.ts'
 export type { WeightStep } from './run/weight_step.ts'
 export { type Profile, type Stitched, type StitchOptions, stitch } from './search/stitch.ts'
+export {
+  type RunningServer,
+  type ServedFacts,
+  type ServeHooks,
+  type ServeOptions,
+  serve,
+} from './server/serve.ts'
 export * from './tensor/errors.ts'
 export {
   arange,

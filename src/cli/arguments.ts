@@ -42,6 +42,13 @@ export const between =
     throw new InvalidArgumentError(`A number from ${least} to ${most} is needed.`)
   }
 
+/** A number above 0, up to 1. */
+export function share(text: string): number {
+  const value = Number(text)
+  if (text.trim() !== '' && value > 0 && value <= 1) return value
+  throw new InvalidArgumentError('A number above 0, up to 1 is needed.')
+}
+
 /** A number from 1 on. */
 export function atLeast1(text: string): number {
   const value = Number(text)

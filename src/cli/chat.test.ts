@@ -1,8 +1,9 @@
 /** `pare chat` as people meet it: in a terminal, and behind a pipe. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { chatTerminal, hasTerminals, paste, prompt } from './chat_terminal.suite.ts'
 import { jsonError, type Outcome, root } from './pare_process.suite.ts'
 
 const program = join(root, 'bin/pare.js')
@@ -48,52 +49,59 @@ describe('behind a pipe', () => {
     expect(code).toBe(0)
     expect(stdout).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/)
   })
+  test('a text far beyond the context is refused before all of it is read', () => {
+    const begun = performance.now()
+    const { message } = jsonError(piped('a b c '.repeat(2 ** 22), '--raw', '--json'))
+    expect(message).toMatch(/256 tokens at most, the chat has more than \d+ with this text/)
+    // All of its 12 million tokens take longer than this.
+    expect(performance.now() - begun).toBeLessThan(15_000)
+  })
+  test('options out of their range are refused before the model is opened', () => {
+    const refused = [
+      ['--top-p', '0'],
+      ['--repetition-penalty', '0'],
+      ['--temperature', '1e999'],
+    ].map((options) => jsonError(piped('x', '--json', ...options)).message)
+    expect(refused).toEqual([
+      expect.stringMatching(/above 0, up to 1/),
+      expect.stringMatching(/from 0.01 to 100/),
+      expect.stringMatching(/from 0 to 100/),
+    ])
+  })
+  test('Ctrl-C ends the wait for a text', async () => {
+    const child = spawn(process.execPath, [program, 'chat', model, '--raw', '--json'], { env: environment })
+    let stderr = ''
+    child.stderr.on('data', (data) => {
+      stderr += data
+    })
+    // Its second reader of the signal is there once the model is being loaded.
+    const timer = setInterval(() => child.kill('SIGINT'), 1500)
+    const [code] = await once(child, 'exit')
+    clearInterval(timer)
+    expect(code, stderr).toBe(130)
+  })
+  test.skipIf(process.platform !== 'linux')(
+    'a full disk behind stdout is told in a sentence (needs /dev/full)',
+    () => {
+      const { status, stderr } = spawnSync(
+        'sh',
+        [
+          '-c',
+          `echo The whale | '${process.execPath}' '${program}' chat '${model}' --raw --max-tokens 3 > /dev/full`,
+        ],
+        { env: environment, encoding: 'utf8', timeout: 60_000 },
+      )
+      expect([status, stderr]).toEqual([
+        5,
+        'error stdout: cannot be written (ENOSPC); free space, or send it somewhere else [PARE_E_STDOUT]\n',
+      ])
+    },
+  )
 })
 
-/** A terminal with a chat in it. */
-class Terminal {
-  shown = ''
-  private readonly child: ChildProcess
-  private read = 0
-  readonly ended: Promise<number | null>
-
-  constructor(...args: string[]) {
-    const command = [process.execPath, program, 'chat', model, ...args].map((word) => `'${word}'`).join(' ')
-    this.child = spawn('script', ['-qfec', command, '/dev/null'], {
-      ...{ env: environment, stdio: ['pipe', 'pipe', 'inherit'] },
-    })
-    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
-      this.shown += text
-    })
-    this.ended = new Promise((resolve) => this.child.on('exit', resolve))
-  }
-
-  type(keys: string): void {
-    this.child.stdin!.write(keys)
-  }
-
-  /** Waits for what is not shown yet. */
-  async until(pattern: RegExp): Promise<string> {
-    const end = Date.now() + 30_000
-    for (;;) {
-      const found = pattern.exec(this.shown.slice(this.read))
-      if (found) {
-        const text = this.shown.slice(this.read, this.read + found.index + found[0].length)
-        this.read += text.length
-        return text
-      }
-      if (Date.now() > end) throw new Error(`no ${pattern} in ${JSON.stringify(this.shown.slice(this.read))}`)
-      await new Promise((resolve) => setTimeout(resolve, 10))
-    }
-  }
-}
-const prompt = /> /
-const paste = (text: string) => `\u001b[200~${text}\u001b[201~`
-
-// util-linux has it; without it there is no terminal to test in.
-describe.skipIf(!existsSync('/usr/bin/script'))('in a terminal (needs script of util-linux)', () => {
+describe.skipIf(!hasTerminals)('in a terminal (needs script of util-linux)', () => {
   test('a text is answered with its speed and memory; Ctrl-C stops one, and twice it ends with 130', async () => {
-    const terminal = new Terminal('--raw', '--ignore-end', '--seed', '1')
+    const terminal = chatTerminal(['--raw', '--ignore-end', '--seed', '1'])
     await terminal.until(prompt)
     terminal.type('The whale\r')
     await terminal.until(/The whale[\r\n]+[\s\S]{20}/)
@@ -110,7 +118,7 @@ describe.skipIf(!existsSync('/usr/bin/script'))('in a terminal (needs script of 
     expect(await terminal.ended).toBe(130)
   })
   test('a paste of 20 kB over many lines is one text, and the chat goes on behind it', async () => {
-    const terminal = new Terminal('--raw', '--max-tokens', '5')
+    const terminal = chatTerminal(['--raw', '--max-tokens', '5'])
     await terminal.until(prompt)
     terminal.type(paste('A line of words that is not short.\n'.repeat(600)))
     await terminal.until(/\[paste 1: 601 lines\]/)

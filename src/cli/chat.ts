@@ -2,12 +2,13 @@
 import type { Command } from 'commander'
 import { fetchProgress } from '../run/evaluate.ts'
 import { FormatError } from '../tensor/errors.ts'
-import { between, whole } from './arguments.ts'
+import { between, share, whole } from './arguments.ts'
 import { ChatSession } from './chat_session.ts'
-import { chatInTerminal, pipedText } from './chat_terminal.ts'
+import { chatInTerminal } from './chat_terminal.ts'
 import { addRunFlags, modelArgument } from './flags.ts'
-import { addGeneratorFlags, type GeneratorFlags, generatorOptions } from './generator_flags.ts'
+import { addGeneratorFlags, type GeneratorFlags, generatorOptions, namedByFlag } from './generator_flags.ts'
 import { interruptible } from './interrupt.ts'
+import { pipedText } from './piped_text.ts'
 import { jsonText } from './show_json.ts'
 import { terminalProgress } from './terminal.ts'
 
@@ -70,7 +71,7 @@ export function addChat(pare: Command): void {
     .option(
       '--top-p <p>',
       'draw from the likeliest tokens with this share together, above 0 to 1 (default: as the model says, else 1)',
-      between(0, 1),
+      share,
     )
     .option(
       '--min-p <p>',
@@ -79,8 +80,8 @@ export function addChat(pare: Command): void {
     )
     .option(
       '--repetition-penalty <x>',
-      'above 1 makes tokens rarer that were there before (default: as the model says, else 1)',
-      between(0, 100),
+      '0.01 to 100; above 1 makes tokens rarer that were there before (default: as the model says, else 1)',
+      between(0.01, 100),
     )
     .option('--ignore-end', 'write on behind the tokens that end an answer (default: off)')
     .option('--seed <n>', 'the same seed writes the same texts (default: another one each time)', whole(0))
@@ -101,7 +102,11 @@ async function chat(source: string, flags: Flags): Promise<void> {
       { source, chatTemplate, threads, offline, generator: { ...generatorOptions(flags), slots: 1 } },
       { signal, progress: fetchProgress(show) },
     )
-  const loaded = await interruptible(load).finally(stop)
+  const loaded = await interruptible(load)
+    .finally(stop)
+    .catch((error) => {
+      throw namedByFlag(error)
+    })
   try {
     const { language, id } = loaded.served
     if (!language)
@@ -132,7 +137,7 @@ async function chat(source: string, flags: Flags): Promise<void> {
 /** One answer to all of stdin. */
 async function answerPipe(session: ChatSession, json: boolean, signal: AbortSignal): Promise<number> {
   let all = ''
-  for await (const piece of session.answer(await pipedText(), signal)) {
+  for await (const piece of session.answer(await pipedText(process.stdin, signal), signal)) {
     if (json) all += piece
     else process.stdout.write(piece)
   }

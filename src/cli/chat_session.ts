@@ -2,6 +2,7 @@
 import type { ChatMessage, ChatTemplate } from '../formats/tokenizer/chat_template.ts'
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
 import type { GenerationRequest, TextGenerator } from '../generate/generation.ts'
+import { promptIds } from '../generate/prompt_ids.ts'
 import { visible } from '../run/visible_text.ts'
 import { OptionError } from '../tensor/errors.ts'
 
@@ -19,6 +20,7 @@ export interface ChatOptions extends Omit<GenerationRequest, 'prompt'> {
 
 /** Of one turn of the model. */
 export interface TurnCost {
+  /** That were read; 0 where the turn was stopped before. */
   promptTokens: number
   tokens: number
   /** Until the prompt was read, and from there to the end. */
@@ -61,19 +63,23 @@ export class ChatSession {
    * What the model says to a text, piece by piece: whole characters, control characters shown by their number. A turn that
    * `signal` stops, or whose reader leaves, stays in the chat as far as it came.
    *
-   * @throws OptionError (PARE_E_CONTEXT) where the chat has no room left; it is as before then
+   * @throws OptionError (PARE_E_CONTEXT) where the chat has no room left, AbortError where `signal` stops it before that is
+   *   known; the chat is as before then
    */
   async *answer(text: string, signal?: AbortSignal): AsyncGenerator<string, void, void> {
     const asked = [...this.turns, { role: 'user', content: text }]
-    const prompt = this.prompt(asked)
+    this.cost = undefined
+    const prompt = await this.prompt(asked, signal)
     const started = performance.now()
     const cost: TurnCost = {
-      ...{ promptTokens: prompt.length, tokens: 0, promptSeconds: 0, seconds: 0 },
+      ...{ promptTokens: 0, tokens: 0, promptSeconds: 0, seconds: 0 },
       reason: 'interrupted',
     }
     let said = ''
     const end = () => {
-      cost.seconds = (performance.now() - started) / 1000 - cost.promptSeconds
+      const all = (performance.now() - started) / 1000
+      if (cost.promptTokens === 0) cost.promptSeconds = all
+      cost.seconds = all - cost.promptSeconds
       this.cost = cost
       this.turns = [...asked, { role: 'assistant', content: said }]
     }
@@ -83,6 +89,7 @@ export class ChatSession {
         signal ? { signal } : {},
       )) {
         if (event.kind === 'prompt') {
+          cost.promptTokens = event.tokens
           cost.promptSeconds = (performance.now() - started) / 1000
           continue
         }
@@ -100,17 +107,18 @@ export class ChatSession {
     end()
   }
 
-  private prompt(messages: readonly ChatMessage[]): Uint32Array {
+  private async prompt(messages: readonly ChatMessage[], signal?: AbortSignal): Promise<Uint32Array> {
     const { template, tokenizer, generator } = this.model
-    const ids = template
-      ? tokenizer.encode(template.render(this.withSystem(messages), { addGenerationPrompt: true }), {
-          addSpecialTokens: false,
-        })
-      : tokenizer.encode((this.system ?? '') + messages.map(({ content }) => content).join(''))
-    if (ids.length < generator.context) return ids
+    const { context } = generator
+    const text = template
+      ? template.render(this.withSystem(messages), { addGenerationPrompt: true })
+      : (this.system ?? '') + messages.map(({ content }) => content).join('')
+    const options = { tokenizer, context, addSpecialTokens: template === undefined, signal }
+    const { ids, more } = await promptIds(text, options)
+    if (ids.length < context) return ids
     throw new OptionError(
-      `chat: the model reads and writes ${generator.context} tokens at most, the chat has ${ids.length} with this text; /clear begins a new one`,
-      { code: 'PARE_E_CONTEXT', facts: { tokens: ids.length, context: generator.context } },
+      `chat: the model reads and writes ${context} tokens at most, the chat has ${more ? 'more than ' : ''}${ids.length} with this text; /clear begins a new one`,
+      { code: 'PARE_E_CONTEXT', facts: { tokens: ids.length, context } },
     )
   }
 

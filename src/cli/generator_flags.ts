@@ -1,6 +1,7 @@
 /** Options of how a model writes texts, which `pare chat` and `pare serve` share. */
 import { type Command, Option } from 'commander'
 import type { TextGeneratorOptions } from '../generate/text_generator.ts'
+import { OptionError } from '../tensor/errors.ts'
 import { size, whole } from './arguments.ts'
 
 export interface GeneratorFlags {
@@ -45,4 +46,17 @@ export function generatorOptions({
 }: GeneratorFlags): TextGeneratorOptions {
   const given = { context, cacheBytes: cacheMemory, dtype, packed }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+}
+
+/** Flags whose names are not those of the options that they set. */
+const otherNames: Readonly<Record<string, string>> = { cacheBytes: '--cache-memory' }
+
+/** An error about an option with the flag in its place, as it was typed: `topP: ...` as `--top-p: ...`. */
+export function namedByFlag(error: unknown): unknown {
+  if (!(error instanceof OptionError) || typeof error.facts.option !== 'string') return error
+  const { message, code, facts } = error
+  const option = error.facts.option
+  if (!message.startsWith(`${option}:`)) return error
+  const flag = otherNames[option] ?? `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+  return new OptionError(`${flag}${message.slice(option.length)}`, { code, facts, cause: error })
 }

@@ -3,7 +3,7 @@
  */
 import { Command, CommanderError } from 'commander'
 import { version } from '../run/version.ts'
-import { OptionError, PareError } from '../tensor/errors.ts'
+import { OptionError, PareError, ResourceError } from '../tensor/errors.ts'
 import { addChat } from './chat.ts'
 import { addCompress } from './compress.ts'
 import { addConvert } from './convert.ts'
@@ -77,8 +77,18 @@ export async function main(argv: readonly string[]): Promise<void> {
   // A reader that went away (`pare inspect | head`) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0)
-    throw error
+    const reason = error.code ?? error.message
+    showError(
+      new ResourceError(`stdout: cannot be written (${reason}); free space, or send it somewhere else`, {
+        code: 'PARE_E_STDOUT',
+        facts: { reason },
+      }),
+      json,
+    )
+    process.exit(5)
   })
+  // Work goes on where nobody reads how far it is.
+  process.stderr.on('error', () => {})
   try {
     await program({ json }).parseAsync([...argv])
   } catch (error) {

@@ -7,7 +7,7 @@ const ends = '\u001b[201~'
 
 /** What goes on to the line, and the filter afterwards. */
 function typed(chunks: readonly (string | Buffer)[], interrupted = () => {}) {
-  const filter = new PasteFilter(interrupted)
+  const filter = new PasteFilter({ interrupted })
   for (const chunk of chunks) filter.write(Buffer.from(chunk as string))
   const keys = ((filter.read() as Buffer | null) ?? '').toString()
   return { filter, keys, more: () => ((filter.read() as Buffer | null) ?? '').toString() }
@@ -25,6 +25,13 @@ test('a short paste stands in the line, a long one and one of several lines as a
   expect(keys).toBe('see this: [paste 1: 20000 characters], [paste 2: 4 lines]')
   expect(filter.whole(keys)).toBe(`see this: ${long}, one\ntwo\nthree\n`)
   expect(filter.whole('[paste 1: 20000 characters]')).toBe('[paste 1: 20000 characters]')
+})
+test('pastes of two lines that come at once are each sent with their own line', () => {
+  const { filter, keys } = typed([`a ${begins}1\n2${ends}\rb ${begins}3\n4${ends}\r`])
+  expect(keys.split('\r').map((line) => filter.whole(line))).toEqual(['a 1\n2', 'b 3\n4', ''])
+})
+test('a paste whose end was lost does not swallow a Ctrl-C that is typed', () => {
+  expect(typed([`${begins}lost`, '\u0003', 'x']).keys).toBe('\u0003x')
 })
 test('line ends, Ctrl-C and escape codes inside of a paste send, stop and move nothing', () => {
   const { filter, keys } = typed([`${begins}a\r\u0003\u001b[2Jb${ends}`], () => expect.unreachable())
@@ -47,18 +54,27 @@ test('wherever the bytes are cut, marks and characters are found', () => {
     }),
   )
 })
-test('keys that are held back come later, but for Ctrl-C', () => {
+test('keys that are held back come later, but not those in front of a Ctrl-C', () => {
   let stopped = 0
-  const filter = new PasteFilter(() => stopped++)
+  const filter = new PasteFilter({ interrupted: () => stopped++ })
   filter.hold()
-  filter.write(Buffer.from('next\u0003\r'))
+  filter.write(Buffer.from('gone\u0003next\r'))
   filter.write(Buffer.from(`${begins}x${ends}`))
   expect([filter.read(), stopped]).toEqual([null, 1])
   filter.go()
   expect(String(filter.read())).toBe('next\rx')
 })
+test('Ctrl-Z suspends while keys are held back, and is a key else', () => {
+  let suspended = 0
+  const filter = new PasteFilter({ interrupted: () => expect.unreachable(), suspended: () => suspended++ })
+  filter.hold()
+  filter.write(Buffer.from('a\u001ab'))
+  filter.go()
+  filter.write(Buffer.from('\u001a'))
+  expect([String(filter.read()), suspended]).toEqual(['ab\u001a', 1])
+})
 test('a paste without an end takes bounded memory', () => {
-  const filter = new PasteFilter(() => {})
+  const filter = new PasteFilter({ interrupted: () => {} })
   const part = Buffer.alloc(2 ** 20, 'a')
   filter.write(Buffer.from(begins))
   for (let i = 0; i < 40; i++) filter.write(part)

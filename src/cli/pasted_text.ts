@@ -14,6 +14,18 @@ const SHORT = 200
 /** Bytes of one paste. */
 const MOST = 2 ** 24
 
+const ctrlC = '\u0003'
+const ctrlZ = '\u001a'
+
+export interface PasteHooks {
+  /** Ctrl-C while keys are held back. */
+  interrupted(): void
+  /** Ctrl-Z while keys are held back. @default it is a key like others */
+  suspended?(): void
+  /** Takes single keys from the terminal, or whole lines again; readline asks for it. @default nothing */
+  rawMode?(on: boolean): void
+}
+
 export class PasteFilter extends Transform {
   private readonly decoder = new TextDecoder()
   /** Of a paste that has not ended. */
@@ -21,18 +33,26 @@ export class PasteFilter extends Transform {
   /** The beginning of a mark, maybe. */
   private rest = ''
   private readonly pastes = new Map<string, string>()
+  /** Of the last paste. */
+  private count = 0
   private held: string[] | undefined
-  private readonly interrupted: () => void
+  private readonly hooks: PasteHooks
 
-  /** @param interrupted is called for Ctrl-C while keys are held back */
-  constructor(interrupted: () => void) {
+  constructor(hooks: PasteHooks) {
     super()
-    this.interrupted = interrupted
+    this.hooks = hooks
+  }
+
+  /** What readline calls on its input when it begins, stops for Ctrl-Z, goes on, and ends. */
+  setRawMode(on: boolean): void {
+    this.hooks.rawMode?.(on)
   }
 
   override _transform(chunk: Buffer, _: BufferEncoding, done: TransformCallback): void {
     let text = this.rest + this.decoder.decode(chunk, { stream: true })
     this.rest = ''
+    // Ctrl-C that comes alone is typed: a paste whose end was lost must not swallow the way out.
+    if (text === ctrlC) this.paste = undefined
     while (text !== '') {
       const mark = this.paste === undefined ? begins : ends
       const at = text.indexOf(mark)
@@ -55,14 +75,21 @@ export class PasteFilter extends Transform {
     done()
   }
 
-  /** A line as it was meant: pastes in place of what stands for them. */
+  /** A line as it was meant: pastes in place of what stands for them. Those of lines behind it stay. */
   whole(line: string): string {
-    const text = line.replace(/\[paste \d+: [^\]]*\]/g, (name) => this.pastes.get(name) ?? name)
-    this.pastes.clear()
-    return text
+    return line.replace(/\[paste \d+: [^\]]*\]/g, (name) => {
+      const text = this.pastes.get(name)
+      this.pastes.delete(name)
+      return text ?? name
+    })
   }
 
-  /** Keeps keys back, but for Ctrl-C, until `go`. */
+  /** Forgets the pastes of a line that was cleared. */
+  forget(): void {
+    this.pastes.clear()
+  }
+
+  /** Keeps keys back, but for Ctrl-C and Ctrl-Z, until `go`. */
   hold(): void {
     this.held ??= []
   }
@@ -83,9 +110,17 @@ export class PasteFilter extends Transform {
       this.push(text)
       return
     }
-    const keys = text.replaceAll('\u0003', '')
-    if (keys.length < text.length) this.interrupted()
-    if (keys !== '') this.held.push(keys)
+    const { interrupted, suspended } = this.hooks
+    const behind = text.lastIndexOf(ctrlC)
+    if (behind >= 0) {
+      // What was typed before it goes with it, as a terminal does that sends the signal itself.
+      this.held.length = 0
+      interrupted()
+    }
+    const keys = text.slice(behind + 1)
+    const kept = suspended ? keys.replaceAll(ctrlZ, '') : keys
+    if (kept !== '') this.held.push(kept)
+    if (kept !== keys) suspended!()
   }
 
   private endPaste(): void {
@@ -96,7 +131,8 @@ export class PasteFilter extends Transform {
       return
     }
     const lines = text.split('\n').length
-    const name = `[paste ${this.pastes.size + 1}: ${lines === 1 ? `${text.length} characters` : `${lines} lines`}]`
+    this.count = this.pastes.size === 0 ? 1 : this.count + 1
+    const name = `[paste ${this.count}: ${lines === 1 ? `${text.length} characters` : `${lines} lines`}]`
     this.pastes.set(name, text)
     this.key(name)
   }

@@ -5,7 +5,7 @@ import type { RunningServer, ServeOptions } from '../server/serve.ts'
 import { OptionError, printable } from '../tensor/errors.ts'
 import { size, whole } from './arguments.ts'
 import { addRunFlags, modelArgument } from './flags.ts'
-import { addGeneratorFlags, type GeneratorFlags, generatorOptions } from './generator_flags.ts'
+import { addGeneratorFlags, type GeneratorFlags, generatorOptions, namedByFlag } from './generator_flags.ts'
 import { showError } from './show_error.ts'
 import { jsonText } from './show_json.ts'
 import { terminalProgress } from './terminal.ts'
@@ -132,13 +132,17 @@ async function serveModel(
     const server = await serve(
       { ...options, source, apiKey, generator, ...(allowedHost ? { allowedHosts: allowedHost } : {}) },
       { signal: stopped.signal, progress: fetchProgress(show), log: (error) => showError(error, json) },
-    ).finally(stop)
+    )
+      .finally(stop)
+      .catch((error) => {
+        throw namedByFlag(error)
+      })
     tell(server, { ...options, apiKey }, json)
-    const name = await Promise.race([signalled, server.alive]).catch(async (error) => {
-      await server.stop(0)
+    const name = await Promise.race([signalled, server.closed]).catch(async (error) => {
+      await server.close({ drain: 0 })
       throw error
     })
-    await server.stop(1000 * drain)
+    await server.close({ drain: 1000 * drain })
     process.exitCode = name === 'SIGINT' ? 130 : 143
   } finally {
     signalled.ignore()
@@ -171,28 +175,28 @@ function nextSignal(stopped: AbortController): Promise<NodeJS.Signals> & { ignor
 
 /** Where the server is, and a first request. */
 function tell(
-  { url, port, served }: RunningServer,
+  { url, port, model }: RunningServer,
   { host, apiKey }: Pick<ServeOptions, 'host' | 'apiKey'>,
   json: boolean,
 ): void {
-  const { id, context, quantization } = served
+  const { id, context, quantization, answers } = model
   if (json) {
     process.stdout.write(`${jsonText({ url, port, model: id, context_length: context, quantization })}\n`)
     return
   }
-  const template = served.language?.template !== undefined
-  const [path, body] = served.embedder
-    ? ['embeddings', { model: id, input: 'A cat sits.' }]
-    : template
-      ? ['chat/completions', { model: id, messages: [{ role: 'user', content: 'Hello' }] }]
-      : ['completions', { model: id, prompt: 'Once upon a time' }]
+  const [path, body] =
+    answers === 'vectors'
+      ? ['embeddings', { model: id, input: 'A cat sits.' }]
+      : answers === 'chats'
+        ? ['chat/completions', { model: id, messages: [{ role: 'user', content: 'Hello' }] }]
+        : ['completions', { model: id, prompt: 'Once upon a time' }]
   const variable = process.env.PARE_API_KEY === undefined ? 'KEY' : '$PARE_API_KEY'
   const key = apiKey === undefined ? '' : ` -H "Authorization: Bearer ${variable}"`
   const near = host === '0.0.0.0' || host === '::' ? `http://localhost:${port}` : url
   process.stderr.write(
     [
       `serving ${printable(id)} on ${url}, ${context} tokens of context, ${quantization.format} with ${quantization.bits_per_weight} bits a weight`,
-      ...(served.language && !template ? ['no chat template: /v1/chat/completions is refused'] : []),
+      ...(answers === 'texts' ? ['no chat template: /v1/chat/completions is refused'] : []),
       `  curl ${near}/v1/${path} -H "Content-Type: application/json"${key} -d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`,
       '',
     ].join('\n'),

@@ -1,6 +1,6 @@
 /** Errors for people (stderr) and programs (`--json`: an object on stderr). */
-import picocolors from 'picocolors'
 import { PareError } from '../tensor/errors.ts'
+import { colours } from './colours.ts'
 
 /** Prints one error. Unexpected ones show where they happened, since they are defects. */
 export function showError(error: unknown, asJson: boolean): void {
@@ -14,7 +14,7 @@ export function showError(error: unknown, asJson: boolean): void {
     )
     return
   }
-  const { red, dim } = picocolors.createColors(process.stderr.isTTY && !process.env.NO_COLOR)
+  const { red, dim } = colours(process.stderr)
   process.stderr.write(`${red('error')} ${message} ${dim(`[${code}]`)}\n`)
   if (!known) process.stderr.write(`This is a defect of Pare.\n${stack ?? ''}\n`)
 }

@@ -1,5 +1,4 @@
 /** Progress on stderr: one live line in a terminal, plain lines elsewhere. */
-import picocolors from 'picocolors'
 import type { CompressionPlan } from '../run/plan.ts'
 import type { OnProgress, ProgressEvent } from '../run/progress.ts'
 import { programsText } from '../run/targets.ts'
@@ -7,6 +6,7 @@ import { stepText } from '../run/tensor_rules.ts'
 import type { TimeRange } from '../run/time_plan.ts'
 import type { TrainingProgress } from '../run/training_run.ts'
 import { printable } from '../tensor/errors.ts'
+import { colours } from './colours.ts'
 
 /** `61.2 MB`, below one megabyte `12.3 kB`, below a kilobyte `850 B`. */
 export function bytesText(bytes: number): string {
@@ -52,7 +52,7 @@ export function terminalProgress({ quiet = false }: TerminalOptions = {}): {
 } {
   const stream = process.stderr
   const live = stream.isTTY === true && process.env.TERM !== 'dumb' && !process.env.CI
-  const { dim } = picocolors.createColors(stream.isTTY && !process.env.NO_COLOR)
+  const { dim } = colours(stream)
   let phase = ''
   let phaseStart = 0
   let lastLine = Number.NEGATIVE_INFINITY

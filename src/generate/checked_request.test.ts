@@ -33,7 +33,7 @@ test.each<[string, Partial<GenerationRequest>]>([
   ['temperature', { temperature: -1 }],
   ['topP', { topP: 0 }],
   ['minP', { minP: 1.1 }],
-  ['repetitionPenalty', { repetitionPenalty: 0 }],
+  ['repetitionPenalty', { repetitionPenalty: 0.009 }],
 ])('%s is refused by name: %j', (option, request) => {
   expect(wrong(request)).toBe(option)
 })

@@ -5,7 +5,7 @@
 
 /** How a token is drawn from the logits; transforms follow each other in this order. */
 export interface SamplingOptions {
-  /** Logits of tokens that were read or written are divided by it where above 0, else multiplied; above 0. Keskar et al. 2019, arXiv:1909.05858, section 4.1. @default 1 */
+  /** Logits of tokens that were read or written are divided by it where above 0, else multiplied; from 0.01 on. Keskar et al. 2019, arXiv:1909.05858, section 4.1. @default 1 */
   repetitionPenalty?: number
   /** Taken from the logits of tokens that were written, once each, -2 to 2. @default 0 */
   presencePenalty?: number

@@ -26,7 +26,7 @@ export function checkedSampling(options: SamplingOptions, vocabulary: number): S
     minP = 0,
     seed = randomInt(2 ** 47),
   } = options
-  need('repetitionPenalty', repetitionPenalty, repetitionPenalty > 0, 'a number above 0')
+  need('repetitionPenalty', repetitionPenalty, repetitionPenalty >= 0.01, 'a number from 0.01 on')
   need('presencePenalty', presencePenalty, within(presencePenalty, -2, 2), 'a number from -2 to 2')
   need('frequencyPenalty', frequencyPenalty, within(frequencyPenalty, -2, 2), 'a number from -2 to 2')
   need('temperature', temperature, within(temperature, 0, 100), 'a number from 0 to 100')

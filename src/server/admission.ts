@@ -1,8 +1,9 @@
 /** How many texts may be written and wait at once. */
 import { ApiError } from './api_error.ts'
+import { needWhole } from './need_whole.ts'
 
 export interface AdmissionOptions {
-  /** Texts that are written at once, from 1. */
+  /** Texts that are written at once, 1 to 1024. */
   parallel: number
   /** Texts that wait for a place, from 0; what comes then is refused. */
   maxQueue: number
@@ -22,7 +23,10 @@ export class Admission {
   readonly #places: number
   #held = 0
 
+  /** @throws OptionError where a number is out of its range */
   constructor({ parallel, maxQueue }: AdmissionOptions) {
+    needWhole('parallel', parallel, 1, 1024)
+    needWhole('maxQueue', maxQueue, 0, Number.MAX_SAFE_INTEGER - 1024)
     this.parallel = parallel
     this.#places = parallel + maxQueue
   }

@@ -2,13 +2,15 @@
 import { AbortError, FormatError, OptionError, PareError, ShapeError } from '../tensor/errors.ts'
 
 export interface ApiErrorDetails {
-  status: 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 500 | 503
+  status: 400 | 401 | 403 | 404 | 405 | 408 | 413 | 415 | 417 | 429 | 431 | 500 | 503
   /** Stable name for programs, such as `context_length_exceeded`. @default null */
   code?: string
   /** The field of the body that is at fault. @default null */
   param?: string
   /** Seconds after which another try makes sense. */
   retryAfter?: number
+  /** What it follows from; no client sees it. */
+  cause?: unknown
 }
 
 /** What a client gets in place of an answer. */
@@ -18,8 +20,8 @@ export class ApiError extends Error {
   readonly param: string | null
   readonly retryAfter: number | undefined
 
-  constructor(message: string, { status, code, param, retryAfter }: ApiErrorDetails) {
-    super(message)
+  constructor(message: string, { status, code, param, retryAfter, cause }: ApiErrorDetails) {
+    super(message, { cause })
     this.name = 'ApiError'
     this.status = status
     this.code = code ?? null
@@ -47,6 +49,7 @@ export function errorResponse(error: ApiError): Response {
   const headers = new Headers({ 'content-type': 'application/json' })
   if (error.retryAfter !== undefined) headers.set('retry-after', String(error.retryAfter))
   if (error.status === 401) headers.set('www-authenticate', 'Bearer')
+  if (error.status === 405) headers.set('allow', 'POST')
   return new Response(JSON.stringify(errorBody(error)), { status: error.status, headers })
 }
 
@@ -59,7 +62,7 @@ export function apiErrorOf(error: unknown): ApiError {
       code: 'stopping',
     })
   // What a request asks for, and what its messages make of a template.
-  if (error instanceof OptionError) return badRequest(error.message, fieldOf(error.facts.option), error.code)
+  if (error instanceof OptionError) return badRequest(...inFields(error), error.code)
   if (error instanceof FormatError && error.code.startsWith('PARE_E_TEMPLATE'))
     return badRequest(error.message, 'messages', error.code)
   const message =
@@ -69,6 +72,9 @@ export function apiErrorOf(error: unknown): ApiError {
   return new ApiError(message, { status: 500, code: 'server_error' })
 }
 
-/** `maxTokens` as `max_tokens`. */
-const fieldOf = (option: unknown): string | undefined =>
-  typeof option === 'string' ? option.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`) : undefined
+/** Message and field of an error about an option, `maxTokens` as `max_tokens` in both. */
+function inFields({ message, facts: { option } }: OptionError): [message: string, param?: string] {
+  if (typeof option !== 'string') return [message]
+  const field = option.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+  return [message.startsWith(`${option}:`) ? `${field}${message.slice(option.length)}` : message, field]
+}

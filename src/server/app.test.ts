@@ -56,8 +56,8 @@ describe('endpoints', () => {
   })
   test('that are posted to answer GET with 405', async () => {
     const { app } = serveScript()
-    const { status, body } = await ask(app, '/v1/chat/completions')
-    expect([status, body.error.code]).toEqual([405, 'method_not_allowed'])
+    const { status, body, headers } = await ask(app, '/v1/chat/completions')
+    expect([status, body.error.code, headers.get('allow')]).toEqual([405, 'method_not_allowed', 'POST'])
   })
   test('every answer has a request id of its own, errors too', async () => {
     const { app } = serveScript()

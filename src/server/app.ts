@@ -106,7 +106,9 @@ export function createApp(options: AppOptions): App {
     c.set('answered', () => {
       if (!open) return
       open = false
-      metrics.requests.add(1, { endpoint, status: String(c.res.status) })
+      // What nginx calls a client that left before its answer began, which is no fault of the server.
+      const gone = c.req.raw.signal.aborted && !c.get('streams')
+      metrics.requests.add(1, { endpoint, status: gone ? '499' : String(c.res.status) })
       metrics.requestSeconds.observe((performance.now() - begun) / 1000, { endpoint })
     })
     await next()

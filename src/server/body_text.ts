@@ -1,5 +1,6 @@
 /** The bytes of a body as text, in bounded memory: one body alone, and all that are read at the same time. */
 import { ApiError, badRequest } from './api_error.ts'
+import { needWhole } from './need_whole.ts'
 
 /** Bytes of a body that do not count among those of all, so that large ones cannot keep out small ones. */
 const FREE_BYTES = 1 << 16
@@ -14,7 +15,9 @@ export class BodyBytes {
   readonly most: number
   #held = 0
 
+  /** @throws OptionError where none could be read */
   constructor(most: number) {
+    needWhole('maxBody', most, 1, 2 ** 31)
     this.most = most
   }
 
@@ -31,7 +34,7 @@ export class BodyBytes {
   async read(request: Request): Promise<string> {
     if (!request.body) throw badRequest('request body: is empty; send JSON', undefined, 'invalid_json')
     // The reader is let go without a cancel, so that the answer still finds its way back over the connection.
-    const reader = request.body.getReader()
+    const reader = wholeReader(request.body.getReader())
     if (Number(request.headers.get('content-length') ?? 0) > this.most)
       return await refuse(reader, THROWN_AWAY * this.most, tooLarge(this.most))
     const parts: Uint8Array[] = []
@@ -57,12 +60,22 @@ export class BodyBytes {
   }
 }
 
+type PartReader = Pick<ReadableStreamDefaultReader<Uint8Array>, 'read'>
+
+/** The same, where a body that ends early is the client's fault: it went away, or said another length than it sent. */
+const wholeReader = (reader: PartReader): PartReader => ({
+  read: () =>
+    reader.read().catch((cause: unknown) => {
+      throw new ApiError('request body: ended before all of it came; send it whole', {
+        status: 400,
+        code: 'incomplete_body',
+        cause,
+      })
+    }),
+})
+
 /** Takes what is left, up to so many bytes, before the error is thrown. */
-async function refuse(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  most: number,
-  error: ApiError,
-): Promise<never> {
+async function refuse(reader: PartReader, most: number, error: ApiError): Promise<never> {
   let bytes = 0
   while (bytes <= most) {
     const next = await reader.read()

@@ -131,6 +131,17 @@ describe('a chat', () => {
       },
     ])
   })
+  test('with more chances than fit an answer is refused before a token is written', async () => {
+    // 100 texts of 500 tokens, each with itself and 20 others: 1,050,000 chances, where 2^20 fit.
+    const { app, generator } = serveScript({ context: 1000 })
+    const many = { ...chat, n: 100, max_tokens: 500, logprobs: true }
+    const { status, body } = await ask(app, path, { ...many, top_logprobs: 20 })
+    expect([status, body.error.param]).toEqual([400, 'logprobs'])
+    expect(body.error.message).toMatch(/at most 1048576 chances fit one answer, these texts may have 1050000/)
+    expect(generator.steps()).toBe(0)
+    // Without a limit a turn may fill the context, which counts then: 100 * 900 * 21 are more.
+    expect((await ask(app, path, { ...many, max_tokens: undefined, top_logprobs: 20 })).status).toBe(400)
+  })
   test('tells the chance and the bytes of every token, and of those beside it', async () => {
     const { app } = serveScript({ write: writes(' whale') })
     const { body } = await ask(app, path, { ...chat, logprobs: true, top_logprobs: 2 })

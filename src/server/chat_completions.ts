@@ -8,7 +8,7 @@ import { checkLength, encodePrompt } from './prompt_tokens.ts'
 import { flag, maxTokens, samplingFields, samplingRequest, textField, whole } from './sampling_fields.ts'
 import type { ServedGenerator } from './served_model.ts'
 import type { TextEvent } from './text_run.ts'
-import { chatLogprob } from './token_logprobs.ts'
+import { chatLogprob, checkChances } from './token_logprobs.ts'
 
 const textPart = z.strictObject({
   type: z.literal('text', 'text is the only kind of content that is served'),
@@ -57,13 +57,15 @@ export async function chatAnswer(
   const param = 'messages'
   const prompt = await encodePrompt(text, { tokenizer, context, param, addSpecialTokens: false })
   checkLength(prompt.length, { context, param, wanted: wanted ?? 1 })
+  const { n = 1, top_logprobs = 0 } = fields
+  if (fields.logprobs) checkChances(n * (wanted ?? context - prompt.length), top_logprobs)
   const requests = Array.from(
-    { length: fields.n ?? 1 },
+    { length: n },
     (_, index): GenerationRequest => ({
       ...samplingRequest(fields, defaults, index),
       prompt,
       ...(wanted === undefined ? {} : { maxTokens: wanted }),
-      ...(fields.logprobs ? { logprobs: fields.top_logprobs ?? 0 } : {}),
+      ...(fields.logprobs ? { logprobs: top_logprobs } : {}),
     }),
   )
   const logprobs = fields.logprobs === true

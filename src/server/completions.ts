@@ -5,17 +5,16 @@
 import { setImmediate } from 'node:timers/promises'
 import { z } from 'zod'
 import type { GenerationRequest, TokenChances } from '../generate/generation.ts'
+import { PART } from '../generate/prompt_ids.ts'
 import type { Answer } from './answer.ts'
 import { badRequest } from './api_error.ts'
 import { MOST_TEXTS, type PromptField, promptField } from './prompt_field.ts'
-import { checkLength, encodePrompt, PART } from './prompt_tokens.ts'
+import { checkLength, encodePrompt } from './prompt_tokens.ts'
 import { flag, maxTokens, samplingFields, samplingRequest, whole } from './sampling_fields.ts'
 import type { ServedGenerator } from './served_model.ts'
 import type { TextEvent } from './text_run.ts'
-import { type CompletionLogprobs, CompletionTokens, joinLogprobs } from './token_logprobs.ts'
+import { type CompletionLogprobs, CompletionTokens, checkChances, joinLogprobs } from './token_logprobs.ts'
 
-/** Chances in one answer; some thirty bytes each. */
-const MOST_CHANCES = 2 ** 20
 /** OpenAI's default. */
 const DEFAULT_MAX_TOKENS = 16
 
@@ -57,12 +56,7 @@ export async function completionAnswer(fields: CompletionFields, served: ServedG
   for (const prompt of prompts)
     checkLength(prompt.ids.length, { context: generator.context, param: 'prompt', wanted })
   const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0)
-  const chances = n * (promptTokens + wanted * prompts.length) * (1 + (logprobs ?? 0))
-  if (logprobs !== undefined && chances > MOST_CHANCES)
-    throw badRequest(
-      `logprobs: at most ${MOST_CHANCES} chances fit one answer, these prompts have ${chances}; send fewer at once`,
-      'logprobs',
-    )
+  if (logprobs !== undefined) checkChances(n * (promptTokens + wanted * prompts.length), logprobs)
   const scores = echo && logprobs !== undefined
   const requests = prompts.flatMap((prompt) =>
     Array.from(

@@ -8,7 +8,10 @@ import type { ServedModel, TextEmbedder } from './served_model.ts'
 /** OpenAI's limit of texts in one request. */
 const MOST_TEXTS = 2048
 
-const text = z.string('a text is needed').min(1, 'a text that is not empty is needed')
+const text = z
+  .string('a text is needed')
+  .min(1, 'a text that is not empty is needed')
+  .refine((whole) => !/\p{Surrogate}/u.test(whole), 'a text of whole characters is needed')
 
 export const embeddingSchema = z.strictObject({
   model: textField,

@@ -13,7 +13,7 @@ const schema = z.object({
   top_p: z.number().gt(0).max(1).nullish(),
   top_k: z.int().min(0).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
-  repetition_penalty: z.number().gt(0).max(100).nullish(),
+  repetition_penalty: z.number().min(0.01).max(100).nullish(),
 })
 
 /**

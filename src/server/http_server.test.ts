@@ -13,6 +13,17 @@ const free = ({ generator, app }: Listening) =>
     expect(generator.load()).toEqual({ running: 0, waiting: 0 })
     expect(app.admission.held).toBe(0)
   }, patient)
+const figures = async ({ app }: Listening) =>
+  await (await app.request('/metrics', { headers: { host: 'localhost' } })).text()
+/** Waits until so many requests were left by their clients. */
+const counted = (listening: Listening, requests: number) =>
+  vi.waitFor(
+    async () =>
+      expect(await figures(listening)).toContain(
+        `pare_requests_total{endpoint="/v1/chat/completions",status="499"} ${requests}\n`,
+      ),
+    patient,
+  )
 const sockets: Socket[] = []
 afterEach(() => {
   for (const socket of sockets.splice(0)) socket.destroy()
@@ -75,7 +86,24 @@ describe('a client that goes away', () => {
     expect(listening.app.admission.held).toBe(0)
     socket.destroy()
     await free(listening)
+    await counted(listening, 1)
     expect(listening.logged).toEqual([])
+  })
+  test('before its answer begins counts as 499, and no more than once', async () => {
+    const listening = await listenScript({ slots: 1, ...endless })
+    const { port } = listening.server
+    const bodies = [chat, { ...chat, n: 3 }, { ...chat, stream: true }]
+    const clients = bodies.map((body) => raw(port, post('/v1/chat/completions', body)))
+    await vi.waitFor(() => expect(listening.generator.load().waiting).toBeGreaterThan(0), patient)
+    const half = raw(port, post('/v1/chat/completions', chat).slice(0, -10))
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    for (const { socket } of [...clients, half]) socket.destroy()
+    await free(listening)
+    await counted(listening, 4)
+    expect(listening.logged).toEqual([])
+    expect(await figures(listening)).toContain(
+      'pare_request_seconds_count{endpoint="/v1/chat/completions"} 4',
+    )
   })
 })
 
@@ -111,24 +139,34 @@ describe('a slow client', () => {
     await Promise.all([inHead.closed, inBody.closed])
     clearInterval(drops)
     expect(app.admission.held).toBe(0)
-    expect(inHead.text()).toMatch(/^HTTP\/1.1 408 /)
+    expect(inHead.text()).toMatch(/^HTTP\/1.1 408 .*"request_timeout"/s)
   })
 })
 
 describe('what is no request', () => {
   test.each([
-    ['garbage', '\u0000\u0001\u0002 whale\r\n\r\n', /^HTTP\/1.1 400 /],
+    ['garbage', '\u0000\u0001\u0002 whale\r\n\r\n', /^HTTP\/1.1 400 .*"invalid_http"/s],
+    [
+      'a body of broken chunks',
+      'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{"a\r\nzz\r\n',
+      /^HTTP\/1.1 400 .*"invalid_http"/s,
+    ],
+    [
+      'an expectation',
+      'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nExpect: gold\r\nContent-Length: 0\r\n\r\n',
+      /^HTTP\/1.1 417 .*"expectation_failed"/s,
+    ],
     [
       'a head without an end',
       `GET /health HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(20_000)}`,
-      /^HTTP\/1.1 431 /,
+      /^HTTP\/1.1 431 .*"headers_too_large"/s,
     ],
     [
       'two lengths',
       'POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab',
-      /^HTTP\/1.1 400 /,
+      /^HTTP\/1.1 400 .*"error"/s,
     ],
-    ['no host', 'GET /health HTTP/1.1\r\n\r\n', /^HTTP\/1.1 400 /],
+    ['no host', 'GET /health HTTP/1.1\r\n\r\n', /^HTTP\/1.1 400 .*"error"/s],
     [
       'another host',
       'GET /health HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n',
@@ -152,6 +190,19 @@ describe('what is no request', () => {
     expect((await client.models.list()).data).toHaveLength(1)
     expect(logged).toEqual([])
   })
+})
+
+test('garbage behind a request whose answer is on its way does not break into it', async () => {
+  const listening = await listenScript({ pace: 2 })
+  const { text, closed } = raw(
+    listening.server.port,
+    `${post('/v1/chat/completions', { ...chat, stream: true, max_tokens: 50 })}`,
+  )
+  await vi.waitFor(() => expect(text()).toContain('data: '), patient)
+  sockets.at(-1)!.write('\u0000garbage\r\n\r\n')
+  await closed
+  expect(text()).not.toContain('invalid_http')
+  await free(listening)
 })
 
 describe('a server that stops', () => {

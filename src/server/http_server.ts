@@ -5,6 +5,8 @@ import { getRequestListener, RequestError } from '@hono/node-server'
 import { SourceError } from '../tensor/errors.ts'
 import { apiErrorOf, badRequest, errorResponse } from './api_error.ts'
 import type { App } from './app.ts'
+import { answerGarbage } from './garbled_requests.ts'
+import { needWhole } from './need_whole.ts'
 
 export interface ListenOptions {
   /** @default '127.0.0.1' */
@@ -32,11 +34,12 @@ const HEAD_BYTES = 16_384
 /** Milliseconds between looks at slow requests. */
 const SLOW_CHECK = 2000
 
-/** @throws SourceError (PARE_E_ADDRESS) where the address cannot be had. */
+/** @throws SourceError (PARE_E_ADDRESS) where the address cannot be had, OptionError for a port that is none. */
 export async function listen(
   app: App,
   { host = '127.0.0.1', port = 8080, headersTimeout = 10_000, requestTimeout = 60_000 }: ListenOptions = {},
 ): Promise<HttpServer> {
+  needWhole('port', port, 0, 65535)
   const listener = getRequestListener((request, env) => app.fetch(request, env), {
     overrideGlobalObjects: false,
     errorHandler: (error) =>
@@ -52,9 +55,12 @@ export async function listen(
       requestTimeout,
       maxHeaderSize: HEAD_BYTES,
       connectionsCheckingInterval: Math.min(SLOW_CHECK, requestTimeout),
+      // The app says in its own form that the header is missing.
+      requireHostHeader: false,
     },
     listener,
   )
+  answerGarbage(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => reject(cannotListen(host, port, cause)))
     server.listen(port, host, resolve)

@@ -11,7 +11,14 @@ import type { OpenModel } from '../models/open_model.ts'
 import type { ResolvedSource, ResolveOptions } from '../models/source/resolved.ts'
 import { version } from '../run/version.ts'
 import { revivedError } from '../tensor/error_record.ts'
-import { AbortError, NativeError, printable, ResourceError, SourceError } from '../tensor/errors.ts'
+import {
+  AbortError,
+  NativeError,
+  OptionError,
+  printable,
+  ResourceError,
+  SourceError,
+} from '../tensor/errors.ts'
 import { instructionSet } from '../tensor/index.ts'
 import { embedderThread } from './embedder_port.ts'
 import { generationDefaults } from './generation_defaults.ts'
@@ -45,6 +52,10 @@ export async function loadServedModel(
   { source, servedName, chatTemplate: templateFile, generator = {}, threads, offline }: LoadOptions,
   hooks: Pick<ResolveOptions, 'signal' | 'progress'> = {},
 ): Promise<LoadedModel> {
+  if (servedName === '')
+    throw new OptionError('servedName: is empty; leave it out, or give the model a name', {
+      facts: { option: 'servedName' },
+    })
   const open = await loadModel(source, { ...hooks, offline: offline || undefined })
   let facts: Omit<ServedModel, 'context'>
   let language: Omit<ServedGenerator, 'generator'> | undefined
@@ -55,7 +66,11 @@ export async function loadServedModel(
     open.close()
   }
   const task: ModelTask = { path: open.path, name: open.name, generator, threads }
-  const worker = new Worker(new URL('./model_worker.js', import.meta.url), { workerData: task })
+  const worker = new Worker(new URL('./model_worker.js', import.meta.url), {
+    workerData: task,
+    // Those of a program such as `node --input-type=module --eval` are not for a file.
+    execArgv: [],
+  })
   const [ready, alive] = watched(worker, hooks.signal)
   try {
     const message = await ready

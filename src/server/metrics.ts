@@ -70,7 +70,7 @@ export class Metrics {
       [
         'pare_requests_total',
         'counter',
-        'Requests that were answered, by endpoint and status.',
+        'Requests that were answered, by endpoint and status; 499 where the client left before.',
         this.requests,
       ],
       [

@@ -8,6 +8,9 @@ export interface OpenRequest {
   done(): void
 }
 
+/** Timers that are longer end at once. */
+const LONGEST = 2 ** 31 - 1
+
 export class OpenRequests {
   readonly #open = new Set<AbortController>()
   #stopping = false
@@ -49,7 +52,7 @@ export class OpenRequests {
   async #ends(milliseconds: number): Promise<boolean> {
     if (this.#open.size === 0) return true
     return await new Promise<boolean>((resolve) => {
-      const timer = setTimeout(() => resolve(false), milliseconds)
+      const timer = setTimeout(() => resolve(false), Math.min(milliseconds, LONGEST))
       this.#empty = () => {
         clearTimeout(timer)
         resolve(true)

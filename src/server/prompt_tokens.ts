@@ -1,24 +1,12 @@
 /** Texts of requests as token ids. Long ones are read in parts, so that other requests are answered meanwhile. */
-import { setImmediate } from 'node:timers/promises'
-import type { EncodeStream } from '../formats/tokenizer/encode_stream.ts'
-import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
-import { frameOf } from '../models/bert/first_tokens.ts'
+import { type PromptIdsOptions, promptIds } from '../generate/prompt_ids.ts'
 import { OptionError } from '../tensor/errors.ts'
 import { badRequest } from './api_error.ts'
 
-/** Characters that are tokenised at once; some ten milliseconds. */
-export const PART = 1 << 16
-/** Characters without a place to cut, for each token of the context: more of them do not fit but in tokens that long. */
-const RUN_FOR_TOKEN = 8
-
-export interface EncodePrompt {
-  tokenizer: Tokenizer
-  /** Tokens that the model reads and writes, at most. */
-  context: number
+/** `context`: tokens that the model reads and writes, at most. */
+export interface EncodePrompt extends PromptIdsOptions {
   /** The field that the text comes from. */
   param: string
-  /** Whether the tokenizer adds its special tokens; templates write theirs. */
-  addSpecialTokens: boolean
 }
 
 /**
@@ -28,10 +16,18 @@ export interface EncodePrompt {
  *   (PARE_E_TEXT_PIECE) for more than 131072 characters, or 8 for each token of the context, without a place to cut.
  */
 export async function encodePrompt(text: string, options: EncodePrompt): Promise<Uint32Array> {
-  const { tokenizer, context, param, addSpecialTokens } = options
-  const ids =
-    text.length <= PART ? tokenizer.encode(text, { addSpecialTokens }) : await encodeInParts(text, options)
-  checkLength(ids.length, { context, param })
+  const { tokenizer, context, param } = options
+  if (/\p{Surrogate}/u.test(text))
+    throw badRequest(
+      `${param}: holds one half of a character alone (a surrogate), which no model reads; send whole characters`,
+      param,
+      'invalid_value',
+    )
+  const { ids, more } = await promptIds(text, options).catch((error: unknown) => {
+    if (error instanceof OptionError) throw badRequest(error.message, param, error.code)
+    throw error
+  })
+  checkLength(ids.length, { context, param, more })
   if (ids.length > 0) return ids
   const begin = tokenizer.bosId ?? tokenizer.eosIds[0]
   if (begin === undefined)
@@ -40,35 +36,6 @@ export async function encodePrompt(text: string, options: EncodePrompt): Promise
       param,
     )
   return Uint32Array.of(begin)
-}
-
-async function encodeInParts(
-  text: string,
-  { tokenizer, context, param, addSpecialTokens }: EncodePrompt,
-): Promise<Uint32Array> {
-  const [before, after] = addSpecialTokens ? frameOf(tokenizer) : [[], []]
-  const stream = tokenizer.encodeStream({
-    gathered: PART,
-    longest: Math.max(2 * PART, RUN_FOR_TOKEN * context),
-  })
-  const ids = [...before]
-  for (let start = 0; start < text.length; start += PART) {
-    for (const id of pushed(stream, text.slice(start, start + PART), param)) ids.push(id)
-    checkLength(ids.length, { context, param, more: true })
-    await setImmediate()
-  }
-  for (const id of stream.end()) ids.push(id)
-  ids.push(...after)
-  return Uint32Array.from(ids)
-}
-
-function pushed(stream: EncodeStream, text: string, param: string): Uint32Array {
-  try {
-    return stream.push(text)
-  } catch (error) {
-    if (error instanceof OptionError) throw badRequest(error.message, param, error.code)
-    throw error
-  }
 }
 
 interface Length {

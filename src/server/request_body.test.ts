@@ -98,7 +98,12 @@ describe('a field at fault is named', () => {
     ['top_logprobs', { top_logprobs: 2 }, /needs logprobs/],
     ['logprobs', { logprobs: 2 }, /true or false/],
     ['presence_penalty', { presence_penalty: 3 }, /from -2 to 2/],
-    ['logit_bias.a', { logit_bias: { a: 1 } }, /token ids as keys/],
+    ['logit_bias.a', { logit_bias: { a: 1 } }, /token ids are needed as keys, got "a"/],
+    ['logit_bias.07', { logit_bias: { '07': 1 } }, /token ids are needed as keys/],
+    ['messages[0]', { messages: ['Hi'] }, /an object is needed, got "Hi"/],
+    ['messages[0].name', { messages: [{ ...chat.messages[0], name: 5 }] }, /a text is needed, got 5/],
+    ['user', { user: {} }, /a text is needed, got \{\}/],
+    ['messages', { messages: [{ role: 'user', content: 'half \ud83d' }] }, /one half of a character/],
     ['logit_bias.7', { logit_bias: { 7: 101 } }, /from -100 to 100/],
     ['stream_options', { stream_options: { include_usage: true } }, /needs stream/],
     ['stream_options.colour', { stream: true, stream_options: { colour: 1 } }, /is no field/],
@@ -123,11 +128,41 @@ describe('a body that is no JSON object is refused', () => {
     ['nothing', '', 400],
     ['a key that stands twice', '{"model":"scripted","model":"x"}', 400],
     ['lists nested deep', `{"messages":${'['.repeat(1e5)}${']'.repeat(1e5)}}`, 400],
-    ['a prototype', '{"__proto__":{"model":"scripted"}}', 400],
   ])('%s', async (_, text, status) => {
     const answer = await ask(app, path, text)
     expect(answer.status).toBe(status)
     expect(answer.body.error).toMatchObject({ type: 'invalid_request_error', message: expect.any(String) })
+  })
+  test.each([
+    [
+      'that would fill in others',
+      '{"__proto__":{"model":"scripted"},"messages":[{"role":"user","content":"a"}]}',
+    ],
+    [
+      'of a message',
+      '{"model":"scripted","messages":[{"role":"user","content":"a","__proto__":{"name":"b"}}]}',
+    ],
+    [
+      'among biases',
+      '{"model":"scripted","messages":[{"role":"user","content":"a"}],"logit_bias":{"__proto__":1}}',
+    ],
+  ])('a prototype %s, which schemas pass over', async (_, text) => {
+    const { status, body } = await ask(app, path, text)
+    expect([status, body.error.code, body.error.param]).toEqual([400, 'unknown_field', '__proto__'])
+  })
+  test('numbers that are too large for one are named as what they become', async () => {
+    const { status, body } = await ask(app, path, JSON.stringify(chat).replace('{', '{"temperature":-1e999,'))
+    expect([status, body.error.message]).toEqual([
+      400,
+      'temperature: a number from 0 to 2 is needed, got -Infinity',
+    ])
+  })
+  test('packed bytes with 415', async () => {
+    const { status, body } = await ask(app, path, chat, { 'content-encoding': 'gzip' })
+    expect([status, body.error.message]).toEqual([
+      415,
+      expect.stringContaining('content-encoding: none is read, got gzip'),
+    ])
   })
   test('bytes that are no UTF-8', async () => {
     const response = await app.request(path, {
@@ -191,6 +226,7 @@ test('whatever fields hold, the answer is a text or an error that names one of t
       if (status === 200) return
       expect([400, 404]).toContain(status)
       expect(body.error.message).toMatch(/^[^\n]{5,400}$/)
+      expect(body.error.message).not.toContain('Invalid input')
       if (body.error.code !== 'invalid_json') expect(body.error.param).toMatch(/^\w/)
     }),
     { numRuns: 300 },

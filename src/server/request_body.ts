@@ -12,7 +12,7 @@ const [DEPTH, KEYS, FREE_MEMORY] = [32, 2048, 1 << 23]
 /**
  * The body as its schema gives it. Fields that are null count as left out, as clients send them.
  *
- * @throws ApiError 415 where it is no JSON by its header, 413 and 429 as `bodies.read` does, 400 for what it holds.
+ * @throws ApiError 415 where it is no JSON, or packed, by its headers, 413 and 429 as `bodies.read` does, 400 for what it holds.
  */
 export async function readRequest<Schema extends z.ZodType>(
   request: Request,
@@ -27,6 +27,11 @@ export async function readRequest<Schema extends z.ZodType>(
         status: 415,
       },
     )
+  const encoding = request.headers.get('content-encoding') ?? 'identity'
+  if (encoding.toLowerCase() !== 'identity')
+    throw new ApiError(`content-encoding: none is read, got ${printable(encoding)}; send JSON as it is`, {
+      status: 415,
+    })
   return parseRequest(await bodies.read(request), schema)
 }
 
@@ -44,8 +49,8 @@ function parseRequest<Schema extends z.ZodType>(text: string, schema: Schema): z
   }
   if (!isRecord(json)) throw badRequest('request body: an object is needed', undefined, 'invalid_json')
   const given = Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null))
+  checkValues(given)
   const fields = checkSupported(given)
-  checkCount(fields)
   const parsed = schema.safeParse(fields)
   if (parsed.success) return parsed.data
   throw schemaError(parsed.error, fields)
@@ -54,11 +59,15 @@ function parseRequest<Schema extends z.ZodType>(text: string, schema: Schema): z
 /** Values that are held against a schema, at most: each takes some microseconds, in which no other request is answered. */
 const MOST_VALUES = 1 << 16
 
-/** Counts the values of all fields but `prompt`, which may hold any number of token ids and is checked without a schema. */
-function checkCount({ prompt: _, ...fields }: Record<string, unknown>): void {
+/**
+ * Counts the values of all fields but `prompt`, which may hold any number of token ids and is checked without a schema. Fields
+ * that a schema would pass over in silence are refused.
+ */
+function checkValues({ prompt: _, ...fields }: Record<string, unknown>): void {
   let count = 0
   const add = (value: unknown) => {
     if (value === null || typeof value !== 'object') return
+    if (Object.hasOwn(value, '__proto__')) throw unknownField('__proto__')
     const inner: unknown[] = Array.isArray(value) ? value : Object.values(value)
     count += inner.length
     if (count > MOST_VALUES)
@@ -75,13 +84,11 @@ function checkCount({ prompt: _, ...fields }: Record<string, unknown>): void {
 /** The first fault, by the name of its field. */
 function schemaError({ issues }: z.ZodError, fields: unknown): ApiError {
   const issue = deepest(issues[0]!)
-  if (issue.code === 'unrecognized_keys') {
-    const param = pathText([...issue.path, issue.keys[0]!])
-    return badRequest(
-      `${printable(param)}: is no field of this endpoint; leave it out`,
-      param,
-      'unknown_field',
-    )
+  if (issue.code === 'unrecognized_keys') return unknownField(pathText([...issue.path, issue.keys[0]!]))
+  if (issue.code === 'invalid_key') {
+    const param = pathText(issue.path)
+    const key = printable(JSON.stringify(issue.path.at(-1)), 60)
+    return badRequest(`${printable(param)}: ${needOf(issue.issues[0]!)}, got ${key}`, param, 'invalid_value')
   }
   const param = pathText(issue.path)
   const value = issue.path.reduce<unknown>(
@@ -90,8 +97,33 @@ function schemaError({ issues }: z.ZodError, fields: unknown): ApiError {
   )
   const missing = value === undefined && issue.code !== 'custom'
   if (missing) return badRequest(`${printable(param)}: is missing`, param, 'missing_field')
-  const found = printable(JSON.stringify(value) ?? 'nothing', 60)
-  return badRequest(`${printable(param)}: ${issue.message}, got ${found}`, param, 'invalid_value')
+  // JSON has numbers that are too large for one, and no text for what they become.
+  const found = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? 'nothing')
+  return badRequest(
+    `${printable(param)}: ${needOf(issue)}, got ${printable(found, 60)}`,
+    param,
+    'invalid_value',
+  )
+}
+
+const unknownField = (param: string): ApiError =>
+  badRequest(`${printable(param)}: is no field of this endpoint; leave it out`, param, 'unknown_field')
+
+const needs: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  boolean: 'true or false',
+  object: 'an object',
+  array: 'a list',
+  never: 'an empty list',
+}
+
+/** What a field needs, also where its schema has no words of its own for it. */
+function needOf(issue: z.core.$ZodIssue): string {
+  if (!/^Invalid (?:input|option)/.test(issue.message)) return issue.message
+  if (issue.code === 'invalid_type' && needs[issue.expected]) return `${needs[issue.expected]} is needed`
+  if (issue.code === 'invalid_value') return `${issue.values.join(' or ')} is needed`
+  return 'another value is needed'
 }
 
 /** Of the ways that a union offers, the fault of the one that fits farthest. */

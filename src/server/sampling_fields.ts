@@ -52,7 +52,7 @@ export const samplingFields = {
   frequency_penalty: number(-2, 2).optional(),
   logit_bias: z
     .record(
-      z.string().regex(/^\d{1,10}$/, 'token ids are needed as keys'),
+      z.string().regex(/^(?:0|[1-9]\d{0,9})$/, 'token ids are needed as keys'),
       number(-100, 100),
       'an object with token ids as keys and numbers as values is needed',
     )

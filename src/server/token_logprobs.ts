@@ -1,6 +1,7 @@
 /** Chances of tokens in OpenAI's two forms: that of chats and that of completions. */
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.ts'
 import type { TokenChance, TokenChances } from '../generate/generation.ts'
+import { badRequest } from './api_error.ts'
 
 export interface ChatTokenLogprob {
   token: string
@@ -8,6 +9,20 @@ export interface ChatTokenLogprob {
   logprob: number
   /** UTF-8, also of tokens that are a part of a character. */
   bytes: number[]
+}
+
+/** Chances in one answer; some thirty bytes each. */
+const MOST_CHANCES = 2 ** 20
+
+/** @throws ApiError 400 where an answer of so many tokens, with so many likely ones beside each, would be too large. */
+export function checkChances(tokens: number, top: number): void {
+  const chances = tokens * (1 + top)
+  if (chances <= MOST_CHANCES) return
+  throw badRequest(
+    `logprobs: at most ${MOST_CHANCES} chances fit one answer, these texts may have ${chances}; ask for fewer texts or tokens at once`,
+    'logprobs',
+    'invalid_value',
+  )
 }
 
 /** OpenAI's number for what is out of reach; JSON has no minus infinity. */
