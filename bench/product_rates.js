@@ -11,6 +11,7 @@
 import { cpus, totalmem } from 'node:os'
 import { parseArgs } from '../.ci/arguments.js'
 import { blockTypeNames } from '../dist/nn/block_types.js'
+import { packLevels } from '../dist/nn/values/column_levels.js'
 import { packedSource } from '../dist/nn/values/packed_product.js'
 import { residentSource } from '../dist/nn/values/resident_source.js'
 import {
@@ -95,6 +96,29 @@ function twoLevels(bits, rows, seed) {
   }
 }
 
+/** As QuIP stores them. */
+function turned(bits, rows, seed) {
+  const { values } = grid(bits, 128, rows, seed)
+  const columnScales = randomStream(seed, 'factors').uniform([COLUMNS]).add(0.5).cast('f16').cast('f32')
+  return { kind: 'rotated_grid', bits, codes: values.codes, scale: 1, columnScales, seed }
+}
+
+/** As BAQ stores them: about `bits` bits a column, more for some and fewer for others. */
+function columnLevels(bits, rows, seed) {
+  const shares = randomStream(seed, 'shares').normal([COLUMNS]).mul(0.6).add(bits).toArray()
+  const counts = Uint16Array.from(shares, (share) => Math.min(256, Math.max(2, Math.round(2 ** share))))
+  const levels = fromBytes(new Uint8Array(counts.buffer), [COLUMNS], 'u16')
+  const codes = new Uint16Array(COLUMNS * rows)
+  for (let place = 0; place < codes.length; place++)
+    codes[place] = (Math.imul(place + seed, 2654435761) >>> 16) % counts[Math.floor(place / rows)]
+  const highs = randomStream(seed, 'ranges').uniform([rows]).add(0.5).cast('f16').cast('f32')
+  const words = packLevels(fromBytes(new Uint8Array(codes.buffer), [COLUMNS, rows], 'u16'), levels)
+  return {
+    ...{ kind: 'column_levels', shape: [rows, COLUMNS], levels, words },
+    ...{ lows: highs.mul(-1), highs, centred: false },
+  }
+}
+
 /** So many entries of each hundred, at places that no pattern tells. */
 function sparse(percent, rows, seed) {
   const each = Math.round((COLUMNS * percent) / 100)
@@ -135,6 +159,20 @@ const cases = [
     name: `two levels, ${bits} bits, groups of 16`,
     make: (rows, seed) => resident(twoLevels(bits, rows, seed)),
   })),
+  ...['f32', 'int8'].flatMap((activations) =>
+    [2, 3, 4].flatMap((bits) => [
+      {
+        name: `turned grid, ${bits} bits, ${activations}`,
+        make: (rows, seed) => resident(turned(bits, rows, seed), activations),
+        // A turn of the inputs is one for all rows, that of the outputs takes them whole.
+        nearRows: ROWS,
+      },
+      {
+        name: `levels a column, about ${bits} bits, ${activations}`,
+        make: (rows, seed) => resident(columnLevels(bits, rows, seed), activations),
+      },
+    ]),
+  ),
   ...[1, 10].map((percent) => ({
     name: `sparse rows, ${percent}%`,
     make: (rows, seed) => resident(sparse(percent, rows, seed)),

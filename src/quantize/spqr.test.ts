@@ -3,10 +3,11 @@ import type { LayerEdit } from '../calibrate/method.ts'
 import { affineGrid } from '../nn/grid.ts'
 import { spqrSweep } from '../nn/spqr_sweep.ts'
 import { dampedHessian, outputError, sweepFactor, syntheticLayer } from '../nn/synthetic_layer.suite.ts'
+import { residentSource } from '../nn/values/resident_source.ts'
 import type { SparseRowValues } from '../nn/values/sparse_rows.ts'
-import { bitsOfStored, type StoredSource, type StoredValues } from '../nn/values/values.ts'
+import { bitsOfStored, decodeStored, type StoredSource, type StoredValues } from '../nn/values/values.ts'
 import { NumericalError, OptionError } from '../tensor/errors.ts'
-import { type Tensor, tensor } from '../tensor/index.ts'
+import { randomStream, type Tensor, tensor } from '../tensor/index.ts'
 import { codesOf, run as gptqRun, nearest, numbers, rowGrid } from './gptq_layer.suite.ts'
 import { type SpqrOptions, spqr } from './spqr.ts'
 
@@ -118,6 +119,20 @@ describe('what a correct implementation must show', () => {
     // Zeros that are codes of the weights need no scale of their own.
     const whole = bitsOfStored(stored(run({ outlierThreshold: none, roundZero: true })))
     expect(whole).toBe((3 + 6 / 16 + 32 / 256) * 64 * 128 + 32 * 65 + 16 * 128)
+  })
+  test.each<[string, SpqrOptions]>([
+    ['outliers and an order', {}],
+    ['no outliers', { outlierThreshold: none }],
+    ['whole zeros, columns as they are', { roundZero: true, actOrder: false }],
+  ])('9: products with packed tiles and sparse rows are those with the decoded matrix: %s', (_, options) => {
+    const source = residentSource(stored(run(options)))
+    expect(source.form).toBe('3 bits of two levels + sparse rows')
+    const x = randomStream(9, 'x').normal([5, 128])
+    const dense = decodeStored(stored(run(options))).cast('f64')
+    const wanted = x.cast('f64').matmul(dense.transpose())
+    const bound = x.abs().cast('f64').matmul(dense.abs().transpose())
+    const over = source.matmul(x).cast('f64').sub(wanted).abs().sub(bound.mul(2e-6))
+    expect(over.max().item()).toBeLessThanOrEqual(0)
   })
 })
 
