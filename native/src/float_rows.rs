@@ -134,6 +134,7 @@ fn plain(written: Written, row: &[u8], x: &[f32]) -> f32 {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
+    use crate::prefetch;
     use std::arch::x86_64::*;
 
     /// Eight numbers from a place on as f32.
@@ -235,6 +236,7 @@ mod avx2 {
         // SAFETY: the caller vouches for instructions and lengths.
         unsafe {
             for place in (0..unrolled).step_by(8 * SUMS) {
+                prefetch::ahead(row.add(place * W::BYTES), 8 * SUMS * W::BYTES);
                 for sum in 0..SUMS {
                     let place = place + 8 * sum;
                     let numbers = W::eight(row.add(place * W::BYTES));

@@ -69,6 +69,7 @@ pub mod panel;
 pub mod parallel;
 pub mod pool;
 pub mod pooling;
+pub mod prefetch;
 pub mod product;
 pub mod prune;
 pub mod quantize;

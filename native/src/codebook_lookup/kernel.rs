@@ -2,6 +2,7 @@
 //! time, and the bytes are put together to f32 again. What is added is what the table holds, bit for bit.
 
 use super::{ENTRIES, LANE};
+use crate::prefetch;
 use crate::simd;
 use std::arch::x86_64::*;
 
@@ -45,6 +46,7 @@ unsafe fn add<const LANES: usize>(tables: &[[f32; ENTRIES]], codes: &[u8], sums:
             }
         }
         for table in 0..count {
+            prefetch::ahead(codes.as_ptr().wrapping_add(table * LANES * LANE), LANES * LANE);
             let start = tables.as_ptr().cast::<u8>().add(table * BYTES);
             let mut planes = [[_mm512_setzero_si512(); REGISTERS]; 4];
             for plane in 0..4 {
@@ -54,8 +56,6 @@ unsafe fn add<const LANES: usize>(tables: &[[f32; ENTRIES]], codes: &[u8], sums:
                 }
             }
             for lane in 0..LANES {
-                let ahead = codes.as_ptr().wrapping_add((table * LANES + lane) * LANE + AHEAD);
-                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                 let own = _mm512_loadu_si512(codes.as_ptr().add((table * LANES + lane) * LANE).cast());
                 let is_high = _mm512_movepi8_mask(own);
                 let mut bytes = [_mm512_setzero_si512(); 4];
@@ -89,9 +89,6 @@ unsafe fn add<const LANES: usize>(tables: &[[f32; ENTRIES]], codes: &[u8], sums:
         }
     }
 }
-
-/// Bytes of codes that are asked for before they are read.
-const AHEAD: usize = 4 * LANE * super::TILE;
 
 /// Products of x with the entries of a codebook, `lines` [x, ENTRIES], as four planes of bytes.
 ///

@@ -11,6 +11,7 @@ use super::kernels::{Kernel, Places, avx512, places};
 use super::part_steps::add_up_eight;
 use super::types::*;
 use crate::blocks::NON_LINEAR_LEVELS;
+use crate::prefetch;
 use std::arch::x86_64::*;
 
 /// Parts that go together.
@@ -251,6 +252,7 @@ unsafe fn row_of<T: Quads, const M: usize, const RUN: usize>(
             for (index, place) in own.iter_mut().enumerate() {
                 *place = start.add(index / RUN * size);
             }
+            prefetch::ahead(start, together * size);
             let steps = T::steps(own);
             for four in 0..parts / RUN {
                 let mut places = own;
