@@ -1,9 +1,9 @@
 /**
- * Bytes a second that products of one row read of their weights: over a ring of matrices of at least four times the
+ * Bytes a second that products of one row of inputs, or of a few, read of their weights: over a ring of matrices of at least four times the
  * last-level cache, beside what memory can do, and of a matrix in the nearest cache, on one thread and times their number. Prints a table in Markdown.
  * Run it with nothing else running:
  *
- *   node bench/product_rates.js [--rounds 7] [--threads 2] [--match Q4]
+ *   node bench/product_rates.js [--rounds 7] [--threads 2] [--inputs 1] [--match Q4]
  *
  * A product is near the limit of this machine where it reads at 70% of the lower of both: the rate of memory, and the rate of
  * its own arithmetic on all threads.
@@ -37,10 +37,11 @@ const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '7' },
     threads: { type: 'string', default: '2' },
+    inputs: { type: 'string', default: '1' },
     match: { type: 'string', default: '' },
   },
 })
-const [rounds, threads] = [Number(flags.rounds), Number(flags.threads)]
+const [rounds, threads, inputs] = [flags.rounds, flags.threads, flags.inputs].map(Number)
 
 /** A packed weight as what multiplies a row, and how often so many rows of it are read by one thread. */
 function packed(values, activations) {
@@ -237,7 +238,7 @@ function secondRates(make, x, nearRows) {
 function nearRates(make, x, nearRows) {
   return scope(() => {
     const { repeat, bytes } = make(NEAR_ROWS, 0)
-    if (!repeat) return secondRates(make, x, nearRows)
+    if (!repeat || inputs > 1) return secondRates(make, x, nearRows)
     const times = Math.ceil(2e8 / bytes)
     repeat(x, times)
     const rate = () => (threads * times * bytes) / seconds(() => repeat(x, times)) / 1e9
@@ -246,7 +247,9 @@ function nearRates(make, x, nearRows) {
 }
 
 const machine = `${cpus()[0].model}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, ${instructionSet()}, Node ${process.version}`
-console.log(`${machine}; a ring of matrices [${ROWS}, ${COLUMNS}], one row of inputs, ${threads} threads\n`)
+console.log(
+  `${machine}; a ring of matrices [${ROWS}, ${COLUMNS}], ${inputs} rows of inputs, ${threads} threads\n`,
+)
 setThreads(threads)
 keepFreedMemory(true)
 const readMemory = memoryReader()
@@ -254,7 +257,7 @@ console.log('| weight, activations | ring, GB/s | memory beside it | from the ca
 console.log('| --- | --- | --- | --- | --- |')
 for (const { name, make, nearRows } of cases.filter((each) => each.name.includes(flags.match)))
   scope(() => {
-    const x = randomStream(9, 'inputs').normal([1, COLUMNS])
+    const x = randomStream(9, 'inputs').normal([inputs, COLUMNS])
     const { memory, ring } = ringRates(make, x, readMemory)
     const near = nearRates(make, x, nearRows)
     const limit = Math.min(middle(memory), middle(near))

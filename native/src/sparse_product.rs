@@ -108,12 +108,15 @@ fn turned<const W: usize>(x: &[f32], columns: usize) -> Vec<[f32; W]> {
     turned
 }
 
+/// `rows_of_one` and the others.
+type Kernel<const W: usize> = fn(&Sparse<'_>, Range<usize>, &[[f32; W]], &mut [&mut [f32]]);
+
 /// Rows of up to `W` inputs, [lanes, columns].
 fn side_by_side<const W: usize>(
     weight: &Sparse,
     x: &[f32],
     columns: usize,
-    kernel: fn(&Sparse<'_>, Range<usize>, &[[f32; W]], &mut [&mut [f32]]),
+    kernel: Kernel<W>,
     out: &mut [f32],
 ) -> Result<()> {
     let (rows, lanes) = (weight.starts.len() - 1, x.len() / columns);

@@ -10,7 +10,8 @@ fn packed(bits: usize, rows: usize, groups: usize) -> Vec<u8> {
     for row in 0..rows {
         let own = &mut bytes[row * row_bytes(bits, groups)..][..row_bytes(bits, groups)];
         for group in 0..groups {
-            own[group] = ((row * 31 + group * 17) % 8 | (row * 13 + group * 5) % 8 << 4) as u8;
+            let (scale, zero) = ((row * 31 + group * 17) % 8, (row * 13 + group * 5) % 8);
+            own[group] = (scale | (zero << 4)) as u8;
         }
         for column in 0..groups * GROUP {
             let code = (row * 7 + column * 11 + column / 5) % (1 << bits);
