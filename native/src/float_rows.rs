@@ -68,19 +68,32 @@ pub fn multiply(
 ) -> Result<()> {
     let row_bytes = columns * written.bytes();
     let n = rows.len() / row_bytes;
-    assert!(out.len() >= inputs.len() * n, "a place for each output");
-    let each = n
+    in_tasks((n, row_bytes), inputs.len(), out, |start, which, lines| {
+        let own = &rows[start * row_bytes..(start + lines[0].len()) * row_bytes];
+        multiply_rows(written, own, columns, &inputs[which], lines);
+    })
+}
+
+/// Calls `each(start, inputs, outputs)` for every four inputs and those that are left, and for rows of a weight from `start` on, as
+/// many as each of the outputs is long: in tasks, of which a thread reads on where it is. `out` is [inputs, rows].
+pub fn in_tasks(
+    (rows, row_bytes): (usize, usize),
+    inputs: usize,
+    out: &mut [f32],
+    each: impl Fn(usize, Range<usize>, &mut [&mut [f32]]) + Send + Sync,
+) -> Result<()> {
+    assert!(out.len() >= inputs * rows, "a place for each output");
+    let count = rows
         .div_ceil(TASKS_OF_A_THREAD * parallel::threads()?)
-        .max(TASK_BYTES.div_ceil(row_bytes));
+        .max(TASK_BYTES.div_ceil(row_bytes.max(1)));
     let target = Shared(out.as_mut_ptr());
-    parallel::tasks(n.div_ceil(each), |task| {
-        let start = task * each;
-        let count = each.min(n - start);
-        let own = &rows[start * row_bytes..(start + count) * row_bytes];
+    parallel::tasks(rows.div_ceil(count), |task| {
+        let start = task * count;
+        let count = count.min(rows - start);
         // SAFETY: the outputs were looked at, and these belong to this task alone.
         unsafe {
-            in_fours((target.get(), n), inputs.len(), (start, count), |which, lines| {
-                multiply_rows(written, own, columns, &inputs[which], lines);
+            in_fours((target.get(), rows), inputs, (start, count), |which, lines| {
+                each(start, which, lines);
             });
         }
     })

@@ -2,6 +2,7 @@
  * A llama model small enough to be compressed in a second: two blocks of random weights and a byte-level
  * vocabulary, so that every text has tokens. As a GGUF file or, with the same weights, as a Hugging Face folder.
  */
+
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type GgufValue, gguf } from '../formats/gguf/metadata.ts'
@@ -12,6 +13,7 @@ import { byteLevelCharacters } from '../formats/tokenizer/token_bytes.ts'
 import { configToHuggingFace, type LlamaConfig } from '../models/llama/config.ts'
 import { llamaGgufMetadata } from '../models/llama/gguf_metadata.ts'
 import { blockMatrices, blockName, embeddingName, finalNormName, ggufName } from '../models/llama/names.ts'
+import { plainLlama } from '../models/llama/plain_llama.suite.ts'
 import { scope } from '../tensor/index.ts'
 import { randomStream } from '../tensor/random.ts'
 
@@ -44,19 +46,13 @@ function tokenizerMetadata(extra: readonly string[]): Map<string, GgufValue> {
 
 function tinyConfig(hidden: number, vocabulary: number): LlamaConfig {
   const layer = { heads: 4, kvHeads: 2, intermediate: 2 * hidden }
-  return {
-    architecture: 'llama',
+  return plainLlama({
     hidden,
     layers: [layer, layer],
     headSize: hidden / 4,
     vocabulary,
     context: 256,
-    normEpsilon: 1e-5,
-    rotaryBase: 10000,
-    rotaryScaling: { kind: 'none' },
-    tied: true,
-    attentionBias: false,
-  }
+  })
 }
 
 /** Shape of every weight under its Hugging Face name. */

@@ -2,11 +2,13 @@
  * The runs of bench/peers/follow: what PyTorch found, and the same weights and batches from Pare's own generator. The
  * README there is the recipe.
  */
+
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { indexSelect, ones, randomStream, scope, type Tensor, tensor, zeros } from '../tensor/index.ts'
 import type { LlamaConfig } from './llama/config.ts'
 import { freshWeights } from './llama/fresh_weights.ts'
+import { plainLlama } from './llama/plain_llama.suite.ts'
 
 export interface WeightSummary {
   shape: number[]
@@ -46,19 +48,13 @@ export interface FollowedBatch<Inputs> {
   targets: Uint32Array
 }
 
-export const followedLlama: LlamaConfig = {
-  architecture: 'llama',
+export const followedLlama: LlamaConfig = plainLlama({
   hidden: 64,
   layers: Array.from({ length: 2 }, () => ({ heads: 4, kvHeads: 2, intermediate: 172 })),
   headSize: 16,
   vocabulary: 256,
   context: 32,
-  normEpsilon: 1e-5,
-  rotaryBase: 10_000,
-  rotaryScaling: { kind: 'none' },
-  tied: true,
-  attentionBias: false,
-}
+})
 
 export const followedLlamaWeights = (seed: number): Map<string, Tensor> =>
   freshWeights(followedLlama, { seed, deviation: 0.1 })

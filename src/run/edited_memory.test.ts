@@ -1,23 +1,18 @@
 import { expect, test } from 'vitest'
 import type { LlamaConfig } from '../models/llama/config.ts'
+import { plainLlama } from '../models/llama/plain_llama.suite.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { affineGrid } from '../nn/grid.ts'
 import { editedParts } from './edited_memory.ts'
 import type { MemoryTask } from './memory_plan.ts'
 
-const config = (hidden: number): LlamaConfig => ({
-  architecture: 'llama',
-  hidden,
-  headSize: 2,
-  layers: [{ heads: 2, kvHeads: 1, intermediate: 6 }],
-  vocabulary: 10,
-  context: 64,
-  normEpsilon: 1e-5,
-  rotaryBase: 10000,
-  rotaryScaling: { kind: 'none' },
-  tied: true,
-  attentionBias: false,
-})
+const config = (hidden: number): LlamaConfig =>
+  plainLlama({
+    hidden,
+    headSize: 2,
+    layers: [{ heads: 2, kvHeads: 1, intermediate: 6 }],
+    vocabulary: 10,
+  })
 const plan = (role: TensorPlan['role'], ...shape: number[]): TensorPlan => ({
   ...{ name: role, shape, role, sourceType: 'F32', type: '4 bits', kept: false, bytes: 1 },
   grid: affineGrid({ bits: 4, groupSize: 4 }),

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { LlamaConfig } from '../models/llama/config.ts'
+import { plainLlama } from '../models/llama/plain_llama.suite.ts'
 import type { TensorPlan } from '../models/write/tensor_plan.ts'
 import { affineGrid } from '../nn/grid.ts'
 import {
@@ -22,19 +23,12 @@ import {
 } from './process_memory.ts'
 
 // Two query heads of 2 numbers, one key head, an MLP of 6, ten tokens.
-const config: LlamaConfig = {
-  architecture: 'llama',
+const config: LlamaConfig = plainLlama({
   hidden: 4,
   headSize: 2,
   layers: [{ heads: 2, kvHeads: 1, intermediate: 6 }],
   vocabulary: 10,
-  context: 64,
-  normEpsilon: 1e-5,
-  rotaryBase: 10000,
-  rotaryScaling: { kind: 'none' },
-  tied: true,
-  attentionBias: false,
-}
+})
 const grid = affineGrid({ bits: 4, groupSize: 4 })
 const matrix = (name: string, shape: [number, number]): TensorPlan => ({
   name,

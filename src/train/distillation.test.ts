@@ -4,6 +4,7 @@ import { mlp } from '../models/classifiers/mlp.ts'
 import type { LlamaConfig } from '../models/llama/config.ts'
 import { freshWeights } from '../models/llama/fresh_weights.ts'
 import { Llama, type ResidentLlama } from '../models/llama/llama.ts'
+import { plainLlama } from '../models/llama/plain_llama.suite.ts'
 import { memoryWeights } from '../models/memory_weights.ts'
 import { divergence } from '../nn/divergence.ts'
 import { hiddenLosses } from '../nn/hidden_losses.ts'
@@ -34,19 +35,13 @@ function llama(
   layers: number,
   seed: number,
 ): { model: ResidentLlama; parameters: Parameters } {
-  const config: LlamaConfig = {
-    architecture: 'llama',
+  const config: LlamaConfig = plainLlama({
     hidden,
     layers: Array.from({ length: layers }, () => ({ heads: 2, kvHeads: 1, intermediate: 12 })),
     headSize: 4,
     vocabulary: 11,
     context: 8,
-    normEpsilon: 1e-5,
-    rotaryBase: 10_000,
-    rotaryScaling: { kind: 'none' },
-    tied: true,
-    attentionBias: false,
-  }
+  })
   const parameters = new Parameters()
   for (const [name, weight] of freshWeights(config, { seed, deviation: 0.4 }))
     parameters.add(name, weight.cast('f64'))

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { LlamaConfig } from '../models/llama/config.ts'
 import { freshWeights } from '../models/llama/fresh_weights.ts'
 import { Llama } from '../models/llama/llama.ts'
+import { plainLlama } from '../models/llama/plain_llama.suite.ts'
 import { memoryWeights } from '../models/memory_weights.ts'
 import { Parameters } from '../nn/parameters.ts'
 import { readSites } from '../nn/sites.ts'
@@ -9,19 +10,15 @@ import { expectNear, onNative, valuesOf } from '../tensor/contract/claims.suite.
 import { crossEntropy, nativeKernels, scope, tensor, valueAndGrad } from '../tensor/index.ts'
 import { languageTask } from './language_task.ts'
 
-const config: LlamaConfig = {
-  architecture: 'llama',
+const config: LlamaConfig = plainLlama({
   hidden: 12,
   layers: Array.from({ length: 2 }, () => ({ heads: 3, kvHeads: 1, intermediate: 10 })),
   headSize: 4,
   vocabulary: 11,
   context: 8,
-  normEpsilon: 1e-5,
-  rotaryBase: 10_000,
-  rotaryScaling: { kind: 'none' },
   tied: false,
   attentionBias: true,
-}
+})
 function made() {
   const parameters = new Parameters()
   for (const [name, weight] of freshWeights(config, { seed: 1, deviation: 0.3 }))

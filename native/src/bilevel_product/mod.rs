@@ -15,10 +15,10 @@ mod kernel;
 mod tests;
 
 use crate::fault::Result;
-use crate::float_rows::{TASK_BYTES, TASKS_OF_A_THREAD, in_fours};
+use crate::float_rows::in_tasks;
 use crate::half_steps::to_half;
 use crate::packed_product::multiply_decoded;
-use crate::parallel::{self, Shared};
+use crate::parallel;
 use half::f16;
 use std::ops::Range;
 
@@ -142,24 +142,8 @@ pub fn multiply(weight: &Bilevel, x: &[f32], columns: usize, out: &mut [f32]) ->
         })
         .collect();
     let inputs: Vec<&[f32]> = padded.iter().map(Vec::as_slice).collect();
-    let rows = weight.rows;
-    let each = rows
-        .div_ceil(TASKS_OF_A_THREAD * parallel::threads()?)
-        .max(TASK_BYTES.div_ceil(weight.row_bytes()));
-    let target = Shared(out.as_mut_ptr());
-    parallel::tasks(rows.div_ceil(each), |task| {
-        let start = task * each;
-        let count = each.min(rows - start);
-        // SAFETY: these outputs belong to this task alone.
-        unsafe {
-            in_fours(
-                (target.get(), rows),
-                inputs.len(),
-                (start, count),
-                |which, lines| {
-                    weight.multiply_rows(start, &inputs[which], lines);
-                },
-            );
-        }
+    let size = (weight.rows, weight.row_bytes());
+    in_tasks(size, inputs.len(), out, |start, which, lines| {
+        weight.multiply_rows(start, &inputs[which], lines);
     })
 }

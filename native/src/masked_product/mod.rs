@@ -13,9 +13,8 @@ mod layout;
 mod tests;
 
 use crate::fault::Result;
-use crate::float_rows::{TASK_BYTES, TASKS_OF_A_THREAD, Written, in_fours};
+use crate::float_rows::{Written, in_tasks};
 use crate::packed_product::{Activations, Need, PART, Row, multiply_decoded, rounded_rows};
-use crate::parallel::{self, Shared};
 
 pub use layout::{Codes, pack};
 
@@ -97,25 +96,9 @@ pub fn multiply(
         })
         .collect();
     let rows = weight.rows();
-    let row_bytes = weight.stream.len().div_ceil(rows.max(1)).max(1);
-    let each = rows
-        .div_ceil(TASKS_OF_A_THREAD * parallel::threads()?)
-        .max(TASK_BYTES.div_ceil(row_bytes));
-    let target = Shared(out.as_mut_ptr());
-    parallel::tasks(rows.div_ceil(each), |task| {
-        let start = task * each;
-        let count = each.min(rows - start);
-        // SAFETY: these outputs belong to this task alone.
-        unsafe {
-            in_fours(
-                (target.get(), rows),
-                inputs.len(),
-                (start, count),
-                |which, lines| {
-                    weight.multiply_rows(start, &inputs[which], activations, lines);
-                },
-            );
-        }
+    let row_bytes = weight.stream.len().div_ceil(rows.max(1));
+    in_tasks((rows, row_bytes), inputs.len(), out, |start, which, lines| {
+        weight.multiply_rows(start, &inputs[which], activations, lines);
     })?;
     if let Some(bias) = bias {
         for line in out.chunks_exact_mut(rows) {

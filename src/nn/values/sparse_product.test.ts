@@ -46,7 +46,12 @@ test('products are those with the dense matrix, and entries come back', () => {
         const bound = x.abs().cast('f64').matmul(magnitudes.cast('f64').transpose())
         const found = sparseProduct(weight, x)
         // Products below the smallest number of f32 are lost.
-        const over = found.cast('f64').sub(wanted).abs().sub(bound.mul(4e-6)).sub(41 * 2 ** -149)
+        const over = found
+          .cast('f64')
+          .sub(wanted)
+          .abs()
+          .sub(bound.mul(4e-6))
+          .sub(41 * 2 ** -149)
         expect(over.max().item()).toBeLessThanOrEqual(0)
         expect(numbers(sparseProduct(weight, x.slice(0, 0, 1)))).toEqual(numbers(found.slice(0, 0, 1)))
       }),

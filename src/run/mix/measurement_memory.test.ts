@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { LlamaConfig } from '../../models/llama/config.ts'
+import { plainLlama } from '../../models/llama/plain_llama.suite.ts'
 import type { TensorPlan } from '../../models/write/tensor_plan.ts'
 import { affineGrid } from '../../nn/grid.ts'
 import { freeSplit, type MemorySplit, type MemoryTask, memoryPhases } from '../memory_plan.ts'
@@ -14,19 +15,13 @@ import {
 import type { MeasurementTask } from './measurement_task.ts'
 
 // Two blocks of one head of 4 numbers and an MLP of 8.
-const configOf = (vocabulary: number): LlamaConfig => ({
-  architecture: 'llama',
-  hidden: 4,
-  headSize: 4,
-  layers: [0, 1].map(() => ({ heads: 1, kvHeads: 1, intermediate: 8 })),
-  vocabulary,
-  context: 64,
-  normEpsilon: 1e-5,
-  rotaryBase: 10000,
-  rotaryScaling: { kind: 'none' },
-  tied: true,
-  attentionBias: false,
-})
+const configOf = (vocabulary: number): LlamaConfig =>
+  plainLlama({
+    hidden: 4,
+    headSize: 4,
+    layers: [0, 1].map(() => ({ heads: 1, kvHeads: 1, intermediate: 8 })),
+    vocabulary,
+  })
 const matrix = (name: string, shape: [number, number]): TensorPlan => ({
   name,
   shape,
