@@ -4,6 +4,7 @@ import { affineGrid, neighbourGroups } from '../grid.ts'
 import { bitmaskOf } from './bitmask.ts'
 import type { MaskedGridValues } from './masked_grid.ts'
 import { maskedGrid } from './masked_grid.ts'
+import { fewRows } from './packed_product.ts'
 import { residentSource } from './resident_source.ts'
 import { decodeStored, type StoredValues, shapeOfStored } from './values.ts'
 
@@ -184,4 +185,17 @@ describe.each(kinds)('%s', (_, form, make) => {
       expect(gradient!.sub(want).abs().max().item()).toBeLessThan(1e-3)
     })
   })
+})
+
+test.each(kinds)('%s: a row has the same bits alone and among up to `fewRows`', (_, __, make) => {
+  for (const activations of ['f32', 'int8'] as const)
+    scope(() => {
+      const source = residentSource(make(), activations)
+      const x = normal('rows of x', [fewRows, COLUMNS])
+      const together = source.matmul(x)
+      for (const row of [0, 5, 15]) {
+        const alone = source.matmul(x.slice(0, row, row + 1))
+        expect(alone.toArray()).toEqual(together.slice(0, row, row + 1).toArray())
+      }
+    })
 })

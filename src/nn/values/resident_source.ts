@@ -14,15 +14,7 @@
  *   factors, orders    of the inputs or the outputs
  *   all else           floats, of 16 bits where f16 holds every number
  */
-import {
-  fromBytes,
-  indexSelect,
-  instructionSet,
-  linear,
-  scope,
-  type Tensor,
-  tensor,
-} from '../../tensor/index.ts'
+import { fromBytes, indexSelect, linear, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { WeightSource } from '../weight_source.ts'
 import { bilevelProduct, bilevelWeight, decodeBilevelWeight } from './bilevel_product.ts'
 import { decodeLookup, lookupProduct, lookupWeight } from './codebook_lookup.ts'
@@ -35,7 +27,13 @@ import {
 } from './level_product.ts'
 import { decodeMasked, maskedProduct, maskedWeight } from './masked_product.ts'
 import { gridOfOffsets } from './offset_grid.ts'
-import { type ProductActivations, packedProduct, packedSource, rowProduct } from './packed_product.ts'
+import {
+  fewRows,
+  type ProductActivations,
+  packedProduct,
+  packedSource,
+  rowProduct,
+} from './packed_product.ts'
 import { decodePacked, fitsHalf, packWeight } from './packed_weight.ts'
 import { decodeRotatedWeight, rotatedWeight, tensorsOfRotated, turnedProduct } from './rotated_product.ts'
 import { decodeSparseWeight, sparseProduct, sparseRowsOf, sparseWeight } from './sparse_product.ts'
@@ -63,9 +61,6 @@ export interface ResidentSource extends WeightSource {
   /** What products read, in words: `4 bits`, `mask over 4 bits`, `f16`. */
   readonly form: string
 }
-
-/** Inputs up to which tables cost less than the numbers of a weight of codebooks: more where registers hold tables. */
-const tableRows = () => (instructionSet() === 'avx512' ? 16 : 6)
 
 /**
  * @param activations `int8` rounds the inputs of codes to 8 bits, of each 32 with a scale of their own @default 'f32'
@@ -127,8 +122,7 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
       const dense = () => decodeLookup(weight)
       return {
         form: `${codebooks.extent(0)} codebooks of ${values.bits} bits`,
-        product: (x) =>
-          x.extent(0) <= tableRows() ? lookupProduct(weight, x) : scope(() => linear(x, dense())),
+        product: (x) => (x.extent(0) <= fewRows ? lookupProduct(weight, x) : scope(() => linear(x, dense()))),
         dense,
         tensors: [codes, codebooks, scales],
       }
