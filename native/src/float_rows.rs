@@ -2,6 +2,7 @@
 //! registers. The sums of an output do not depend on how many rows there are.
 
 use crate::fault::Result;
+use crate::half_steps::from_half;
 use crate::parallel::{self, Shared};
 use crate::simd;
 use std::ops::Range;
@@ -131,23 +132,40 @@ pub fn multiply_rows(
 }
 
 fn plain(written: Written, row: &[u8], x: &[f32]) -> f32 {
-    let number = |bytes: &[u8]| match *bytes {
-        [a, b] if written == Written::F16 => half::f16::from_le_bytes([a, b]).to_f32(),
-        [a, b] => half::bf16::from_le_bytes([a, b]).to_f32(),
-        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-        _ => unreachable!("two bytes or four"),
-    };
-    const LANES: usize = 8;
-    let mut sums = [0.0f32; LANES];
-    for (place, (bytes, x)) in row.chunks_exact(written.bytes()).zip(x).enumerate() {
-        sums[place % LANES] += number(bytes) * x;
+    match written {
+        Written::F32 => dot(row, x, |bytes| f32::from_le_bytes(*bytes)),
+        Written::F16 => dot(row, x, |bytes| from_half(u16::from_le_bytes(*bytes))),
+        Written::BF16 => dot(row, x, |bytes| from_brain(u16::from_le_bytes(*bytes))),
     }
-    sums.iter().sum()
+}
+
+/// Bits of bf16 as a number.
+#[inline(always)]
+pub fn from_brain(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+#[inline(always)]
+fn dot<const BYTES: usize>(row: &[u8], x: &[f32], number: impl Fn(&[u8; BYTES]) -> f32) -> f32 {
+    const LANES: usize = 8;
+    let (eights, rest) = row.as_chunks::<BYTES>().0.as_chunks::<LANES>();
+    let (x, rest_x) = x.as_chunks::<LANES>();
+    let mut sums = [0.0f32; LANES];
+    for (eight, x) in eights.iter().zip(x) {
+        for lane in 0..LANES {
+            sums[lane] += number(&eight[lane]) * x[lane];
+        }
+    }
+    // Inputs may be longer than rows.
+    let rest_x = x[eights.len()..].as_flattened().iter().chain(rest_x);
+    let left: f32 = rest.iter().zip(rest_x).map(|(bytes, x)| number(bytes) * x).sum();
+    sums.iter().sum::<f32>() + left
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use crate::prefetch;
+    use crate::register_sums::add_up_eight;
     use std::arch::x86_64::*;
 
     /// Eight numbers from a place on as f32.
@@ -190,7 +208,7 @@ mod avx2 {
         Half,
         2,
         |place| _mm256_cvtph_ps(_mm_loadu_si128(place.cast())),
-        half::f16::from_bits(place.cast::<u16>().read_unaligned()).to_f32()
+        crate::half_steps::from_half(place.cast::<u16>().read_unaligned())
     );
     widen!(
         Brain,
@@ -199,7 +217,7 @@ mod avx2 {
             let words = _mm256_cvtepu16_epi32(_mm_loadu_si128(place.cast()));
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words))
         },
-        f32::from_bits(u32::from(place.cast::<u16>().read_unaligned()) << 16)
+        super::from_brain(place.cast::<u16>().read_unaligned())
     );
 
     /// # Safety
@@ -270,9 +288,7 @@ mod avx2 {
                     _mm256_add_ps(sums[m][0], sums[m][1]),
                     _mm256_add_ps(sums[m][2], sums[m][3]),
                 );
-                let four = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all));
-                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-                out[m] = _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)));
+                out[m] = add_up_eight(all);
                 for place in whole..columns {
                     out[m] += W::one(row.add(place * W::BYTES)) * *inputs[m].add(place);
                 }

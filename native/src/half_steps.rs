@@ -1,4 +1,4 @@
-//! Rounding f32 to f16 in loops that vectorise.
+//! From f32 to f16 and back in loops that vectorise.
 
 /// The smallest number of f16 above 0.
 pub const LEAST_HALF: f32 = 5.960_464_5e-8;
@@ -17,9 +17,33 @@ pub fn to_half(x: f32) -> f32 {
     }
 }
 
+/// Bits of f16 as a number.
+#[inline(always)]
+pub fn from_half(bits: u16) -> f32 {
+    let magnitude = u32::from(bits & 0x7fff);
+    // Exponents of f32 are 112 higher, and that of what is no number is the highest.
+    let beyond = if magnitude < 0x7c00 { 112 << 23 } else { 224 << 23 };
+    let normal = f32::from_bits((magnitude << 13) + beyond);
+    let small = magnitude as i32 as f32 * LEAST_HALF;
+    let number = if magnitude < 0x0400 { small } else { normal };
+    f32::from_bits(number.to_bits() | u32::from(bits & 0x8000) << 16)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bits_of_halves_are_the_numbers_of_the_half_crate() {
+        for bits in 0..=u16::MAX {
+            let want = half::f16::from_bits(bits).to_f32();
+            let found = from_half(bits);
+            assert!(
+                found.to_bits() == want.to_bits() || found.is_nan() && want.is_nan(),
+                "{bits:x}: {found} {want}"
+            );
+        }
+    }
 
     #[test]
     fn halves_are_those_of_the_half_crate_for_every_exponent_and_fraction() {

@@ -75,6 +75,8 @@ pub mod prune;
 pub mod quantize;
 pub mod random;
 pub mod reduce;
+#[cfg(target_arch = "x86_64")]
+pub mod register_sums;
 pub mod rotary;
 pub mod rows;
 pub mod scatter;

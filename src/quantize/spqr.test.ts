@@ -7,7 +7,7 @@ import { residentSource } from '../nn/values/resident_source.ts'
 import type { SparseRowValues } from '../nn/values/sparse_rows.ts'
 import { bitsOfStored, decodeStored, type StoredSource, type StoredValues } from '../nn/values/values.ts'
 import { NumericalError, OptionError } from '../tensor/errors.ts'
-import { instructionSet, randomStream, type Tensor, tensor } from '../tensor/index.ts'
+import { randomStream, type Tensor, tensor } from '../tensor/index.ts'
 import { codesOf, run as gptqRun, nearest, numbers, rowGrid } from './gptq_layer.suite.ts'
 import { type SpqrOptions, spqr } from './spqr.ts'
 
@@ -126,8 +126,7 @@ describe('what a correct implementation must show', () => {
     ['whole zeros, columns as they are', { roundZero: true, actOrder: false }],
   ])('9: products with packed tiles and sparse rows are those with the decoded matrix: %s', (_, options) => {
     const source = residentSource(stored(run(options)))
-    const isSpread = instructionSet() === 'avx512'
-    expect(source.form).toBe(isSpread ? '3 bits of two levels + sparse rows' : 'f16')
+    expect(source.form).toBe('3 bits of two levels + sparse rows')
     const x = randomStream(9, 'x').normal([5, 128])
     const dense = decodeStored(stored(run(options))).cast('f64')
     const wanted = x.cast('f64').matmul(dense.transpose())

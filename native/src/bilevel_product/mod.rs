@@ -8,18 +8,19 @@
 //! codes of each two groups, `bits` of each in their order, low bits first. S, Z and those of the zeros are f16,
 //! [tiles of rows, 4, groups].
 
-pub mod binding;
 #[cfg(target_arch = "x86_64")]
-mod kernel;
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod binding;
 #[cfg(test)]
 mod tests;
 
 use crate::fault::Result;
 use crate::float_rows::in_tasks;
-use crate::half_steps::to_half;
-use crate::packed_product::multiply_decoded;
+use crate::half_steps::{from_half, to_half};
+use crate::packed_product::{dot, multiply_decoded};
 use crate::parallel;
-use half::f16;
 use std::ops::Range;
 
 /// Columns of a group; wider ones are several.
@@ -52,10 +53,6 @@ pub const fn row_bytes(bits: usize, groups: usize) -> usize {
     groups + groups / 2 * 4 * bits
 }
 
-fn level(code: f32, zero: f32, scale: f32) -> f32 {
-    to_half(to_half(code - zero) * scale)
-}
-
 impl Bilevel<'_> {
     fn row_bytes(&self) -> usize {
         row_bytes(self.bits, self.groups)
@@ -70,44 +67,26 @@ impl Bilevel<'_> {
         &self.second[row / self.height * 4 * self.groups..][..4 * self.groups]
     }
 
-    /// Columns of a row, of which `out` may have fewer.
-    pub fn decode_row(&self, row: usize, out: &mut [f32]) {
-        let second = self.second_of(row);
-        let (heads, codes) = self.bytes[row * self.row_bytes()..][..self.row_bytes()].split_at(self.groups);
-        for (group, out) in out.chunks_mut(GROUP).enumerate() {
-            let number = |part: usize| f16::from_bits(second[part * self.groups + group]).to_f32();
-            let (own, zero) = (f32::from(heads[group] & 15), f32::from(heads[group] >> 4));
-            let scale = level(own, number(1), number(0));
-            let zero = level(zero, number(3), number(2));
-            let table: [f32; GROUP] = std::array::from_fn(|code| level(code as f32, zero, scale));
-            let run = &codes[group * 2 * self.bits..][..2 * self.bits];
-            let word = run
-                .iter()
-                .rev()
-                .fold(0u64, |word, &byte| word << 8 | u64::from(byte));
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = table[(word >> (i * self.bits)) as usize & ((1 << self.bits) - 1)];
-            }
-        }
-    }
-
     /// Rows as f32 [rows, columns], `columns` of each.
     pub fn decode(&self, rows: Range<usize>, columns: usize, out: &mut [f32]) -> Result<()> {
         parallel::chunks(out, columns, |start, out| {
-            self.decode_row(rows.start + start / columns, out);
+            decode_row(self, rows.start + start / columns, out);
         })
     }
 
     /// Rows from `first` on, as many as outputs are long, times one row of inputs or four, each of whole groups.
     fn multiply_rows(&self, first: usize, inputs: &[&[f32]], out: &mut [&mut [f32]]) {
         #[cfg(target_arch = "x86_64")]
-        if kernel::is_there() {
+        if avx512::is_there() {
             // SAFETY: the processor has the instructions.
-            return unsafe { kernel::multiply_rows(self, first, inputs, out) };
+            return unsafe { avx512::multiply_rows(self, first, inputs, out) };
+        } else if avx2::is_there() {
+            // SAFETY: as above.
+            return unsafe { avx2::multiply_rows(self, first, inputs, out) };
         }
         let mut numbers = vec![0.0; self.columns()];
         for at in 0..out[0].len() {
-            self.decode_row(first + at, &mut numbers);
+            decode_row(self, first + at, &mut numbers);
             for (x, out) in inputs.iter().zip(out.iter_mut()) {
                 out[at] = dot(&numbers, x);
             }
@@ -115,15 +94,57 @@ impl Bilevel<'_> {
     }
 }
 
+/// Groups whose tables are computed side by side: so many that the compiler makes loops over vectors of them.
+const TOGETHER: usize = 32;
+
+/// Numbers of one code of each group.
+#[inline(always)]
+fn levels(
+    codes: &[f32; TOGETHER],
+    zeros: &[f32; TOGETHER],
+    scales: &[f32; TOGETHER],
+    out: &mut [f32; TOGETHER],
+) {
+    for i in 0..TOGETHER {
+        out[i] = to_half(to_half(codes[i] - zeros[i]) * scales[i]);
+    }
+}
+
 crate::simd! {
-    fn dot(a: &[f32], b: &[f32]) -> f32 {
-        let mut sums = [0.0f32; GROUP];
-        for (a, b) in a.as_chunks::<GROUP>().0.iter().zip(b.as_chunks::<GROUP>().0) {
-            for i in 0..GROUP {
-                sums[i] += a[i] * b[i];
+    /// Columns of a row, of which `out` may have fewer.
+    pub fn decode_row(weight: &Bilevel, row: usize, out: &mut [f32]) {
+        let (groups, bits) = (weight.groups, weight.bits);
+        let second = weight.second_of(row);
+        // Eight bytes of codes are read for each group, of which the last may belong to no row.
+        let (heads, codes) = weight.bytes[row * weight.row_bytes()..].split_at(groups);
+        let mut tables = [[0.0; TOGETHER]; GROUP];
+        for (start, out) in (0..groups).step_by(TOGETHER).zip(out.chunks_mut(TOGETHER * GROUP)) {
+            let count = TOGETHER.min(groups - start);
+            let mut parts = [[0.0; TOGETHER]; 4];
+            for (part, numbers) in parts.iter_mut().enumerate() {
+                let own = &second[part * groups + start..][..count];
+                numbers.iter_mut().zip(own).for_each(|(number, &bits)| *number = from_half(bits));
+            }
+            let (mut scale_codes, mut zero_codes) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+            for (i, head) in heads[start..start + count].iter().enumerate() {
+                scale_codes[i] = f32::from(head & 15);
+                zero_codes[i] = f32::from(head >> 4);
+            }
+            let (mut scales, mut zeros) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+            levels(&scale_codes, &parts[1], &parts[0], &mut scales);
+            levels(&zero_codes, &parts[3], &parts[2], &mut zeros);
+            for (code, table) in tables[..1 << bits].iter_mut().enumerate() {
+                levels(&[code as f32; TOGETHER], &zeros, &scales, table);
+            }
+            for (i, out) in out.chunks_mut(GROUP).enumerate() {
+                let run = codes[(start + i) * 2 * bits..].first_chunk();
+                let mut word = u64::from_le_bytes(*run.expect("bytes follow the last row"));
+                for number in out {
+                    *number = tables[word as usize & ((1 << bits) - 1) & (GROUP - 1)][i % TOGETHER];
+                    word >>= bits;
+                }
             }
         }
-        sums.iter().sum()
     }
 }
 

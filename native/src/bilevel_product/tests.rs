@@ -1,4 +1,5 @@
 use super::*;
+use half::f16;
 
 fn number(i: usize) -> f32 {
     ((i * 7919 + 13) % 257) as f32 / 128.0 - 1.0
@@ -92,6 +93,6 @@ fn numbers_are_worked_out_by_hand() {
         groups: 2,
     };
     let mut numbers = vec![0.0; 32];
-    weight.decode_row(0, &mut numbers);
+    decode_row(&weight, 0, &mut numbers);
     assert_eq!(numbers[..5], [-0.5, 0.0, 0.5, 1.0, -0.5]);
 }

@@ -1,12 +1,8 @@
-//! How streams are put together and taken apart.
+//! How streams are put together.
 
-use super::{CHUNK, Masked, Numbers, PAST};
-use crate::blocks::half_of;
+use super::{CHUNK, Numbers, PAST};
 use crate::fault::{Fault, Result};
-use crate::float_rows::Written;
-use crate::parallel;
-use half::{bf16, f16};
-use std::ops::Range;
+use half::f16;
 
 /// Codes of what lives, with steps and zeros [rows, groups].
 pub struct Codes<'a> {
@@ -16,7 +12,7 @@ pub struct Codes<'a> {
 }
 
 impl Numbers {
-    fn head_bytes(self) -> usize {
+    pub(super) fn head_bytes(self) -> usize {
         match self {
             Numbers::Codes { wide: true, .. } => 8,
             Numbers::Codes { .. } => 4,
@@ -33,7 +29,7 @@ impl Numbers {
         }
     }
 
-    fn living_bytes(self, count: usize) -> usize {
+    pub(super) fn living_bytes(self, count: usize) -> usize {
         match self {
             Numbers::Floats(written) => count * written.bytes(),
             Numbers::Codes { nibbles: true, .. } => count.div_ceil(2),
@@ -129,72 +125,4 @@ pub fn pack(
 fn start_of(length: usize) -> Result<u32> {
     u32::try_from(length)
         .map_err(|_| Fault::shape("masked weight: needs at most 4 GiB of living numbers; split the matrix"))
-}
-
-impl Masked<'_> {
-    /// Rows as f32 [rows, columns].
-    pub fn decode(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
-        let first = rows.start;
-        parallel::chunks(out, self.columns, |start, out| {
-            self.decode_row(first + start / self.columns, out);
-        })
-    }
-
-    pub(super) fn decode_row(&self, row: usize, out: &mut [f32]) {
-        let mut rest = &self.stream[self.starts[row] as usize..];
-        let mut heads = [(0.0, 0.0); 2];
-        for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
-            let (marks, behind) = rest.split_first_chunk::<8>().expect("a chunk has marks");
-            let marks = u64::from_le_bytes(*marks);
-            rest = behind;
-            let begun = self.numbers.heads(chunk);
-            for head in 0..begun {
-                let (own, behind) = rest.split_at(self.numbers.head_bytes());
-                heads[head] = head_of(own);
-                rest = behind;
-            }
-            if begun == 1 {
-                heads[1] = heads[0];
-            }
-            let (living, behind) = rest.split_at(self.numbers.living_bytes(marks.count_ones() as usize));
-            rest = behind;
-            let mut next = 0;
-            for (column, value) in out.iter_mut().enumerate() {
-                *value = 0.0;
-                if marks >> column & 1 == 1 {
-                    let (step, zero) = heads[column / 32];
-                    *value = self.value(living, next, step, zero);
-                    next += 1;
-                }
-            }
-        }
-    }
-
-    fn value(&self, living: &[u8], index: usize, step: f32, zero: f32) -> f32 {
-        match self.numbers {
-            Numbers::Floats(Written::F32) => {
-                let bytes = living[4 * index..].first_chunk().expect("four bytes");
-                f32::from_le_bytes(*bytes)
-            }
-            Numbers::Floats(Written::F16) => half_of(living, 2 * index),
-            Numbers::Floats(Written::BF16) => {
-                bf16::from_le_bytes([living[2 * index], living[2 * index + 1]]).to_f32()
-            }
-            Numbers::Codes { nibbles: true, .. } => {
-                step * (f32::from(living[index / 2] >> (4 * (index % 2)) & 15) - zero)
-            }
-            Numbers::Codes { .. } => step * (f32::from(living[index]) - zero),
-        }
-    }
-}
-
-fn head_of(bytes: &[u8]) -> (f32, f32) {
-    match *bytes {
-        [a, b, c, d] => (
-            f16::from_le_bytes([a, b]).to_f32(),
-            f16::from_le_bytes([c, d]).to_f32(),
-        ),
-        [a, b, c, d, e, f, g, h] => (f32::from_le_bytes([a, b, c, d]), f32::from_le_bytes([e, f, g, h])),
-        _ => unreachable!("four bytes or eight"),
-    }
 }

@@ -5,17 +5,23 @@
 //!
 //! Codes take 4 bits, low ones first, and begin at a byte in every chunk, or 8; value = step * (code - zero).
 
-pub mod binding;
 #[cfg(target_arch = "x86_64")]
-mod kernels;
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod binding;
+mod decode;
 mod layout;
+#[cfg(target_arch = "x86_64")]
+mod reader;
 #[cfg(test)]
 mod tests;
 
 use crate::fault::Result;
 use crate::float_rows::{Written, in_tasks};
-use crate::packed_product::{Activations, Need, PART, Row, multiply_decoded, rounded_rows};
+use crate::packed_product::{Activations, Need, PART, Row, dot, multiply_decoded, rounded_rows};
 
+use decode::decode_row;
 pub use layout::{Codes, pack};
 
 /// Columns that share marks.
@@ -115,7 +121,7 @@ impl Masked<'_> {
         {
             activations == Activations::Int8
                 && matches!(self.numbers, Numbers::Codes { .. })
-                && kernels::are_there()
+                && (avx512::is_there() || avx2::is_there())
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
@@ -127,27 +133,23 @@ impl Masked<'_> {
     /// Rows from `first` on, as many as outputs are long, times one row of inputs or four.
     fn multiply_rows(&self, first: usize, inputs: &[Row], activations: Activations, out: &mut [&mut [f32]]) {
         #[cfg(target_arch = "x86_64")]
-        if kernels::are_there() {
+        {
             let with_codes = self.takes_codes(activations);
-            // SAFETY: the processor has the instructions.
-            return unsafe { kernels::multiply_rows(self, first, inputs, with_codes, out) };
+            if avx512::is_there() {
+                // SAFETY: the processor has the instructions.
+                return unsafe { avx512::multiply_rows(self, first, inputs, with_codes, out) };
+            } else if avx2::is_there() {
+                // SAFETY: as above.
+                return unsafe { avx2::multiply_rows(self, first, inputs, with_codes, out) };
+            }
         }
         let _ = activations;
-        let mut numbers = vec![0.0; self.columns];
+        let mut numbers = vec![0.0; self.chunks() * CHUNK];
         for at in 0..out[0].len() {
-            self.decode_row(first + at, &mut numbers);
+            decode_row(self, first + at, &mut numbers);
             for (x, out) in inputs.iter().zip(out.iter_mut()) {
                 out[at] = dot(&numbers, &x.floats);
             }
         }
     }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0f32; LANES];
-    for (place, (a, b)) in a.iter().zip(b).enumerate() {
-        sums[place % LANES] += a * b;
-    }
-    sums.iter().sum()
 }

@@ -4,6 +4,7 @@
 use super::inputs::{Activations, PART, Row};
 use super::part_steps::*;
 use super::types::{Fields as _, Unpack};
+use crate::register_sums::*;
 use std::arch::x86_64::*;
 
 /// out[m][i] = sum over columns of weight row i and input row m, for all rows of `weights`, of `row_bytes` each, with `run`

@@ -253,7 +253,8 @@ fn plain_rows(form: Form, bytes: &[u8], row_bytes: usize, inputs: &[Row], out: &
 }
 
 simd! {
-    fn dot(a: &[f32], b: &[f32]) -> f32 {
+    /// Of two as long as each other.
+    pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
         let mut sums = [0.0f32; PART];
         let (a, rest_a) = a.as_chunks::<PART>();
         let (b, rest_b) = b.as_chunks::<PART>();

@@ -8,10 +8,10 @@
 
 use super::inputs::Row;
 use super::kernels::{Kernel, Places, avx512, places};
-use super::part_steps::add_up_eight;
 use super::types::*;
 use crate::blocks::NON_LINEAR_LEVELS;
 use crate::prefetch;
+use crate::register_sums::add_up_eight;
 use std::arch::x86_64::*;
 
 /// Parts that go together.

@@ -14,15 +14,7 @@
  *   factors, orders    of the inputs or the outputs
  *   all else           floats, of 16 bits where f16 holds every number
  */
-import {
-  fromBytes,
-  indexSelect,
-  instructionSet,
-  linear,
-  scope,
-  type Tensor,
-  tensor,
-} from '../../tensor/index.ts'
+import { fromBytes, indexSelect, linear, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { WeightSource } from '../weight_source.ts'
 import { bilevelProduct, bilevelWeight, decodeBilevelWeight } from './bilevel_product.ts'
 import { decodeLookup, lookupProduct, lookupWeight } from './codebook_lookup.ts'
@@ -95,9 +87,6 @@ export function residentSource(
   }
 }
 
-/** Masks and grids of two levels are spread in registers of 512 bits: elsewhere floats are many times as fast. */
-const spreadsInRegisters = (): boolean => instructionSet() === 'avx512'
-
 const packedName = (values: StoredValues & { kind: 'grid' | 'blocks' }): string =>
   values.kind === 'blocks' ? values.type : `${values.grid.bits} bits`
 
@@ -116,7 +105,7 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
     }
     case 'bitmask':
     case 'masked_grid': {
-      const weight = spreadsInRegisters() ? maskedWeight(values) : undefined
+      const weight = maskedWeight(values)
       if (!weight) return undefined
       const what = values.kind === 'bitmask' ? values.kept.dtype : `${values.grid.bits} bits`
       return {
@@ -143,7 +132,7 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
       return grid && readerOf(grid, activations)
     }
     case 'bilevel': {
-      const weight = spreadsInRegisters() ? bilevelWeight(values) : undefined
+      const weight = bilevelWeight(values)
       if (!weight) return undefined
       return {
         form: `${values.bits} bits of two levels`,

@@ -1,13 +1,14 @@
 //! Chunks of 64 columns in registers of 512 bits: what lives is spread to its places, and the rest is 0.
 
-use super::{CHUNK, Masked, Numbers, PAST};
+use super::reader::Reader;
+use super::{CHUNK, Masked, Numbers};
 use crate::float_rows::Written;
 use crate::packed_product::Row;
 use crate::simd;
 use std::arch::x86_64::*;
 
 /// Whether this machine spreads bytes and words by a mask.
-pub(super) fn are_there() -> bool {
+pub(super) fn is_there() -> bool {
     simd::level() == simd::Level::Avx512
         && is_x86_feature_detected!("avx512vnni")
         && is_x86_feature_detected!("avx512vbmi2")
@@ -33,39 +34,6 @@ pub(super) unsafe fn multiply_rows(
             (Numbers::Codes { .. }, _) if with_codes => codes::<1, true>(weight, first, inputs, out),
             (Numbers::Codes { .. }, 4) => codes::<4, false>(weight, first, inputs, out),
             (Numbers::Codes { .. }, _) => codes::<1, false>(weight, first, inputs, out),
-        }
-    }
-}
-
-/// A place in a stream that is never past its last chunk.
-struct Reader {
-    at: *const u8,
-    last: *const u8,
-}
-
-impl Reader {
-    fn new(weight: &Masked, row: usize) -> Reader {
-        let last = weight
-            .stream
-            .len()
-            .checked_sub(PAST)
-            .expect("zeros follow the last row");
-        let start = (weight.starts[row] as usize).min(last);
-        Reader {
-            at: weight.stream[start..].as_ptr(),
-            last: weight.stream[last..].as_ptr(),
-        }
-    }
-
-    /// Of the next chunk.
-    #[inline(always)]
-    unsafe fn marks(&mut self) -> u64 {
-        assert!(self.at < self.last, "a stream ends with its last row");
-        // SAFETY: a whole chunk and more follow each place before the last.
-        unsafe {
-            let marks = self.at.cast::<u64>().read_unaligned();
-            self.at = self.at.add(8);
-            marks
         }
     }
 }
@@ -155,30 +123,12 @@ features! {
         for at in 0..out[0].len() {
             let mut reader = Reader::new(weight, first + at);
             let mut sums = [_mm512_setzero_ps(); M];
-            // Of the first 32 columns of a chunk and of the others.
-            let (mut steps, mut zeros) = ([0.0f32; 2], [0.0f32; 2]);
+            let mut heads = [(0.0, 0.0); 2];
             for chunk in 0..weight.chunks() {
                 // SAFETY: the reader stays inside of the stream, and inputs fill whole chunks.
                 unsafe {
                     let marks = reader.marks();
-                    let heads = weight.numbers.heads(chunk);
-                    for head in 0..heads {
-                        if wide {
-                            steps[head] = reader.at.cast::<f32>().read_unaligned();
-                            zeros[head] = reader.at.add(4).cast::<f32>().read_unaligned();
-                            reader.at = reader.at.add(8);
-                        } else {
-                            let both = reader.at.cast::<i32>().read_unaligned();
-                            let pair = _mm_cvtph_ps(_mm_cvtsi32_si128(both));
-                            steps[head] = _mm_cvtss_f32(pair);
-                            zeros[head] = _mm_cvtss_f32(_mm_movehdup_ps(pair));
-                            reader.at = reader.at.add(4);
-                        }
-                    }
-                    if heads == 1 {
-                        steps[1] = steps[0];
-                        zeros[1] = zeros[0];
-                    }
+                    reader.heads(weight, wide, chunk, &mut heads);
                     let count = marks.count_ones() as usize;
                     let own = if nibbles {
                         let pairs = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reader.at.cast()));
@@ -193,13 +143,13 @@ features! {
                     let spread = _mm512_maskz_expand_epi8(marks, own);
                     if INT8 {
                         let living = _mm512_maskz_set1_epi8(marks, 1);
-                        let zero = both(zeros[0], zeros[1]);
+                        let zero = both(heads[0].1, heads[1].1);
                         for m in 0..M {
                             let x = _mm512_loadu_si512(inputs[m].codes.as_ptr().add(chunk * CHUNK).cast());
                             let products = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), spread, x));
                             let seen = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), living, x));
                             let scales = inputs[m].scales.as_ptr().add(2 * chunk);
-                            let factors = both(steps[0] * *scales, steps[1] * *scales.add(1));
+                            let factors = both(heads[0].0 * *scales, heads[1].0 * *scales.add(1));
                             let levels = _mm512_fnmadd_ps(zero, seen, products);
                             sums[m] = _mm512_fmadd_ps(levels, factors, sums[m]);
                         }
@@ -213,8 +163,8 @@ features! {
                         for part in 0..4 {
                             let codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(quarters[part]));
                             let living = (marks >> (16 * part)) as u16;
-                            let levels = _mm512_maskz_sub_ps(living, codes, _mm512_set1_ps(zeros[part / 2]));
-                            let numbers = _mm512_mul_ps(levels, _mm512_set1_ps(steps[part / 2]));
+                            let levels = _mm512_maskz_sub_ps(living, codes, _mm512_set1_ps(heads[part / 2].1));
+                            let numbers = _mm512_mul_ps(levels, _mm512_set1_ps(heads[part / 2].0));
                             for m in 0..M {
                                 let x = _mm512_loadu_ps(inputs[m].floats.as_ptr().add(chunk * CHUNK + 16 * part));
                                 sums[m] = _mm512_fmadd_ps(numbers, x, sums[m]);
