@@ -5,8 +5,8 @@
 //!   T[j, m, k] = <C[m, k], x_j>,    y_i = s_i sum over j and m of T[j, m, b_ijm]
 //!
 //! Codes lie as they are read: tables that fit the nearest cache together, `TILE` pairs (j, m), are used for all outputs of a task
-//! before the next ones, and neighbouring codes are those of `BLOCK` outputs for one table. Every task makes its own tables: to
-//! take them from another core's cache costs more.
+//! before the next ones, and neighbouring codes are those of `BLOCK` outputs for one table. Tasks take pairs apart, not outputs, so
+//! that a table is made once: those of `slabs` runs of tiles have sums of their own, which are added in their order.
 
 pub mod binding;
 #[cfg(target_arch = "x86_64")]
@@ -14,8 +14,12 @@ mod kernel;
 #[cfg(test)]
 mod tests;
 
+use crate::arena::View;
+use crate::dtype::DType;
 use crate::fault::{Fault, Result};
-use crate::parallel;
+use crate::parallel::{self, Shared};
+use crate::prefetch;
+use std::ops::Range;
 
 /// Entries of a table, of which codes of fewer bits use the first.
 pub const ENTRIES: usize = 256;
@@ -24,8 +28,11 @@ const TILE: usize = 16;
 /// Outputs that go together; the last ones are filled up to a whole number of `LANE`.
 const BLOCK: usize = 128;
 const LANE: usize = 64;
-/// Blocks of a task, at least.
-const TASK: usize = 4;
+/// Bytes of codes that are asked for with each table.
+const ASKED: usize = 1024;
+/// Tiles whose sums go together, at least, and how often an output is summed at most.
+const RUN: usize = 4;
+const SLABS: usize = 8;
 
 /// Codes in the order of the products.
 pub struct Lookup<'a> {
@@ -119,41 +126,66 @@ fn in_registers() -> bool {
     false
 }
 
-/// y = x [groups * wide] times the transposed weight, with codebooks as `turned` gives them. Sums follow the pairs, whatever the
-/// threads.
+/// y = x [groups * wide] times the transposed weight, with codebooks as `turned` gives them. The order of the sums depends on the
+/// shape alone.
 pub fn multiply(weight: &Lookup, lines: &[f32], scales: &[f32], x: &[f32], y: &mut [f32]) -> Result<()> {
-    let blocks = weight.out.div_ceil(BLOCK);
-    let each = BLOCK * blocks.div_ceil(parallel::threads()?).max(TASK);
-    parallel::chunks(y, each, |first, y| {
-        weight.add_up(lines, x, first, y);
-        y.iter_mut()
-            .zip(&scales[first..])
-            .for_each(|(y, scale)| *y *= scale);
-    })
+    let (width, pairs) = (padded(weight.out), weight.groups * weight.books);
+    let tiles = pairs.div_ceil(TILE);
+    let run = TILE * tiles.div_ceil(SLABS).max(RUN);
+    let slabs = pairs.div_ceil(run);
+    // Where there are more threads than slabs, several make the tables of one.
+    let parts = parallel::threads()?.div_ceil(slabs);
+    let each = BLOCK * width.div_ceil(BLOCK).div_ceil(parts);
+    let parts = width.div_ceil(each);
+    let sums = View::empty(DType::F32, &[slabs * width])?;
+    let target = Shared(sums.slice_mut::<f32>()?.as_mut_ptr());
+    parallel::tasks(slabs * parts, |task| {
+        let (slab, first) = (task / parts, task % parts * each);
+        let own = each.min(width - first);
+        // SAFETY: there is a sum of each output for each slab, and these belong to this task alone.
+        let sums = unsafe { std::slice::from_raw_parts_mut(target.get().add(slab * width + first), own) };
+        weight.add_up(lines, x, slab * run..pairs.min((slab + 1) * run), first, sums);
+    })?;
+    let sums: &mut [f32] = sums.slice_mut()?;
+    let (all, others) = sums.split_at_mut(width);
+    for others in others.chunks_exact(width) {
+        all.iter_mut().zip(others).for_each(|(all, other)| *all += *other);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if in_registers() {
+        kernel::in_order(all);
+    }
+    for ((y, sum), scale) in y.iter_mut().zip(all).zip(scales) {
+        *y = *sum * scale;
+    }
+    Ok(())
 }
 
 impl Lookup<'_> {
-    /// Outputs from `first` on: whole blocks, or those that are left.
-    fn add_up(&self, lines: &[f32], x: &[f32], first: usize, y: &mut [f32]) {
-        let (pairs, all) = (self.groups * self.books, padded(self.out));
+    /// Sums over a run of pairs, whole tiles but for the last one, of outputs from `first` on: whole blocks, or those that are left.
+    fn add_up(&self, lines: &[f32], x: &[f32], run: Range<usize>, first: usize, sums: &mut [f32]) {
+        let all = padded(self.out);
         let wide = x.len() / self.groups;
         let fast = in_registers();
-        let mut sums = vec![0.0; padded(y.len())];
+        sums.fill(0.0);
         let mut tables = [[0.0; ENTRIES]; TILE];
-        for first_pair in (0..pairs).step_by(TILE) {
-            let own = TILE.min(pairs - first_pair);
-            for (pair, table) in (first_pair..pairs).zip(&mut tables) {
+        for first_pair in run.clone().step_by(TILE) {
+            let own = TILE.min(run.end - first_pair);
+            let mut place = first_pair * all + first * own;
+            for (pair, table) in (first_pair..run.end).zip(&mut tables) {
                 let lines = &lines[pair % self.books * wide * ENTRIES..][..wide * ENTRIES];
                 let x = &x[pair / self.books * wide..][..wide];
                 #[cfg(target_arch = "x86_64")]
                 if fast {
+                    // Memory works while tables are made.
+                    let index = pair - first_pair;
+                    prefetch::ahead(self.codes.as_ptr().wrapping_add(place + index * ASKED), ASKED);
                     // SAFETY: the processor has the instructions, and there is a line for each input.
                     unsafe { kernel::table_of(lines, x, table) };
                     continue;
                 }
                 table_of(lines, x, table);
             }
-            let mut place = first_pair * all + first * own;
             for sums in sums.chunks_mut(BLOCK) {
                 let codes = &self.codes[place..place + own * sums.len()];
                 place += codes.len();
@@ -167,10 +199,5 @@ impl Lookup<'_> {
             }
         }
         let _ = fast;
-        #[cfg(target_arch = "x86_64")]
-        if fast {
-            kernel::in_order(&mut sums);
-        }
-        y.copy_from_slice(&sums[..y.len()]);
     }
 }

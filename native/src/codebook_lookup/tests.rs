@@ -13,6 +13,7 @@ fn outputs_are_the_sums_of_their_entries_and_codes_come_back() {
         (200, 20, 1, 16, 4),
         (300, 7, 3, 256, 5),
         (700, 33, 2, 200, 8),
+        (130, 330, 2, 256, 8),
     ] {
         let pairs = groups * books;
         let codes: Vec<u32> = (0..out * pairs)
@@ -35,13 +36,18 @@ fn outputs_are_the_sums_of_their_entries_and_codes_come_back() {
         let turned = turned(&codebooks, books, count, wide);
         multiply(&weight, &turned, &scales, &x, &mut y).unwrap();
         for row in 0..out {
-            // The sums of the tables in their order, with its roundings.
+            // The sums of runs of tables in their order, with its roundings.
+            let run = TILE * pairs.div_ceil(TILE).div_ceil(SLABS).max(RUN);
             let mut sum = 0.0f32;
-            for pair in 0..pairs {
-                let entry = codes[row * pairs + pair] as usize;
-                let own = &codebooks[(pair % books * count + entry) * wide..][..wide];
-                let x = &x[pair / books * wide..][..wide];
-                sum += own.iter().zip(x).fold(0.0, |sum, (c, x)| sum + c * x);
+            for start in (0..pairs).step_by(run) {
+                let mut part = 0.0f32;
+                for pair in start..pairs.min(start + run) {
+                    let entry = codes[row * pairs + pair] as usize;
+                    let own = &codebooks[(pair % books * count + entry) * wide..][..wide];
+                    let x = &x[pair / books * wide..][..wide];
+                    part += own.iter().zip(x).fold(0.0, |sum, (c, x)| sum + c * x);
+                }
+                sum += part;
             }
             assert_eq!(
                 y[row],
