@@ -42,6 +42,8 @@ export interface App {
   request(path: string, init?: RequestInit): Response | Promise<Response>
   requests: OpenRequests
   admission: Admission
+  /** Counts what was answered with this status before it was a request. */
+  refused(status: number): void
 }
 
 /** What stands behind a request that came over a socket. */
@@ -251,6 +253,7 @@ export function createApp(options: AppOptions): App {
     request: (path, init) => app.request(path, init, {}),
     requests,
     admission,
+    refused: (status) => metrics.requests.add(1, { endpoint: 'other', status: String(status) }),
   }
 }
 

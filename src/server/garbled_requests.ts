@@ -30,16 +30,23 @@ const garbled: Refusal = {
   message: 'request: is no HTTP/1.1, or ended early; send it whole, with the length that its head says',
 }
 
-/** Answers on `server` what never becomes a request, and closes the connection. */
-export function answerGarbage(server: Server): void {
+/**
+ * Answers on `server` what never becomes a request, and closes the connection.
+ *
+ * @param refused gets the status of what no listener of requests has seen
+ */
+export function answerGarbage(server: Server, refused: (status: number) => void): void {
   const answers = new WeakMap<object, ServerResponse>()
   server.on('request', (request, response) => answers.set(request.socket, response))
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     const answer = answers.get(socket)
     // Not into the middle of another answer.
     const between = !answer || answer.writableFinished || !answer.headersSent
-    if (socket.writable && between && error.code !== 'ECONNRESET')
-      socket.write(wholeAnswer(refusals[error.code ?? ''] ?? garbled))
+    const refusal = refusals[error.code ?? ''] ?? garbled
+    if (socket.writable && between && error.code !== 'ECONNRESET') {
+      socket.write(wholeAnswer(refusal))
+      if (!answer || answer.writableFinished) refused(refusal.status)
+    }
     ;(socket as Socket).destroySoon()
   })
   server.on('checkExpectation', (request, response) => {
@@ -52,6 +59,7 @@ export function answerGarbage(server: Server): void {
     )
     response.writeHead(417, { 'content-type': 'application/json', connection: 'close' })
     response.end(JSON.stringify(errorBody(error)))
+    refused(417)
   })
 }
 

@@ -144,12 +144,14 @@ describe('a slow client', () => {
 })
 
 describe('what is no request', () => {
-  test.each([
+  test.each<[what: string, bytes: string, answer: RegExp, counted?: number]>([
     ['garbage', '\u0000\u0001\u0002 whale\r\n\r\n', /^HTTP\/1.1 400 .*"invalid_http"/s],
     [
       'a body of broken chunks',
       'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{"a\r\nzz\r\n',
       /^HTTP\/1.1 400 .*"invalid_http"/s,
+      // The connection is closed in the middle of a request.
+      499,
     ],
     [
       'an expectation',
@@ -182,11 +184,18 @@ describe('what is no request', () => {
       'GET /v1/../health\\x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
       /^HTTP\/1.1 400 .*"error"/s,
     ],
-  ])('%s is refused, and the server lives on', async (_, bytes, answer) => {
-    const { server, client, logged } = await listenScript()
+  ])('%s is refused and counted, and the server lives on', async (_, bytes, answer, counted) => {
+    const listening = await listenScript()
+    const { server, client, logged } = listening
     const { text, socket } = raw(server.port, bytes)
     await vi.waitFor(() => expect(text()).toMatch(answer), patient)
     socket.destroy()
+    const status = counted ?? /^HTTP\/1.1 (\d+)/.exec(text())![1]
+    await vi.waitFor(async () => {
+      const lines = (await figures(listening)).match(/^pare_requests_total.*$/gm) ?? []
+      const refused = lines.filter((line) => !line.includes('"/metrics"'))
+      expect(refused).toEqual([expect.stringMatching(new RegExp(`status="${status}"} 1$`))])
+    }, patient)
     expect((await client.models.list()).data).toHaveLength(1)
     expect(logged).toEqual([])
   })

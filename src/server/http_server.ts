@@ -42,12 +42,14 @@ export async function listen(
   needWhole('port', port, 0, 65535)
   const listener = getRequestListener((request, env) => app.fetch(request, env), {
     overrideGlobalObjects: false,
-    errorHandler: (error) =>
-      errorResponse(
+    errorHandler: (error) => {
+      const refusal =
         error instanceof RequestError
           ? badRequest(`request: its address cannot be read (${error.message})`, undefined, 'invalid_url')
-          : apiErrorOf(error),
-      ),
+          : apiErrorOf(error)
+      app.refused(refusal.status)
+      return errorResponse(refusal)
+    },
   })
   const server = createServer(
     {
@@ -60,7 +62,7 @@ export async function listen(
     },
     listener,
   )
-  answerGarbage(server)
+  answerGarbage(server, app.refused)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => reject(cannotListen(host, port, cause)))
     server.listen(port, host, resolve)
