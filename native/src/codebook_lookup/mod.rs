@@ -18,7 +18,6 @@ use crate::arena::View;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result};
 use crate::parallel::{self, Shared};
-use crate::prefetch;
 use std::ops::Range;
 
 /// Entries of a table, of which codes of fewer bits use the first.
@@ -179,7 +178,7 @@ impl Lookup<'_> {
                 if fast {
                     // Memory works while tables are made.
                     let index = pair - first_pair;
-                    prefetch::ahead(self.codes.as_ptr().wrapping_add(place + index * ASKED), ASKED);
+                    crate::prefetch::ahead(self.codes.as_ptr().wrapping_add(place + index * ASKED), ASKED);
                     // SAFETY: the processor has the instructions, and there is a line for each input.
                     unsafe { kernel::table_of(lines, x, table) };
                     continue;
