@@ -10,29 +10,6 @@ pub(super) fn is_there() -> bool {
         && is_x86_feature_detected!("f16c")
 }
 
-/// # Safety
-/// The instructions are there.
-pub(super) unsafe fn multiply_rows(
-    weight: &Bilevel,
-    first: usize,
-    inputs: &[&[f32]],
-    out: &mut [&mut [f32]],
-) {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        match (weight.bits, inputs.len()) {
-            (1, 4) => all::<1, 4>(weight, first, inputs, out),
-            (2, 4) => all::<2, 4>(weight, first, inputs, out),
-            (3, 4) => all::<3, 4>(weight, first, inputs, out),
-            (_, 4) => all::<4, 4>(weight, first, inputs, out),
-            (1, _) => all::<1, 1>(weight, first, inputs, out),
-            (2, _) => all::<2, 1>(weight, first, inputs, out),
-            (3, _) => all::<3, 1>(weight, first, inputs, out),
-            (_, _) => all::<4, 1>(weight, first, inputs, out),
-        }
-    }
-}
-
 macro_rules! features {
     ($item:item) => {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx2,fma,f16c")]
@@ -41,7 +18,9 @@ macro_rules! features {
 }
 
 features! {
-    unsafe fn all<const BITS: usize, const M: usize>(
+    /// # Safety
+    /// The instructions are there.
+    pub(super) unsafe fn all<const BITS: usize, const M: usize>(
         weight: &Bilevel,
         first: usize,
         inputs: &[&[f32]],

@@ -53,6 +53,26 @@ pub const fn row_bytes(bits: usize, groups: usize) -> usize {
     groups + groups / 2 * 4 * bits
 }
 
+/// The kernel of a module for the bits of the codes and for one row of inputs or four, where its instructions are there.
+#[cfg(target_arch = "x86_64")]
+macro_rules! multiply_with {
+    ($module:ident, $weight:expr, $first:expr, $inputs:expr, $out:expr) => {
+        // SAFETY: the processor has the instructions.
+        unsafe {
+            match ($weight.bits, $inputs.len()) {
+                (1, 4) => $module::all::<1, 4>($weight, $first, $inputs, $out),
+                (2, 4) => $module::all::<2, 4>($weight, $first, $inputs, $out),
+                (3, 4) => $module::all::<3, 4>($weight, $first, $inputs, $out),
+                (_, 4) => $module::all::<4, 4>($weight, $first, $inputs, $out),
+                (1, _) => $module::all::<1, 1>($weight, $first, $inputs, $out),
+                (2, _) => $module::all::<2, 1>($weight, $first, $inputs, $out),
+                (3, _) => $module::all::<3, 1>($weight, $first, $inputs, $out),
+                (_, _) => $module::all::<4, 1>($weight, $first, $inputs, $out),
+            }
+        }
+    };
+}
+
 impl Bilevel<'_> {
     fn row_bytes(&self) -> usize {
         row_bytes(self.bits, self.groups)
@@ -78,11 +98,9 @@ impl Bilevel<'_> {
     fn multiply_rows(&self, first: usize, inputs: &[&[f32]], out: &mut [&mut [f32]]) {
         #[cfg(target_arch = "x86_64")]
         if avx512::is_there() {
-            // SAFETY: the processor has the instructions.
-            return unsafe { avx512::multiply_rows(self, first, inputs, out) };
+            return multiply_with!(avx512, self, first, inputs, out);
         } else if avx2::is_there() {
-            // SAFETY: as above.
-            return unsafe { avx2::multiply_rows(self, first, inputs, out) };
+            return multiply_with!(avx2, self, first, inputs, out);
         }
         let mut numbers = vec![0.0; self.columns()];
         for at in 0..out[0].len() {

@@ -15,29 +15,6 @@ pub(super) fn is_there() -> bool {
         && is_x86_feature_detected!("popcnt")
 }
 
-/// # Safety
-/// The instructions are there.
-pub(super) unsafe fn multiply_rows(
-    weight: &Masked,
-    first: usize,
-    inputs: &[Row],
-    with_codes: bool,
-    out: &mut [&mut [f32]],
-) {
-    let count = inputs.len();
-    // SAFETY: as the caller vouches.
-    unsafe {
-        match (weight.numbers, count) {
-            (Numbers::Floats(written), 4) => floats::<4>(weight, written, first, inputs, out),
-            (Numbers::Floats(written), _) => floats::<1>(weight, written, first, inputs, out),
-            (Numbers::Codes { .. }, 4) if with_codes => codes::<4, true>(weight, first, inputs, out),
-            (Numbers::Codes { .. }, _) if with_codes => codes::<1, true>(weight, first, inputs, out),
-            (Numbers::Codes { .. }, 4) => codes::<4, false>(weight, first, inputs, out),
-            (Numbers::Codes { .. }, _) => codes::<1, false>(weight, first, inputs, out),
-        }
-    }
-}
-
 macro_rules! features {
     ($item:item) => {
         #[target_feature(
@@ -48,7 +25,9 @@ macro_rules! features {
 }
 
 features! {
-    unsafe fn floats<const M: usize>(
+    /// # Safety
+    /// The instructions are there.
+    pub(super) unsafe fn floats<const M: usize>(
         weight: &Masked,
         written: Written,
         first: usize,
@@ -107,7 +86,10 @@ features! {
 
 features! {
     /// Codes times codes, or times floats.
-    unsafe fn codes<const M: usize, const INT8: bool>(
+    ///
+    /// # Safety
+    /// The instructions are there.
+    pub(super) unsafe fn codes<const M: usize, const INT8: bool>(
         weight: &Masked,
         first: usize,
         inputs: &[Row],

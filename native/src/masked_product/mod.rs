@@ -114,6 +114,28 @@ pub fn multiply(
     Ok(())
 }
 
+/// The kernel of a module for what lives and for one row of inputs or four, where its instructions are there.
+#[cfg(target_arch = "x86_64")]
+macro_rules! multiply_with {
+    ($module:ident, $weight:expr, $first:expr, $inputs:expr, $with_codes:expr, $out:expr) => {
+        // SAFETY: the processor has the instructions.
+        unsafe {
+            match ($weight.numbers, $inputs.len(), $with_codes) {
+                (Numbers::Floats(written), 4, _) => {
+                    $module::floats::<4>($weight, written, $first, $inputs, $out)
+                }
+                (Numbers::Floats(written), ..) => {
+                    $module::floats::<1>($weight, written, $first, $inputs, $out)
+                }
+                (_, 4, true) => $module::codes::<4, true>($weight, $first, $inputs, $out),
+                (_, _, true) => $module::codes::<1, true>($weight, $first, $inputs, $out),
+                (_, 4, false) => $module::codes::<4, false>($weight, $first, $inputs, $out),
+                (_, _, false) => $module::codes::<1, false>($weight, $first, $inputs, $out),
+            }
+        }
+    };
+}
+
 impl Masked<'_> {
     /// Whether codes of the weight meet codes of the inputs.
     fn takes_codes(&self, activations: Activations) -> bool {
@@ -136,11 +158,9 @@ impl Masked<'_> {
         {
             let with_codes = self.takes_codes(activations);
             if avx512::is_there() {
-                // SAFETY: the processor has the instructions.
-                return unsafe { avx512::multiply_rows(self, first, inputs, with_codes, out) };
+                return multiply_with!(avx512, self, first, inputs, with_codes, out);
             } else if avx2::is_there() {
-                // SAFETY: as above.
-                return unsafe { avx2::multiply_rows(self, first, inputs, with_codes, out) };
+                return multiply_with!(avx2, self, first, inputs, with_codes, out);
             }
         }
         let _ = activations;
