@@ -13,14 +13,12 @@ use crate::norm::rms_norm;
 use crate::packed_product::binding::{activations_of, checked};
 use crate::packed_product::{Activations, Form, Product, multiply};
 use crate::rotary::rotary;
+use crate::stored_weight::{NONE, Stored, Words, with_each_row};
 use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
 
-/// In place of a handle: nothing.
-const NONE: u32 = u32::MAX;
-/// Norms and heads in front of the weights, and numbers of each weight and of each sequence, in calls.
+/// Norms and heads in front of the weights, and numbers of each sequence, in calls.
 const HEAD: usize = 4;
-const OF_LAYER: usize = 3;
 const OF_ROWS: usize = 5;
 
 /// Neighbouring rows that are new tokens of one sequence, and its cache.
@@ -55,31 +53,66 @@ impl SequenceRows {
     }
 }
 
-/// A packed weight and its bias f32 [out].
+/// A weight and its bias f32 [out].
 struct Layer {
-    form: Form,
-    bytes: View,
+    weight: Stored,
     bias: Option<View>,
 }
 
 impl Layer {
-    fn new(&[form, bytes, bias]: &[u32; OF_LAYER]) -> Result<Layer> {
+    fn new(words: &mut Words) -> Result<Layer> {
         Ok(Layer {
-            form: Form::from_code(form).ok_or_else(|| misfit("no form has this code"))?,
-            bytes: copy::contiguous(&view(bytes)?)?,
-            bias: maybe(bias)?,
+            weight: words.stored()?,
+            bias: words.maybe()?,
         })
+    }
+
+    /// Form and bytes of a weight that is packed in the order of its columns.
+    fn packed(&self) -> Option<(Form, &View)> {
+        match &self.weight {
+            Stored::Packed {
+                form,
+                bytes,
+                order: None,
+                floats: false,
+            } => Some((*form, bytes)),
+            _ => None,
+        }
     }
 }
 
 /// x f32 [rows, in] -> [rows, out] of each layer
 fn products<const N: usize>(layers: [&Layer; N], x: &View, activations: Activations) -> Result<[View; N]> {
+    let packed: Vec<_> = layers.iter().filter_map(|layer| layer.packed()).collect();
+    let outs = if packed.len() == N {
+        together(&packed, layers, x, activations)?
+    } else {
+        let each = layers.iter().map(|layer| {
+            let y = layer.weight.multiply(x, activations)?;
+            layer
+                .bias
+                .as_ref()
+                .map_or_else(|| Ok(y.clone()), |bias| with_each_row("add", &y, bias))
+        });
+        each.collect::<Result<Vec<_>>>()?
+    };
+    outs.try_into().map_err(|_| misfit("lost a product"))
+}
+
+/// Packed weights side by side.
+fn together<const N: usize>(
+    packed: &[(Form, &View)],
+    layers: [&Layer; N],
+    x: &View,
+    activations: Activations,
+) -> Result<Vec<View>> {
     let &[rows, columns] = &*x.shape else {
         return Err(misfit("rows have two axes"));
     };
-    let weights = layers
+    let weights = packed
         .iter()
-        .map(|layer| checked(layer.form, &layer.bytes, columns, layer.bias.as_ref()))
+        .zip(layers)
+        .map(|(&(form, bytes), layer)| checked(form, bytes, columns, layer.bias.as_ref()))
         .collect::<Result<Vec<_>>>()?;
     let outs = weights
         .iter()
@@ -97,7 +130,7 @@ fn products<const N: usize>(layers: [&Layer; N], x: &View, activations: Activati
         multiply(&mut products, x.slice()?, activations)?;
     }
     drop(products);
-    outs.try_into().map_err(|_| misfit("lost a product"))
+    Ok(outs)
 }
 
 fn misfit(why: &str) -> Fault {
@@ -139,8 +172,7 @@ fn remember(memory: &View, own: &View, first: usize, (past, tokens): (usize, usi
 }
 
 /// A call for each block of each token: numbers go in arrays. `block` holds the norms of attention and MLP (f32 [hidden]),
-/// heads, heads of keys, then form, bytes (u8 [out, bytes of a row]) and bias of q, k, v, o, gate, up and down. `sequences`
-/// holds tokens, past, keys, values and bias of each. hidden f32 [rows, hidden], cos and sin f32 [rows, headSize / 2]; the
+/// heads, heads of keys, then words of `stored_weight.rs` and bias of q, k, v, o, gate, up and down. `sequences` holds tokens, past, keys, values and bias of each. hidden f32 [rows, hidden], cos and sin f32 [rows, headSize / 2]; the
 /// rows of the sequences follow each other and are all there are. Result [rows, hidden].
 #[napi]
 pub fn decoder_block(
@@ -157,13 +189,11 @@ pub fn decoder_block(
         else {
             return Err(misfit("has norms and heads"));
         };
-        let layers = layers
-            .as_chunks()
-            .0
-            .iter()
-            .map(Layer::new)
+        let mut words = Words(layers);
+        let layers = (0..7)
+            .map(|_| Layer::new(&mut words))
             .collect::<Result<Vec<_>>>()?;
-        let [q, k, v, o, gate, up, down] = &layers[..] else {
+        let ([q, k, v, o, gate, up, down], []) = (&layers[..], words.0) else {
             return Err(misfit("has seven weights"));
         };
         let sequences = sequences

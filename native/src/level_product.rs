@@ -7,15 +7,13 @@
 //!   t_N   sum of f x over the columns of N levels; t_c of those that are centred around m, whose f is 1/4
 
 use crate::affine_grid::round_even;
-use crate::arena::{View, view};
-use crate::copy;
+use crate::arena::View;
 use crate::dtype::DType;
-use crate::fault::{Fault, Result, border, js};
-use crate::packed_product::binding::{activations_of, checked};
+use crate::fault::{Fault, Result};
+use crate::packed_product::binding::checked;
 use crate::packed_product::{Activations, Form, Product, multiply};
 use crate::parallel::{self, Shared};
 use crate::{indices, simd};
-use napi_derive::napi;
 
 /// Outputs of one task.
 const CHUNK: usize = 512;
@@ -161,71 +159,60 @@ impl Levels<'_> {
     }
 }
 
-/// A weight by handles.
-#[napi(object)]
-pub struct LevelHandles {
-    /// Number of the form and bytes u8 [rows, bytes of a row] of each plane in turns.
-    pub planes: Vec<u32>,
+/// A weight by its tensors.
+pub struct LevelWeight {
+    /// Number of the form and bytes u8 [rows, bytes of a row] of each plane.
+    pub planes: Vec<(u32, View)>,
     /// Of each place of all planes: column u32, factor f32, and total u16.
-    pub columns: u32,
-    pub factors: u32,
-    pub groups: u32,
+    pub columns: View,
+    pub factors: View,
+    pub groups: View,
     /// u16, above 1
-    pub counts: u32,
+    pub counts: View,
     /// f32 [rows]
-    pub lows: u32,
-    pub highs: u32,
+    pub lows: View,
+    pub highs: View,
 }
 
 /// x f32 [m, in]. Result f32 [m, rows].
-#[napi]
-pub fn level_product(x: u32, weight: LevelHandles, activations: String) -> js::Result<u32> {
-    border(|| {
-        let activations = activations_of(&activations)?;
-        let load = |handle: u32| copy::contiguous(&view(handle)?);
-        let (x, columns, factors) = (load(x)?, load(weight.columns)?, load(weight.factors)?);
-        let (groups, counts) = (load(weight.groups)?, load(weight.counts)?);
-        let (lows, highs) = (load(weight.lows)?, load(weight.highs)?);
-        let &[many, inputs] = &*x.shape else {
-            return Err(Fault::shape("levelProduct: inputs have two axes"));
-        };
-        let planes = weight
-            .planes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|&[form, bytes]| plane_of(form, load(bytes)?));
-        let all = Levels {
-            planes: planes.collect::<Result<_>>()?,
-            columns: indices::checked("levelProduct", &columns, inputs)?,
-            factors: factors.slice()?,
-            groups: groups.slice()?,
-            counts: counts.slice()?,
-            lows: lows.slice()?,
-            highs: highs.slice()?,
-        };
-        let rows = all.lows.len();
-        let places: usize = all.planes.iter().map(|plane| plane.places).sum();
-        let fits = [all.columns.len(), all.factors.len(), all.groups.len()] == [places; 3]
-            && all.highs.len() == rows
-            && !all.planes.is_empty()
-            && all.planes.iter().all(|plane| plane.bytes.shape[0] == rows)
-            && all.counts.iter().all(|&count| count > 1);
-        if !fits {
-            return Err(Fault::shape(format!(
-                "levelProduct: planes of {places} places and {rows} rows do not fit {} columns, {} factors, {} totals and {} highs",
-                all.columns.len(),
-                all.factors.len(),
-                all.groups.len(),
-                all.highs.len()
-            )));
-        }
-        let out = View::empty(DType::F32, &[many, rows])?;
-        if !out.is_empty() {
-            all.multiply(x.slice()?, inputs, activations, out.slice_mut()?)?;
-        }
-        Ok(out.into_handle())
-    })
+pub fn product(weight: &LevelWeight, x: &View, activations: Activations) -> Result<View> {
+    let &[many, inputs] = &*x.shape else {
+        return Err(Fault::shape("levelProduct: inputs have two axes"));
+    };
+    let planes = weight
+        .planes
+        .iter()
+        .map(|(form, bytes)| plane_of(*form, bytes.clone()));
+    let all = Levels {
+        planes: planes.collect::<Result<_>>()?,
+        columns: indices::checked("levelProduct", &weight.columns, inputs)?,
+        factors: weight.factors.slice()?,
+        groups: weight.groups.slice()?,
+        counts: weight.counts.slice()?,
+        lows: weight.lows.slice()?,
+        highs: weight.highs.slice()?,
+    };
+    let rows = all.lows.len();
+    let places: usize = all.planes.iter().map(|plane| plane.places).sum();
+    let fits = [all.columns.len(), all.factors.len(), all.groups.len()] == [places; 3]
+        && all.highs.len() == rows
+        && !all.planes.is_empty()
+        && all.planes.iter().all(|plane| plane.bytes.shape[0] == rows)
+        && all.counts.iter().all(|&count| count > 1);
+    if !fits {
+        return Err(Fault::shape(format!(
+            "levelProduct: planes of {places} places and {rows} rows do not fit {} columns, {} factors, {} totals and {} highs",
+            all.columns.len(),
+            all.factors.len(),
+            all.groups.len(),
+            all.highs.len()
+        )));
+    }
+    let out = View::empty(DType::F32, &[many, rows])?;
+    if !out.is_empty() {
+        all.multiply(x.slice()?, inputs, activations, out.slice_mut()?)?;
+    }
+    Ok(out)
 }
 
 fn plane_of(form: u32, bytes: View) -> Result<Plane> {

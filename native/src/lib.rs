@@ -93,6 +93,7 @@ pub mod sparse_sweep;
 pub mod sparse_tile;
 pub mod spqr_rule;
 pub mod spqr_sweep;
+pub mod stored_weight;
 pub mod sweep;
 pub mod tall_product;
 pub mod tensors;

@@ -4,12 +4,10 @@
 //!
 //! Up to 16 inputs go side by side, their numbers of one column next to each other, so that an entry is read once for all of them.
 
-use crate::arena::{View, view};
-use crate::copy;
+use crate::arena::View;
 use crate::dtype::DType;
-use crate::fault::{Fault, Result, border, js};
+use crate::fault::{Fault, Result};
 use crate::parallel::{self, Shared};
-use napi_derive::napi;
 use std::ops::Range;
 
 /// Sums of a row that go side by side, since one waits for the one before.
@@ -151,39 +149,34 @@ fn multiply(weight: &Sparse, x: &[f32], columns: usize, out: &mut [f32]) -> Resu
 
 /// starts u32 [rows + 1]; columns u16 or u32 and values f32, one of each for every entry; x f32 [m, in]. Result f32
 /// [m, rows].
-#[napi]
-pub fn sparse_product(starts: u32, columns: u32, values: u32, x: u32) -> js::Result<u32> {
-    border(|| {
-        let load = |handle: u32| copy::contiguous(&view(handle)?);
-        let (starts, columns, values, x) = (load(starts)?, load(columns)?, load(values)?, load(x)?);
-        let &[many, width] = &*x.shape else {
-            return Err(Fault::shape("sparseProduct: inputs have 2 axes"));
-        };
-        let own = Sparse {
-            starts: starts.slice()?,
-            columns: match columns.dtype {
-                DType::U16 => Columns::Narrow(columns.slice()?),
-                _ => Columns::Wide(columns.slice()?),
-            },
-            values: values.slice()?,
-        };
-        let entries = values.len();
-        let in_order = own.starts.windows(2).all(|pair| pair[0] <= pair[1])
-            && own.starts.first() == Some(&0)
-            && own.starts.last().is_some_and(|&last| last as usize == entries);
-        if columns.len() != entries || !in_order {
-            return Err(Fault::shape(format!(
-                "sparseProduct: {} starts, {} columns and {entries} values do not fit together",
-                starts.len(),
-                columns.len()
-            )));
-        }
-        let out = View::zeros(DType::F32, &[many, own.starts.len() - 1])?;
-        if !out.is_empty() && width > 0 {
-            multiply(&own, x.slice()?, width, out.slice_mut()?)?;
-        }
-        Ok(out.into_handle())
-    })
+pub fn product([starts, columns, values]: [&View; 3], x: &View) -> Result<View> {
+    let &[many, width] = &*x.shape else {
+        return Err(Fault::shape("sparseProduct: inputs have 2 axes"));
+    };
+    let own = Sparse {
+        starts: starts.slice()?,
+        columns: match columns.dtype {
+            DType::U16 => Columns::Narrow(columns.slice()?),
+            _ => Columns::Wide(columns.slice()?),
+        },
+        values: values.slice()?,
+    };
+    let entries = values.len();
+    let in_order = own.starts.windows(2).all(|pair| pair[0] <= pair[1])
+        && own.starts.first() == Some(&0)
+        && own.starts.last().is_some_and(|&last| last as usize == entries);
+    if columns.len() != entries || !in_order {
+        return Err(Fault::shape(format!(
+            "sparseProduct: {} starts, {} columns and {entries} values do not fit together",
+            starts.len(),
+            columns.len()
+        )));
+    }
+    let out = View::zeros(DType::F32, &[many, own.starts.len() - 1])?;
+    if !out.is_empty() && width > 0 {
+        multiply(&own, x.slice()?, width, out.slice_mut()?)?;
+    }
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -96,13 +96,10 @@ pub fn pack_bilevel(
 
 /// Calls `body` with what `pack_bilevel` made for a weight [rows, columns].
 fn with<T>(
-    (bits, rows, columns): (u32, u32, u32),
-    bytes: u32,
-    second: u32,
+    (bits, rows, columns): (usize, usize, usize),
+    [bytes, second]: [&View; 2],
     body: impl FnOnce(&Bilevel, usize) -> Result<T>,
 ) -> Result<T> {
-    let (bytes, second) = (load(bytes)?, load(second)?);
-    let (bits, rows, columns) = (bits as usize, rows as usize, columns as usize);
     let &[tiles, 4, groups] = &*second.shape else {
         return Err(wrong("the second level has 3 axes"));
     };
@@ -130,19 +127,14 @@ fn with<T>(
 }
 
 /// x f32 [m, columns] times the transposed weight of `pack_bilevel`. Result f32 [m, rows].
-#[napi]
-pub fn bilevel_product(bits: u32, bytes: u32, second: u32, rows: u32, x: u32) -> js::Result<u32> {
-    border(|| {
-        let x = load(x)?;
-        let &[many, columns] = &*x.shape else {
-            return Err(wrong("inputs have 2 axes"));
-        };
-        let width = u32::try_from(columns).map_err(|_| wrong("has too many columns"))?;
-        with((bits, rows, width), bytes, second, |weight, columns| {
-            let out = View::zeros(DType::F32, &[many, weight.rows])?;
-            multiply(weight, x.slice()?, columns, out.slice_mut()?)?;
-            Ok(out.into_handle())
-        })
+pub(crate) fn product((bits, rows): (usize, usize), packed: [&View; 2], x: &View) -> Result<View> {
+    let &[many, columns] = &*x.shape else {
+        return Err(wrong("inputs have 2 axes"));
+    };
+    with((bits, rows, columns), packed, |weight, columns| {
+        let out = View::zeros(DType::F32, &[many, weight.rows])?;
+        multiply(weight, x.slice()?, columns, out.slice_mut()?)?;
+        Ok(out)
     })
 }
 
@@ -150,7 +142,9 @@ pub fn bilevel_product(bits: u32, bytes: u32, second: u32, rows: u32, x: u32) ->
 #[napi]
 pub fn unpack_bilevel(bits: u32, bytes: u32, second: u32, rows: u32, columns: u32) -> js::Result<u32> {
     border(|| {
-        with((bits, rows, columns), bytes, second, |weight, columns| {
+        let (bytes, second) = (load(bytes)?, load(second)?);
+        let size = (bits as usize, rows as usize, columns as usize);
+        with(size, [&bytes, &second], |weight, columns| {
             let out = View::empty(DType::F32, &[weight.rows, columns])?;
             weight.decode(0..weight.rows, columns, out.slice_mut()?)?;
             Ok(out.into_handle())

@@ -58,41 +58,36 @@ pub fn unpack_lookup(codes: u32, out: u32, groups: u32, books: u32) -> js::Resul
 }
 
 /// codes and codebooks of `pack_lookup`; scales f32 [out]; x f32 [rows, in]. Result f32 [rows, out].
-#[napi]
-pub fn codebook_lookup(codes: u32, codebooks: u32, scales: u32, x: u32) -> js::Result<u32> {
-    border(|| {
-        let (codes, codebooks, scales, x) = (load(codes)?, load(codebooks)?, load(scales)?, load(x)?);
-        let (&[books, wide, ENTRIES], &[out], &[rows, columns]) =
-            (&*codebooks.shape, &*scales.shape, &*x.shape)
-        else {
-            return Err(Fault::shape(
-                "codebookLookup: codebooks are those of packLookup, scales have 1 axis, inputs 2",
-            ));
-        };
-        let groups = columns.checked_div(wide).unwrap_or(0);
-        if groups * wide != columns || codes.len() != padded(out) * groups * books {
-            return Err(Fault::shape(format!(
-                "codebookLookup: {} codes, codebooks {:?}, scales {:?} and inputs {:?} do not fit",
-                codes.len(),
-                &*codebooks.shape,
-                &*scales.shape,
-                &*x.shape
-            )));
-        }
-        let result = View::zeros(DType::F32, &[rows, out])?;
-        if codes.is_empty() {
-            return Ok(result.into_handle());
-        }
-        let weight = Lookup {
-            codes: codes.slice()?,
-            out,
-            groups,
-            books,
-        };
-        let inputs = x.slice::<f32>()?.chunks_exact(columns);
-        for (x, y) in inputs.zip(result.slice_mut::<f32>()?.chunks_exact_mut(out)) {
-            multiply(&weight, codebooks.slice()?, scales.slice()?, x, y)?;
-        }
-        Ok(result.into_handle())
-    })
+pub(crate) fn product([codes, codebooks, scales]: [&View; 3], x: &View) -> Result<View> {
+    let (&[books, wide, ENTRIES], &[out], &[rows, columns]) = (&*codebooks.shape, &*scales.shape, &*x.shape)
+    else {
+        return Err(Fault::shape(
+            "codebookLookup: codebooks are those of packLookup, scales have 1 axis, inputs 2",
+        ));
+    };
+    let groups = columns.checked_div(wide).unwrap_or(0);
+    if groups * wide != columns || codes.len() != padded(out) * groups * books {
+        return Err(Fault::shape(format!(
+            "codebookLookup: {} codes, codebooks {:?}, scales {:?} and inputs {:?} do not fit",
+            codes.len(),
+            &*codebooks.shape,
+            &*scales.shape,
+            &*x.shape
+        )));
+    }
+    let result = View::zeros(DType::F32, &[rows, out])?;
+    if codes.is_empty() {
+        return Ok(result);
+    }
+    let weight = Lookup {
+        codes: codes.slice()?,
+        out,
+        groups,
+        books,
+    };
+    let inputs = x.slice::<f32>()?.chunks_exact(columns);
+    for (x, y) in inputs.zip(result.slice_mut::<f32>()?.chunks_exact_mut(out)) {
+        multiply(&weight, codebooks.slice()?, scales.slice()?, x, y)?;
+    }
+    Ok(result)
 }

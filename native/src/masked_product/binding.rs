@@ -1,12 +1,11 @@
 //! The border to JavaScript: shapes and lengths are checked here.
 
-use super::{CHUNK, Codes, Masked, Numbers, PAST, multiply, pack};
+use super::{Activations, CHUNK, Codes, Masked, Numbers, PAST, multiply, pack};
 use crate::arena::{View, view};
 use crate::copy;
 use crate::dtype::DType;
 use crate::fault::{Fault, Result, border, js};
 use crate::float_rows::Written;
-use crate::packed_product::binding::activations_of;
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -24,24 +23,30 @@ pub struct MaskedForm {
 }
 
 fn numbers_of(form: &MaskedForm) -> Result<Numbers> {
-    let wrong = |why: &str| Fault::shape(format!("masked weight: {why}"));
     match form.floats.as_deref() {
         Some("f32") => Ok(Numbers::Floats(Written::F32)),
         Some("f16") => Ok(Numbers::Floats(Written::F16)),
         Some("bf16") => Ok(Numbers::Floats(Written::BF16)),
-        Some(_) => Err(wrong("floats are f32, f16 or bf16")),
-        None => {
-            let (bits, group) = (form.bits.unwrap_or(0), form.group.unwrap_or(0) as usize);
-            if ![4, 8].contains(&bits) || group != 32 && (group == 0 || !group.is_multiple_of(CHUNK)) {
-                return Err(wrong("needs 4 or 8 bits and groups of 32 or of a multiple of 64"));
-            }
-            Ok(Numbers::Codes {
-                nibbles: bits == 4,
-                group,
-                wide: form.wide.unwrap_or(false),
-            })
-        }
+        Some(_) => Err(Fault::shape("masked weight: floats are f32, f16 or bf16")),
+        None => codes_of(
+            form.bits.unwrap_or(0),
+            form.group.unwrap_or(0) as usize,
+            form.wide.unwrap_or(false),
+        ),
     }
+}
+
+pub(crate) fn codes_of(bits: u32, group: usize, wide: bool) -> Result<Numbers> {
+    if ![4, 8].contains(&bits) || group != 32 && (group == 0 || !group.is_multiple_of(CHUNK)) {
+        return Err(Fault::shape(
+            "masked weight: needs 4 or 8 bits and groups of 32 or of a multiple of 64",
+        ));
+    }
+    Ok(Numbers::Codes {
+        nibbles: bits == 4,
+        group,
+        wide,
+    })
 }
 
 /// marks u8 [rows, ceil(columns / 8)], bit c % 8 of byte c / 8 for column c; kept [marked] in the type of the form, or its codes
@@ -110,12 +115,7 @@ pub fn pack_masked(
     })
 }
 
-fn weight_of<'a>(
-    form: &MaskedForm,
-    stream: &'a View,
-    starts: &'a View,
-    columns: usize,
-) -> Result<Masked<'a>> {
+fn weight_of<'a>(numbers: Numbers, stream: &'a View, starts: &'a View, columns: usize) -> Result<Masked<'a>> {
     let (bytes, places) = (stream.slice::<u8>()?, starts.slice::<u32>()?);
     let ends = places.last().map(|&end| end as usize + PAST);
     if ends != Some(bytes.len()) || columns == 0 || places.windows(2).any(|pair| pair[0] > pair[1]) {
@@ -126,49 +126,29 @@ fn weight_of<'a>(
         )));
     }
     Ok(Masked {
-        numbers: numbers_of(form)?,
+        numbers,
         stream: bytes,
         starts: places,
         columns,
     })
 }
 
-/// stream and starts of `packMasked`, x f32 [m, columns], bias f32 [rows]. Result f32 [m, rows].
-#[napi]
-pub fn masked_product(
-    form: MaskedForm,
-    stream: u32,
-    starts: u32,
-    x: u32,
-    bias: Option<u32>,
-    activations: String,
-) -> js::Result<u32> {
-    border(|| {
-        let load = |handle: u32| copy::contiguous(&view(handle)?);
-        let (stream, starts, x) = (load(stream)?, load(starts)?, load(x)?);
-        let bias = bias.map(load).transpose()?;
-        let &[many, columns] = &*x.shape else {
-            return Err(Fault::shape("masked product: inputs have two axes"));
-        };
-        let weight = weight_of(&form, &stream, &starts, columns)?;
-        if bias.as_ref().is_some_and(|bias| *bias.shape != [weight.rows()]) {
-            return Err(Fault::shape(
-                "masked product: needs a number of bias for each row",
-            ));
-        }
-        let out = View::empty(DType::F32, &[many, weight.rows()])?;
-        if !out.is_empty() {
-            let bias = bias.as_ref().map(View::slice::<f32>).transpose()?;
-            multiply(
-                &weight,
-                x.slice()?,
-                activations_of(&activations)?,
-                bias,
-                out.slice_mut()?,
-            )?;
-        }
-        Ok(out.into_handle())
-    })
+/// stream and starts of `packMasked`, x f32 [m, columns]. Result f32 [m, rows].
+pub(crate) fn product(
+    numbers: Numbers,
+    [stream, starts]: [&View; 2],
+    x: &View,
+    activations: Activations,
+) -> Result<View> {
+    let &[many, columns] = &*x.shape else {
+        return Err(Fault::shape("masked product: inputs have two axes"));
+    };
+    let weight = weight_of(numbers, stream, starts, columns)?;
+    let out = View::empty(DType::F32, &[many, weight.rows()])?;
+    if !out.is_empty() {
+        multiply(&weight, x.slice()?, activations, out.slice_mut()?)?;
+    }
+    Ok(out)
 }
 
 /// stream and starts of `packMasked` as floats, f32 [rows, columns].
@@ -177,7 +157,7 @@ pub fn decode_masked(form: MaskedForm, stream: u32, starts: u32, columns: u32) -
     border(|| {
         let load = |handle: u32| copy::contiguous(&view(handle)?);
         let (stream, starts) = (load(stream)?, load(starts)?);
-        let weight = weight_of(&form, &stream, &starts, columns as usize)?;
+        let weight = weight_of(numbers_of(&form)?, &stream, &starts, columns as usize)?;
         let out = View::empty(DType::F32, &[weight.rows(), columns as usize])?;
         weight.decode(0..weight.rows(), out.slice_mut()?)?;
         Ok(out.into_handle())

@@ -64,14 +64,8 @@ impl Masked<'_> {
     }
 }
 
-/// out [m, rows] = x [m, columns] times the transposed weight, plus bias [rows].
-pub fn multiply(
-    weight: &Masked,
-    x: &[f32],
-    activations: Activations,
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) -> Result<()> {
+/// out [m, rows] = x [m, columns] times the transposed weight.
+pub fn multiply(weight: &Masked, x: &[f32], activations: Activations, out: &mut [f32]) -> Result<()> {
     let many = x.len() / weight.columns;
     if many > FEW {
         let rounded = match activations {
@@ -83,7 +77,7 @@ pub fn multiply(
             (weight.rows(), weight.columns),
             |rows, out| weight.decode(rows, out),
             x,
-            bias,
+            None,
             out,
         );
     }
@@ -106,11 +100,6 @@ pub fn multiply(
     in_tasks((rows, row_bytes), inputs.len(), out, |start, which, lines| {
         weight.multiply_rows(start, &inputs[which], activations, lines);
     })?;
-    if let Some(bias) = bias {
-        for line in out.chunks_exact_mut(rows) {
-            line.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
-        }
-    }
     Ok(())
 }
 

@@ -86,32 +86,22 @@ pub(crate) fn checked<'a>(
     })
 }
 
-/// bytes u8 [rows, bytes of a row], x f32 [m, columns], bias f32 [rows]. Result f32 [m, rows].
-#[napi]
-pub fn packed_product(
-    form: PackedForm,
-    bytes: u32,
-    x: u32,
-    bias: Option<u32>,
-    activations: String,
-) -> js::Result<u32> {
-    border(|| {
-        let form = form_of(&form)?;
-        let activations = activations_of(&activations)?;
-        let load = |handle: u32| copy::contiguous(&view(handle)?);
-        let (bytes, x, bias) = (load(bytes)?, load(x)?, bias.map(load).transpose()?);
-        let &[many, columns] = &*x.shape else {
-            return Err(Fault::shape("packed product: inputs have two axes"));
+/// bytes u8 [rows, bytes of a row], x f32 [m, columns]. Result f32 [m, rows].
+pub(crate) fn product(form: Form, bytes: &View, x: &View, activations: Activations) -> Result<View> {
+    let &[many, columns] = &*x.shape else {
+        return Err(Fault::shape("packed product: inputs have two axes"));
+    };
+    let weight = checked(form, bytes, columns, None)?;
+    let out = View::empty(DType::F32, &[many, weight.rows])?;
+    if !out.is_empty() {
+        let own = Product {
+            weight,
+            bias: None,
+            out: out.slice_mut()?,
         };
-        let weight = checked(form, &bytes, columns, bias.as_ref())?;
-        let out = View::empty(DType::F32, &[many, weight.rows])?;
-        if !out.is_empty() {
-            let bias = bias.as_ref().map(View::slice::<f32>).transpose()?;
-            let out = out.slice_mut()?;
-            multiply(&mut [Product { weight, bias, out }], x.slice()?, activations)?;
-        }
-        Ok(out.into_handle())
-    })
+        multiply(&mut [own], x.slice()?, activations)?;
+    }
+    Ok(out)
 }
 
 /// Multiplies a weight u8 [rows, bytes of a row] with one row of inputs f32 [columns] so many times on this thread alone: what

@@ -1,6 +1,7 @@
-/** A block of packed weights in one call of the native core, for rows with caches: native/src/decoder_block.rs. */
+/** A block of stored weights in one call of the native core, for rows with caches: native/src/decoder_block.rs. */
 import type { Linear } from '../../nn/linear.ts'
-import { packedOf } from '../../nn/values/packed_product.ts'
+import { fewRows } from '../../nn/values/packed_product.ts'
+import { NONE, storedOf } from '../../nn/values/stored_words.ts'
 import { type State, scope, Tensor } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
 import type { SequenceRows, StageContext } from '../stage.ts'
@@ -10,8 +11,8 @@ import type { LlamaBlockWeights } from './block.ts'
 export type DecoderCall = (hidden: Tensor, context: StageContext) => Tensor | undefined
 
 /**
- * The same as running the segments of the block, bit for bit, in less time: only where all weights are packed in the order
- * of their columns, and only for rows [rows, hidden] in f32 whose sequences have caches that can grow in place.
+ * The same as running the segments of the block, bit for bit, in less time: only where all weights are read as they are stored,
+ * and only for rows [rows, hidden] in f32 whose sequences have caches that can grow in place.
  */
 export function decoderCall(
   index: number,
@@ -22,14 +23,15 @@ export function decoderCall(
   const linears = [q, k, v, o, gate, up, down]
   // Sources and biases may be exchanged.
   let seen: readonly unknown[] = []
-  let block: ReturnType<typeof packedBlock>
+  let block: ReturnType<typeof storedBlock>
   return (hidden, { rotary, sequences, cache, bias }) => {
     const parts = linears.flatMap(({ source, bias }) => [source, bias])
     if (parts.some((part, i) => part !== seen[i])) {
-      block = packedBlock(weights, linears, shape)
+      block = storedBlock(weights, linears, shape)
       seen = parts
     }
     if (!block || !rotary || hidden.rank !== 2 || hidden.dtype !== 'f32') return undefined
+    if (block.fewOnly && hidden.extent(0) > fewRows) return undefined
     const all: readonly SequenceRows[] = sequences ?? [
       { tokens: hidden.extent(0), ...(cache ? { cache } : {}), ...(bias ? { bias } : {}) },
     ]
@@ -59,27 +61,24 @@ export function decoderCall(
   }
 }
 
-/** What the call needs of a block, where all its weights are packed alike. */
-function packedBlock(
+/** What the call needs of a block, where all its weights are read as they are stored, with the same inputs. */
+function storedBlock(
   { attentionNorm, mlpNorm }: LlamaBlockWeights,
   linears: readonly Linear[],
   { heads, kvHeads }: { heads: number; kvHeads: number },
 ) {
-  const activations = packedOf(linears[0]!.source)?.activations
+  const activations = storedOf(linears[0]!.source)?.activations
   if (!activations) return undefined
   const numbers = [attentionNorm.handle, mlpNorm.handle, heads, kvHeads]
+  let fewOnly = false
   for (const { source, bias } of linears) {
-    const packed = packedOf(source)
-    if (!packed || packed.weight.order || packed.activations !== activations) return undefined
-    const { form, bytes } = packed.weight
-    const code = callNative((native) => native.packedFormCode(form))
-    numbers.push(code, bytes.handle, bias?.handle ?? NONE)
+    const stored = storedOf(source)
+    if (stored?.activations !== activations) return undefined
+    numbers.push(...stored.words, bias?.handle ?? NONE)
+    fewOnly ||= stored.fewOnly
   }
-  return { numbers: Uint32Array.from(numbers), activations }
+  return { numbers: Uint32Array.from(numbers), activations, fewOnly }
 }
-
-/** In place of a handle: nothing. */
-const NONE = 0xffff_ffff
 
 /** A state that the call writes into. */
 const memoryOf = (state: State): number => state.change((_, handle) => handle as number)

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sitesOf } from '../../nn/sites.ts'
-import { packedOf } from '../../nn/values/packed_product.ts'
+import { storedOf } from '../../nn/values/stored_words.ts'
 import { currentKernels, dispose, scope, type Tensor } from '../../tensor/index.ts'
 import { GrowingCache } from '../key_value_cache.ts'
 import { openLanguageModel } from '../load_model.ts'
@@ -58,7 +58,7 @@ describe.each(folders)('%s', (name) => {
         })
         expect(found[0]).toEqual(found[1])
         // Dense products of few rows have bits of their own.
-        if (!resident.layers.every(({ source }) => packedOf(source))) return
+        if (!resident.layers.every(({ source }) => storedOf(source))) return
         const caches = [3, 1, 7].map(() => new GrowingCache(blocks))
         const together = [3, 1, 7].map((length, i) => ({
           ids: ids.subarray(i, i + length),

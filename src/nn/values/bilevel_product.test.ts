@@ -3,7 +3,11 @@ import { expect, test } from 'vitest'
 import { ShapeError } from '../../tensor/errors.ts'
 import { randomStream, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import { type BilevelValues, decodeBilevel } from './bilevel_grid.ts'
-import { bilevelProduct, bilevelWeight, decodeBilevelWeight } from './bilevel_product.ts'
+import { type BilevelWeight, bilevelWeight, bilevelWords, decodeBilevelWeight } from './bilevel_product.ts'
+import { storedProduct } from './stored_words.ts'
+
+const bilevelProduct = (weight: BilevelWeight, x: Tensor): Tensor =>
+  storedProduct(bilevelWords(weight), weight.shape[0], x)
 
 interface Shape {
   tiles: number

@@ -2,6 +2,7 @@
 import { concat, ones, scope, Tensor, zeros } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
 import type { BilevelValues } from './bilevel_grid.ts'
+import type { Words } from './stored_words.ts'
 
 export interface BilevelWeight {
   /** Of a code, 1 to 4. */
@@ -50,13 +51,10 @@ export function bilevelWeight(values: BilevelValues): BilevelWeight | undefined 
 /** Bytes behind the last row. */
 const PAST = 16
 
-/** x f32 [rows, in] -> [rows, out] */
-export function bilevelProduct({ bits, shape, bytes, second }: BilevelWeight, x: Tensor): Tensor {
-  const handle = callNative((native) =>
-    native.bilevelProduct(bits, bytes.handle, second.handle, shape[0], x.handle),
-  )
-  return new Tensor(x.kernels, handle, 'f32', [x.extent(0), shape[0]])
-}
+export const bilevelWords = ({ bits, shape, bytes, second }: BilevelWeight): Words => [
+  ...[2, bits, shape[0]],
+  ...[bytes.handle, second.handle],
+]
 
 /** The weight as numbers, f32 [rows, columns]. */
 export function decodeBilevelWeight({ bits, shape, bytes, second }: BilevelWeight): Tensor {

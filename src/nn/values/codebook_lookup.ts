@@ -8,6 +8,7 @@ import { OptionError } from '../../tensor/errors.ts'
 import { scope, Tensor } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
 import { type CodebookValues, decodeCodebooks } from './codebook.ts'
+import type { Words } from './stored_words.ts'
 
 /** A weight whose codes lie as the products read them. */
 export interface LookupWeight {
@@ -42,17 +43,10 @@ export function lookupWeight({ shape, codes, codebooks, scales, bits }: Codebook
 /** Outputs are filled up to a multiple of this. */
 const LANE = 64
 
-/**
- * x [rows, in] f32 times the transposed weight: [rows, out]. The same bits for every number of threads.
- *
- * @throws ShapeError where x does not fit
- */
-export function lookupProduct({ codes, codebooks, scales, shape }: LookupWeight, x: Tensor): Tensor {
-  const handle = callNative((native) =>
-    native.codebookLookup(codes.handle, codebooks.handle, scales.handle, x.handle),
-  )
-  return new Tensor(x.kernels, handle, 'f32', [x.extent(0), shape[0]])
-}
+export const lookupWords = ({ codes, codebooks, scales }: LookupWeight): Words => [
+  4,
+  ...[codes.handle, codebooks.handle, scales.handle],
+]
 
 /** The weight as numbers, f32 [out, in]. */
 export function decodeLookup({ shape, codes, codebooks, scales }: LookupWeight): Tensor {

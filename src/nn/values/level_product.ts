@@ -3,12 +3,12 @@
  * its row times a factor of its column, so that factors go to the inputs, and zeros follow from the ranges. Arithmetic:
  * native/src/level_product.rs.
  */
-import { concat, indexSelect, scope, Tensor, tensor, where } from '../../tensor/index.ts'
+import { concat, indexSelect, scope, type Tensor, tensor, where } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
 import { type ColumnLevelValues, unpackLevels } from './column_levels.ts'
 import { bitsOfCount, centreOf, type LevelLayout, levelLayout, middleOf, raiseOf } from './level_layout.ts'
-import type { ProductActivations } from './packed_product.ts'
 import { decodePacked, type PackedWeight, packCodes } from './packed_weight.ts'
+import type { Words } from './stored_words.ts'
 
 export interface LevelWeight {
   shape: readonly [number, number]
@@ -96,17 +96,13 @@ function groupsOf(levels: Uint16Array, { planes, counts }: LevelLayout): number[
   )
 }
 
-/** x f32 [rows, in] -> [rows, out]; `int8` rounds inputs times factors, of neighbouring places. */
-export function levelProduct(weight: LevelWeight, x: Tensor, activations: ProductActivations): Tensor {
-  const { columns, factors, groups, counts, lows, highs, forms } = weight
-  const handles = {
-    planes: weight.planes.flatMap(({ bytes }, index) => [forms[index]!, bytes.handle]),
-    ...{ columns: columns.handle, factors: factors.handle, groups: groups.handle, counts: counts.handle },
-    ...{ lows: lows.handle, highs: highs.handle },
-  }
-  const handle = callNative((native) => native.levelProduct(x.handle, handles, activations))
-  return new Tensor(x.kernels, handle, 'f32', [x.extent(0), weight.shape[0]])
-}
+/** `int8` rounds inputs times factors, of neighbouring places. */
+export const levelWords = ({ planes, forms, ...weight }: LevelWeight): Words => [
+  ...[6, planes.length],
+  ...planes.flatMap(({ bytes }, index) => [forms[index]!, bytes.handle]),
+  ...[weight.columns, weight.factors, weight.groups, weight.counts].map(({ handle }) => handle),
+  ...[weight.lows.handle, weight.highs.handle],
+]
 
 /** The weight as numbers, f32 [out, in]: those of `decodeColumnLevels`. */
 export function decodeLevelWeight(weight: LevelWeight): Tensor {

@@ -3,7 +3,8 @@ import { randomStream, scope, tensor } from '../../tensor/index.ts'
 import { affineGrid, neighbourGroups } from '../grid.ts'
 import { bitmaskOf } from './bitmask.ts'
 import { maskedGrid } from './masked_grid.ts'
-import { decodeMasked, maskedProduct, maskedWeight } from './masked_product.ts'
+import { decodeMasked, maskedWeight, maskedWords } from './masked_product.ts'
+import { storedProduct } from './stored_words.ts'
 import { decodeStored } from './values.ts'
 
 const [ROWS, COLUMNS] = [3, 70]
@@ -20,7 +21,7 @@ test('a stream has the numbers of its bitmask, and multiplies by what lives alon
       [1, COLUMNS],
     )
     const column = decodeStored(values).slice(1, 68, 69).contiguous()
-    expect(maskedProduct(weight, unit, 'f32').bytes()).toEqual(column.bytes())
+    expect(storedProduct(maskedWords(weight), weight.shape[0], unit).bytes()).toEqual(column.bytes())
   })
 })
 

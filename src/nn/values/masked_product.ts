@@ -4,8 +4,8 @@ import { callNative } from '../../tensor/native.ts'
 import { groupWidth } from '../grid.ts'
 import type { BitmaskValues } from './bitmask.ts'
 import type { MaskedGridValues } from './masked_grid.ts'
-import type { ProductActivations } from './packed_product.ts'
 import { fitsHalf } from './packed_weight.ts'
+import type { Words } from './stored_words.ts'
 
 /** As the native core names it. */
 type MaskedForm = { floats: 'f32' | 'f16' | 'bf16' } | { bits: 4 | 8; group: number; wide: boolean }
@@ -66,16 +66,13 @@ function weightOf(
   }
 }
 
-/** x f32 [rows, in] -> [rows, out] */
-export function maskedProduct(
-  { form, shape, stream, starts }: MaskedWeight,
-  x: Tensor,
-  activations: ProductActivations,
-): Tensor {
-  const handle = callNative((native) =>
-    native.maskedProduct(form, stream.handle, starts.handle, x.handle, undefined, activations),
-  )
-  return new Tensor(x.kernels, handle, 'f32', [x.extent(0), shape[0]])
+/** Numbers of the types of floats that live. */
+const floatWords = { f16: 16, bf16: 17, f32: 32 }
+
+export function maskedWords({ form, stream, starts }: MaskedWeight): Words {
+  const living =
+    'floats' in form ? [floatWords[form.floats], 0, 0] : [form.bits, form.group, Number(form.wide)]
+  return [1, ...living, stream.handle, starts.handle]
 }
 
 /** The weight as numbers, f32 [rows, columns]. */

@@ -4,17 +4,18 @@
  *
  *   y = x W^T + b,   W = step * (code - zero) for each group, less an offset in some blocks
  */
-import { customGradient, linear, scope, Tensor } from '../../tensor/index.ts'
-import { callNative } from '../../tensor/native.ts'
+import { customGradient, linear, scope, type Tensor } from '../../tensor/index.ts'
 import { sizeOfValues, type Values } from '../grid.ts'
 import type { WeightSource } from '../weight_source.ts'
-import { decodePacked, inPlaces, type PackedWeight, packWeight } from './packed_weight.ts'
+import { decodePacked, type PackedWeight, packWeight } from './packed_weight.ts'
+import { packedWords, type StoredProduct, storedProduct } from './stored_words.ts'
 
 /** What products are made with: `int8` rounds each 32 inputs to 8 bits with a scale of their own. */
 export type ProductActivations = 'f32' | 'int8'
 
 export interface PackedSource extends WeightSource {
   readonly packed: { weight: PackedWeight; activations: ProductActivations }
+  readonly stored: StoredProduct
 }
 
 /** Rows of inputs up to which the bits of a row do not depend on how many there are; more are multiplied another way. */
@@ -30,12 +31,14 @@ export const fewRows = 16
  */
 export function packedSource(values: Values, activations: ProductActivations = 'f32'): PackedSource {
   const weight = packWeight(values)
+  const words = packedWords(weight)
   const size = sizeOfValues(values)
   const dense = () => decodePacked(weight)
   return {
     packed: { weight, activations },
+    stored: { words, activations, fewOnly: false },
     shape: weight.shape,
-    matmul: rowProduct(weight.shape, (x) => packedProduct(weight, x, activations), dense),
+    matmul: rowProduct(weight.shape, (x) => storedProduct(words, weight.shape[0], x, activations), dense),
     dense,
     parameters: () => new Map(),
     size: () => size,
@@ -64,19 +67,4 @@ export function rowProduct(
       const shaped = y.reshape([...x.shape.slice(0, -1), rows])
       return bias ? shaped.add(bias) : shaped
     })
-}
-
-/** How a source is packed, where it is. */
-export const packedOf = (source: WeightSource): PackedSource['packed'] | undefined =>
-  'packed' in source ? (source as PackedSource).packed : undefined
-
-/** x f32 [rows, in] -> [rows, out] */
-export function packedProduct(weight: PackedWeight, x: Tensor, activations: ProductActivations): Tensor {
-  return scope(() => {
-    const inputs = inPlaces(x, weight)
-    const handle = callNative((native) =>
-      native.packedProduct(weight.form, weight.bytes.handle, inputs.handle, undefined, activations),
-    )
-    return new Tensor(x.kernels, handle, 'f32', [x.extent(0), weight.shape[0]])
-  })
 }

@@ -1,5 +1,5 @@
 /** Weights in the forms that packed products read: blocks of ggml as they lie, grids in blocks of their own. */
-import { concat, full, indexSelect, scope, Tensor, tensor, zeros } from '../../tensor/index.ts'
+import { full, indexSelect, scope, Tensor, tensor } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
 import type { AffineValues, BlockValues, Values } from '../grid.ts'
 
@@ -80,12 +80,6 @@ function placesOf(groupOf: Uint32Array, groups: number): { order: Uint32Array; g
 /** Whether f16 holds every number. */
 export const fitsHalf = (x: Tensor): boolean =>
   scope(() => x.cast('f16').cast('f32').sub(x).abs().max().item()) === 0
-
-/** x f32 [rows, in] in the order of the places, 0 where they count for nothing. */
-export function inPlaces(x: Tensor, { order }: PackedWeight): Tensor {
-  if (!order) return x
-  return scope(() => indexSelect(concat([x, zeros([x.extent(0), 1])], 1), 1, order))
-}
 
 /** The weight as numbers, f32 [rows, columns]. */
 export function decodePacked({ form, bytes, shape: [rows, columns], order }: PackedWeight): Tensor {

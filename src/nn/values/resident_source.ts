@@ -16,27 +16,25 @@
  */
 import { fromBytes, indexSelect, linear, scope, type Tensor, tensor } from '../../tensor/index.ts'
 import type { WeightSource } from '../weight_source.ts'
-import { bilevelProduct, bilevelWeight, decodeBilevelWeight } from './bilevel_product.ts'
-import { decodeLookup, lookupProduct, lookupWeight } from './codebook_lookup.ts'
-import {
-  decodeLevelWeight,
-  levelProduct,
-  levelWeight,
-  nameOfLevels,
-  tensorsOfLevels,
-} from './level_product.ts'
-import { decodeMasked, maskedProduct, maskedWeight } from './masked_product.ts'
+import { bilevelWeight, bilevelWords, decodeBilevelWeight } from './bilevel_product.ts'
+import { decodeLookup, lookupWeight, lookupWords } from './codebook_lookup.ts'
+import { decodeLevelWeight, levelWeight, levelWords, nameOfLevels, tensorsOfLevels } from './level_product.ts'
+import { decodeMasked, maskedWeight, maskedWords } from './masked_product.ts'
 import { gridOfOffsets } from './offset_grid.ts'
-import {
-  fewRows,
-  type ProductActivations,
-  packedProduct,
-  packedSource,
-  rowProduct,
-} from './packed_product.ts'
+import { fewRows, type ProductActivations, packedSource, rowProduct } from './packed_product.ts'
 import { decodePacked, fitsHalf, packWeight } from './packed_weight.ts'
-import { decodeRotatedWeight, rotatedWeight, tensorsOfRotated, turnedProduct } from './rotated_product.ts'
-import { decodeSparseWeight, sparseProduct, sparseRowsOf, sparseWeight } from './sparse_product.ts'
+import { decodeRotatedWeight, rotatedWeight, rotatedWords, tensorsOfRotated } from './rotated_product.ts'
+import { decodeSparseWeight, sparseRowsOf, sparseWeight, sparseWords } from './sparse_product.ts'
+import {
+  packedWords,
+  permutedWords,
+  productWords,
+  type StoredProduct,
+  scaledWords,
+  storedProduct,
+  sumWords,
+  type Words,
+} from './stored_words.ts'
 import {
   bitsOfStored,
   decodeStored,
@@ -51,15 +49,18 @@ import {
 interface Reader {
   /** In words, for reports. */
   form: string
-  product: (x: Tensor) => Tensor
   /** f32 [out, in] */
   dense: () => Tensor
   tensors: readonly (Tensor | undefined)[]
+  words: Words
+  /** More rows than `fewRows` are multiplied another way. */
+  fewOnly?: boolean
 }
 
 export interface ResidentSource extends WeightSource {
   /** What products read, in words: `4 bits`, `mask over 4 bits`, `f16`. */
   readonly form: string
+  readonly stored: StoredProduct
 }
 
 /**
@@ -72,12 +73,15 @@ export function residentSource(
 ): ResidentSource {
   if (values.kind === 'grid' || values.kind === 'blocks')
     return { ...packedSource(values, activations), form: packedName(values) }
-  const reader = readerOf(values, activations) ?? floatReader(() => decodeStored(values))
+  const reader = readerOf(values) ?? floatReader(() => decodeStored(values))
   const shape = shapeOfStored(values)
   const bits = bitsOfStored(values)
-  const { form, product, dense } = reader
+  const { form, dense, words, fewOnly = false } = reader
+  const product = (x: Tensor): Tensor =>
+    fewOnly && x.extent(0) > fewRows ? linear(x, dense()) : storedProduct(words, shape[0], x, activations)
   return {
     form,
+    stored: { words, activations, fewOnly },
     shape,
     matmul: rowProduct(shape, product, dense),
     dense,
@@ -91,16 +95,16 @@ const packedName = (values: StoredValues & { kind: 'grid' | 'blocks' }): string 
   values.kind === 'blocks' ? values.type : `${values.grid.bits} bits`
 
 /** Nothing where a part has no kernel. */
-function readerOf(values: StoredValues, activations: ProductActivations): Reader | undefined {
+function readerOf(values: StoredValues): Reader | undefined {
   switch (values.kind) {
     case 'grid':
     case 'blocks': {
       const weight = scope(() => packWeight(values))
       return {
         form: packedName(values),
-        product: (x) => packedProduct(weight, x, activations),
         dense: () => decodePacked(weight),
         tensors: [weight.bytes, weight.order],
+        words: packedWords(weight),
       }
     }
     case 'bitmask':
@@ -110,53 +114,53 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
       const what = values.kind === 'bitmask' ? values.kept.dtype : `${values.grid.bits} bits`
       return {
         form: `mask over ${what}`,
-        product: (x) => maskedProduct(weight, x, activations),
         dense: () => decodeMasked(weight),
         tensors: [weight.stream, weight.starts],
+        words: maskedWords(weight),
       }
     }
     case 'codebook': {
       if (values.bits > 8 || values.codebooks.extent(2) !== 1) return undefined
       const weight = lookupWeight(values)
       const { codes, codebooks, scales } = weight
-      const dense = () => decodeLookup(weight)
       return {
         form: `${codebooks.extent(0)} codebooks of ${values.bits} bits`,
-        product: (x) => (x.extent(0) <= fewRows ? lookupProduct(weight, x) : scope(() => linear(x, dense()))),
-        dense,
+        dense: () => decodeLookup(weight),
         tensors: [codes, codebooks, scales],
+        words: lookupWords(weight),
+        fewOnly: true,
       }
     }
     case 'offset': {
       const grid = gridOfOffsets(values)
-      return grid && readerOf(grid, activations)
+      return grid && readerOf(grid)
     }
     case 'bilevel': {
       const weight = bilevelWeight(values)
       if (!weight) return undefined
       return {
         form: `${values.bits} bits of two levels`,
-        product: (x) => bilevelProduct(weight, x),
         dense: () => decodeBilevelWeight(weight),
         tensors: [weight.bytes, weight.second],
+        words: bilevelWords(weight),
       }
     }
     case 'sparse_rows': {
       const weight = sparseWeight(values)
       return {
         form: 'sparse rows',
-        product: (x) => sparseProduct(weight, x),
         dense: () => decodeSparseWeight(weight),
         tensors: [weight.starts, weight.columns, weight.values],
+        words: sparseWords(weight),
       }
     }
     case 'rotated_grid': {
       const weight = rotatedWeight(values)
       return {
         form: `rotated ${values.bits} bits`,
-        product: (x) => turnedProduct(weight, x, activations),
         dense: () => decodeRotatedWeight(weight),
         tensors: tensorsOfRotated(weight),
+        words: rotatedWords(weight),
       }
     }
     case 'column_levels': {
@@ -164,30 +168,31 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
       if (!weight) return undefined
       return {
         form: nameOfLevels(weight),
-        product: (x) => levelProduct(weight, x, activations),
         dense: () => decodeLevelWeight(weight),
         tensors: tensorsOfLevels(weight),
+        words: levelWords(weight),
       }
     }
     case 'dense':
       return floatReader(() => values.numbers.cast('f32'))
     case 'sum':
-      return sumReader(values, activations)
+      return sumReader(values)
     case 'product':
-      return productReader(values, activations)
+      return productReader(values)
     case 'scaled':
-      return scaledReader(values, activations)
+      return scaledReader(values)
     case 'permuted': {
-      const inner = readerOf(values.values, activations)
+      const inner = readerOf(values.values)
       if (!inner) return undefined
       const order = tensor(values.order, [values.order.length], 'u32')
       const place = new Uint32Array(values.order.length)
       for (const [at, column] of values.order.entries()) place[column] = at
       return {
         form: inner.form,
-        product: (x) => inner.product(indexSelect(x, 1, order)),
         dense: () => scope(() => indexSelect(inner.dense(), 1, tensor(place, [place.length], 'u32'))),
         tensors: [...inner.tensors, order],
+        words: permutedWords(order, inner.words),
+        ...fewOnlyOf([inner]),
       }
     }
     default:
@@ -196,16 +201,17 @@ function readerOf(values: StoredValues, activations: ProductActivations): Reader
 }
 
 /** A sum that is rounded afterwards is one of products where rounding changes its sparse term alone. */
-function sumReader(values: SumValues, activations: ProductActivations): Reader | undefined {
+function sumReader(values: SumValues): Reader | undefined {
   const terms = values.rounded ? unroundedTerms(values) : values.terms
-  const parts = terms && allOf(terms, activations)
+  const parts = terms && allOf(terms)
   if (!parts) return undefined
   const add = (sum: Tensor, part: Tensor) => sum.add(part)
   return {
     form: parts.map(({ form }) => form).join(' + '),
-    product: (x) => parts.map(({ product }) => product(x)).reduce(add),
     dense: () => scope(() => parts.map(({ dense }) => dense()).reduce(add)),
     tensors: parts.flatMap(({ tensors }) => tensors),
+    words: sumWords(parts.map(({ words }) => words)),
+    ...fewOnlyOf(parts),
   }
 }
 
@@ -224,36 +230,37 @@ function unroundedTerms({ terms }: SumValues): StoredValues[] | undefined {
   })
 }
 
-function productReader({ left, right }: ProductValues, activations: ProductActivations): Reader | undefined {
-  const [outer, inner] = allOf([left, right], activations) ?? []
+function productReader({ left, right }: ProductValues): Reader | undefined {
+  const [outer, inner] = allOf([left, right]) ?? []
   if (!outer || !inner) return undefined
   return {
     form: `rank ${shapeOfStored(left)[1]}`,
-    product: (x) => outer.product(inner.product(x)),
     dense: () => scope(() => outer.dense().matmul(inner.dense())),
     tensors: [...outer.tensors, ...inner.tensors],
+    words: productWords(outer.words, inner.words),
+    ...fewOnlyOf([outer, inner]),
   }
 }
 
-function scaledReader(
-  { values, rows, columns }: ScaledValues,
-  activations: ProductActivations,
-): Reader | undefined {
-  const inner = readerOf(values, activations)
+function scaledReader({ values, rows, columns }: ScaledValues): Reader | undefined {
+  const inner = readerOf(values)
   if (!inner) return undefined
   const [byRow, byColumn] = [rows?.cast('f32'), columns?.cast('f32')]
   const times = (x: Tensor, factor: Tensor | undefined) => (factor ? x.mul(factor) : x)
   return {
     form: inner.form,
-    product: (x) => times(inner.product(times(x, byColumn)), byRow),
     dense: () => scope(() => times(times(inner.dense(), byRow?.reshape([byRow.size, 1])), byColumn)),
     tensors: [...inner.tensors, byRow, byColumn],
+    words: scaledWords(byRow, byColumn, inner.words),
+    ...fewOnlyOf([inner]),
   }
 }
 
+const fewOnlyOf = (parts: readonly Reader[]) => ({ fewOnly: parts.some(({ fewOnly }) => fewOnly) })
+
 /** Readers of all values, or nothing. */
-function allOf(values: readonly StoredValues[], activations: ProductActivations): Reader[] | undefined {
-  const readers = values.map((each) => readerOf(each, activations))
+function allOf(values: readonly StoredValues[]): Reader[] | undefined {
+  const readers = values.map((each) => readerOf(each))
   if (readers.every((reader) => reader !== undefined)) return readers
   for (const tensor of readers.flatMap((reader) => reader?.tensors ?? [])) tensor?.dispose()
   return undefined
@@ -273,10 +280,10 @@ function floatReader(numbers: () => Tensor): Reader {
     })
     return {
       form: isHalf ? 'f16' : 'f32',
-      // Nothing is gained from rounded inputs.
-      product: (x: Tensor) => packedProduct(weight, x, 'f32'),
       dense: () => decodePacked(weight),
       tensors: [weight.bytes],
+      // Nothing is gained from rounded inputs.
+      words: packedWords(weight, true),
     }
   })
 }

@@ -6,10 +6,10 @@
  */
 import { scope, Tensor, tensor } from '../../tensor/index.ts'
 import { callNative } from '../../tensor/native.ts'
-import { type ProductActivations, packedProduct } from './packed_product.ts'
 import { decodePacked, type PackedWeight, packCodes } from './packed_weight.ts'
 import type { RandomOrthogonal } from './random_orthogonal.ts'
 import { decodeRotatedGrid, type RotatedGridValues, rotationsOf } from './rotated_grid.ts'
+import { packedWords, type Words } from './stored_words.ts'
 
 /** A map as rows are turned by it: `order` u32 [size], then left T right of a tile T [a, b], or that and then back. */
 interface Turn {
@@ -59,28 +59,21 @@ function turnOf({ size, widths: [a, b], factors, order }: RandomOrthogonal, way:
   }
 }
 
-function turned(x: Tensor, { order, left, right }: Turn, way: 'there' | 'back', factors?: Tensor): Tensor {
+/** What the codes of the weight meet: V (f x) of each row of x f32 [rows, in]. */
+export function turnedInputs({ into: { order, left, right }, factors }: RotatedWeight, x: Tensor): Tensor {
   const handle = callNative((native) =>
-    native.kroneckerTurn(
-      ...[x.handle, order.handle, left.handle, right.handle],
-      factors?.handle,
-      way === 'back',
-    ),
+    native.kroneckerTurn(x.handle, order.handle, left.handle, right.handle, factors.handle, false),
   )
   return new Tensor(x.kernels, handle, 'f32', x.shape)
 }
 
-/** What the codes of the weight meet: V (f x) of each row of x f32 [rows, in]. */
-export const turnedInputs = ({ into, factors }: RotatedWeight, x: Tensor): Tensor =>
-  turned(x, into, 'there', factors)
-
-/** x f32 [rows, in] -> [rows, out]; `int8` rounds what comes out of the first map. */
-export function turnedProduct(weight: RotatedWeight, x: Tensor, activations: ProductActivations): Tensor {
-  return scope(() => {
-    const inner = packedProduct(weight.levels, turnedInputs(weight, x), activations)
-    return turned(inner, weight.outOf, 'back')
-  })
-}
+/** `int8` rounds what comes out of the first map. */
+export const rotatedWords = ({ levels, factors, into, outOf }: RotatedWeight): Words => [
+  5,
+  ...[into.order, into.left, into.right, factors].map(({ handle }) => handle),
+  ...[outOf.order, outOf.left, outOf.right].map(({ handle }) => handle),
+  ...packedWords(levels),
+]
 
 /** The weight as numbers, f32 [out, in]: those of `decodeRotatedGrid`. */
 export function decodeRotatedWeight({ bits, scale, seed, levels, columnScales }: RotatedWeight): Tensor {

@@ -2,10 +2,19 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { FormatError } from '../../tensor/errors.ts'
 import { randomStream, scope, type Tensor, tensor } from '../../tensor/index.ts'
-import { decodeSparseWeight, sparseProduct, sparseRowsOf, sparseWeight } from './sparse_product.ts'
+import {
+  decodeSparseWeight,
+  type SparseWeight,
+  sparseRowsOf,
+  sparseWeight,
+  sparseWords,
+} from './sparse_product.ts'
 import { decodeSparseRows, type SparseRowValues } from './sparse_rows.ts'
+import { storedProduct } from './stored_words.ts'
 
 const numbers = (x: Tensor) => Array.from(x.toArray(), Number)
+const sparseProduct = (weight: SparseWeight, x: Tensor): Tensor =>
+  storedProduct(sparseWords(weight), weight.shape[0], x)
 
 /** Rows of any number of entries, in any order, some at one place. */
 const entries = fc

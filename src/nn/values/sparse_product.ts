@@ -1,7 +1,7 @@
 /** Products with sparse matrices by rows (CSR). Arithmetic: native/src/sparse_product.rs. */
-import { scope, Tensor, tensor } from '../../tensor/index.ts'
-import { callNative } from '../../tensor/native.ts'
+import { scope, type Tensor, tensor } from '../../tensor/index.ts'
 import { decodeSparseRows, type SparseRowValues } from './sparse_rows.ts'
+import type { Words } from './stored_words.ts'
 
 export interface SparseWeight {
   shape: readonly [number, number]
@@ -46,13 +46,10 @@ export function sparseRowsOf(dense: Tensor): SparseRowValues {
   return { kind: 'sparse_rows', shape: [rows, width], rowOffsets, columns, values, valueType: 'f32' }
 }
 
-/** x f32 [rows, in] -> [rows, out] */
-export function sparseProduct({ shape, starts, columns, values }: SparseWeight, x: Tensor): Tensor {
-  const handle = callNative((native) =>
-    native.sparseProduct(starts.handle, columns.handle, values.handle, x.handle),
-  )
-  return new Tensor(x.kernels, handle, 'f32', [x.extent(0), shape[0]])
-}
+export const sparseWords = ({ starts, columns, values }: SparseWeight): Words => [
+  3,
+  ...[starts.handle, columns.handle, values.handle],
+]
 
 /** f32 [rows, columns] */
 export const decodeSparseWeight = ({ shape, starts, columns, values }: SparseWeight): Tensor =>
